@@ -1,0 +1,1 @@
+"""privzoo: private split inference on faces."""

@@ -1,0 +1,230 @@
+"""Keras graphs of the layer tables: building, splitting at a cut, folding batch norm away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from privzoo import architectures
+from privzoo.architectures.layers import Conv, Pool, ceil_padding
+from privzoo.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from keras import KerasTensor
+
+BATCH_NORM_EPSILON = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="privzoo")
+class LocalResponseNormalization(keras.layers.Layer):
+    """x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ** beta, as in Caffe.
+
+    Args:
+        size: channels in the window, odd.
+        alpha, beta, bias: constants of VGG-S's `norm1` by default.
+    """
+
+    def __init__(self, size: int = 5, alpha: float = 5e-4, beta: float = 0.75, bias: float = 2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.alpha, self.beta, self.bias = size, alpha, beta, bias
+
+    def call(self, x):
+        """Normalises a (batch, height, width, channels) tensor."""
+        half = self.size // 2
+        squares = keras.ops.pad(keras.ops.square(x), [[0, 0], [0, 0], [0, 0], [half, half]])
+        channels = x.shape[-1]
+        total = sum(squares[..., i : i + channels] for i in range(self.size))
+        return x / keras.ops.power(self.bias + self.alpha / self.size * total, self.beta)
+
+    def get_config(self) -> dict:
+        """Constructor arguments, for Keras."""
+        return {
+            **super().get_config(),
+            **{"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.bias},
+        }
+
+
+def convolve(x: KerasTensor, layer: Conv, batch_norm: bool) -> KerasTensor:
+    """One convolution with its ReLU, batch norm between the two while a network is trained."""
+    options = {"strides": layer.stride, "padding": layer.padding, "kernel_initializer": "he_normal"}
+    if not batch_norm:
+        return keras.layers.Conv2D(layer.filters, layer.kernel, activation="relu", name=layer.name, **options)(x)
+    x = keras.layers.Conv2D(layer.filters, layer.kernel, use_bias=False, name=layer.name, **options)(x)
+    x = keras.layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{layer.name}_bn")(x)
+    return keras.layers.Activation("relu", name=f"{layer.name}_relu")(x)
+
+
+def _pool(x: KerasTensor, layer: Pool) -> KerasTensor:
+    padding = 0 if x.shape[1] is None else ceil_padding(x.shape[1], layer)
+    if padding:
+        # Zeros do for minus infinity: the pool's input comes from a ReLU.
+        x = keras.layers.ZeroPadding2D(((0, padding), (0, padding)), name=f"{layer.name}_pad")(x)
+    return keras.layers.MaxPooling2D(layer.size, layer.stride, name=layer.name)(x)
+
+
+def build(
+    architecture: str,
+    classes: int,
+    *,
+    input_size: int | None = 96,
+    classifier: Sequence[int] = (),
+    batch_norm: bool = False,
+    lrn: bool = False,
+    dropout: float = 0.0,
+    auxiliary: dict[str, int] | None = None,
+    probabilities: bool = True,
+) -> keras.Model:
+    """Builds a network with fresh weights.
+
+    Args:
+        architecture: `vgg16` or `vgg_s`.
+        classes: number of primary classes.
+        input_size: side of the square input in pixels, at least 48; None for any size (compact classifier only).
+        classifier: widths of `fc6` and `fc7`; (4096, 4096) as published, () for average pooling and `fc8` alone.
+        batch_norm: batch norm after each convolution, for training; released networks have it folded away.
+        lrn: VGG-S's local response norm after `conv1`, as published.
+        dropout: rate before `fc8` and after each wider dense layer, for training.
+        auxiliary: further outputs (name -> units) that share the last hidden layer, for training.
+        probabilities: softmax at the end; without it the network gives logits.
+
+    Returns:
+        A model from `image`, float32 RGB 0..255 (N, input_size, input_size, 3), to (N, classes); with auxiliary
+        outputs, to a dict of logits with the primary one under `fc8`.
+
+    Raises:
+        UnknownNameError: unknown architecture.
+        ConfigError: input too small, or any size asked for with a flattening classifier.
+    """
+    table = architectures.layers(architecture)
+    if input_size is None and (classifier or any(isinstance(x, Pool) and x.ceil for x in table)):
+        raise ConfigError(f"{architecture} with classifier {tuple(classifier)} needs a fixed input size; give one.")
+    if input_size is not None and input_size < architectures.MINIMUM_INPUT_SIZE:
+        raise ConfigError(f"An input of {input_size} px is too small; use {architectures.MINIMUM_INPUT_SIZE} or more.")
+    image = keras.Input((input_size, input_size, 3), name="image")
+    x = keras.layers.Rescaling(1 / 64, offset=-2.0, name="normalize")(image)
+    for layer in table:
+        x = convolve(x, layer, batch_norm) if isinstance(layer, Conv) else _pool(x, layer)
+        if lrn and isinstance(layer, Conv) and layer.lrn:
+            x = LocalResponseNormalization(name=layer.name.replace("conv", "norm"))(x)
+    if classifier:
+        x = keras.layers.Flatten(name="flatten")(x)
+        for i, units in enumerate(classifier):
+            x = keras.layers.Dense(units, activation="relu", kernel_initializer="he_normal", name=f"fc{6 + i}")(x)
+            if dropout:
+                x = keras.layers.Dropout(dropout, name=f"drop{6 + i}")(x)
+    else:
+        x = keras.layers.GlobalAveragePooling2D(name="average")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name="drop")(x)
+    # Logits stay float32 under mixed precision: the loss needs their small differences.
+    logits = keras.layers.Dense(classes, name="fc8", dtype="float32")(x)
+    if auxiliary:
+        outputs = {name: keras.layers.Dense(units, name=name, dtype="float32")(x) for name, units in auxiliary.items()}
+        return keras.Model(image, {"fc8": logits, **outputs}, name=architecture)
+    if probabilities:
+        logits = keras.layers.Softmax(name="probabilities", dtype="float32")(logits)
+    return keras.Model(image, logits, name=architecture)
+
+
+def _chain(layers: Sequence[keras.layers.Layer], shape: tuple[int, ...], name: str, model_name: str) -> keras.Model:
+    # Layers are replayed on a new, named Input: slicing a model would leave its input with a generated name.
+    x = tensor = keras.Input(shape, name=name)
+    for layer in layers:
+        tensor = layer(tensor)
+    return keras.Model(x, tensor, name=model_name)
+
+
+def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
+    """Splits a network after the layer `cut`: tail(head(x)) is the network, with the same layer objects.
+
+    Args:
+        network: a model of `build` with one output.
+        cut: name of a convolution; the head ends with its ReLU.
+
+    Returns:
+        head: `image` -> `features`, and tail: `features` -> output.
+
+    Raises:
+        UnknownNameError: the network has no such layer.
+    """
+    layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
+    names = [layer.name for layer in layers]
+    if cut not in names:
+        raise UnknownNameError(f"The network {network.name!r} has no layer {cut!r} to be cut after.")
+    end = names.index(f"{cut}_relu" if f"{cut}_relu" in names else cut) + 1
+    head = _chain(layers[:end], network.input.shape[1:], "image", "head")
+    return head, _chain(layers[end:], head.output.shape[1:], "features", "tail")
+
+
+def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_EPSILON) -> dict[str, np.ndarray]:
+    """Folds batch norm into the convolutions before it, in float64.
+
+    Args:
+        weights: `<layer>/kernel`, `<layer>/bias` and `<layer>_bn/{gamma,beta,moving_mean,moving_variance}` (or
+            the same four under `<layer>/`) -> array.
+        epsilon: the one that the batch norm was trained with.
+
+    Returns:
+        `<layer>/kernel` and `<layer>/bias` -> float32 array, for every layer.
+    """
+    folded = {}
+    for key, kernel in weights.items():
+        layer, _, part = key.rpartition("/")
+        if part != "kernel":
+            continue
+        bias = weights.get(f"{layer}/bias", np.zeros(kernel.shape[-1]))
+        norm = next((p for p in (f"{layer}_bn", layer) if f"{p}/gamma" in weights), None)
+        kernel = kernel.astype(np.float64)
+        if norm:
+            gamma, beta, mean, variance = (
+                weights[f"{norm}/{part}"].astype(np.float64)
+                for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            )
+            scale = gamma / np.sqrt(variance + epsilon)
+            kernel, bias = kernel * scale, beta + (bias - mean) * scale
+        folded[f"{layer}/kernel"], folded[f"{layer}/bias"] = kernel.astype(np.float32), bias.astype(np.float32)
+    return folded
+
+
+def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Weights of a model as `<layer>/<variable>` -> array."""
+    return {
+        f"{layer.name}/{v.name}": keras.ops.convert_to_numpy(v)
+        for layer in model.layers
+        for v in layer.weights
+        if "seed_generator" not in v.path
+    }
+
+
+def set_weights(model: keras.Model, weights: dict[str, np.ndarray], *, missing_ok: bool = False) -> list[str]:
+    """Assigns weights by name.
+
+    Args:
+        model: the model to fill.
+        weights: `<layer>/<variable>` -> array; keys that the model lacks are ignored.
+        missing_ok: leave variables that have no key as they are, rather than raise.
+
+    Returns:
+        Names of the variables that were left as they are.
+
+    Raises:
+        ConfigError: a variable has no key (unless `missing_ok`), or another shape.
+    """
+    missing = []
+    for layer in model.layers:
+        for variable in layer.weights:
+            key = f"{layer.name}/{variable.name}"
+            if "seed_generator" in variable.path:
+                continue
+            if key not in weights:
+                missing.append(key)
+            elif tuple(weights[key].shape) != tuple(variable.shape):
+                raise ConfigError(f"{key} has shape {weights[key].shape}, but {model.name} needs {variable.shape}.")
+            else:
+                variable.assign(weights[key].astype(np.float32))
+    if missing and not missing_ok:
+        raise ConfigError(f"{model.name} lacks weights for {', '.join(missing[:3])} ({len(missing)} in all).")
+    return missing

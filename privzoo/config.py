@@ -1,0 +1,195 @@
+"""The frozen dataclasses that describe networks and models, and their YAML files in `zoo_configs/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from privzoo.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A released weights file."""
+
+    file: str  # name in zoo_configs/weights, in the cache and at the mirror
+    sha256: str  # of the file, 64 hex digits
+    bytes: int  # of the file
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training chip."""
+
+    minimum_crop: float = 0.72  # smallest square crop, as a share of the side
+    flip: bool = True  # left to right, with probability 1/2
+    grey: float = 0.4  # probability of a greyscale image
+    contrast: float = 0.3  # factor drawn from 1 -+ this, around the image's mean
+    brightness: float = 25.0  # grey levels drawn from -+ this
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some epochs at one image size; several stages make training progressive."""
+
+    input_size: int  # pixels
+    epochs: int
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that, with the data, the code and the seed, decides a training run."""
+
+    dataset: str  # module of privzoo.data
+    stages: tuple[Stage, ...]
+    start: str | None = None  # file of start weights, looked up in --init_dir; None: He initialisation
+    frozen: str | None = None  # layers up to this one keep their start weights
+    auxiliary: dict[str, float] = field(default_factory=dict)  # further labels to learn -> weight of their loss
+    chip_size: int | None = None  # pixels to which chips are resized in memory; None: the stored size, one for all
+    batch_size: int = 64
+    peak_learning_rate: float = 0.1
+    warm_up: float = 0.15  # share of the steps in which the rate rises to its peak; then a cosine to zero
+    momentum: float = 0.9  # Nesterov
+    weight_decay: float = 5e-4  # of kernels
+    clip_norm: float = 5.0  # of the whole gradient
+    dropout: float = 0.3
+    label_smoothing: float = 0.0
+    precision: str = "mixed_bfloat16"  # a Keras dtype policy
+    augmentation: Augmentation = Augmentation()
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One trained VGG-16 or VGG-S with all its weights."""
+
+    name: str
+    architecture: str  # "vgg16" or "vgg_s"
+    task: str  # the primary label: "gender" or "emotion"
+    classes: tuple[str, ...]  # in the order of the output
+    input_size: int  # side of the square input in pixels
+    training: TrainingConfig
+    description: str  # one sentence
+    licence: str
+    classifier: tuple[int, ...] = ()  # widths of fc6 and fc7; empty: average pooling and fc8 alone
+    lrn: bool = False  # VGG-S's local response norm
+    parent: str | None = None  # network whose layers this one's file leaves out where they are the same
+    weights: WeightsFile | None = None  # None until released
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A registry entry: a network, a cut and an embedding."""
+
+    name: str
+    network: str
+    cut: str
+    embedding: str
+    version: int = 1  # of the pair of head and tail
+
+
+def config_folder() -> Path:
+    """Folder `zoo_configs`: inside the package in a wheel, beside it in a checkout or an editable install."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "zoo_configs", package.parent / "zoo_configs"):
+        if (folder / "networks").is_dir():
+            return folder
+    raise ConfigError(f"zoo_configs is missing from {package} and from beside it; install privzoo again.")
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if type(None) in arguments:
+        return None if value is None else _value(arguments[0], value, where)
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {str(k): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where} is {value!r}, which is no {getattr(kind, '__name__', kind)}; correct that entry.")
+
+
+def from_dict(cls: type[T], data: Any, where: str) -> T:
+    """Builds a config dataclass from plain data.
+
+    Args:
+        cls: the dataclass.
+        data: a mapping as read from YAML or JSON.
+        where: file or field, for the error's sentence.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of another type.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} must be a mapping of {cls.__name__}'s fields, not {type(data).__name__}.")
+    kinds = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in data:
+        if key not in fields:
+            raise ConfigError(f"{where} has an unknown entry {key!r}; {cls.__name__} has {', '.join(fields)}.")
+    for name, f in fields.items():
+        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where} lacks the entry {name!r}.")
+    return cls(**{key: _value(kinds[key], value, f"{where}: {key}") for key, value in data.items()})
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data of a config dataclass: `from_dict` of it gives the same again."""
+    return {
+        key: list(map(to_plain, value)) if isinstance(value, tuple) else to_plain(value)
+        for key, value in ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
+    }
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass as a dict, anything else as it is."""
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
+
+
+def read(cls: type[T], path: Path) -> T:
+    """Reads a config dataclass from a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or does not fit the dataclass.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The config file {path} is no valid YAML: {str(error).splitlines()[0]}.") from None
+    return from_dict(cls, data, str(path))
+
+
+def write(config: Any, path: Path) -> None:
+    """Writes a config dataclass to a YAML file, in whole or not at all."""
+    import yaml
+
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, width=120), encoding="utf-8")
+    temporary.replace(path)
+
+
+@functools.cache
+def networks() -> dict[str, Path]:
+    """Name -> YAML file of every network."""
+    return {path.stem: path for path in sorted((config_folder() / "networks").glob("*.yaml"))}
+
+
+@functools.cache
+def models() -> dict[str, Path]:
+    """Name -> YAML file of every model."""
+    return {path.stem: path for path in sorted((config_folder() / "models").glob("*.yaml"))}

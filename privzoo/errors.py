@@ -1,0 +1,51 @@
+"""The errors that privzoo raises: each message is one sentence that names what was wrong and what to do."""
+
+from __future__ import annotations
+
+
+class PrivzooError(Exception):
+    """Base of every error that privzoo raises on purpose; the command line prints it without a traceback."""
+
+
+class UnknownNameError(PrivzooError, ValueError):
+    """A model, network, cut or embedding that the zoo does not have."""
+
+
+class ConfigError(PrivzooError, ValueError):
+    """A configuration, an argument or a combination of them that cannot work."""
+
+
+class WeightsError(PrivzooError, OSError):
+    """A weights file that is missing, damaged or not the one that was released."""
+
+
+class ImageError(PrivzooError, ValueError):
+    """An image that cannot be read or has the wrong shape or type."""
+
+
+class FaceNotFoundError(ImageError):
+    """An image in which the detector sees no face."""
+
+
+class FeatureError(PrivzooError, ValueError):
+    """A feature with the wrong shape, or with a value that is not finite."""
+
+
+class MismatchError(PrivzooError, ValueError):
+    """A head and a tail that do not belong together."""
+
+
+class DataError(PrivzooError, ValueError):
+    """A data set that is missing, or is not in its official layout."""
+
+
+class MissingExtraError(PrivzooError, ImportError):
+    """A part of privzoo whose optional packages are not installed."""
+
+
+class ServerError(PrivzooError, RuntimeError):
+    """A server that answered, but not with a prediction."""
+
+
+class ServerUnavailableError(ServerError, ConnectionError):
+    """A server that could not be reached."""

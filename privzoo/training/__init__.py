@@ -1,0 +1,1 @@
+"""Training recipes; each runs on any Keras backend."""

@@ -1,0 +1,95 @@
+"""Batches of chips for Keras on any backend: numpy in, numpy out, the same order for the same seed."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from privzoo import faces
+from privzoo.config import Augmentation, Stage
+from privzoo.training.augment import augment
+
+
+def stage_of(stages: tuple[Stage, ...], epoch: int) -> Stage:
+    """Stage to which an epoch, counted from 0 over the whole run, belongs."""
+    for stage in stages:
+        if epoch < stage.epochs:
+            return stage
+        epoch -= stage.epochs
+    return stages[-1]
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """Shuffled, augmented batches; order and changes depend on seed and epoch alone, so a resumed run repeats them.
+
+    Args:
+        chips: uint8 (N, side, side, 3).
+        labels: output name -> array (N,).
+        batch_size: images in a batch; the remainder of an epoch is left out.
+        stages: image sizes by epoch.
+        augmentation: how chips change.
+        seed: of the run.
+        epoch: the one to begin with, counted from 0.
+    """
+
+    def __init__(
+        self,
+        chips: np.ndarray,
+        labels: dict[str, np.ndarray],
+        batch_size: int,
+        stages: tuple[Stage, ...],
+        augmentation: Augmentation,
+        seed: int,
+        epoch: int = 0,
+    ):
+        super().__init__()
+        self.chips, self.labels, self.batch_size = chips, labels, batch_size
+        self.stages, self.augmentation, self.seed, self.epoch = stages, augmentation, seed, epoch
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        self.order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.chips))
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.chips) // self.batch_size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Batch `index` of the current epoch."""
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        size = stage_of(self.stages, self.epoch).input_size
+        images = np.stack([augment(self.chips[i], size, self.augmentation, rng) for i in chosen])
+        return images, {name: values[chosen] for name, values in self.labels.items()}
+
+    def on_epoch_end(self) -> None:
+        """Shuffles anew."""
+        self.epoch += 1
+        self._shuffle()
+
+
+class PlainBatches(keras.utils.PyDataset):
+    """Whole chips in their order, resized and otherwise unchanged.
+
+    Args:
+        chips: uint8 (N, side, side, 3).
+        size: side of the network's input in pixels.
+        batch_size: images in a batch.
+        labels: output name -> array (N,), or None to predict.
+    """
+
+    def __init__(
+        self, chips: np.ndarray, size: int, batch_size: int = 64, labels: dict[str, np.ndarray] | None = None
+    ):
+        super().__init__()
+        self.chips, self.size, self.batch_size, self.labels = chips, size, batch_size, labels
+
+    def __len__(self) -> int:
+        """Batches in all, the last one shorter."""
+        return -(-len(self.chips) // self.batch_size)
+
+    def __getitem__(self, index: int):
+        """Batch `index`: images, with labels where there are any."""
+        chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)
+        return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})

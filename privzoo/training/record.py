@@ -1,0 +1,98 @@
+"""What is written down about a training run: config, data, code, time, curves."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from privzoo.config import NetworkConfig, to_dict
+
+
+def fingerprint(config: NetworkConfig) -> str:
+    """Hash of everything in a config that decides the run: 16 hex digits."""
+    relevant = dataclasses.replace(config, weights=None, description="", licence="")
+    return hashlib.sha256(json.dumps(to_dict(relevant), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def git_revision() -> str:
+    """Revision of the checkout that the code runs from, `-dirty` with uncommitted changes; "unknown" outside git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON, in whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Rows of a Keras CSV log, one per epoch."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def write(path: Path, *, curves: Path, **facts: Any) -> None:
+    """Writes a run's record.
+
+    Args:
+        path: the JSON file.
+        curves: the CSV log, whose rows go into the record.
+        facts: what only the recipe knows.
+    """
+    import keras
+    import numpy
+
+    write_json(
+        path,
+        {
+            **facts,
+            "date": datetime.date.today().isoformat(),
+            "git": git_revision(),
+            "backend": keras.backend.backend(),
+            "versions": {"python": platform.python_version(), "keras": keras.__version__, "numpy": numpy.__version__},
+            "epochs": read_log(curves),
+        },
+    )
+
+
+def plot_curves(log: Path, path: Path, title: str) -> None:
+    """Plots loss and accuracy by epoch to a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = read_log(log)
+    accuracy = next((key for key in rows[0] if key.endswith("accuracy") and not key.startswith("val_")), None)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, key in zip(axes, ("loss", accuracy), strict=True):
+        if key is None:
+            continue
+        for prefix, label in (("", "train"), ("val_", "validation")):
+            axis.plot([r["epoch"] + 1 for r in rows], [r[prefix + key] for r in rows], marker="o", label=label)
+        axis.set(xlabel="epoch", ylabel=key.replace("fc8_", ""))
+        axis.legend()
+    figure.suptitle(title)
+    temporary = path.with_name(path.name + ".part")
+    figure.savefig(temporary, format="png", dpi=110)
+    plt.close(figure)
+    os.replace(temporary, path)

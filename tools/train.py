@@ -1,0 +1,43 @@
+"""Trains a network of the zoo: `tools/train.py --config zoo_configs/networks/NAME.yaml --data_dir DIR`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("config", None, "YAML file of the network", required=True)
+flags.DEFINE_string("data_dir", None, "folder with the data set, as a zip or in its official layout", required=True)
+flags.DEFINE_string("init_dir", None, "folder of the start weights, where the config names some")
+flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; default runs/NAME")
+flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
+
+
+def main(_: list[str]) -> None:
+    """Trains, then says where the run is."""
+    from privzoo import config
+    from privzoo.data import splits
+    from privzoo.training import primary
+
+    network = config.read(config.NetworkConfig, Path(FLAGS.config))
+    run = Path(FLAGS.run_dir or f"runs/{network.name}")
+    if FLAGS.restart:
+        shutil.rmtree(run, ignore_errors=True)
+    train_set, validation_set = splits.load_splits(network.training.dataset, FLAGS.data_dir)
+    if FLAGS.limit:
+        train_set, validation_set = (splits.take(part, FLAGS.limit) for part in (train_set, validation_set))
+    primary.train(network, train_set, validation_set, run, Path(FLAGS.init_dir) if FLAGS.init_dir else None)
+    logging.info("Trained %s; the run is in %s.", network.name, run)
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"train: {error}")
