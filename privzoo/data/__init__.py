@@ -1,11 +1,27 @@
 """Data sets of faces in their official layouts, from a folder or a zip; images are read when asked for.
 
-Every module here has `load(root, ...) -> Dataset`.
+Every loader has `load(root, ...) -> Dataset`, where root is the data set's official folder, its zip, or a
+folder that holds either.
+
+Example:
+    >>> from privzoo.data import arrays, utkface
+    >>> images, gender = arrays(utkface.load("data", split="train"), 96, "gender")
 """
 
 from __future__ import annotations
 
-from privzoo.data import lfw, utkface
+from privzoo.data import celeba, fer2013, folder, imdb_wiki, lfw, utkface
 from privzoo.data.samples import CLASSES, Dataset, Sample, arrays
 
-__all__ = ["CLASSES", "Dataset", "Sample", "arrays", "lfw", "utkface"]
+__all__ = [
+    "CLASSES",
+    "Dataset",
+    "Sample",
+    "arrays",
+    "celeba",
+    "fer2013",
+    "folder",
+    "imdb_wiki",
+    "lfw",
+    "utkface",
+]

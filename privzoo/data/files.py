@@ -8,10 +8,14 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from privzoo.errors import DataError, ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".gif", ".tif", ".tiff")
+
+#: What reading a file from a damaged, truncated or encrypted zip may raise.
+READ_ERRORS = (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def is_image(name: str) -> bool:
@@ -22,6 +26,10 @@ def is_image(name: str) -> bool:
 def _is_litter(name: str) -> bool:
     # What macOS and file managers leave behind looks like images and must not be counted as damaged ones.
     return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith((".", "Thumbs.db"))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).strip("'") or type(error).__name__
 
 
 class Folder:
@@ -51,7 +59,18 @@ class Folder:
         try:
             return (self.path / name).read_bytes()
         except OSError as error:
-            raise ImageError(f"{self.path / name} cannot be read ({error}): copy it again") from error
+            raise ImageError(
+                f"{self.path / name} cannot be read ({_reason(error)}): copy it again."
+            ) from error
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a large table for reading; raises DataError when it is not there."""
+        try:
+            return open(self.path / name, "rb")
+        except OSError as error:
+            raise DataError(
+                f"{self.path / name} cannot be read ({_reason(error)}): copy it again."
+            ) from error
 
 
 class Zip:
@@ -86,7 +105,7 @@ class Zip:
                     self._zip, self._owner = zipfile.ZipFile(self.path), os.getpid()
                 except (OSError, zipfile.BadZipFile) as error:
                     raise DataError(
-                        f"{self.path} is not a readable zip ({error}): download it again"
+                        f"{self.path} is not a readable zip ({_reason(error)}): give a folder or a zip."
                     ) from error
             return self._zip
 
@@ -96,11 +115,20 @@ class Zip:
         return sorted(name[len(self.prefix) :] for name in names if name.startswith(self.prefix))
 
     def read(self, name: str) -> bytes:
-        """Return one file's bytes; raises ImageError when it cannot be read or its checksum is wrong."""
+        """Return one file's bytes; raises ImageError when they cannot be read or are damaged."""
         try:
             return self._open().read(self.prefix + name)
-        except (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ImageError(f"{self}/{name} cannot be read ({error}): download the zip again") from error
+        except READ_ERRORS as error:
+            raise ImageError(
+                f"{self}/{name} cannot be read ({_reason(error)}): get the zip again."
+            ) from error
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a large table for reading; raises DataError when it is not there."""
+        try:
+            return self._open().open(self.prefix + name)
+        except READ_ERRORS as error:
+            raise DataError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
 
     def below(self, folders: Sequence[str]) -> Zip:
         """Return the same zip seen from the outermost folder with one of these names, or from its top."""
@@ -117,6 +145,14 @@ class Zip:
 
 
 Files = Folder | Zip
+
+
+def read_list(files: Files, name: str) -> bytes:
+    """Return the bytes of a list that a data set cannot do without; raises DataError when it is damaged."""
+    try:
+        return files.read(name)
+    except ImageError as error:
+        raise DataError(str(error)) from error
 
 
 def open_files(root: str | Path, folders: Sequence[str]) -> Files:
@@ -136,12 +172,15 @@ def open_files(root: str | Path, folders: Sequence[str]) -> Files:
     root = Path(root).expanduser()
     if not root.exists():
         raise DataError(
-            f"{root} does not exist: give the folder {folders[0]}, its zip, or the folder that holds one"
+            f"{root} does not exist: give the folder {folders[0]}, its zip, or the folder that holds one."
         )
     if root.is_file():
         return Zip(root).below(folders)
     wanted = [folder.lower() for folder in folders]
-    children = sorted(root.iterdir())
+    try:
+        children = sorted(root.iterdir())
+    except OSError as error:
+        raise DataError(f"{root} cannot be read ({_reason(error)}): check its permissions.") from error
     for child in children:
         if child.name.lower() in wanted and child.is_dir():
             return Folder(child)

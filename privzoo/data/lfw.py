@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privzoo.data.files import Files, Folder, Zip, is_image, open_files
+from privzoo.data.files import Files, Folder, Zip, is_image, open_files, read_list
 from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, warn_skipped
 from privzoo.errors import DataError, ImageError
 
@@ -24,7 +24,7 @@ def centre(image: np.ndarray) -> np.ndarray:
     """Cut the centre 122x122 pixels out of a frame, uint8 (H, W, 3); a smaller frame raises ImageError."""
     height, width = image.shape[:2]
     if min(height, width) < CHIP:
-        raise ImageError(f"An LFW frame has {width}x{height} pixels: at least {CHIP}x{CHIP} are needed")
+        raise ImageError(f"An LFW frame has {width}x{height} pixels: at least {CHIP}x{CHIP} are needed.")
     top, left = (height - CHIP) // 2, (width - CHIP) // 2
     return image[top : top + CHIP, left : left + CHIP]
 
@@ -55,7 +55,7 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
     if gender and genders is None:
         raise DataError(
             f"{files} has no gender lists: put male_names.txt and female_names.txt into a folder "
-            f"{GENDER_FOLDER} beside it, or load with gender=False"
+            f"{GENDER_FOLDER} beside it, or load with gender=False."
         )
     names, skipped = tuple(sorted(people)), Counter()
     samples = []
@@ -90,7 +90,7 @@ def lfw100(
     files = open_files(root, FOLDERS)
     found = _people(files)
     if len(found) < people:
-        raise DataError(f"{files} holds {len(found)} people and {people} are wanted: use the whole data set")
+        raise DataError(f"{files} holds {len(found)} people and {people} are wanted: use the whole data set.")
     names = tuple(sorted(found, key=lambda person: (-len(found[person]), person))[:people])
     genders = _genders(files)
     train, test = [], []
@@ -111,7 +111,7 @@ def _people(files: Files) -> dict[str, list[str]]:
         if len(parts) == 2 and is_image(path) and parts[1].startswith(f"{parts[0]}_"):
             people[parts[0]].append(path)
     if not people:
-        raise DataError(f"{files} holds no <Person>/<Person>_NNNN.jpg: give LFW's folder or zip")
+        raise DataError(f"{files} holds no <Person>/<Person>_NNNN.jpg: give LFW's folder or zip.")
     return dict(people)
 
 
@@ -139,7 +139,7 @@ def _genders(files: Files) -> dict[str, int] | None:
             continue
         # The lists are compared by whole file names: one entry without its .jpg names no file.
         male, female = (
-            set(place.read(f"{gender}_names.txt").decode("utf-8", "replace").split())
+            set(read_list(place, f"{gender}_names.txt").decode("utf-8", "replace").split())
             for gender in CLASSES["gender"]
         )
         return dict.fromkeys(male - female, 0) | dict.fromkeys(female - male, 1)

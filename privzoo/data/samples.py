@@ -67,7 +67,12 @@ class ReadImage:
     def __call__(self) -> np.ndarray:
         """Return the chip, uint8 RGB (H, W, 3); raises ImageError naming the image when it is damaged."""
         image = faces.decode(self.files.read(self.path), self.name)
-        return image if self.cut is None else self.cut(image)
+        if self.cut is None:
+            return image
+        try:
+            return self.cut(image)
+        except ImageError as error:
+            raise ImageError(f"{self.name}: {error}") from error
 
 
 def in_validation(path: str) -> bool:
@@ -79,7 +84,7 @@ def in_validation(path: str) -> bool:
 def check_split(split: str, splits: Sequence[str]) -> None:
     """Raise ConfigError unless `split` is one of `splits`."""
     if split not in splits:
-        raise ConfigError(f"The split {split!r} is unknown: use one of {', '.join(splits)}")
+        raise ConfigError(f"The split {split!r} is unknown: use one of {', '.join(splits)}.")
 
 
 def hash_split(samples: Iterable[Sample], split: str) -> list[Sample]:
@@ -143,7 +148,7 @@ def arrays(
         if image.shape != images.shape[1:]:
             raise DataError(
                 f"{sample.name} has {image.shape[1]}x{image.shape[0]} pixels and the images before it "
-                f"{images.shape[2]}x{images.shape[1]}: give a size to resize all images to"
+                f"{images.shape[2]}x{images.shape[1]}: give a size to resize all images to."
             )
         images[len(kept)] = image
         kept.append(sample)
@@ -152,7 +157,7 @@ def arrays(
         skipped.update(lost)
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items()) or "there was none"
-        raise DataError(f"No usable image is left of {len(samples)} ({reasons}): check the data set's files")
+        raise DataError(f"No usable image is left of {len(samples)} ({reasons}): check the data set's files.")
     return images[: len(kept)], _labels(kept, task)
 
 
