@@ -1,1 +1,41 @@
-"""privzoo: private split inference on faces."""
+"""privzoo: a Keras model zoo for private split inference on faces.
+
+`import privzoo` imports nothing heavy; TensorFlow comes with the first `load`.
+
+Example:
+    >>> import privzoo
+    >>> privzoo.list_models("vgg16_gender_simple_conv5_3")
+    ['vgg16_gender_simple_conv5_3']
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from privzoo.card import Card
+    from privzoo.model import SplitModel
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "list_models", "load", "show"]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the zoo's models that match a shell pattern, sorted."""
+    from privzoo import zoo
+
+    return zoo.list_models(pattern)
+
+
+def load(name: str) -> SplitModel:
+    """Loads a model of the zoo with its head, its tail and its card; see `privzoo.zoo.load`."""
+    from privzoo import zoo
+
+    return zoo.load(name)
+
+
+def show(name: str) -> Card:
+    """Card of a model, without loading the model or TensorFlow; see `privzoo.zoo.show`."""
+    from privzoo import zoo
+
+    return zoo.show(name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, UnknownNameError
+from privzoo.provenance import write_text
 
 T = TypeVar("T")
 
@@ -146,15 +148,14 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain data of a config dataclass: `from_dict` of it gives the same again."""
-    return {
-        key: list(map(to_plain, value)) if isinstance(value, tuple) else to_plain(value)
-        for key, value in ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
-    }
+    return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def to_plain(value: Any) -> Any:
-    """A dataclass as a dict, anything else as it is."""
-    return to_dict(value) if dataclasses.is_dataclass(value) else value
+    """Any entry of a config as plain data: dataclasses as dicts, tuples as lists."""
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def read(cls: type[T], path: Path) -> T:
@@ -178,9 +179,7 @@ def write(config: Any, path: Path) -> None:
     """Writes a config dataclass to a YAML file, in whole or not at all."""
     import yaml
 
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, width=120), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False, width=120))
 
 
 @functools.cache
@@ -193,3 +192,29 @@ def networks() -> dict[str, Path]:
 def models() -> dict[str, Path]:
     """Name -> YAML file of every model."""
     return {path.stem: path for path in sorted((config_folder() / "models").glob("*.yaml"))}
+
+
+def network(name: str) -> NetworkConfig:
+    """Reads a network's config by its name.
+
+    Raises:
+        UnknownNameError: no such network.
+    """
+    return _named(NetworkConfig, networks(), name, "network")
+
+
+def model(name: str) -> ModelConfig:
+    """Reads a model's config by its name.
+
+    Raises:
+        UnknownNameError: no such model; the sentence has the closest names.
+    """
+    return _named(ModelConfig, models(), name, "model")
+
+
+def _named(cls: type[T], known: dict[str, Path], name: str, kind: str) -> T:
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        raise UnknownNameError(f"There is no {kind} {name!r}; {hint}privzoo.list_models() lists all models.")
+    return read(cls, known[name])

@@ -49,4 +49,6 @@ def costs(architecture: str, input_size: int, classes: int, classifier: Sequence
 def check_cut(architecture: str, cut: str) -> None:
     """Raises UnknownNameError unless an architecture has the cut."""
     if cut not in cuts(architecture):
-        raise UnknownNameError(f"{architecture} has no cut {cut!r}; it can be cut after {', '.join(cuts(architecture))}.")
+        raise UnknownNameError(
+            f"{architecture} has no cut {cut!r}; it can be cut after {', '.join(cuts(architecture))}."
+        )

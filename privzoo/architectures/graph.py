@@ -185,7 +185,10 @@ def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_
             )
             scale = gamma / np.sqrt(variance + epsilon)
             kernel, bias = kernel * scale, beta + (bias - mean) * scale
-        folded[f"{layer}/kernel"], folded[f"{layer}/bias"] = kernel.astype(np.float32), bias.astype(np.float32)
+        folded[f"{layer}/kernel"], folded[f"{layer}/bias"] = (
+            kernel.astype(np.float32),
+            bias.astype(np.float32),
+        )
     return folded
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 from privzoo.data.samples import Dataset
 from privzoo.errors import UnknownNameError
 
-TRAINABLE = ("utkface", "fer2013", "celeba", "imdb_wiki", "folder")  # modules of privzoo.data with both splits
+TRAINABLE = (
+    "utkface",
+    "fer2013",
+    "celeba",
+    "imdb_wiki",
+    "folder",
+)  # modules of privzoo.data with both splits
 
 
 def load_splits(name: str, root: str | Path) -> tuple[Dataset, Dataset]:

@@ -78,9 +78,7 @@ class PlainBatches(keras.utils.PyDataset):
         labels: output name -> array (N,), or None to predict.
     """
 
-    def __init__(
-        self, chips: np.ndarray, size: int, batch_size: int = 64, labels: dict[str, np.ndarray] | None = None
-    ):
+    def __init__(self, chips: np.ndarray, size: int, batch_size: int = 64, labels: dict[str, np.ndarray] | None = None):
         super().__init__()
         self.chips, self.size, self.batch_size, self.labels = chips, size, batch_size, labels
 

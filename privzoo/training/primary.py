@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from privzoo.architectures import graph
 from privzoo.config import NetworkConfig, TrainingConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, WeightsError
+from privzoo.provenance import write_json
 from privzoo.training import record
 from privzoo.training.batches import PlainBatches, TrainingBatches, stage_of
 from privzoo.training.schedule import OneCycle
@@ -77,7 +77,9 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
         with np.load(path, allow_pickle=False) as file:
             weights = {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
-        raise WeightsError(f"The start weights {path} cannot be read ({error}); give their folder as --init_dir.") from None
+        raise WeightsError(
+            f"The start weights {path} cannot be read ({error}); give their folder as --init_dir."
+        ) from None
     renamed = {}
     for key, value in weights.items():
         layer, _, part = key.rpartition("/")
@@ -115,7 +117,10 @@ def compile_network(network: keras.Model, training: TrainingConfig, classes: int
             return smoothed(keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(true, (-1,)), "int32"), classes), logits)
     else:
         primary = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    kinds = {"age": "mean_absolute_error", "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    kinds = {
+        "age": "mean_absolute_error",
+        "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    }
     single = not training.auxiliary
     network.compile(
         optimizer,
@@ -137,7 +142,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, fingerprint: str):
         super().__init__()
-        self.weights, self.state, self.fingerprint = folder / "last.weights.h5", folder / "last.json", fingerprint
+        self.weights, self.state, self.fingerprint = (
+            folder / "last.weights.h5",
+            folder / "last.json",
+            fingerprint,
+        )
 
     def resume(self, model: keras.Model) -> int:
         """Restores the last finished epoch, if there is one, and returns the number of finished epochs.
@@ -166,9 +175,7 @@ class Checkpoint(keras.callbacks.Callback):
         path = self.weights.with_name(f"epoch_{epoch + 1:03d}.weights.h5")
         self.model.save_weights(path)
         state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint}
-        temporary = self.state.with_name("last.json.part")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        os.replace(temporary, self.state)
+        write_json(self.state, state)
         for old in self.state.parent.glob("epoch_*.weights.h5"):
             if old != path:
                 old.unlink()
@@ -227,7 +234,9 @@ def train(
     if done < epochs:
         network.fit(
             batches,
-            validation_data=PlainBatches(validation_chips, size, labels=validation_wanted["fc8"] if single else validation_wanted),
+            validation_data=PlainBatches(
+                validation_chips, size, labels=validation_wanted["fc8"] if single else validation_wanted
+            ),
             epochs=epochs,
             initial_epoch=done,
             shuffle=False,

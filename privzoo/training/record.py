@@ -9,39 +9,29 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from privzoo.config import NetworkConfig, to_dict
+from privzoo.config import NetworkConfig, to_plain
+from privzoo.provenance import git_revision, write_json
 
 
 def fingerprint(config: NetworkConfig) -> str:
-    """Hash of everything in a config that decides the run: 16 hex digits."""
+    """Hash of everything in a config that decides the run: 16 hex digits.
+
+    Entries at their default are left out, so that a run can be resumed after a new option came with a default
+    that changes nothing.
+    """
     relevant = dataclasses.replace(config, weights=None, description="", licence="")
-    return hashlib.sha256(json.dumps(to_dict(relevant), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_changed(relevant), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def git_revision() -> str:
-    """Revision of the checkout that the code runs from, `-dirty` with uncommitted changes; "unknown" outside git."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON, in whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def _changed(config: Any) -> dict[str, Any]:
+    return {
+        field.name: _changed(value) if dataclasses.is_dataclass(value) else to_plain(value)
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) != field.default
+    }
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
@@ -68,7 +58,11 @@ def write(path: Path, *, curves: Path, **facts: Any) -> None:
             "date": datetime.date.today().isoformat(),
             "git": git_revision(),
             "backend": keras.backend.backend(),
-            "versions": {"python": platform.python_version(), "keras": keras.__version__, "numpy": numpy.__version__},
+            "versions": {
+                "python": platform.python_version(),
+                "keras": keras.__version__,
+                "numpy": numpy.__version__,
+            },
             "epochs": read_log(curves),
         },
     )

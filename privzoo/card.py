@@ -1,0 +1,191 @@
+"""Model cards: what a model is, costs, was trained on, and what was measured of it. No TensorFlow here."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privzoo import architectures, config
+from privzoo.config import ModelConfig, NetworkConfig, from_dict, to_dict
+from privzoo.errors import ConfigError
+from privzoo.provenance import write_json
+
+BYTES_OF_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured figure, as a command of the project wrote it."""
+
+    metric: str  # "accuracy", "label agreement", ...
+    variant: str  # what was measured, as "int8 head + tail"
+    data: str  # data set and split
+    value: float  # share in 0..1 unless the metric says otherwise
+    low: float  # 95 % interval
+    high: float
+    count: int  # faces
+    seeds: tuple[int, ...]  # of whatever was random; empty where nothing was
+    date: str  # ISO 8601
+    git: str  # revision of the code
+    command: str  # that reproduces it
+    sha256: str  # of the head that was measured: the .tflite's flatbuffer, or the float weights
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model's two halves cost for one image; counts are of the layer tables."""
+
+    feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,)
+    feature_bytes: int  # as float32, before any framing
+    head_parameters: int
+    tail_parameters: int
+    head_multiply_adds: int
+    tail_multiply_adds: int
+
+    @property
+    def head_share(self) -> float:
+        """Share of the multiply-adds that the device does, 0..1."""
+        return self.head_multiply_adds / (self.head_multiply_adds + self.tail_multiply_adds)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that the zoo says of a model."""
+
+    model: ModelConfig
+    network: NetworkConfig
+    cost: Cost
+    measurements: tuple[Measurement, ...]
+
+    def figure(self, metric: str, variant: str) -> Measurement | None:
+        """The measurement of a metric for a variant, if there is one."""
+        return next((m for m in self.measurements if (m.metric, m.variant) == (metric, variant)), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, one flat entry per fact, as `privzoo list --json` prints it."""
+        return {
+            "name": self.model.name,
+            "task": self.network.task,
+            "classes": list(self.network.classes),
+            "network": self.model.network,
+            "architecture": self.network.architecture,
+            "cut": self.model.cut,
+            "embedding": self.model.embedding,
+            "version": self.model.version,
+            "input_size": self.network.input_size,
+            **to_dict(self.cost),
+            "head_share_of_multiply_adds": self.cost.head_share,
+            "measurements": [to_dict(m) for m in self.measurements],
+            "training_data": self.network.training.dataset,
+            "start_weights": self.network.training.start,
+            "weights": to_dict(self.network.weights) if self.network.weights else None,
+            "description": self.network.description,
+            "licence": self.network.licence,
+            "limits": list(limits(self.network)),
+        }
+
+    def __str__(self) -> str:
+        """The card as Markdown."""
+        cost = self.cost
+        lines = [
+            f"# {self.model.name}",
+            "",
+            self.network.description,
+            "",
+            f"- task: {self.network.task} ({', '.join(self.network.classes)}), {self.network.input_size} px RGB faces",
+            f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
+            f"embedding {self.model.embedding}, version {self.model.version}",
+            f"- feature: {'x'.join(map(str, cost.feature_shape))} float32, {cost.feature_bytes:,} bytes",
+            f"- head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
+            f"({cost.head_share:.1%} of the network's)",
+            f"- tail: {cost.tail_parameters:,} parameters, {cost.tail_multiply_adds:,} multiply-adds",
+            f"- trained on {self.network.training.dataset}"
+            + (f", from {self.network.training.start}" if self.network.training.start else ""),
+            f"- licence: {self.network.licence}",
+            "",
+            "| metric | of | data | value | 95 % interval | faces | date |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *(
+                f"| {m.metric} | {m.variant} | {m.data} | {m.value:.2%} | {m.low:.2%} to {m.high:.2%} | {m.count:,} "
+                f"| {m.date} |"
+                for m in self.measurements
+            ),
+            "",
+            "Limits:",
+            "",
+            *(f"- {limit}" for limit in limits(self.network)),
+        ]
+        return "\n".join(lines)
+
+
+def limits(network: NetworkConfig) -> tuple[str, ...]:
+    """What a user must know before relying on a network."""
+    common = (
+        "Trained on photographs of public data sets: expect other error rates on other cameras, ages and ethnicities.",
+        "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
+        "A feature that was not measured against an attack must be taken to show the face.",
+    )
+    gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
+    return (gender, *common) if network.task == "gender" else common
+
+
+def cost(model: ModelConfig, network: NetworkConfig) -> Cost:
+    """Computes a model's cost from the layer tables.
+
+    Raises:
+        UnknownNameError: the network's architecture cannot be cut there.
+    """
+    architectures.check_cut(network.architecture, model.cut)
+    layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
+    end = [layer.name for layer in layers].index(model.cut) + 1
+    head, tail = layers[:end], layers[end:]
+    return Cost(
+        feature_shape=head[-1].shape,
+        feature_bytes=math.prod(head[-1].shape) * BYTES_OF_FLOAT32,
+        head_parameters=sum(layer.parameters for layer in head),
+        tail_parameters=sum(layer.parameters for layer in tail),
+        head_multiply_adds=sum(layer.multiply_adds for layer in head),
+        tail_multiply_adds=sum(layer.multiply_adds for layer in tail),
+    )
+
+
+def _measurements_file(name: str) -> Path:
+    return config.config_folder() / "cards" / f"{name}.json"
+
+
+def read_measurements(name: str) -> tuple[Measurement, ...]:
+    """Measured figures of a model, empty where nothing was measured yet.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = _measurements_file(name)
+    if not path.exists():
+        return ()
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"The card {path} is no valid JSON ({error}); write it again with tools/evaluate.py."
+        ) from None
+    return tuple(from_dict(Measurement, entry, str(path)) for entry in entries)
+
+
+def write_measurements(name: str, new: list[Measurement]) -> None:
+    """Adds measurements to a model's card, each in place of the one with the same metric, variant and data."""
+    merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name), *new)}
+    write_json(_measurements_file(name), [to_dict(m) for m in merged.values()])
+
+
+def read(name: str) -> Card:
+    """Card of a model by its name.
+
+    Raises:
+        UnknownNameError: no such model.
+    """
+    model = config.model(name)
+    network = config.network(model.network)
+    return Card(model, network, cost(model, network), read_measurements(name))

@@ -1,0 +1,21 @@
+"""What happens at the cut: one module per embedding, each with `attach(head, tail, weights)`."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from privzoo.errors import UnknownNameError
+
+EMBEDDINGS = ("simple",)
+
+
+def get(name: str) -> ModuleType:
+    """Module of an embedding.
+
+    Raises:
+        UnknownNameError: no such embedding.
+    """
+    if name not in EMBEDDINGS:
+        raise UnknownNameError(f"There is no embedding {name!r}; there are {', '.join(EMBEDDINGS)}.")
+    return importlib.import_module(f"privzoo.embeddings.{name}")

@@ -1,0 +1,13 @@
+"""The simple embedding: the network is cut, and the cut's activation is the feature (Osia et al. 2017, section III)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+def attach(head: keras.Model, tail: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Head and tail as the cut left them."""
+    return head, tail

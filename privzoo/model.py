@@ -1,0 +1,178 @@
+"""A loaded model: the head for the device, the tail for the cloud, and what can be done with the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privzoo import faces
+from privzoo.card import Card
+from privzoo.errors import FeatureError
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 64  # images that go through a network at once; bounds the memory of large requests
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image."""
+
+    image: str  # its path, or its place among the arrays given
+    face: dict[str, int] | None  # the chip's square in the image: x, y, size in pixels; None for a given chip
+    label: str
+    probabilities: dict[str, float]  # class -> probability
+
+
+class SplitModel:
+    """A model of the zoo, cut in two; `privzoo.load` makes it.
+
+    Args:
+        card: what the zoo says of the model.
+        network: `image` -> probabilities, the whole of it.
+        head: `image`, float32 RGB 0..255 (N, S, S, 3) -> `features`.
+        tail: `features` -> probabilities (N, classes).
+
+    Example:
+        >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
+        >>> model.predict("photo.jpg")
+    """
+
+    def __init__(self, card: Card, network: keras.Model, head: keras.Model, tail: keras.Model):
+        self.card, self.network, self.head, self.tail = card, network, head, tail
+
+    def __repr__(self) -> str:
+        """Name, feature and classes."""
+        return f"SplitModel({self.name!r}, feature={self.card.cost.feature_shape}, classes={self.classes})"
+
+    @property
+    def name(self) -> str:
+        """Name in the zoo."""
+        return self.card.model.name
+
+    @property
+    def config(self):
+        """The `ModelConfig`."""
+        return self.card.model
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Primary classes in the order of the probabilities."""
+        return self.card.network.classes
+
+    @property
+    def input_size(self) -> int:
+        """Side of the head's input in pixels."""
+        return self.card.network.input_size
+
+    def features(self, chips: np.ndarray) -> np.ndarray:
+        """What leaves the device for face chips.
+
+        Args:
+            chips: uint8 RGB (N, S, S, 3), or float32 0..255.
+
+        Returns:
+            float32 (N, *feature shape).
+
+        Raises:
+            FeatureError: the chips have another shape, or values that are not finite.
+        """
+        return _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        """What the tail makes of features.
+
+        Args:
+            features: float32 (N, *feature shape).
+
+        Returns:
+            Probabilities, float32 (N, classes).
+
+        Raises:
+            FeatureError: the features have another shape, or values that are not finite.
+        """
+        return _run(self.tail, features, self.card.cost.feature_shape, "features")
+
+    def predict(self, images: Any, face: str = "detect") -> np.ndarray:
+        """Class probabilities of images, by head and tail.
+
+        Args:
+            images: one or many paths, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
+            face: "detect" finds the largest face of each; "given" takes each image as a face chip.
+
+        Returns:
+            float32 (N, classes), in the order of `classes`.
+
+        Raises:
+            ImageError: an image cannot be read; FaceNotFoundError where it shows no face. Both name it.
+        """
+        chips, _, _ = faces.chips(images, self.input_size, face)
+        return self.classify(self.features(chips))
+
+    def explain(self, images: Any, face: str = "detect") -> list[Prediction]:
+        """As `predict`, with labels and the place of each face: what `privzoo predict --json` prints."""
+        chips, found, _ = faces.chips(images, self.input_size, face)
+        probabilities = self.classify(self.features(chips))
+        return [
+            Prediction(
+                image=where.image,
+                face={"x": where.box.x, "y": where.box.y, "size": where.box.size} if face == "detect" else None,
+                label=self.classes[int(row.argmax())],
+                probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
+            )
+            for where, row in zip(found, probabilities, strict=True)
+        ]
+
+    def export_head(self, path: str | Path, quantization: str = "int8", calibration: Any = None) -> Path:
+        """Writes the head as one TFLite file with its manifest inside; see `privzoo.export.tflite.export_head`.
+
+        Args:
+            path: the file to write.
+            quantization: "float32", "float16", "dynamic" or "int8"; input and output are float32 in all.
+            calibration: face chips, uint8 (N, S, S, 3), or paths of photographs, for "int8"; by default chips
+                that come with the package.
+        """
+        from privzoo.export import tflite
+
+        chips = calibration
+        if calibration is not None and not (isinstance(calibration, np.ndarray) and calibration.ndim == 4):
+            chips, _, _ = faces.chips(calibration, self.input_size)
+        return tflite.export_head(self.head, path, quantization, self._manifest(), chips)
+
+    def export_tail(self, directory: str | Path, version: int | None = None, overwrite: bool = False) -> Path:
+        """Writes the tail as a SavedModel, `directory/<name>/<version>`, for TF Serving or `privzoo serve`.
+
+        Args:
+            directory: the folder of all served models.
+            version: 1 or more; by default the model's own.
+            overwrite: replace this version if it is there.
+        """
+        from privzoo.export import saved_model
+
+        version = self.config.version if version is None else version
+        return saved_model.export_tail(self.tail, directory, self.name, version, self._manifest(), overwrite=overwrite)
+
+    def _manifest(self) -> dict[str, Any]:
+        from privzoo.export import manifest
+
+        return manifest.build(self.card, self.head, self.tail)
+
+
+def _run(model: keras.Model, values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiu" or values.shape[1:] != shape:
+        raise FeatureError(
+            f"The {what} are {values.dtype} of shape {values.shape}; this model takes numbers of shape "
+            f"(N, {', '.join(map(str, shape))})."
+        )
+    if not np.isfinite(values).all():
+        raise FeatureError(f"The {what} hold NaN or infinity; give finite numbers.")
+    parts = [
+        np.asarray(model(values[i : i + BATCH].astype(np.float32), training=False))
+        for i in range(0, len(values), BATCH)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)

@@ -1,0 +1,94 @@
+"""From a finished run to released weights: batch norm folded, kernels coded, the cost of the coding measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from privzoo import config as configs
+from privzoo import weights
+from privzoo.architectures import graph
+from privzoo.config import NetworkConfig
+from privzoo.data import Dataset, arrays
+from privzoo.errors import ConfigError
+from privzoo.provenance import write_json
+from privzoo.training import primary, record
+from privzoo.training.batches import PlainBatches
+
+LARGEST_FILE = 50_000_000  # bytes; what the repository takes
+
+
+def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
+    """Folded float32 weights of a finished run: `<layer>/kernel` and `<layer>/bias`.
+
+    Raises:
+        ConfigError: the run is missing, of another config, or not finished.
+    """
+    network = primary.build(config, config.training)
+    primary.compile_network(network, config.training, len(config.classes), 1)
+    done = primary.Checkpoint(run, record.fingerprint(config)).resume(network)
+    epochs = sum(stage.epochs for stage in config.training.stages)
+    if done < epochs:
+        raise ConfigError(f"The run in {run} has {done} of {epochs} epochs; finish it with tools/train.py first.")
+    folded = graph.fold_batch_norm(graph.get_weights(network))
+    return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
+
+
+def inference_network(config: NetworkConfig, values: dict[str, np.ndarray]) -> keras.Model:
+    """The network as it is released, in float32, filled with folded weights."""
+    network = graph.build(
+        config.architecture,
+        len(config.classes),
+        input_size=config.input_size,
+        classifier=config.classifier,
+        lrn=config.lrn,
+    )
+    graph.set_weights(network, values)
+    return network
+
+
+def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> NetworkConfig:
+    """Writes a run's weights, record and curves into `zoo_configs` and enters them in the network's YAML.
+
+    Args:
+        config: the network.
+        run: folder of its finished run.
+        validation_set: on which float and coded weights are compared, for the record.
+
+    Returns:
+        The config with its `weights` entry.
+    """
+    values = trained_weights(config, run)
+    folder = configs.config_folder()
+    parent = weights.load(configs.network(config.parent)) if config.parent else {}
+    stored = weights.differing(values, parent)
+    path = folder / "weights" / f"{config.name}.npz"
+    entry = weights.save(stored, path)
+    if entry.bytes > LARGEST_FILE:
+        raise ConfigError(f"{path} has {entry.bytes:,} bytes, over {LARGEST_FILE:,}; use a compact classifier.")
+    chips, labels = arrays(validation_set, config.training.chip_size)
+    batches = PlainBatches(chips, config.input_size)
+    answers = {
+        name: inference_network(config, used).predict(batches, verbose=0)
+        for name, used in (("float32", values), ("released", parent | weights.read(path)))
+    }
+    accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
+    run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    run_record["release"] = {
+        "bytes": entry.bytes,
+        "sha256": entry.sha256,
+        "validation_faces": len(chips),
+        "validation_accuracy": accuracy,
+        "largest_probability_change_by_coding": float(np.abs(answers["float32"] - answers["released"]).max()),
+        "labels_changed_by_coding": int((answers["float32"].argmax(1) != answers["released"].argmax(1)).sum()),
+    }
+    write_json(path.with_suffix(".json"), run_record)
+    shutil.copyfile(run / "curves.png", path.with_suffix(".png"))
+    released = dataclasses.replace(config, weights=entry)
+    configs.write(released, folder / "networks" / f"{config.name}.yaml")
+    return released

@@ -1,0 +1,173 @@
+"""Released weights: where their files come from, and the int8 coding in which they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from privzoo import config
+from privzoo.config import NetworkConfig, WeightsFile
+from privzoo.errors import MissingExtraError, WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CODE_MAXIMUM = 127  # int8 without -128, so that a kernel and its negative are coded alike
+
+
+def cache_folder() -> Path:
+    """Folder `PRIVZOO_HOME`, or `~/.cache/privzoo`."""
+    return Path(os.environ.get("PRIVZOO_HOME") or Path.home() / ".cache" / "privzoo").expanduser()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def find(weights: WeightsFile) -> Path:
+    """Finds a weights file: bundled, else in the cache folder, else fetched from `PRIVZOO_WEIGHTS_URL` to the cache.
+
+    Args:
+        weights: name, hash and size of the file.
+
+    Returns:
+        Path of a file whose SHA-256 is right.
+
+    Raises:
+        WeightsError: it is nowhere, or what is there is damaged, or cannot be fetched.
+    """
+    cached = cache_folder() / weights.file
+    for path in (config.config_folder() / "weights" / weights.file, cached):
+        if path.exists():
+            if sha256(path) != weights.sha256:
+                raise WeightsError(
+                    f"The weights file {path} is damaged or of another release (its SHA-256 is not "
+                    f"{weights.sha256[:12]}...); delete it and fetch or install it again."
+                )
+            return path
+    mirror = os.environ.get("PRIVZOO_WEIGHTS_URL")
+    if not mirror:
+        raise WeightsError(
+            f"The weights file {weights.file} is neither bundled nor in {cached.parent}; put it there, or set "
+            "PRIVZOO_WEIGHTS_URL to a mirror that has it."
+        )
+    return _fetch(f"{mirror.rstrip('/')}/{weights.file}", cached, weights)
+
+
+def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
+    try:
+        import pooch
+        import requests
+    except ImportError:
+        raise MissingExtraError(
+            "Fetching weights needs pooch; install it with: pip install 'privzoo[cloud]'."
+        ) from None
+    try:
+        # pooch writes to a temporary name, checks the hash, then renames.
+        pooch.retrieve(url, f"sha256:{weights.sha256}", path.name, path.parent)
+    except requests.RequestException as error:
+        reason = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
+        raise WeightsError(
+            f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL."
+        ) from None
+    except ValueError:
+        raise WeightsError(
+            f"The weights at {url} are not the released ones (wrong SHA-256); check PRIVZOO_WEIGHTS_URL or try again."
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"The weights could not be stored in {path.parent}: {error}; set PRIVZOO_HOME.") from None
+    return path
+
+
+def encode(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Codes kernels as int8 with one scale per output channel; everything else stays float32.
+
+    Args:
+        weights: `<layer>/<variable>` -> float array; a kernel's last axis is its output channels.
+
+    Returns:
+        The same keys, with `<layer>/kernel` int8 beside `<layer>/kernel_scale` float32 (channels,).
+
+    Raises:
+        WeightsError: a value is not finite.
+    """
+    import numpy as np
+
+    coded = {}
+    for key, value in weights.items():
+        value = np.asarray(value, np.float32)
+        if not np.isfinite(value).all():
+            raise WeightsError(f"{key} has values that are not finite; such weights cannot be released.")
+        if key.endswith("/kernel"):
+            scale = np.abs(value).max(axis=tuple(range(value.ndim - 1))) / CODE_MAXIMUM
+            scale = np.where(scale > 0, scale, 1).astype(np.float32)
+            coded[key], coded[f"{key}_scale"] = np.rint(value / scale).astype(np.int8), scale
+        else:
+            coded[key] = value
+    return coded
+
+
+def decode(coded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inverse of `encode`, up to half a step of each channel's scale: float32 arrays."""
+    import numpy as np
+
+    return {
+        key: value * coded[f"{key}_scale"] if value.dtype == np.int8 else value
+        for key, value in coded.items()
+        if not key.endswith("/kernel_scale")
+    }
+
+
+def save(weights: Mapping[str, np.ndarray], path: Path) -> WeightsFile:
+    """Codes weights into an npz file, in whole or not at all; the same weights give the same bytes."""
+    import numpy as np
+
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **encode(weights))
+    temporary.replace(path)
+    return WeightsFile(path.name, sha256(path), path.stat().st_size)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Reads and decodes an npz file of `save`.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds anything but arrays.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return decode({key: file[key] for key in file.files})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"The weights file {path} cannot be read ({error}); delete it and fetch it again.") from None
+
+
+def load(network: NetworkConfig) -> dict[str, np.ndarray]:
+    """Weights of a released network: its parent's, where it has one, with what differs in place of them.
+
+    Raises:
+        WeightsError: the network is not released, or a file is missing or damaged.
+    """
+    if network.weights is None:
+        raise WeightsError(f"The network {network.name} has no released weights yet; train it with tools/train.py.")
+    inherited = load(config.network(network.parent)) if network.parent else {}
+    return inherited | read(find(network.weights))
+
+
+def differing(weights: Mapping[str, np.ndarray], parent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Layers of `weights` that the parent lacks or has otherwise, whole layers: what a child's file stores."""
+    import numpy as np
+
+    layers = {
+        key.rpartition("/")[0]
+        for key, value in weights.items()
+        if key not in parent or not np.array_equal(value, parent[key])
+    }
+    return {key: value for key, value in weights.items() if key.rpartition("/")[0] in layers}

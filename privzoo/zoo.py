@@ -1,0 +1,99 @@
+"""The one registry: names to models."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from privzoo import card, config, embeddings, weights
+from privzoo.card import Card
+from privzoo.config import NetworkConfig
+from privzoo.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import keras
+
+    from privzoo.model import SplitModel
+
+# Models of one network share its layers in memory, for as long as one of them is in use.
+_networks: weakref.WeakValueDictionary[str, keras.Model] = weakref.WeakValueDictionary()
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a shell pattern, as `vgg16_gender_*`, sorted."""
+    return fnmatch.filter(config.models(), pattern)
+
+
+def show(name: str) -> Card:
+    """Card of a model, without loading the model.
+
+    Raises:
+        UnknownNameError: no such model; the sentence has the closest names.
+    """
+    return card.read(name)
+
+
+def load_network(network: NetworkConfig) -> keras.Model:
+    """Builds a released network and fills it with its weights, or gives the one that is in memory.
+
+    Returns:
+        `image` float32 RGB 0..255 (N, S, S, 3) -> probabilities (N, classes).
+
+    Raises:
+        WeightsError: its weights are missing or damaged.
+        MissingExtraError: TensorFlow and Keras are not installed.
+    """
+    if (shared := _networks.get(network.name)) is not None:
+        return shared
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury privzoo's output
+    try:
+        import keras  # noqa: F401
+
+        from privzoo.architectures import graph
+    except ImportError:
+        raise MissingExtraError(
+            "Loading a model needs TensorFlow and Keras; install them with: pip install 'privzoo[cloud]'. "
+            "A device needs privzoo.edge only."
+        ) from None
+    released = weights.load(network)
+    model = graph.build(
+        network.architecture,
+        len(network.classes),
+        input_size=network.input_size,
+        classifier=network.classifier,
+        lrn=network.lrn,
+    )
+    graph.set_weights(model, released)
+    _networks[network.name] = model
+    return model
+
+
+def load(name: str) -> SplitModel:
+    """Loads a model.
+
+    Args:
+        name: `<network>_<task>_<embedding>_<cut>`, one of `list_models()`.
+
+    Returns:
+        The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
+
+    Raises:
+        UnknownNameError: no such model; the sentence has the closest names.
+        WeightsError: its weights are missing or damaged; never falls back to random ones.
+        MissingExtraError: TensorFlow and Keras are not installed.
+
+    Example:
+        >>> model = load("vgg16_gender_simple_conv5_3")
+        >>> model.head.output_shape
+        (None, 6, 6, 512)
+    """
+    described = card.read(name)
+    network = load_network(described.network)
+    from privzoo.architectures import graph
+    from privzoo.model import SplitModel
+
+    head, tail = graph.split(network, described.model.cut)
+    head, tail = embeddings.get(described.model.embedding).attach(head, tail)
+    return SplitModel(described, network, head, tail)
