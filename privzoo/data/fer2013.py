@@ -109,7 +109,7 @@ def _from_table(files: Files, table: str, split: str) -> tuple[list[Sample], Cou
 def _from_row(row: dict[str, str], name: str) -> Sample | None:
     try:
         emotion = TABLE_EMOTIONS[["0", "1", "2", "3", "4", "5", "6"].index(row["emotion"])]
-        # Ten times as fast as splitting the text; a damaged one raises, or gives fewer numbers in older numpy.
+        # Ten times as fast as splitting the text; of a damaged one, older numpy gives the first numbers only.
         pixels = np.fromstring(row["pixels"], np.int64, sep=" ").reshape(SIDE, SIDE)
     except (TypeError, ValueError):
         return None

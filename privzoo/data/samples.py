@@ -77,7 +77,7 @@ class ReadImage:
 
 def in_validation(path: str) -> bool:
     """Whether protocol 1 puts this path to validation: its md5, as an integer, is 0 mod 10."""
-    digest = hashlib.md5(path.encode(), usedforsecurity=False).hexdigest()
+    digest = hashlib.md5(path.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
     return int(digest, 16) % 10 == 0
 
 

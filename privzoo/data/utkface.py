@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, hash_split
 from privzoo.errors import DataError
 
 FOLDER = "UTKFace"
+#: Some of the original names have a space in the date or no dot before jpg: the date is left alone.
+NAME = re.compile(r"([0-9]{1,3})_([01])_([0-4])_[^_]+")
 
 
 def parse(file: str) -> dict[str, int] | None:
@@ -25,12 +28,10 @@ def parse(file: str) -> dict[str, int] | None:
         >>> parse("26_1_3_20170104221126581.jpg.chip.jpg")
         {'age': 26, 'gender': 1, 'race': 3}
     """
-    fields = file.split("_")
-    if len(fields) != 4 or not all(field.isascii() and field.isdecimal() for field in fields[:3]):
+    match = NAME.fullmatch(file)
+    if match is None:
         return None
-    age, gender, race = map(int, fields[:3])
-    if age > 150 or gender >= len(CLASSES["gender"]) or race >= len(CLASSES["race"]):
-        return None
+    age, gender, race = map(int, match.groups())
     return {"age": age, "gender": gender, "race": race}
 
 
