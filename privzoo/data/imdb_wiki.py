@@ -50,7 +50,8 @@ class CutFace:
         size = round(side * (1 + 2 * self.margin))
         if size < 1:
             raise ImageError(f"A face box of {side:g} pixels is empty: the image is too small.")
-        return faces.crop(image, faces.Box(round(x - size / 2), round(y - size / 2), size), size)
+        box = faces.Box(round(x - size / 2), round(y - size / 2), size)
+        return faces.crop(image, box, min(size, faces.MAX_CHIP_SIZE))
 
 
 def age(dob: float, photo_taken: int) -> int | None:
