@@ -1,0 +1,15 @@
+"""The device: runs a head on LiteRT and asks a server that holds the tail. Never imports TensorFlow or Keras.
+
+Example:
+    >>> from privzoo.edge import Client, Head  # doctest: +SKIP
+    >>> with Client(Head("head.tflite"), "http://cloud:8501") as client:  # doctest: +SKIP
+    ...     print(client.predict("photograph.jpg")[0].label)
+"""
+
+from __future__ import annotations
+
+from privzoo.edge.client import Answer, Client
+from privzoo.edge.head import Head
+from privzoo.edge.manifest import read_manifest
+
+__all__ = ["Answer", "Client", "Head", "read_manifest"]

@@ -1,0 +1,125 @@
+"""Reads the manifest that a head carries: what goes in, what comes out, and which tail it belongs to.
+
+A head is a TFLite flatbuffer with a zip archive behind it (TFLite metadata's associated-file format), whose stored
+entry `privzoo.json` is the manifest. Runtimes ignore what stands behind the flatbuffer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from typing import Any
+
+from privzoo.errors import ConfigError, WeightsError
+
+FORMAT = 1
+MEMBER = "privzoo.json"
+# Preprocessing that this version does; a head that asks for another must be refused, not fed wrong pixels.
+INPUT = {"channels": 3, "dtype": "float32", "range": [0, 255], "colour": "RGB", "resize": "triangle"}
+
+_FLATBUFFER_MARK = b"TFL3"  # bytes 4 to 8 of every TFLite file
+_FIELDS: dict[tuple[str, ...], type] = {
+    ("model",): str,
+    ("version",): int,
+    ("classes",): list,
+    ("input", "size"): int,
+    ("feature", "shape"): list,
+    ("head",): dict,
+    ("tail", "signature"): str,
+    ("tail", "weights_sha256"): str,
+}
+
+
+def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
+    """Reads a manifest from its JSON text and checks what a device relies on.
+
+    Args:
+        data: UTF-8 JSON text.
+        source: what errors call the file it came from.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ConfigError: no JSON, another manifest format, a field that is missing or of another type, or a preprocessing
+            that this version does not know.
+    """
+    try:
+        manifest = json.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"The manifest in {source} is no valid JSON ({error}); export the model again.") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise ConfigError(
+            f"The manifest in {source} has format {found!r}, and this privzoo reads format {FORMAT}; "
+            "update privzoo, or export the model again."
+        )
+    for path, kind in _FIELDS.items():
+        value: Any = manifest
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(
+                f"The manifest in {source} has {'.'.join(path)} = {value!r}, which is no {kind.__name__}; "
+                "export the model again."
+            )
+    shape = manifest["feature"]["shape"]
+    if not shape or not all(type(side) is int and side > 0 for side in shape) or manifest["input"]["size"] < 1:
+        raise ConfigError(f"The manifest in {source} has sizes that cannot be; export the model again.")
+    other = {key: manifest["input"].get(key) for key, value in INPUT.items() if manifest["input"].get(key) != value}
+    if other:
+        raise ConfigError(f"The head in {source} needs {other} as input, which this privzoo cannot do; update privzoo.")
+    return manifest
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the manifest of an exported head and checks the head's bytes against it.
+
+    Args:
+        path: a `.tflite` file that privzoo exported.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        WeightsError: the file is missing, is no TFLite file, is cut short or damaged, or carries no manifest.
+        ConfigError: the manifest is not one that this version can use.
+
+    Example:
+        >>> read_manifest("head.tflite")["feature"]["shape"]  # doctest: +SKIP
+        [6, 6, 512]
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+        if start[4:] != _FLATBUFFER_MARK:
+            raise WeightsError(f"{path} is no TFLite file; give a head that privzoo exported.")
+        with zipfile.ZipFile(path) as archive:
+            manifest = parse_manifest(archive.read(MEMBER), path)
+        length, expected = manifest["head"].get("bytes"), manifest["head"].get("sha256")
+        if not isinstance(length, int) or _sha256(path, length) != expected:
+            raise WeightsError(f"{path} is damaged: its SHA-256 is not its manifest's; fetch or export it again.")
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError):
+        raise WeightsError(
+            f"{path} carries no readable privzoo manifest: it was cut short while it was written, or is not an export "
+            "of privzoo; fetch or export it again."
+        ) from None
+    except FileNotFoundError:
+        raise WeightsError(f"There is no head at {path}; check the path, or export one there.") from None
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(f"The head {path} cannot be read: {error.strerror or error}; check the file.") from None
+    return manifest
+
+
+def _sha256(path: str, length: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while length > 0 and (block := file.read(min(length, 1 << 20))):
+            digest.update(block)
+            length -= len(block)
+    return digest.hexdigest()

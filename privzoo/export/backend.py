@@ -1,0 +1,42 @@
+"""What the exporters need of the process they run in: TensorFlow as Keras's backend, and a quiet standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from privzoo.errors import ConfigError, MissingExtraError
+
+
+def require_tensorflow() -> None:
+    """Refuses to go on where Keras does not run on TensorFlow.
+
+    Raises:
+        MissingExtraError: TensorFlow or Keras is not installed.
+        ConfigError: Keras runs on another backend.
+    """
+    try:
+        import keras
+        import tensorflow  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("Export needs TensorFlow and Keras; run: pip install 'privzoo[cloud]'") from None
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(f"Export runs on TensorFlow, not {keras.backend.backend()}; set KERAS_BACKEND=tensorflow.")
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Drops what C++ writes to the process's standard error; TensorFlow's converter has no switch for its notes."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)

@@ -1,0 +1,103 @@
+"""Writes a tail as a SavedModel in TF Serving's directory layout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from privzoo.edge.manifest import MEMBER
+from privzoo.errors import ConfigError, WeightsError
+from privzoo.export.backend import quiet_stderr, require_tensorflow
+from privzoo.export.manifest import FEATURE_NAME, OUTPUT_NAME, check_weights, to_json
+
+if TYPE_CHECKING:
+    import keras
+
+
+def export_tail(
+    tail: keras.Model,
+    directory: str | os.PathLike[str],
+    name: str,
+    version: int,
+    manifest: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Path:
+    """Writes `<directory>/<name>/<version>/` with the SavedModel and its manifest in `assets.extra`.
+
+    The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
+    asks for the second, so that any TF Serving refuses features of a head that belongs to another tail.
+
+    Args:
+        tail: float32 model `features` (N, *shape) -> probabilities (N, classes).
+        directory: base folder of all models of a server.
+        name: of the model on the server.
+        version: of the model on the server, 1 or more.
+        manifest: of `privzoo.export.manifest.build_manifest` for this tail.
+        overwrite: replace this version where it is there already.
+
+    Returns:
+        Folder of the version.
+
+    Raises:
+        ConfigError: a name or version that cannot be, a version that is there already, or a manifest of another tail.
+        WeightsError: the folder cannot be written.
+        MissingExtraError: TensorFlow and Keras are not installed.
+
+    Example:
+        >>> export_tail(model.tail, "served", model.name, 1, manifest)  # doctest: +SKIP
+        PosixPath('served/vgg16_gender_simple_conv5_3/1')
+    """
+    if type(version) is not int or version < 1:
+        raise ConfigError(f"version={version!r} cannot be; give a whole number, 1 or more.")
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise ConfigError(f"name={name!r} cannot be; give the name of a folder, without a path.")
+    check_weights(tail, "tail", manifest)
+    base = Path(directory) / name
+    final = base / str(version)
+    if final.exists() and not overwrite:
+        raise ConfigError(f"{final} is there already; choose another version, or pass overwrite=True.")
+    # TF Serving looks at names that are numbers only, so that it never loads a half-written folder.
+    temporary = base / f".{version}.{os.getpid()}.part"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        _write(tail, temporary, manifest)
+        extra = temporary / "assets.extra"
+        extra.mkdir()
+        (extra / MEMBER).write_bytes(to_json({**manifest, "version": version}))
+        _put(temporary, final)
+    except OSError as error:
+        raise WeightsError(f"{final} cannot be written: {error.strerror or error}; choose another place.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final
+
+
+def _put(temporary: Path, final: Path) -> None:
+    if not final.exists():
+        temporary.rename(final)
+        return
+    old = temporary.with_suffix(".old")
+    final.rename(old)
+    temporary.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None:
+    require_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    shape = (None, *manifest["feature"]["shape"])
+    with quiet_stderr():
+        archive = keras.export.ExportArchive()
+        archive.track(tail)
+        for signature in ("serving_default", manifest["tail"]["signature"]):
+            archive.add_endpoint(
+                signature,
+                lambda features: {OUTPUT_NAME: tail(features, training=False)},
+                input_signature=[tf.TensorSpec(shape, tf.float32, name=FEATURE_NAME)],
+            )
+        archive.write_out(folder, verbose=False)

@@ -1,0 +1,168 @@
+"""Writes a head as a `.tflite` file for LiteRT, tflite-runtime and LiteRT.js, and proves that it computes the head."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privzoo.edge.head import as_chips
+from privzoo.errors import ConfigError, WeightsError
+from privzoo.export.backend import quiet_stderr, require_tensorflow
+from privzoo.export.calibration import default_calibration
+from privzoo.export.manifest import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
+
+if TYPE_CHECKING:
+    import keras
+
+# Least agreement (see `agreement`) of a file with its head. A sound conversion is well above; a wrong one is near 0.
+LEAST_AGREEMENT = {"float32": 0.9999, "float16": 0.999, "dynamic": 0.98, "int8": 0.95}
+CHECKED_CHIPS = 8
+
+
+@dataclass(frozen=True)
+class ExportedHead:
+    """A head that was written and checked."""
+
+    path: Path
+    bytes: int  # of the file
+    agreement: float  # with the Keras head, 1 for the same; see `agreement`
+    manifest: dict[str, Any]  # as it stands in the file
+
+
+def agreement(features: np.ndarray, expected: np.ndarray) -> float:
+    """Share of the expected features' variation over the chips that the features reproduce.
+
+    Subtracting the mean over the chips matters: all faces' raw features are much alike, so that a similarity of raw
+    features is high even where what tells faces apart is lost.
+
+    Args:
+        features: array (N, ...), N at least 2.
+        expected: array of the same shape.
+
+    Returns:
+        1 for equality, 0 or less for features that say nothing; NaN where nothing varies or is not finite.
+    """
+    expected = expected.astype(np.float64)
+    varied = np.square(expected - expected.mean(0)).sum()
+    wrong = np.square(features - expected).sum()
+    return float(1 - wrong / varied) if varied > 0 else float("nan")
+
+
+def export_head(
+    head: keras.Model,
+    path: str | os.PathLike[str],
+    quantization: str,
+    manifest: Mapping[str, Any],
+    calibration: np.ndarray | None = None,
+) -> ExportedHead:
+    """Writes a head as TFLite with fixed batch 1, input `image` and output `features`, both float32.
+
+    The file is run against the Keras head before it gets its name, and refused where the two disagree.
+
+    Args:
+        head: float32 model `image` (N, S, S, 3), RGB 0..255 -> features.
+        path: the `.tflite` file to write; an old one is replaced.
+        quantization: "float32"; "float16" weights; "dynamic": int8 weights, activations quantized while running;
+            "int8": weights and activations int8, with float32 at both ends.
+        manifest: of `privzoo.export.manifest.build_manifest` for this head.
+        calibration: uint8 or float array (N, S, S, 3), 0..255, N at least 2: chips that set the range of int8
+            activations and check every export; None: `default_calibration`.
+
+    Returns:
+        What was written, with its measured agreement.
+
+    Raises:
+        ConfigError: an unknown quantization, a manifest of another head, or a head that TFLite cannot express.
+        ImageError: calibration chips of another shape, type or range.
+        WeightsError: the file cannot be written, or does not compute what the head computes.
+        MissingExtraError: TensorFlow, LiteRT or (for the default calibration) scikit-image is not installed.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ConfigError(f"quantization={quantization!r} is unknown; use one of {', '.join(QUANTIZATIONS)}.")
+    check_weights(head, "head", manifest)
+    size = manifest["input"]["size"]
+    chips = as_chips(default_calibration(size) if calibration is None else calibration, size)
+    if len(chips) < 2:
+        raise ConfigError(f"{len(chips)} calibration chips are too few; give 2 or more, better 64.")
+    if str(head.outputs[0].dtype) != "float32":
+        raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
+    chips = chips.astype(np.float32)
+    flatbuffer = _convert(head, size, quantization, chips)
+    content, manifest = append_manifest(flatbuffer, {**manifest, "quantization": quantization})
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        measured = _check(head, temporary, chips[:CHECKED_CHIPS])
+        if not measured >= LEAST_AGREEMENT[quantization]:  # written so that NaN is refused too
+            raise WeightsError(
+                f"The {quantization} file does not compute its head (agreement {measured:.4f}, at least "
+                f"{LEAST_AGREEMENT[quantization]} is needed) and was not kept; give other calibration chips, or export "
+                "with another quantization."
+            )
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return ExportedHead(path, len(content), measured, manifest)
+
+
+def _check(head: keras.Model, path: Path, chips: np.ndarray) -> float:
+    from privzoo.edge import runtime
+
+    # Not edge.Head: it refuses heads whose noise it cannot draw, and the check wants the features before noise.
+    interpreter = runtime.interpreter(str(path), threads=1)
+    inputs, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    features = []
+    for chip in chips:
+        interpreter.set_tensor(inputs["index"], chip[None])
+        interpreter.invoke()
+        features.append(interpreter.get_tensor(outputs["index"])[0])
+    return agreement(np.stack(features), np.asarray(head(chips, training=False)))
+
+
+def _convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) -> bytes:
+    require_tensorflow()
+    import keras
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix="privzoo-") as folder, quiet_stderr():
+        # By way of a SavedModel: it alone names the output, and from_concrete_functions writes NaN for Keras 3.
+        archive = keras.export.ExportArchive()
+        archive.track(head)
+        archive.add_endpoint(
+            "serving_default",
+            lambda image: {FEATURE_NAME: head(image, training=False)},
+            input_signature=[tf.TensorSpec((1, size, size, 3), tf.float32, name=INPUT_NAME)],
+        )
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        if quantization != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantization == "int8":
+            converter.representative_dataset = lambda: ([chip[None]] for chip in _full_range(chips))
+        try:
+            return converter.convert()
+        except Exception as error:  # the converter raises whatever its passes raise
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ConfigError(
+                f"TFLite cannot express this head as {quantization} ({reason}); change the head."
+            ) from error
+
+
+def _full_range(chips: np.ndarray) -> np.ndarray:
+    """Chips that hold 0 and 255 for sure, so that int8 input is x - 128 exactly, whatever the chips."""
+    chips = chips.copy()
+    chips[0, 0, 0], chips[0, 0, 1] = 0, 255
+    return chips
