@@ -12,7 +12,7 @@ import os
 import zipfile
 from typing import Any
 
-from privzoo.errors import ConfigError, WeightsError
+from privzoo.errors import ConfigError, PrivzooError, WeightsError
 
 FORMAT = 1
 MEMBER = "privzoo.json"
@@ -97,23 +97,30 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             start = file.read(8)
         if start[4:] != _FLATBUFFER_MARK:
             raise WeightsError(f"{path} is no TFLite file; give a head that privzoo exported.")
-        with zipfile.ZipFile(path) as archive:
-            manifest = parse_manifest(archive.read(MEMBER), path)
+        manifest = parse_manifest(_member(path), path)
         length, expected = manifest["head"].get("bytes"), manifest["head"].get("sha256")
         if not isinstance(length, int) or _sha256(path, length) != expected:
             raise WeightsError(f"{path} is damaged: its SHA-256 is not its manifest's; fetch or export it again.")
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError):
+    except PrivzooError:
+        raise
+    except FileNotFoundError:
+        raise WeightsError(f"There is no head at {path}; check the path, or export one there.") from None
+    except OSError as error:
+        raise WeightsError(f"The head {path} cannot be read: {error.strerror or error}; check the file.") from None
+    return manifest
+
+
+def _member(path: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(MEMBER)
+    except OSError:
+        raise
+    except Exception:  # zipfile raises many things for damaged archives: BadZipFile, KeyError, struct.error, ...
         raise WeightsError(
             f"{path} carries no readable privzoo manifest: it was cut short while it was written, or is not an export "
             "of privzoo; fetch or export it again."
         ) from None
-    except FileNotFoundError:
-        raise WeightsError(f"There is no head at {path}; check the path, or export one there.") from None
-    except WeightsError:
-        raise
-    except OSError as error:
-        raise WeightsError(f"The head {path} cannot be read: {error.strerror or error}; check the file.") from None
-    return manifest
 
 
 def _sha256(path: str, length: int) -> str:

@@ -148,6 +148,8 @@ def _convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            # One scale for each channel of a dense layer is an operator that tflite-runtime lacks.
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization == "int8":
