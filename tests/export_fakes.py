@@ -81,7 +81,7 @@ def chips() -> np.ndarray:
 
 
 @functools.cache
-def exported(quantization: str):
+def exported(quantization: str) -> Path:
     """The head of `pair` as it was exported."""
     from privzoo.export import tflite
 

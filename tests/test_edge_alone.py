@@ -84,7 +84,7 @@ with Client(head, sys.argv[4]) as client:
 """
     from privzoo.edge import Client, Head
 
-    here = Head(exported("int8").path)
+    here = Head(exported("int8"))
     with serving() as (url, _):
         with Client(here, url) as client:
             labels = [answer.label for answer in client.predict(chips(), face="given")]
@@ -104,7 +104,7 @@ try:
 except MissingExtraError as error:
     print(error)
 """
-    assert "privzoo[detect]" in device(code, str(exported("int8").path))
+    assert "privzoo[detect]" in device(code, str(exported("int8")))
 
 
 def test_import_is_light(device):

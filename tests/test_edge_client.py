@@ -28,7 +28,7 @@ from privzoo.errors import (
 
 @pytest.fixture(scope="module")
 def head() -> Head:
-    return Head(exported("float32").path)
+    return Head(exported("float32"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from privzoo.errors import ConfigError, FaceNotFoundError, ImageError, MissingEx
 
 @pytest.fixture(scope="module")
 def head() -> Head:
-    return Head(exported("int8").path)
+    return Head(exported("int8"))
 
 
 def test_what_a_head_says_of_itself(head):
@@ -37,13 +37,13 @@ def test_batches_are_loops(head):
 
 def test_threads(head):
     expected = head.features(chips())
-    assert np.array_equal(Head(exported("int8").path, threads=2).features(chips()), expected)
+    assert np.array_equal(Head(exported("int8"), threads=2).features(chips()), expected)
     with ThreadPoolExecutor(4) as pool:  # of the caller's, sharing one head
         for features in pool.map(head.features, [chips()] * 8):
             assert np.array_equal(features, expected)
     for threads in (0, -1, 1.5, True, "2"):
         with pytest.raises(ConfigError, match="threads="):
-            Head(exported("int8").path, threads=threads)
+            Head(exported("int8"), threads=threads)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_no_interpreter(monkeypatch):
     for package in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match="pip install ai-edge-litert"):
-        Head(exported("int8").path)
+        Head(exported("int8"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+
 import numpy as np
 import pytest
 from export_fakes import manifest_of, pair
@@ -44,9 +48,10 @@ def test_halves_that_do_not_fit_are_refused():
 
 def test_append_leaves_the_flatbuffer_in_front():
     head, tail, _ = pair()
-    content, manifest = append_manifest(b"0000TFL3rest", manifest_of(head, tail))
-    assert content.startswith(b"0000TFL3rest") and manifest["head"]["bytes"] == 12
-    assert content == append_manifest(b"0000TFL3rest", manifest_of(head, tail))[0]
+    content = append_manifest(b"0000TFL3rest", manifest_of(head, tail))
+    assert content.startswith(b"0000TFL3rest") and content == append_manifest(b"0000TFL3rest", manifest_of(head, tail))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert json.loads(archive.read("privzoo.json"))["head"]["bytes"] == 12
 
 
 def test_manifest_of_a_registered_model():

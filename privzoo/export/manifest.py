@@ -169,7 +169,7 @@ def to_json(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def append_manifest(flatbuffer: bytes, manifest: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+def append_manifest(flatbuffer: bytes, manifest: Mapping[str, Any]) -> bytes:
     """Puts the manifest behind a TFLite flatbuffer, as TFLite metadata's associated file.
 
     Args:
@@ -177,11 +177,10 @@ def append_manifest(flatbuffer: bytes, manifest: Mapping[str, Any]) -> tuple[byt
         manifest: of `build_manifest`.
 
     Returns:
-        The file's bytes, and the manifest as it stands in them: with hash and length of the flatbuffer.
+        The file's bytes; the manifest in them has hash and length of the flatbuffer.
     """
     head = {**manifest["head"], "sha256": hashlib.sha256(flatbuffer).hexdigest(), "bytes": len(flatbuffer)}
-    manifest = {**manifest, "head": head}
     file = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(MEMBER, _DATE), to_json(manifest))
-    return file.getvalue(), manifest
+        archive.writestr(zipfile.ZipInfo(MEMBER, _DATE), to_json({**manifest, "head": head}))
+    return file.getvalue()

@@ -66,7 +66,7 @@ def export_tail(
         _write(tail, temporary, manifest)
         extra = temporary / "assets.extra"
         extra.mkdir()
-        (extra / MEMBER).write_bytes(to_json({**manifest, "version": version}))
+        (extra / MEMBER).write_bytes(to_json(manifest))
         _put(temporary, final)
     except OSError as error:
         raise WeightsError(f"{final} cannot be written: {error.strerror or error}; choose another place.") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 # Least agreement (see `agreement`) of a file with its head. A sound conversion is well above; a wrong one is near 0.
 LEAST_AGREEMENT = {"float32": 0.9999, "float16": 0.999, "dynamic": 0.98, "int8": 0.95}
 CHECKED_CHIPS = 8
-
-
-@dataclass(frozen=True)
-class ExportedHead:
-    """A head that was written and checked."""
-
-    path: Path
-    bytes: int  # of the file
-    agreement: float  # with the Keras head, 1 for the same; see `agreement`
-    manifest: dict[str, Any]  # as it stands in the file
 
 
 def agreement(features: np.ndarray, expected: np.ndarray) -> float:
@@ -60,7 +49,7 @@ def export_head(
     quantization: str,
     manifest: Mapping[str, Any],
     calibration: np.ndarray | None = None,
-) -> ExportedHead:
+) -> Path:
     """Writes a head as TFLite with fixed batch 1, input `image` and output `features`, both float32.
 
     The file is run against the Keras head before it gets its name, and refused where the two disagree.
@@ -75,7 +64,7 @@ def export_head(
             activations and check every export; None: `default_calibration`.
 
     Returns:
-        What was written, with its measured agreement.
+        The path; the manifest in the file has the measured agreement as `head.agreement`.
 
     Raises:
         ConfigError: an unknown quantization, a manifest of another head, or a head that TFLite cannot express.
@@ -94,11 +83,10 @@ def export_head(
         raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
     chips = chips.astype(np.float32)
     flatbuffer = _convert(head, size, quantization, chips)
-    content, manifest = append_manifest(flatbuffer, {**manifest, "quantization": quantization})
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content)
+        temporary.write_bytes(flatbuffer)
         measured = _check(head, temporary, chips[:CHECKED_CHIPS])
         if not measured >= LEAST_AGREEMENT[quantization]:  # written so that NaN is refused too
             raise WeightsError(
@@ -106,6 +94,8 @@ def export_head(
                 f"{LEAST_AGREEMENT[quantization]} is needed) and was not kept; give other calibration chips, or export "
                 "with another quantization."
             )
+        checked = {**manifest["head"], "agreement": round(measured, 4)}
+        temporary.write_bytes(append_manifest(flatbuffer, {**manifest, "quantization": quantization, "head": checked}))
         temporary.replace(path)
     except OSError as error:
         if isinstance(error, WeightsError):
@@ -113,7 +103,7 @@ def export_head(
         raise WeightsError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return ExportedHead(path, len(content), measured, manifest)
+    return path
 
 
 def _check(head: keras.Model, path: Path, chips: np.ndarray) -> float:
