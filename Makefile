@@ -1,0 +1,32 @@
+# `make demo` and `make test` set themselves up in $(VENV); with that done, they start in seconds.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean help
+
+help:
+	@echo "make demo   a face goes in on the device, a private answer comes out of the cloud"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff"
+	@echo "make clean  removes $(VENV) and what tools left behind"
+
+demo: $(VENV)/cloud.stamp
+	@$(BIN)/privzoo demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# One stamp for each extra that is installed: cloud.stamp, test.stamp.
+$(VENV)/%.stamp: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing privzoo[$*] into $(VENV); the first time, this takes some minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

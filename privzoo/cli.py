@@ -1,0 +1,268 @@
+"""The command line: `privzoo list`, `show`, `predict`, `export`, `serve`, `demo`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import privzoo
+from privzoo import serving
+from privzoo.errors import ConfigError, PrivzooError
+
+# What a shell reports for a command that the user, or a reader that went away, ended: 128 + the signal's number.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: what follows `privzoo`; by default the process's own.
+
+    Returns:
+        Exit code: 0; 1 for a defect of privzoo, 2 for what the user can put right, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with contextlib.nullcontext() if options.verbose else _quiet():
+            options.run(options)
+            print(end="", flush=True)  # a reader that went away shows itself here
+        return 0
+    except BrokenPipeError:
+        # Python flushes standard output once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if options.verbose:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, PrivzooError):
+        print(f"privzoo: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError) and error.strerror:
+        print(f"privzoo: {error.filename or 'output'}: {error.strerror}.", file=sys.stderr)
+        return 2
+    reason = next(iter(str(error).splitlines()), "")
+    print(
+        f"privzoo: a defect of privzoo, please report it ({type(error).__name__}: {reason}); "
+        "privzoo --verbose ... shows the traceback.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lets only privzoo write to standard error: TensorFlow and LiteRT write notes there from C++, past Python."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    try:
+        attached = sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # closed by the caller, or replaced by a stream without a file
+        attached = False
+    if not attached:
+        yield
+        return
+    sys.stderr.flush()
+    own, sink, before = os.dup(2), os.open(os.devnull, os.O_WRONLY), sys.stderr
+    os.dup2(sink, 2)
+    os.close(sink)
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(own, 2)
+        os.close(own)
+
+
+def _list(options: argparse.Namespace) -> None:
+    cards = [privzoo.show(name) for name in privzoo.list_models(options.pattern)]
+    if options.json:
+        _print_json([card.to_dict() for card in cards])
+        return
+    if not cards:
+        print(f"privzoo: no model matches {options.pattern!r}; privzoo list shows all.", file=sys.stderr)
+        return
+    header = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy")
+    rows = []
+    for card in cards:
+        measured = card.figure("accuracy", "int8 TFLite head + tail")
+        rows.append(
+            (
+                card.model.name,
+                card.network.task,
+                card.model.embedding,
+                card.model.cut,
+                "x".join(map(str, card.cost.feature_shape)),
+                f"{card.cost.feature_bytes:,}",
+                f"{card.cost.head_share:.1%}",
+                f"{measured.value:.1%}" if measured else "not measured",
+            )
+        )
+    _print_table(header, rows, left=4)
+
+
+def _show(options: argparse.Namespace) -> None:
+    card = privzoo.show(options.name)
+    if options.json:
+        _print_json(card.to_dict())
+    else:
+        print(card)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    answers = privzoo.load(options.name).explain(options.images, face=options.face)
+    if options.json:
+        _print_json([dataclasses.asdict(answer) for answer in answers])
+        return
+    _print_table(
+        ("image", "label", *answers[0].probabilities),
+        [(a.image, a.label, *(f"{p:.2%}" for p in a.probabilities.values())) for a in answers],
+        left=2,
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from privzoo.export.manifest import QUANTIZATIONS
+
+    if options.quantization not in QUANTIZATIONS:  # before the seconds that loading takes
+        raise ConfigError(f"There is no quantization {options.quantization!r}; use one of {', '.join(QUANTIZATIONS)}.")
+    model = privzoo.load(options.name)
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = {"model": model.name}
+    if not options.head_only:
+        written["tail"] = str(model.export_tail(options.out, options.version, options.overwrite))
+    if not options.tail_only:
+        head = options.out / f"{model.name}_{options.quantization}.tflite"
+        model.export_head(head, options.quantization, options.calibration)
+        written |= {"head": str(head), "quantization": options.quantization}
+    if options.json:
+        _print_json(written)
+        return
+    if "head" in written:
+        print(f"head for the device: {written['head']}")
+    if "tail" in written:
+        base = (options.out / model.name).resolve()
+        print(f"tail for the cloud:  {written['tail']}")
+        print(f"serve it with:       privzoo serve --model_name {model.name} --model_base_path {base}")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    serving.main(options)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from privzoo import demo
+
+    report = demo.run(options.image, options.model, options.face)
+    if options.json:
+        _print_json(report.to_dict())
+        return
+    print(
+        f"{report.model}: the {report.quantization} head ran in this process, the tail in a server on {report.url}.\n"
+    )
+    _print_table(
+        ("image", "label", *report.answers[0].probabilities, "edge ms", "cloud ms", "bytes sent", "image file"),
+        [
+            (
+                Path(a.image).name,
+                a.label,
+                *(f"{p:.2%}" for p in a.probabilities.values()),
+                f"{a.edge_ms:.1f}",
+                f"{a.cloud_ms:.1f}",
+                f"{a.bytes_sent:,}",
+                f"{a.image_bytes:,}",
+            )
+            for a in report.answers
+        ],
+        left=2,
+    )
+    print(
+        f"\nThe device did {report.head_share:.1%} of the multiply-adds. It sent each face as a feature of "
+        f"{report.feature_bytes:,} bytes, as JSON; the raw face chip has {report.chip_bytes:,}."
+    )
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+    """Prints columns as wide as they need to be, the first `left` of them aligned left and the rest right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="privzoo", description="A model zoo for private split inference on faces.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"privzoo {privzoo.__version__}")
+    verbose = "show tracebacks and what TensorFlow and LiteRT log"
+    parser.add_argument("--verbose", action="store_true", help=verbose)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, summary: str, data: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub.set_defaults(run=run)
+        sub.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help=verbose)
+        if data:
+            sub.add_argument("--json", action="store_true", help="print JSON")
+        return sub
+
+    def face(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--face",
+            choices=("detect", "given"),
+            default="detect",
+            help="detect: find the largest face of each image; given: each image is a face chip already",
+        )
+
+    sub = command("list", _list, "list the models with what they cost and reach")
+    sub.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell pattern, as 'vgg16_gender_*'")
+    sub = command("show", _show, "print a model's card")
+    sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
+    sub = command("predict", _predict, "classify faces, head and tail both on this machine")
+    sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
+    face(sub)
+    sub = command("export", _export, "write the head for the device and the tail for the cloud")
+    sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    sub.add_argument(
+        "--quantization", default="int8", metavar="KIND", help="of the head: float32, float16, dynamic, int8 (default)"
+    )
+    sub.add_argument(
+        "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces as the int8 head will see them"
+    )
+    sub.add_argument("--version", type=int, metavar="N", help="of the tail on the server; default: the model's own")
+    sub.add_argument("--overwrite", action="store_true", help="replace that version of the tail where it is there")
+    half = sub.add_mutually_exclusive_group()
+    half.add_argument("--head-only", action="store_true", help="write no tail")
+    half.add_argument("--tail-only", action="store_true", help="write no head")
+    serving.add_flags(
+        command("serve", _serve, "serve a tail, or any SavedModel, by TF Serving's REST protocol", data=False)
+    )
+    sub = command("demo", _demo, "send a face through head, network and tail, on this machine")
+    sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: one that scikit-image carries")
+    sub.add_argument("--model", default="vgg16_gender_simple_conv5_3", metavar="NAME", help="default: %(default)s")
+    face(sub)
+    return parser

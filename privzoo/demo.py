@@ -1,0 +1,155 @@
+"""The whole path on one machine: photograph, head, socket, tail, answer; what `privzoo demo` shows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import privzoo
+from privzoo import weights, zoo
+from privzoo.card import Card
+from privzoo.errors import MissingExtraError, PrivzooError
+
+QUANTIZATION = "int8"
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class DemoAnswer:
+    """The answer for one photograph, and what it cost."""
+
+    image: str  # path
+    face: dict[str, int]  # the chip's square in the photograph: x, y, size in pixels
+    label: str
+    probabilities: dict[str, float]  # class -> probability
+    edge_ms: float  # in the head
+    cloud_ms: float  # from sending the feature to having the answer
+    bytes_sent: int  # body of the request
+    image_bytes: int  # the photograph's file
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run of the demo found."""
+
+    model: str
+    quantization: str  # of the head
+    url: str  # of the server, which has ended by now
+    head_share: float  # share of the network's multiply-adds done by the device, 0..1
+    feature_shape: tuple[int, ...]
+    feature_bytes: int  # as float32
+    chip_bytes: int  # of a face chip at the network's input size, uncompressed
+    answers: tuple[DemoAnswer, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dataclasses.asdict(self)
+
+
+def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -> Report:
+    """Exports a model, serves its tail on a free loopback port, and asks it about photographs.
+
+    Args:
+        images: paths of photographs; None for the portrait that scikit-image carries.
+        model: name in the zoo.
+        face: "detect" or "given", as in `SplitModel.predict`.
+
+    Returns:
+        The answers. The server has ended by then, also where an error ends the demo.
+
+    Raises:
+        UnknownNameError: no such model.
+        WeightsError: its weights are missing or damaged.
+        ImageError: an image cannot be read, or shows no face.
+        MissingExtraError: the packages of `privzoo[cloud]` are not installed.
+    """
+    from privzoo.edge import Client, Head
+    from privzoo.serving import Server
+
+    card = zoo.show(model)
+    paths = [str(path) for path in images] if images else [_portrait()]
+    with contextlib.ExitStack() as stack:
+        folder = _artefacts(card, stack)
+        head = Head(folder / "head.tflite")
+        head.prepare(paths, face)  # refuses an unusable image before the seconds that a server takes to start
+        server = stack.enter_context(Server(folder / model, model))
+        client = stack.enter_context(Client(head, server.url))
+        client.predict(paths[0], face)  # the first request of all makes TensorFlow build its graph
+        found = [client.predict(path, face)[0] for path in paths]
+        url = server.url
+    return Report(
+        model=model,
+        quantization=QUANTIZATION,
+        url=url,
+        head_share=card.cost.head_share,
+        feature_shape=card.cost.feature_shape,
+        feature_bytes=card.cost.feature_bytes,
+        chip_bytes=card.network.input_size**2 * CHANNELS,
+        answers=tuple(
+            DemoAnswer(
+                image=path,
+                face={"x": answer.face.x, "y": answer.face.y, "size": answer.face.size},
+                label=answer.label,
+                probabilities=answer.probabilities,
+                edge_ms=answer.edge_ms,
+                cloud_ms=answer.cloud_ms,
+                bytes_sent=answer.bytes_sent,
+                image_bytes=os.path.getsize(path),
+            )
+            for path, answer in zip(paths, found, strict=True)
+        ),
+    )
+
+
+def _portrait() -> str:
+    try:
+        import skimage.data
+    except ImportError:
+        raise MissingExtraError(
+            "The demo's photograph comes with scikit-image; install it with pip install 'privzoo[detect]', or give "
+            "photographs with --image."
+        ) from None
+    return str(Path(skimage.data.__file__).with_name("astronaut.png"))
+
+
+def _artefacts(card: Card, stack: contextlib.ExitStack) -> Path:
+    """Folder with `head.tflite` and `<model>/<version>/`, from the cache if this model was exported before."""
+    key = hashlib.sha256(repr((privzoo.__version__, card.model, card.network)).encode()).hexdigest()[:12]
+    folder = weights.cache_folder() / "demo" / f"{card.model.name}-{key}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-")))
+    except OSError:  # no home to write to: there is no cache then
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privzoo-")))
+        return _export(card.model.name, temporary)
+    if not _usable(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        exported = _export(card.model.name, temporary / "pair")
+        with contextlib.suppress(OSError):  # another demo may have put the same there meanwhile
+            exported.rename(folder)
+    return folder
+
+
+def _usable(folder: Path) -> bool:
+    from privzoo.edge import read_manifest
+
+    try:
+        return bool(read_manifest(folder / "head.tflite"))
+    except PrivzooError:
+        return False
+
+
+def _export(name: str, folder: Path) -> Path:
+    model = zoo.load(name)
+    folder.mkdir(exist_ok=True)
+    model.export_tail(folder)
+    model.export_head(folder / "head.tflite", QUANTIZATION)
+    return folder

@@ -1,0 +1,178 @@
+"""The command line without a model in memory: lists, cards, and every way to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import privzoo
+from privzoo import cli
+from privzoo.errors import WeightsError
+
+MODEL = "vgg16_gender_simple_conv5_3"
+# What a reader of `privzoo list --json` may rely on, with the type of each.
+FIELDS = {
+    "name": str,
+    "task": str,
+    "classes": list,
+    "network": str,
+    "architecture": str,
+    "cut": str,
+    "embedding": str,
+    "version": int,
+    "input_size": int,
+    "feature_shape": list,
+    "feature_bytes": int,
+    "head_parameters": int,
+    "tail_parameters": int,
+    "head_multiply_adds": int,
+    "tail_multiply_adds": int,
+    "measurements": list,
+    "licence": str,
+    "limits": list,
+}
+
+
+def privzoo_process(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Runs `privzoo` in a process of its own."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": 300} | options
+    return subprocess.run([sys.executable, "-m", "privzoo", *arguments], **options)
+
+
+def test_list_json_has_every_fact_of_every_model(capsys):
+    assert cli.main(["list", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in entries] == privzoo.list_models()
+    for entry in entries:
+        for field, kind in FIELDS.items():
+            assert isinstance(entry[field], kind), (entry["name"], field)
+        for figure in entry["measurements"]:
+            assert figure["low"] <= figure["value"] <= figure["high"]
+            assert {"metric", "variant", "data", "count", "date", "git", "command", "sha256"} <= figure.keys()
+
+
+def test_list_prints_one_line_for_each_model(capsys):
+    assert cli.main(["list"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.startswith("model ")
+    assert [line.split()[0] for line in lines] == privzoo.list_models()
+
+
+def test_list_takes_a_pattern(capsys):
+    assert cli.main(["list", "*_conv5_3", "--json"]) == 0
+    names = [entry["name"] for entry in json.loads(capsys.readouterr().out)]
+    assert names == privzoo.list_models("*_conv5_3") != []
+
+
+def test_list_says_that_nothing_matches(capsys):
+    assert cli.main(["list", "nothing_*"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "" and "'nothing_*'" in printed.err
+    assert cli.main(["list", "nothing_*", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_show_prints_the_card(capsys):
+    assert cli.main(["show", MODEL]) == 0
+    assert capsys.readouterr().out == f"{privzoo.show(MODEL)}\n"
+    assert cli.main(["show", MODEL, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(privzoo.show(MODEL).to_dict()))
+
+
+@pytest.mark.parametrize("command", [["show"], ["predict", "photo.jpg"], ["export", "--out", "nowhere"]])
+def test_an_unknown_model_is_refused_in_one_sentence(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command[0], MODEL + "x", *command[1:]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert printed.err.startswith("privzoo: ") and f"'{MODEL}'" in printed.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_unknown_quantization_is_refused_before_anything_is_loaded(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(privzoo, "load", lambda name: pytest.fail("loaded"))
+    assert cli.main(["export", MODEL, "--out", str(tmp_path), "--quantization", "int4"]) == 2
+    assert "'int4'" in capsys.readouterr().err
+
+
+def test_unknown_flags_and_no_command_print_the_usage(capsys):
+    for arguments in ([], ["list", "--colour"], ["predict", MODEL], ["predict", MODEL, "x", "--face", "guess"]):
+        with pytest.raises(SystemExit) as end:
+            cli.main(arguments)
+        assert end.value.code == 2
+        assert "usage: privzoo" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"privzoo {privzoo.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (WeightsError("The file is damaged; fetch it again."), 2, "privzoo: The file is damaged; fetch it again.\n"),
+        (PermissionError(13, "Permission denied", "/out"), 2, "privzoo: /out: Permission denied.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_become_exit_codes(error, code, text, capsys, monkeypatch):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(privzoo, "show", fail)
+    assert cli.main(["show", MODEL]) == code
+    assert capsys.readouterr() == ("", text)
+
+
+def test_a_defect_is_told_in_a_line_and_shown_in_full_when_verbose(capsys, monkeypatch):
+    monkeypatch.setattr(privzoo, "show", lambda name: {}["first"])
+    assert cli.main(["show", MODEL]) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "KeyError: 'first'" in printed and "--verbose" in printed
+    for arguments in (["--verbose", "show", MODEL], ["show", MODEL, "--verbose"]):
+        with pytest.raises(KeyError):
+            cli.main(arguments)
+
+
+def test_what_native_code_writes_to_standard_error_is_dropped_unless_verbose():
+    code = (
+        "import os, sys, privzoo.cli as cli\n"
+        "cli.privzoo.show = lambda name: [os.write(2, b'native'), print('python', file=sys.stderr)]\n"
+        "cli.main(sys.argv[1:]); os.write(2, b'after')"
+    )
+    for flags, expected in ([], "python\nafter"), (["--verbose"], "nativepython\nafter"):
+        done = subprocess.run([sys.executable, "-c", code, "show", "x", *flags], capture_output=True, timeout=60)
+        assert done.stderr.decode() == expected
+
+
+def test_a_reader_that_went_away_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = privzoo_process("list", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_told():
+    with open("/dev/full", "w") as full:
+        done = privzoo_process("list", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "privzoo: output: No space left on device.\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes the streams by a shell")
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&-"])
+def test_closed_streams_are_no_error(closed):
+    done = subprocess.run(f"{sys.executable} -m privzoo list {closed}", shell=True, capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,115 @@
+"""`privzoo demo`: the whole path over a socket, and nothing left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_cli import MODEL, privzoo_process
+
+import privzoo
+
+SECONDS_WITH_CACHE = 60  # a few on a free machine; without the cache, TensorFlow would load and convert first
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A cache folder that the tests of this module share."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def environment(home, tmp_path):
+    """With places of its own for the cache and for temporary files, so that leftovers show."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    return os.environ | {"PRIVZOO_HOME": str(home), "TMPDIR": str(temporary)}
+
+
+def processes(marker: str) -> list[int]:
+    """Running processes that got an environment variable with this value."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # ended meanwhile, or another user's
+            continue
+    return found
+
+
+def test_demo_answers_as_the_whole_model_does_and_leaves_nothing(environment, home):
+    done = privzoo_process("demo", "--json", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    (answer,) = report["answers"]
+    expected = privzoo.load(MODEL).predict(answer["image"])[0]
+    card = privzoo.show(MODEL)
+    assert answer["label"] == card.network.classes[int(expected.argmax())]
+    assert set(answer["probabilities"]) == set(card.network.classes)
+    assert answer["edge_ms"] > 0 and answer["cloud_ms"] > 0
+    assert answer["bytes_sent"] > 0
+    assert answer["image_bytes"] == Path(answer["image"]).stat().st_size
+    assert report["head_share"] == pytest.approx(card.cost.head_share)
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []
+    assert [folder.name for folder in home.iterdir()] == ["demo"]
+    assert not processes(environment["TMPDIR"])
+
+
+def test_second_run_prints_the_table_without_exporting_again(environment, home, tmp_path, astronaut):
+    (folder,) = (home / "demo").iterdir()
+    before = (folder / "head.tflite").stat()
+    photograph = tmp_path / "portrait.jpg"
+    Image.fromarray(astronaut).save(photograph, quality=90)
+    start = time.perf_counter()
+    done = privzoo_process("demo", "--image", str(photograph), str(photograph), env=environment)
+    assert time.perf_counter() - start < SECONDS_WITH_CACHE
+    assert (done.returncode, done.stderr) == (0, "")
+    after = (folder / "head.tflite").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    table = [line for line in done.stdout.splitlines() if line.startswith("portrait.jpg")]
+    assert len(table) == 2
+    assert all(f"{photograph.stat().st_size:,}" in line for line in table)
+    assert "% of the multiply-adds" in done.stdout
+
+
+def test_a_damaged_cache_is_made_again(environment, home):
+    (folder,) = (home / "demo").iterdir()
+    head = folder / "head.tflite"
+    head.write_bytes(head.read_bytes()[: head.stat().st_size // 2])
+    done = privzoo_process("demo", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted((home / "demo").iterdir()) == [folder]
+
+
+def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tmp_path):
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (100, 100), "white").save(blank)
+    done = privzoo_process("demo", "--image", str(blank), env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"privzoo: {blank}: no face")
+    assert not processes(environment["TMPDIR"])
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the server's process in /proc")
+def test_ctrl_c_ends_the_demo_and_its_server(environment):
+    command = [sys.executable, "-m", "privzoo", "demo"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        try:
+            deadline = time.monotonic() + 120
+            while len(processes(environment["TMPDIR"])) < 2 and demo.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            demo.send_signal(signal.SIGINT)
+            out, errors = demo.communicate(timeout=120)
+        finally:
+            demo.kill()
+    assert (demo.returncode, out, errors) == (130, "", "")
+    assert not processes(environment["TMPDIR"])
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []
