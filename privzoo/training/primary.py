@@ -110,13 +110,14 @@ def compile_network(network: keras.Model, training: TrainingConfig, classes: int
         global_clipnorm=training.clip_norm,
     )
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    primary = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if training.label_smoothing:
         smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
 
         def primary(true, logits):
-            return smoothed(keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(true, (-1,)), "int32"), classes), logits)
-    else:
-        primary = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            true = keras.ops.cast(keras.ops.reshape(true, (-1,)), "int32")
+            return smoothed(keras.ops.one_hot(true, classes), logits)
+
     kinds = {
         "age": "mean_absolute_error",
         "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -168,13 +169,21 @@ class Checkpoint(keras.callbacks.Callback):
             model.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(f"The checkpoint {path} is damaged ({error}); train again with --restart.") from None
+        for name, values in state["seeds"].items():
+            model.get_layer(name).seed_generator.state.assign(np.array(values, np.uint32))
         return state["epochs"]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes weights and optimizer under a new name, then points to them, then removes the old ones."""
         path = self.weights.with_name(f"epoch_{epoch + 1:03d}.weights.h5")
         self.model.save_weights(path)
-        state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint}
+        # Keras's weights files leave out the state of dropout's random source.
+        seeds = {
+            layer.name: keras.ops.convert_to_numpy(layer.seed_generator.state).tolist()
+            for layer in self.model.layers
+            if hasattr(layer, "seed_generator")
+        }
+        state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint, "seeds": seeds}
         write_json(self.state, state)
         for old in self.state.parent.glob("epoch_*.weights.h5"):
             if old != path:
@@ -231,6 +240,7 @@ def train(
         training.seed,
         done,
     )
+    record.trim_log(run / "log.csv", done)
     if done < epochs:
         network.fit(
             batches,

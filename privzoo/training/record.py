@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo.config import NetworkConfig, to_plain
-from privzoo.provenance import git_revision, write_json
+from privzoo.provenance import git_revision, write_json, write_text
 
 
 def fingerprint(config: NetworkConfig) -> str:
@@ -38,6 +38,15 @@ def read_log(path: Path) -> list[dict[str, float]]:
     """Rows of a Keras CSV log, one per epoch."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def trim_log(path: Path, epochs: int) -> None:
+    """Drops rows of a CSV log from epoch `epochs` (counted from 0) on: those that a resumed run will write again."""
+    if not path.exists():
+        return
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    kept = [row for row in rows if int(row.split(",")[header.split(",").index("epoch")]) < epochs]
+    write_text(path, "".join(f"{line}\n" for line in [header, *kept]))
 
 
 def write(path: Path, *, curves: Path, **facts: Any) -> None:

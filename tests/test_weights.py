@@ -1,0 +1,121 @@
+"""The int8 coding of weights, and where their files are found."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from privzoo import weights
+from privzoo.config import WeightsFile
+from privzoo.errors import WeightsError
+
+kernels = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-8, 8, width=32))
+
+
+@given(kernels)
+def test_coding_is_right_to_half_a_step_of_its_channel(kernel):
+    coded = weights.encode({"conv/kernel": kernel, "conv/bias": kernel[0]})
+    decoded = weights.decode(coded)
+    step = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / 127
+    assert (np.abs(decoded["conv/kernel"] - kernel) <= step / 2 + 1e-6).all()
+    assert np.array_equal(decoded["conv/bias"], kernel[0])
+    again = weights.decode(weights.encode(decoded))
+    np.testing.assert_allclose(again["conv/kernel"], decoded["conv/kernel"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value):
+    with pytest.raises(WeightsError, match="conv/kernel"):
+        weights.encode({"conv/kernel": np.full((1, 1, 2, 2), value)})
+
+
+def test_a_file_keeps_the_weights_and_its_bytes(tmp_path):
+    values = {"a/kernel": np.random.default_rng(0).normal(size=(3, 3, 4, 5)), "a/bias": np.arange(5.0)}
+    first, second = weights.save(values, tmp_path / "w.npz"), weights.save(values, tmp_path / "v.npz")
+    assert first.sha256 == second.sha256
+    assert first.bytes == (tmp_path / "w.npz").stat().st_size
+    assert set(weights.read(tmp_path / "w.npz")) == set(values)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_child_stores_whole_layers_that_differ():
+    parent = {"a/kernel": np.ones(3), "a/bias": np.ones(1), "b/kernel": np.ones(3), "b/bias": np.ones(1)}
+    child = parent | {"b/bias": np.zeros(1), "c/kernel": np.ones(2)}
+    assert set(weights.differing(child, parent)) == {"b/kernel", "b/bias", "c/kernel"}
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch):
+    """A weights file in a folder of its own, its entry, and an empty cache."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    entry = weights.save({"a/kernel": np.ones((2, 2))}, folder / "a.npz")
+    monkeypatch.setenv("PRIVZOO_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PRIVZOO_WEIGHTS_URL", raising=False)
+    return folder, entry
+
+
+@pytest.fixture
+def mirror(released):
+    """The same folder behind a real HTTP server."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=released[0])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_weights_come_from_the_cache(released, tmp_path):
+    folder, entry = released
+    (tmp_path / "cache").mkdir()
+    (folder / "a.npz").rename(tmp_path / "cache" / "a.npz")
+    assert weights.find(entry) == tmp_path / "cache" / "a.npz"
+
+
+def test_weights_come_from_the_mirror_once(released, mirror, tmp_path, monkeypatch):
+    folder, entry = released
+    monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", mirror + "/")
+    assert weights.find(entry) == tmp_path / "cache" / "a.npz"
+    (folder / "a.npz").unlink()
+    assert weights.sha256(weights.find(entry)) == entry.sha256
+
+
+def test_damaged_or_missing_weights_always_raise(released, mirror, tmp_path, monkeypatch):
+    folder, entry = released
+    with pytest.raises(WeightsError, match="PRIVZOO_WEIGHTS_URL"):
+        weights.find(entry)
+    monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", "http://127.0.0.1:9")
+    with pytest.raises(WeightsError, match="could not be fetched"):
+        weights.find(entry)
+    monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", mirror)
+    with pytest.raises(WeightsError, match="HTTP 404"):
+        weights.find(WeightsFile("none.npz", entry.sha256, 1))
+    other = WeightsFile("a.npz", hashlib.sha256(b"other").hexdigest(), 1)
+    with pytest.raises(WeightsError, match="wrong SHA-256"):
+        weights.find(other)
+    assert not (tmp_path / "cache" / "a.npz").exists()
+    weights.find(entry)
+    (tmp_path / "cache" / "a.npz").write_bytes(b"half")
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.find(entry)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"no archive at all"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(WeightsError, match="bad.npz"):
+        weights.read(tmp_path / "bad.npz")
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "evil.npz", **{"a/kernel": np.array([{"an": "object"}], dtype=object)})
+    with pytest.raises(WeightsError, match="evil.npz"):
+        weights.read(tmp_path / "evil.npz")

@@ -1,0 +1,113 @@
+"""Every registered name: its files, its card, and the model against its card."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import privzoo
+from privzoo import config, weights
+from privzoo.errors import FeatureError, UnknownNameError, WeightsError
+
+NAMES = privzoo.list_models()
+
+
+def test_patterns_select_names():
+    assert NAMES == sorted(NAMES)
+    assert set(privzoo.list_models("vgg16_gender_simple_*")) >= {
+        f"vgg16_gender_simple_{cut}" for cut in ("conv5_1", "conv5_2", "conv5_3")
+    }
+    assert privzoo.list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", config.networks())
+def test_every_network_is_complete(name):
+    network = config.network(name)
+    assert network.name == name
+    assert network.weights is not None, f"{name} is in the zoo without released weights"
+    path = weights.find(network.weights)
+    assert path.stat().st_size == network.weights.bytes
+    assert config.from_dict(config.NetworkConfig, config.to_dict(network), name) == network
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_is_complete(name):
+    card = privzoo.show(name)
+    assert card.model.name == name
+    assert name.endswith(f"{card.model.embedding}_{card.model.cut}")
+    assert card.cost.feature_bytes == 4 * np.prod(card.cost.feature_shape)
+    assert 0 < card.cost.head_share < 1
+    measured = card.figure("accuracy", "int8 TFLite head + tail")
+    assert measured is not None, f"{name} has no measured accuracy; run tools/evaluate.py"
+    for m in card.measurements:
+        assert 0 <= m.low <= m.value <= m.high <= 1
+        assert m.count > 0
+        assert m.date
+        assert m.git != "unknown"
+        assert len(m.sha256) == 64
+    assert name in str(card)
+    assert card.to_dict()["feature_bytes"] == card.cost.feature_bytes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_is_what_its_card_says(name):
+    model = privzoo.load(name)
+    cost = model.card.cost
+    assert model.head.count_params() == cost.head_parameters
+    assert model.tail.count_params() == cost.tail_parameters
+    chips = np.random.default_rng(0).integers(0, 256, (2, model.input_size, model.input_size, 3), np.uint8)
+    features = model.features(chips)
+    assert features.shape[1:] == cost.feature_shape
+    answer = model.classify(features)
+    assert answer.shape == (2, len(model.classes))
+    np.testing.assert_allclose(answer.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(answer, model.predict(chips, face="given"), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", privzoo.list_models("*_simple_conv5*"))
+def test_head_and_tail_are_the_network(name):
+    model = privzoo.load(name)
+    chips = np.random.default_rng(1).integers(0, 256, (3, model.input_size, model.input_size, 3), np.uint8)
+    whole = np.asarray(model.network(chips.astype(np.float32)))
+    np.testing.assert_allclose(model.predict(chips, face="given"), whole, atol=1e-5)
+
+
+def test_models_of_one_network_share_its_weights():
+    first, second = privzoo.load("vgg16_gender_simple_conv5_1"), privzoo.load("vgg16_gender_simple_conv5_3")
+    assert first.network is second.network
+
+
+def test_predict_finds_the_face(astronaut):
+    model = privzoo.load("vgg16_gender_simple_conv5_3")
+    (answer,) = model.explain(astronaut)
+    assert answer.label == "female"
+    assert answer.face["size"] > 60
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_wrong_features_are_refused():
+    model = privzoo.load("vgg16_gender_simple_conv5_3")
+    with pytest.raises(FeatureError, match=r"\(2, 3\)"):
+        model.classify(np.zeros((2, 3), np.float32))
+    bad = np.zeros((1, *model.card.cost.feature_shape), np.float32)
+    bad[0, 0, 0, 0] = np.nan
+    with pytest.raises(FeatureError, match="NaN"):
+        model.classify(bad)
+    with pytest.raises(FeatureError, match="take"):
+        model.features(np.array([["a"]]))
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        privzoo.load("vgg16_gender_simple_conv5_4")
+
+
+def test_damaged_weights_never_become_random_ones(tmp_path, monkeypatch):
+    from privzoo import zoo
+
+    network = config.network("vgg16_gender")
+    monkeypatch.setattr(zoo, "_networks", {})
+    monkeypatch.setattr(weights, "find", lambda entry: tmp_path / entry.file)
+    (tmp_path / network.weights.file).write_bytes(b"PK\x03\x04")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        zoo.load("vgg16_gender_simple_conv5_3")
