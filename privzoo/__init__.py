@@ -27,11 +27,11 @@ def list_models(pattern: str = "*") -> list[str]:
     return zoo.list_models(pattern)
 
 
-def load(name: str) -> SplitModel:
+def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitModel:
     """Loads a model of the zoo with its head, its tail and its card; see `privzoo.zoo.load`."""
     from privzoo import zoo
 
-    return zoo.load(name)
+    return zoo.load(name, epsilon, delta)
 
 
 def show(name: str) -> Card:

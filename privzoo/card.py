@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import architectures, config
+from privzoo.architectures.layers import LayerCost
 from privzoo.config import ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError
 from privzoo.provenance import write_json
@@ -75,21 +76,26 @@ class Card:
             "cut": self.model.cut,
             "embedding": self.model.embedding,
             "version": self.model.version,
+            "reduction": self.model.reduction if self.model.dimensions else None,
+            "noise": to_dict(self.model.noise) if self.model.noise else None,
             "input_size": self.network.input_size,
             **to_dict(self.cost),
             "head_share_of_multiply_adds": self.cost.head_share,
             "measurements": [to_dict(m) for m in self.measurements],
             "training_data": self.network.training.dataset,
-            "start_weights": self.network.training.start,
+            "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
+            "embedding_weights": to_dict(self.model.weights) if self.model.weights else None,
             "description": self.network.description,
             "licence": self.network.licence,
-            "limits": list(limits(self.network)),
+            "limits": list(limits(self.network, self.model)),
         }
 
     def __str__(self) -> str:
         """The card as Markdown."""
-        cost = self.cost
+        cost, model, network = self.cost, self.model, self.network
+        start = network.training.start or network.parent
+        reduction = {"pca": ", by PCA", "autoencoder": ", by an auto-encoder"}[model.reduction]
         lines = [
             f"# {self.model.name}",
             "",
@@ -98,12 +104,18 @@ class Card:
             f"- task: {self.network.task} ({', '.join(self.network.classes)}), {self.network.input_size} px RGB faces",
             f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
             f"embedding {self.model.embedding}, version {self.model.version}",
-            f"- feature: {'x'.join(map(str, cost.feature_shape))} float32, {cost.feature_bytes:,} bytes",
+            f"- feature: {'x'.join(map(str, cost.feature_shape))} float32, {cost.feature_bytes:,} bytes"
+            + (reduction if model.dimensions else ""),
+            *(
+                f"- noise: Gaussian of deviation {noise.sigma:g} on features clipped to radius {noise.clip:g}, "
+                "drawn on the device"
+                for noise in (model.noise,)
+                if noise
+            ),
             f"- head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",
             f"- tail: {cost.tail_parameters:,} parameters, {cost.tail_multiply_adds:,} multiply-adds",
-            f"- trained on {self.network.training.dataset}"
-            + (f", from {self.network.training.start}" if self.network.training.start else ""),
+            f"- trained on {network.training.dataset}" + (f", from {start}" if start else ""),
             f"- licence: {self.network.licence}",
             "",
             "| metric | of | data | value | 95 % interval | faces | date |",
@@ -116,24 +128,25 @@ class Card:
             "",
             "Limits:",
             "",
-            *(f"- {limit}" for limit in limits(self.network)),
+            *(f"- {limit}" for limit in limits(network, model)),
         ]
         return "\n".join(lines)
 
 
-def limits(network: NetworkConfig) -> tuple[str, ...]:
-    """What a user must know before relying on a network."""
+def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
+    """What a user must know before relying on a model."""
     common = (
         "Trained on photographs of public data sets: expect other error rates on other cameras, ages and ethnicities.",
         "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
         "A feature that was not measured against an attack must be taken to show the face.",
     )
     gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
-    return (gender, *common) if network.task == "gender" else common
+    noise = "The noise protects one feature: several features of one person add up (privzoo.edge.noise says how)."
+    return ((gender,) if network.task == "gender" else ()) + common + ((noise,) if model.noise else ())
 
 
 def cost(model: ModelConfig, network: NetworkConfig) -> Cost:
-    """Computes a model's cost from the layer tables.
+    """Computes a model's cost from the layer tables and its reduction.
 
     Raises:
         UnknownNameError: the network's architecture cannot be cut there.
@@ -142,6 +155,11 @@ def cost(model: ModelConfig, network: NetworkConfig) -> Cost:
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1
     head, tail = layers[:end], layers[end:]
+    if model.dimensions:
+        shape, k = head[-1].shape, model.dimensions
+        products = math.prod(shape) * k
+        head.append(LayerCost("reduce", (k,), products + k, products))
+        tail.insert(0, LayerCost("reconstruct", shape, products + math.prod(shape), products))
     return Cost(
         feature_shape=head[-1].shape,
         feature_bytes=math.prod(head[-1].shape) * BYTES_OF_FLOAT32,

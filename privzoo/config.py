@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_text
@@ -68,6 +69,23 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class SiameseConfig:
+    """Siamese fine-tuning of the parent network (Osia et al. 2017, section III.A); `TrainingConfig` has the rest."""
+
+    cut: str  # layer whose output the pairs' loss pulls together
+    trained_from: str  # first layer that is trained; those before it stay the parent's
+    margin: float = 10.0  # of equation 1, in units of the scaled feature
+    contrastive: float = 1.0  # weight of equation 1; the classification loss has 1
+    feature_unit: float | None = 10.0  # features are multiplied by this / sqrt(their number); None: taken raw
+    similar: float = 0.5  # share of similar pairs
+    within: float = 0.0  # weight of the variance within classes over all variance
+    information: float = 0.0  # weight of what a feature with noise can say beside its class, in nats
+    information_noise: float = 0.1  # standard deviation of that noise on each scaled value
+    classifier_multiplier: float = 10.0  # of the classifier's learning rate
+    copies: int = 4  # augmented versions of each chip, of which every epoch uses one
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """One trained VGG-16 or VGG-S with all its weights."""
 
@@ -82,7 +100,28 @@ class NetworkConfig:
     classifier: tuple[int, ...] = ()  # widths of fc6 and fc7; empty: average pooling and fc8 alone
     lrn: bool = False  # VGG-S's local response norm
     parent: str | None = None  # network whose layers this one's file leaves out where they are the same
+    siamese: SiameseConfig | None = None  # how it was made of its parent; None: trained as a primary network
     weights: WeightsFile | None = None  # None until released
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Gaussian noise that the device adds to a reduced feature (Osia et al. 2017, section III.C).
+
+    Both lengths are in units of the scaled reduced feature, whose components have standard deviation 1 on the training
+    data, times their relevance.
+    """
+
+    sigma: float  # standard deviation of the noise on each component
+    clip: float  # radius of the ball to which a feature is clipped before the noise
+    relevance: float = 0.0  # a component shrinks by (share of its variance that the classes explain) ** (this / 2)
+
+    def __post_init__(self):
+        """Raises ConfigError for noise that cannot be."""
+        if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
+            raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} cannot be; give numbers above 0.")
+        if not 0 <= self.relevance < math.inf:
+            raise ConfigError(f"The noise's relevance is {self.relevance}; give 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -94,6 +133,11 @@ class ModelConfig:
     cut: str
     embedding: str
     version: int = 1  # of the pair of head and tail
+    dimensions: int | None = None  # numbers in a reduced feature; None: the cut's activation is the feature
+    reduction: Literal["pca", "autoencoder"] = "pca"  # how the reduced feature was found
+    refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
+    noise: NoiseConfig | None = None
+    weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
 
 
 def config_folder() -> Path:
@@ -111,6 +155,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _value(arguments[0], value, where)
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, where)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where} is {value!r}; choose one of {', '.join(map(repr, arguments))}.")
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_value(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, dict):

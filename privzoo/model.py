@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from privzoo import faces
 from privzoo.card import Card
+from privzoo.edge.noise import Noise, protect
 from privzoo.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -36,14 +38,17 @@ class SplitModel:
         network: `image` -> probabilities, the whole of it.
         head: `image`, float32 RGB 0..255 (N, S, S, 3) -> `features`.
         tail: `features` -> probabilities (N, classes).
+        noise: what every feature gets before it leaves the device; None: nothing.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
         >>> model.predict("photo.jpg")
     """
 
-    def __init__(self, card: Card, network: keras.Model, head: keras.Model, tail: keras.Model):
-        self.card, self.network, self.head, self.tail = card, network, head, tail
+    def __init__(
+        self, card: Card, network: keras.Model, head: keras.Model, tail: keras.Model, noise: Noise | None = None
+    ):
+        self.card, self.network, self.head, self.tail, self.noise = card, network, head, tail, noise
 
     def __repr__(self) -> str:
         """Name, feature and classes."""
@@ -69,11 +74,12 @@ class SplitModel:
         """Side of the head's input in pixels."""
         return self.card.network.input_size
 
-    def features(self, chips: np.ndarray) -> np.ndarray:
-        """What leaves the device for face chips.
+    def features(self, chips: np.ndarray, rng: random.Random | None = None) -> np.ndarray:
+        """What leaves the device for face chips, with the model's noise, fresh at each call.
 
         Args:
             chips: uint8 RGB (N, S, S, 3), or float32 0..255.
+            rng: for tests and measurements alone, a random source that can be repeated.
 
         Returns:
             float32 (N, *feature shape).
@@ -81,7 +87,8 @@ class SplitModel:
         Raises:
             FeatureError: the chips have another shape, or values that are not finite.
         """
-        return _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+        features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+        return features if self.noise is None else protect(features, self.noise, rng)
 
     def classify(self, features: np.ndarray) -> np.ndarray:
         """What the tail makes of features.
@@ -159,7 +166,7 @@ class SplitModel:
     def _manifest(self) -> dict[str, Any]:
         from privzoo.export import manifest
 
-        return manifest.build(self.card, self.head, self.tail)
+        return manifest.build(self.card, self.head, self.tail, self.noise)
 
 
 def _run(model: keras.Model, values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:

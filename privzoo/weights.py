@@ -1,4 +1,4 @@
-"""Released weights: where their files come from, and the int8 coding in which they are stored."""
+"""Released weights: where their files come from, and the integer coding in which they are stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from privzoo.errors import MissingExtraError, WeightsError
 if TYPE_CHECKING:
     import numpy as np
 
-CODE_MAXIMUM = 127  # int8 without -128, so that a kernel and its negative are coded alike
+# Largest code: the most negative one stays unused, so that a kernel and its negative are coded alike.
+CODE_MAXIMUM = {"int8": 127, "int16": 32767}
 
 
 def cache_folder() -> Path:
@@ -84,14 +85,15 @@ def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
     return path
 
 
-def encode(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Codes kernels as int8 with one scale per output channel; everything else stays float32.
+def encode(weights: Mapping[str, np.ndarray], dtype: str = "int8") -> dict[str, np.ndarray]:
+    """Codes kernels as integers with one scale per output channel; everything else stays float32.
 
     Args:
         weights: `<layer>/<variable>` -> float array; a kernel's last axis is its output channels.
+        dtype: of the codes, "int8" or "int16".
 
     Returns:
-        The same keys, with `<layer>/kernel` int8 beside `<layer>/kernel_scale` float32 (channels,).
+        The same keys, with `<layer>/kernel` as codes beside `<layer>/kernel_scale` float32 (channels,).
 
     Raises:
         WeightsError: a value is not finite.
@@ -104,9 +106,9 @@ def encode(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not np.isfinite(value).all():
             raise WeightsError(f"{key} has values that are not finite; such weights cannot be released.")
         if key.endswith("/kernel"):
-            scale = np.abs(value).max(axis=tuple(range(value.ndim - 1))) / CODE_MAXIMUM
+            scale = np.abs(value).max(axis=tuple(range(value.ndim - 1))) / CODE_MAXIMUM[dtype]
             scale = np.where(scale > 0, scale, 1).astype(np.float32)
-            coded[key], coded[f"{key}_scale"] = np.rint(value / scale).astype(np.int8), scale
+            coded[key], coded[f"{key}_scale"] = np.rint(value / scale).astype(dtype), scale
         else:
             coded[key] = value
     return coded
@@ -114,22 +116,20 @@ def encode(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def decode(coded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Inverse of `encode`, up to half a step of each channel's scale: float32 arrays."""
-    import numpy as np
-
     return {
-        key: value * coded[f"{key}_scale"] if value.dtype == np.int8 else value
+        key: value * coded[f"{key}_scale"] if value.dtype.kind == "i" else value
         for key, value in coded.items()
         if not key.endswith("/kernel_scale")
     }
 
 
-def save(weights: Mapping[str, np.ndarray], path: Path) -> WeightsFile:
+def save(weights: Mapping[str, np.ndarray], path: Path, dtype: str = "int8") -> WeightsFile:
     """Codes weights into an npz file, in whole or not at all; the same weights give the same bytes."""
     import numpy as np
 
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, **encode(weights))
+        np.savez_compressed(file, **encode(weights, dtype))
     temporary.replace(path)
     return WeightsFile(path.name, sha256(path), path.stat().st_size)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from privzoo import card, config, embeddings, weights
 from privzoo.card import Card
 from privzoo.config import NetworkConfig
-from privzoo.errors import MissingExtraError
+from privzoo.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import keras
@@ -70,17 +70,21 @@ def load_network(network: NetworkConfig) -> keras.Model:
     return model
 
 
-def load(name: str) -> SplitModel:
+def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitModel:
     """Loads a model.
 
     Args:
         name: `<network>_<task>_<embedding>_<cut>`, one of `list_models()`.
+        epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
+            the model was fitted to. Only for models with noise; `privzoo.edge.noise` states the guarantee.
+        delta: of the same budget.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
 
     Raises:
         UnknownNameError: no such model; the sentence has the closest names.
+        ConfigError: a budget for a model without noise, or one that cannot be.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
 
@@ -89,11 +93,20 @@ def load(name: str) -> SplitModel:
         >>> model.head.output_shape
         (None, 6, 6, 512)
     """
+    from privzoo.edge import noise
+
     described = card.read(name)
+    model = described.model
+    if epsilon is not None and model.noise is None:
+        raise ConfigError(f"{name} adds no noise, so that no epsilon can be kept; load a noisy or advanced model.")
+    sigma = model.noise and model.noise.sigma
+    if epsilon is not None:
+        sigma = noise.budget_sigma(epsilon, delta, model.noise.clip)
     network = load_network(described.network)
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
 
-    head, tail = graph.split(network, described.model.cut)
-    head, tail = embeddings.get(described.model.embedding).attach(head, tail)
-    return SplitModel(described, network, head, tail)
+    arrays = weights.read(weights.find(model.weights)) if model.weights else {}
+    head, tail = graph.split(network, model.cut)
+    head, tail = embeddings.get(model.embedding).attach(head, tail, arrays, model)
+    return SplitModel(described, network, head, tail, noise.Noise(sigma, model.noise.clip) if model.noise else None)

@@ -129,8 +129,20 @@ def build(
     return keras.Model(image, logits, name=architecture)
 
 
-def _chain(layers: Sequence[keras.layers.Layer], shape: tuple[int, ...], name: str, model_name: str) -> keras.Model:
-    # Layers are replayed on a new, named Input: slicing a model would leave its input with a generated name.
+def layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers of a chain in their order, without its Input."""
+    return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+def chain(layers: Sequence[keras.layers.Layer], shape: tuple[int, ...], name: str, model_name: str) -> keras.Model:
+    """Replays layers, one after the other, on a new Input.
+
+    Args:
+        layers: in their order; they are shared with whatever model they come from.
+        shape: of the input, without the batch.
+        name: of the input: slicing a model would leave it with a generated one.
+        model_name: of the model.
+    """
     x = tensor = keras.Input(shape, name=name)
     for layer in layers:
         tensor = layer(tensor)
@@ -150,13 +162,13 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     Raises:
         UnknownNameError: the network has no such layer.
     """
-    layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
-    names = [layer.name for layer in layers]
+    chained = layers(network)
+    names = [layer.name for layer in chained]
     if cut not in names:
         raise UnknownNameError(f"The network {network.name!r} has no layer {cut!r} to be cut after.")
     end = names.index(f"{cut}_relu" if f"{cut}_relu" in names else cut) + 1
-    head = _chain(layers[:end], network.input.shape[1:], "image", "head")
-    return head, _chain(layers[end:], head.output.shape[1:], "features", "tail")
+    head = chain(chained[:end], network.input.shape[1:], "image", "head")
+    return head, chain(chained[end:], head.output.shape[1:], "features", "tail")
 
 
 def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_EPSILON) -> dict[str, np.ndarray]:

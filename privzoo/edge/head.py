@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from privzoo import faces
-from privzoo.edge import runtime
+from privzoo.edge import noise, runtime
 from privzoo.edge.manifest import read_manifest
 from privzoo.errors import ConfigError, FeatureError, ImageError, WeightsError
 
@@ -51,17 +52,23 @@ class Head:
     Args:
         path: the `.tflite` file.
         threads: CPU threads for one inference, 1 or more.
+        epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
+            head's manifest asks for. Only for heads with noise; `privzoo.edge.noise` states the guarantee.
+        delta: of the same budget.
 
     Attributes:
         manifest: what the file says of itself; see `privzoo.edge.read_manifest`.
         input_size: side of the chips in pixels.
         feature_shape: shape of one feature.
         classes: names of the classes that the tail tells apart.
+        noise: what every feature gets before it is given out, or None.
+        queries: features given out so far.
 
     Raises:
         WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
-        ConfigError: the manifest asks for what this version cannot do, or `threads` is no count.
-        MissingExtraError: no TFLite interpreter is installed.
+        ConfigError: the manifest asks for what this version cannot do, `threads` is no count, or the budget cannot be
+            or belongs to a head without noise.
+        MissingExtraError: no TFLite interpreter is installed, or the budget needs dp-accounting.
 
     Example:
         >>> head = Head("head.tflite")  # doctest: +SKIP
@@ -69,7 +76,13 @@ class Head:
         (1, 6, 6, 512)
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int = 1,
+        epsilon: float | None = None,
+        delta: float = noise.DELTA,
+    ) -> None:
         if type(threads) is not int or threads < 1:
             raise ConfigError(f"threads={threads!r} cannot be; give a whole number of CPU threads, 1 or more.")
         self.path = os.fspath(path)
@@ -77,17 +90,24 @@ class Head:
         self.input_size: int = self.manifest["input"]["size"]
         self.feature_shape: tuple[int, ...] = tuple(self.manifest["feature"]["shape"])
         self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
-        if self.manifest.get("noise") is not None:
-            # Sending the feature without its noise would give away what the model promises to hide.
-            raise ConfigError(
-                f"The head {self.path} needs noise on its features, which this privzoo cannot draw; update privzoo."
-            )
+        self.noise = self._noise(epsilon, delta)
+        self.queries = 0
         self._interpreter = runtime.interpreter(self.path, threads)
         self._lock = threading.Lock()
         self._input = self._index(
             self._interpreter.get_input_details(), (1, self.input_size, self.input_size, 3), "input"
         )
         self._output = self._index(self._interpreter.get_output_details(), (1, *self.feature_shape), "output")
+
+    def _noise(self, epsilon: float | None, delta: float) -> noise.Noise | None:
+        if self.manifest.get("noise") is None:
+            if epsilon is not None:
+                raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
+            return None
+        stated, budgets = noise.from_manifest(self.manifest["noise"], self.path)
+        if epsilon is None:
+            return stated
+        return noise.Noise(noise.budget_sigma(epsilon, delta, stated.clip, budgets), stated.clip)
 
     def _index(self, details: list[dict[str, Any]], shape: tuple[int, ...], what: str) -> int:
         found = [(tuple(int(side) for side in tensor["shape"]), tensor["dtype"]) for tensor in details]
@@ -135,7 +155,7 @@ class Head:
         return faces.chips(images, self.input_size, face=face, bulk=bulk)
 
     def features(self, chips: Any) -> np.ndarray:
-        """Runs the head; a batch is run chip by chip, and threads that share a head take turns.
+        """Runs the head, adds its noise and counts; a batch is run chip by chip, and threads take turns.
 
         Args:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
@@ -154,6 +174,23 @@ class Head:
                 self._interpreter.set_tensor(self._input, chips[index : index + 1].astype(np.float32))
                 self._interpreter.invoke()
                 features[index] = self._interpreter.get_tensor(self._output)[0]
+            self.queries += len(chips)
         if not np.isfinite(features).all():
             raise FeatureError(f"The head {self.path} gave values that are not finite; export it again.")
-        return features
+        return features if self.noise is None else noise.protect(features, self.noise)
+
+    def spent_epsilon(self, delta: float = noise.DELTA) -> float:
+        """Budget spent if all features given out so far were one person's; see `privzoo.edge.noise`.
+
+        Args:
+            delta: of the total.
+
+        Returns:
+            epsilon; infinite once a head without noise has given out a feature.
+
+        Raises:
+            MissingExtraError: dp-accounting is not installed.
+        """
+        if self.noise is None:
+            return math.inf if self.queries else 0.0
+        return noise.spent_epsilon(self.noise, self.queries, delta)

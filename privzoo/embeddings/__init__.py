@@ -1,4 +1,4 @@
-"""What happens at the cut: one module per embedding, each with `attach(head, tail, weights)`."""
+"""What happens at the cut: one module per embedding, each with `attach(head, tail, arrays, model)`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from types import ModuleType
 
 from privzoo.errors import UnknownNameError
 
-EMBEDDINGS = ("simple",)
+# Embedding -> its module; where two share one, their networks differ.
+EMBEDDINGS = {
+    "simple": "simple",
+    "reduced_simple": "reduced",
+    "noisy_reduced_simple": "noisy",
+    "siamese": "siamese",
+    "reduced_siamese": "reduced",
+    "advanced": "noisy",
+}
 
 
 def get(name: str) -> ModuleType:
@@ -18,4 +26,4 @@ def get(name: str) -> ModuleType:
     """
     if name not in EMBEDDINGS:
         raise UnknownNameError(f"There is no embedding {name!r}; there are {', '.join(EMBEDDINGS)}.")
-    return importlib.import_module(f"privzoo.embeddings.{name}")
+    return importlib.import_module(f"privzoo.embeddings.{EMBEDDINGS[name]}")

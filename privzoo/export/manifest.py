@@ -14,6 +14,7 @@ import numpy as np
 
 import privzoo
 from privzoo.edge.manifest import FORMAT, INPUT, MEMBER
+from privzoo.edge.noise import Noise, to_manifest
 from privzoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def build_manifest(
     input_size: int,
     multiply_adds: tuple[int, int],
     licence: str,
-    noise: Mapping[str, Any] | None = None,
+    noise: Noise | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest of a head and the tail that belongs to it.
 
@@ -96,6 +97,7 @@ def build_manifest(
 
     Raises:
         ConfigError: tail and classes, or head and tail, do not fit each other.
+        MissingExtraError: there is noise, and dp-accounting is not installed.
     """
     shape = [int(side) for side in head.output_shape[1:]]
     if list(tail.input_shape[1:]) != shape:
@@ -121,7 +123,7 @@ def build_manifest(
             "dtype": "float32",
             "bytes": math.prod(shape) * BYTES_OF_FLOAT32,
         },
-        "noise": dict(noise) if noise is not None else None,
+        "noise": to_manifest(noise) if noise is not None else None,
         "head": {"weights_sha256": model_sha256(head)},
         "tail": {"weights_sha256": tail_hash, "signature": f"tail_{tail_hash[:12]}"},
         "multiply_adds": {"head": int(multiply_adds[0]), "tail": int(multiply_adds[1])},
@@ -130,8 +132,10 @@ def build_manifest(
     }
 
 
-def build(card: Card, head: keras.Model, tail: keras.Model, noise: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Builds the manifest of a model of the zoo from its card; see `build_manifest`."""
+def build(card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None = None) -> dict[str, Any]:
+    """Builds the manifest of a model of the zoo from its card; without another noise, it has the card's."""
+    if noise is None and card.model.noise is not None:
+        noise = Noise(card.model.noise.sigma, card.model.noise.clip)
     return build_manifest(
         head,
         tail,

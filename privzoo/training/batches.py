@@ -9,6 +9,13 @@ from privzoo import faces
 from privzoo.config import Augmentation, Stage
 from privzoo.training.augment import augment
 
+Labels = np.ndarray | dict[str, np.ndarray]
+
+
+def take(labels: Labels, chosen: np.ndarray | slice) -> Labels:
+    """Labels of some of the images."""
+    return {k: v[chosen] for k, v in labels.items()} if isinstance(labels, dict) else labels[chosen]
+
 
 def stage_of(stages: tuple[Stage, ...], epoch: int) -> Stage:
     """Stage to which an epoch, counted from 0 over the whole run, belongs."""
@@ -24,7 +31,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     Args:
         chips: uint8 (N, side, side, 3).
-        labels: output name -> array (N,).
+        labels: output name -> array (N,), or one array for a network with one output.
         batch_size: images in a batch; the remainder of an epoch is left out.
         stages: image sizes by epoch.
         augmentation: how chips change.
@@ -35,7 +42,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(
         self,
         chips: np.ndarray,
-        labels: dict[str, np.ndarray],
+        labels: Labels,
         batch_size: int,
         stages: tuple[Stage, ...],
         augmentation: Augmentation,
@@ -54,13 +61,13 @@ class TrainingBatches(keras.utils.PyDataset):
         """Batches in an epoch."""
         return len(self.chips) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Labels]:
         """Batch `index` of the current epoch."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, self.epoch, index))
         size = stage_of(self.stages, self.epoch).input_size
         images = np.stack([augment(self.chips[i], size, self.augmentation, rng) for i in chosen])
-        return images, {name: values[chosen] for name, values in self.labels.items()}
+        return images, take(self.labels, chosen)
 
     def on_epoch_end(self) -> None:
         """Shuffles anew."""
@@ -75,10 +82,10 @@ class PlainBatches(keras.utils.PyDataset):
         chips: uint8 (N, side, side, 3).
         size: side of the network's input in pixels.
         batch_size: images in a batch.
-        labels: output name -> array (N,), or None to predict.
+        labels: output name -> array (N,), or one array, or None to predict.
     """
 
-    def __init__(self, chips: np.ndarray, size: int, batch_size: int = 64, labels: dict[str, np.ndarray] | None = None):
+    def __init__(self, chips: np.ndarray, size: int, batch_size: int = 64, labels: Labels | None = None):
         super().__init__()
         self.chips, self.size, self.batch_size, self.labels = chips, size, batch_size, labels
 
@@ -90,4 +97,4 @@ class PlainBatches(keras.utils.PyDataset):
         """Batch `index`: images, with labels where there are any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)
-        return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})
+        return images if self.labels is None else (images, take(self.labels, chosen))

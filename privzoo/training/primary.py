@@ -5,8 +5,6 @@ Runs on any Keras backend (TensorFlow or JAX); it uses numpy pipelines and `kera
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from pathlib import Path
 
@@ -15,13 +13,13 @@ import numpy as np
 from absl import logging
 
 from privzoo.architectures import graph
-from privzoo.config import NetworkConfig, TrainingConfig, to_dict
+from privzoo.config import NetworkConfig, TrainingConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.provenance import write_json
-from privzoo.training import record
+from privzoo.training import losses, record
 from privzoo.training.batches import PlainBatches, TrainingBatches, stage_of
-from privzoo.training.schedule import OneCycle
+from privzoo.training.checkpoint import Checkpoint, fit
+from privzoo.training.schedule import optimizer
 
 AGE_SCALE = 116.0  # years; the oldest face of UTKFace, so that the age output is about 0..1
 AUXILIARY = {"age": 1, "race": 5}  # label -> units of its output
@@ -102,92 +100,20 @@ def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float
 
 def compile_network(network: keras.Model, training: TrainingConfig, classes: int, steps: int) -> None:
     """Compiles with Nesterov SGD, one learning-rate cycle over `steps`, and the weighted losses."""
-    optimizer = keras.optimizers.SGD(
-        OneCycle(training.peak_learning_rate, steps, training.warm_up),
-        momentum=training.momentum,
-        nesterov=True,
-        weight_decay=training.weight_decay,
-        global_clipnorm=training.clip_norm,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    primary = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if training.label_smoothing:
-        smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
-
-        def primary(true, logits):
-            true = keras.ops.cast(keras.ops.reshape(true, (-1,)), "int32")
-            return smoothed(keras.ops.one_hot(true, classes), logits)
-
+    primary = losses.classification(training, classes)
     kinds = {
         "age": "mean_absolute_error",
         "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     }
     single = not training.auxiliary
     network.compile(
-        optimizer,
+        optimizer(training, steps),
         loss=primary if single else {"fc8": primary, **{label: kinds[label] for label in training.auxiliary}},
         loss_weights=None if single else {"fc8": 1.0, **training.auxiliary},
         metrics=["accuracy"] if single else {"fc8": ["accuracy"]},
         # XLA's convolutions are many times slower than oneDNN's on a CPU; JAX has nothing else.
         jit_compile=keras.backend.backend() == "jax",
     )
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Keeps the last finished epoch on disk, in whole or not at all.
-
-    Args:
-        folder: of the run.
-        fingerprint: of the config; a checkpoint of another config is refused.
-    """
-
-    def __init__(self, folder: Path, fingerprint: str):
-        super().__init__()
-        self.weights, self.state, self.fingerprint = (
-            folder / "last.weights.h5",
-            folder / "last.json",
-            fingerprint,
-        )
-
-    def resume(self, model: keras.Model) -> int:
-        """Restores the last finished epoch, if there is one, and returns the number of finished epochs.
-
-        Raises:
-            ConfigError: the run's folder holds a checkpoint of another config.
-            WeightsError: the checkpoint is damaged.
-        """
-        if not self.state.exists():
-            return 0
-        state = json.loads(self.state.read_text(encoding="utf-8"))
-        if state["fingerprint"] != self.fingerprint:
-            raise ConfigError(
-                f"{self.state.parent} holds a run of another config; give another --run_dir, or --restart to discard it."
-            )
-        path = self.weights.with_name(state["weights"])
-        model.optimizer.build(model.trainable_variables)
-        try:
-            model.load_weights(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise WeightsError(f"The checkpoint {path} is damaged ({error}); train again with --restart.") from None
-        for name, values in state["seeds"].items():
-            model.get_layer(name).seed_generator.state.assign(np.array(values, np.uint32))
-        return state["epochs"]
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Writes weights and optimizer under a new name, then points to them, then removes the old ones."""
-        path = self.weights.with_name(f"epoch_{epoch + 1:03d}.weights.h5")
-        self.model.save_weights(path)
-        # Keras's weights files leave out the state of dropout's random source.
-        seeds = {
-            layer.name: keras.ops.convert_to_numpy(layer.seed_generator.state).tolist()
-            for layer in self.model.layers
-            if hasattr(layer, "seed_generator")
-        }
-        state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint, "seeds": seeds}
-        write_json(self.state, state)
-        for old in self.state.parent.glob("epoch_*.weights.h5"):
-            if old != path:
-                old.unlink()
 
 
 def train(
@@ -240,30 +166,14 @@ def train(
         training.seed,
         done,
     )
-    record.trim_log(run / "log.csv", done)
-    if done < epochs:
-        network.fit(
-            batches,
-            validation_data=PlainBatches(
-                validation_chips, size, labels=validation_wanted["fc8"] if single else validation_wanted
-            ),
-            epochs=epochs,
-            initial_epoch=done,
-            shuffle=False,
-            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=done > 0), checkpoint],
-            verbose="auto",
-        )
-    record.plot_curves(run / "log.csv", run / "curves.png", config.name)
-    record.write(
-        run / "record.json",
-        config=to_dict(dataclasses.replace(config, weights=None)),
-        data={
-            "train": len(chips),
-            "validation": len(validation_chips),
-            "skipped": skipped,
-        },
-        seconds_of_last_start=round(time.time() - began),
-        epochs_of_last_start=epochs - done,
-        curves=run / "log.csv",
+    fit(
+        network,
+        config,
+        batches,
+        PlainBatches(validation_chips, size, labels=validation_wanted["fc8"] if single else validation_wanted),
+        epochs,
+        checkpoint,
+        data={"train": len(chips), "validation": len(validation_chips), "skipped": skipped},
+        began=began,
     )
     return network

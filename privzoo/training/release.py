@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,28 +15,36 @@ import numpy as np
 from privzoo import config as configs
 from privzoo import weights
 from privzoo.architectures import graph
-from privzoo.config import NetworkConfig
+from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
 from privzoo.provenance import write_json
-from privzoo.training import primary, record
+from privzoo.training import primary, record, siamese
 from privzoo.training.batches import PlainBatches
+from privzoo.training.checkpoint import Checkpoint
 
+PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
 LARGEST_FILE = 50_000_000  # bytes; what the repository takes
 
 
 def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
-    """Folded float32 weights of a finished run: `<layer>/kernel` and `<layer>/bias`.
+    """Float32 weights of a finished run, batch norm folded: `<layer>/kernel` and `<layer>/bias`.
 
     Raises:
         ConfigError: the run is missing, of another config, or not finished.
     """
-    network = primary.build(config, config.training)
-    primary.compile_network(network, config.training, len(config.classes), 1)
-    done = primary.Checkpoint(run, record.fingerprint(config)).resume(network)
+    if config.siamese:
+        _, network = siamese.build(config)
+        siamese.compile_network(network, config, 1)
+    else:
+        network = primary.build(config, config.training)
+        primary.compile_network(network, config.training, len(config.classes), 1)
+    done = Checkpoint(run, record.fingerprint(config)).resume(network)
     epochs = sum(stage.epochs for stage in config.training.stages)
     if done < epochs:
         raise ConfigError(f"The run in {run} has {done} of {epochs} epochs; finish it with tools/train.py first.")
+    if config.siamese:
+        return weights.load(configs.network(config.parent)) | graph.get_weights(network)
     folded = graph.fold_batch_norm(graph.get_weights(network))
     return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
 
@@ -90,5 +100,33 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> Networ
     write_json(path.with_suffix(".json"), run_record)
     shutil.copyfile(run / "curves.png", path.with_suffix(".png"))
     released = dataclasses.replace(config, weights=entry)
-    configs.write(released, folder / "networks" / f"{config.name}.yaml")
+    _register(released, "networks")
     return released
+
+
+def release_model(model: ModelConfig, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]) -> ModelConfig:
+    """Writes an embedding's arrays and record into `zoo_configs` and enters them in the model's YAML.
+
+    Args:
+        model: the model.
+        arrays: as `privzoo.embeddings` takes them; empty for an embedding without any.
+        facts: for the record.
+
+    Returns:
+        The config with its `weights` entry.
+    """
+    if arrays:
+        path = configs.config_folder() / "weights" / f"{model.name}.npz"
+        model = dataclasses.replace(model, weights=weights.save(arrays, path, dtype="int16"))
+        write_json(path.with_suffix(".json"), {**facts, "release": to_dict(model.weights)})
+    _register(model, "models")
+    return model
+
+
+def _register(config: NetworkConfig | ModelConfig, kind: str) -> None:
+    """Writes a released config's YAML, which then is planned no more."""
+    folder = configs.config_folder()
+    configs.write(config, folder / kind / f"{config.name}.yaml")
+    (folder / PLANNED / kind / f"{config.name}.yaml").unlink(missing_ok=True)
+    configs.networks.cache_clear()
+    configs.models.cache_clear()

@@ -1,10 +1,14 @@
-"""The one-cycle learning rate."""
+"""The one-cycle learning rate, and the optimizer that follows it."""
 
 from __future__ import annotations
 
 import math
 
 import keras
+
+from privzoo.config import TrainingConfig
+
+CLASSIFIER = "fc8"
 
 
 @keras.saving.register_keras_serializable(package="privzoo")
@@ -32,3 +36,42 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict:
         """Constructor arguments, for Keras."""
         return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up}
+
+
+class FastClassifierSGD(keras.optimizers.SGD):
+    """SGD with a learning rate of its own for the classifier, as Osia et al. fine-tune.
+
+    Args:
+        multiplier: of the learning rate of `fc8`.
+        options: of Keras's SGD.
+    """
+
+    def __init__(self, *args, multiplier: float = 1.0, **options):
+        super().__init__(*args, **options)
+        self.multiplier = multiplier
+
+    def build(self, variables):
+        """Notes which variables are the classifier's: backends hide their names later."""
+        self._is_classifier = [f"{CLASSIFIER}/" in v.path for v in variables]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        if self._is_classifier[self._get_variable_index(variable)]:
+            learning_rate = learning_rate * self.multiplier
+        super().update_step(gradient, variable, learning_rate)
+
+
+def optimizer(training: TrainingConfig, steps: int, classifier_multiplier: float = 1.0) -> keras.optimizers.Optimizer:
+    """Nesterov SGD over one learning-rate cycle of `steps`."""
+    made = FastClassifierSGD(
+        OneCycle(training.peak_learning_rate, steps, training.warm_up),
+        multiplier=classifier_multiplier,
+        momentum=training.momentum,
+        nesterov=True,
+        weight_decay=training.weight_decay,
+        global_clipnorm=training.clip_norm,
+        name="SGD",
+    )
+    made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return made

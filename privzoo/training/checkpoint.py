@@ -1,0 +1,118 @@
+"""What every recipe's run shares: checkpoints after each epoch, resuming, log, curves and record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from privzoo.config import NetworkConfig, to_dict
+from privzoo.errors import ConfigError, WeightsError
+from privzoo.provenance import write_json
+from privzoo.training import record
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the last finished epoch on disk, in whole or not at all.
+
+    Args:
+        folder: of the run.
+        fingerprint: of the config; a checkpoint of another config is refused.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str):
+        super().__init__()
+        self.folder, self.state, self.fingerprint = folder, folder / "last.json", fingerprint
+        self.done = 0  # epochs that were finished when the run was resumed
+
+    def resume(self, model: keras.Model) -> int:
+        """Restores the last finished epoch, if there is one, and returns the number of finished epochs.
+
+        Raises:
+            ConfigError: the run's folder holds a checkpoint of another config.
+            WeightsError: the checkpoint is damaged.
+        """
+        if not self.state.exists():
+            return 0
+        state = json.loads(self.state.read_text(encoding="utf-8"))
+        if state["fingerprint"] != self.fingerprint:
+            raise ConfigError(
+                f"{self.folder} holds a run of another config; give another --run_dir, or --restart to discard it."
+            )
+        path = self.folder / state["weights"]
+        model.optimizer.build(model.trainable_variables)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(f"The checkpoint {path} is damaged ({error}); train again with --restart.") from None
+        for name, values in state["seeds"].items():
+            model.get_layer(name).seed_generator.state.assign(np.array(values, np.uint32))
+        self.done = state["epochs"]
+        return self.done
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Writes weights and optimizer under a new name, then points to them, then removes the old ones."""
+        path = self.folder / f"epoch_{epoch + 1:03d}.weights.h5"
+        self.model.save_weights(path)
+        # Keras's weights files leave out the state of dropout's random source.
+        seeds = {
+            layer.name: keras.ops.convert_to_numpy(layer.seed_generator.state).tolist()
+            for layer in self.model.layers
+            if hasattr(layer, "seed_generator")
+        }
+        state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint, "seeds": seeds}
+        write_json(self.state, state)
+        for old in self.folder.glob("epoch_*.weights.h5"):
+            if old != path:
+                old.unlink()
+
+
+def fit(
+    network: keras.Model,
+    config: NetworkConfig,
+    batches: keras.utils.PyDataset,
+    validation: keras.utils.PyDataset,
+    epochs: int,
+    checkpoint: Checkpoint,
+    *,
+    data: dict[str, Any],
+    began: float,
+) -> None:
+    """Trains the epochs that are left, then writes `log.csv`, `curves.png` and `record.json` into the run's folder.
+
+    Args:
+        network: compiled, with the last finished epoch restored.
+        config: of the run, for the record.
+        batches: of training, at the first epoch that is left.
+        validation: batches, the same at every epoch.
+        epochs: of the whole run.
+        checkpoint: of the run, after `resume`.
+        data: what the record says of the data.
+        began: `time.time()` of the start.
+    """
+    run, done = checkpoint.folder, checkpoint.done
+    record.trim_log(run / "log.csv", done)
+    if done < epochs:
+        network.fit(
+            batches,
+            validation_data=validation,
+            epochs=epochs,
+            initial_epoch=done,
+            shuffle=False,
+            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=done > 0), checkpoint],
+            verbose="auto",
+        )
+    record.plot_curves(run / "log.csv", run / "curves.png", config.name)
+    record.write(
+        run / "record.json",
+        config=to_dict(dataclasses.replace(config, weights=None)),
+        data=data,
+        seconds_of_last_start=round(time.time() - began),
+        epochs_of_last_start=epochs - done,
+        curves=run / "log.csv",
+    )

@@ -1,0 +1,151 @@
+"""From a released network to its reduced and noisy models: features once for all cuts, then each model's arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from privzoo import embeddings, faces
+from privzoo.architectures import graph
+from privzoo.config import ModelConfig, NetworkConfig, to_dict
+from privzoo.data import Dataset, arrays
+from privzoo.edge.noise import Noise, spent_epsilon
+from privzoo.training import activations, reduction
+from privzoo.training.augment import augment
+
+BATCH = 64
+
+
+def cut_features(
+    config: NetworkConfig, network: keras.Model, cuts: Sequence[str], data: Dataset, cache: Path, augmented: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Activations of a data set at several cuts, by one pass through the network, kept on disk.
+
+    Args:
+        config: of the network.
+        network: with its released weights.
+        cuts: names of layers.
+        data: samples with the primary label.
+        cache: folder for the activations.
+        augmented: change each chip at random as in training, so that the network is not seen on what it was fitted to.
+
+    Returns:
+        Cut -> float16 (N, h, w, c) on disk, and the primary classes, int (N,).
+    """
+    training = config.training
+    chips, labels = arrays(data, training.chip_size, config.task)
+    names = [layer.name for layer in graph.layers(network)]
+    ordered = sorted(set(cuts), key=names.index)
+    pieces, rest = [], network
+    for cut in ordered:
+        piece, rest = graph.split(rest, cut)
+        pieces.append(piece)
+    facts = {"network": to_dict(config), "chips": chips, "augmented": augmented}
+    key = activations.key(**facts)
+
+    def batch(index: int) -> np.ndarray:
+        part = chips[index * BATCH : (index + 1) * BATCH]
+        if not augmented:
+            return np.stack([faces.resize(chip, config.input_size) for chip in part]).astype(np.float32)
+        rng = np.random.default_rng((training.seed, index))
+        return np.stack([augment(chip, config.input_size, training.augmentation, rng) for chip in part])
+
+    # One file for each cut, so that a cut that is asked for later does not spoil what is there.
+    paths = [cache / f"{config.name}_{cut}_{key}.npy" for cut in ordered]
+    found = activations.compute(pieces, batch, -(-len(chips) // BATCH), len(chips), paths)
+    return dict(zip(ordered, found, strict=True)), labels
+
+
+def accuracy(
+    model: ModelConfig,
+    network: keras.Model,
+    fitted: dict[str, np.ndarray],
+    features: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+) -> float:
+    """Share of right labels of a reduced model, with one draw of its noise per face.
+
+    Args:
+        model: the model; without noise, none is added.
+        network: that it is cut from.
+        fitted: its arrays.
+        features: of the cut, (N, h, w, c), of validation data.
+        labels: primary class, int (N,).
+        seed: of the noise.
+    """
+    _, tail = embeddings.get("reduced_simple").attach(*graph.split(network, model.cut), fitted, model)
+    down = reduction.Linear(fitted["reduce/kernel"], fitted["reduce/bias"])
+    arrived = reduction.noisy(reduction.mapped(features, down), model.noise, seed)
+    parts = [arrived[i : i + BATCH] for i in range(0, len(arrived), BATCH)]
+    answers = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
+    return float(np.mean(np.concatenate(answers) == labels))
+
+
+class Fitter:
+    """Fits models of one network, whose features and reductions they share.
+
+    Args:
+        config: of the network.
+        network: with its released weights.
+        cuts: of the models.
+        train_set, validation_set: of `privzoo.data`; the second only measures.
+        cache: folder for the features.
+        augmented: as in `cut_features`.
+        seed: of all that is random.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        network: keras.Model,
+        cuts: Sequence[str],
+        train_set: Dataset,
+        validation_set: Dataset,
+        cache: Path,
+        augmented: bool = True,
+        seed: int = 1,
+    ):
+        self.config, self.network, self.augmented, self.seed = config, network, augmented, seed
+        self.train = cut_features(config, network, cuts, train_set, cache, augmented)
+        self.validation = cut_features(config, network, cuts, validation_set, cache, False)
+        self._bases: dict[tuple, Any] = {}
+
+    def fit(self, model: ModelConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Fits one model.
+
+        Returns:
+            Its arrays, and facts for the record, with the accuracy on validation data of its parts one by one.
+        """
+        features, labels = self.train[0][model.cut], self.train[1]
+        _, tail = graph.split(self.network, model.cut)
+        key = (model.cut, model.dimensions, model.reduction)
+        if key not in self._bases:
+            self._bases[key] = reduction.basis_of(model, features, labels, tail, self.seed)
+        fitted, facts = reduction.fit(model, features, labels, tail, self.seed, self._bases[key])
+        heldout, wanted = self.validation[0][model.cut], self.validation[1]
+
+        def right(changed: ModelConfig, parts: dict[str, np.ndarray]) -> float:
+            return round(accuracy(changed, self.network, parts, heldout, wanted, self.seed), 5)
+
+        plain = dataclasses.replace(model, noise=None)
+        own = {key: value for key, value in fitted.items() if not key.startswith("fc8")}
+        found = {"no noise, the network's fc8": right(plain, own), "the network's fc8": right(model, own)}
+        if model.refit:
+            found["fc8 fitted anew"] = right(model, fitted)
+        parts = [heldout[i : i + BATCH].astype(np.float32) for i in range(0, len(heldout), BATCH)]
+        whole = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
+        found["the network"] = round(float(np.mean(np.concatenate(whole) == wanted)), 5)
+        facts |= {"validation_accuracy": found, "validation_faces": len(wanted), "training_faces": len(labels)}
+        facts |= {"config": to_dict(model), "augmented": self.augmented, "seed": self.seed}
+        if model.noise:
+            epsilon = spent_epsilon(Noise(model.noise.sigma, model.noise.clip), 1)
+            facts["epsilon_at_delta_1e-5"] = round(epsilon, 3)
+        logging.info("%s: %s", model.name, facts["validation_accuracy"])
+        return fitted, facts

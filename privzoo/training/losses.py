@@ -1,0 +1,90 @@
+"""Losses of the recipes: classification, and what makes the features of a class alike (Osia et al. 2017, III.A).
+
+The losses of a batch of pairs take the features of the first faces and then of their partners, float32 (2P, d), and
+as target float32 (2P, 2): whether the face's pair is similar (1 or 0), and the face's class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from privzoo.config import SiameseConfig, TrainingConfig
+
+Loss = Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
+TINY = 1e-12  # keeps the root's gradient finite where two features are the same
+
+
+def classification(training: TrainingConfig, classes: int) -> Loss:
+    """Cross-entropy of logits (N, classes) with labels (N,), smoothed as the config says."""
+    if not training.label_smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
+
+    def loss(true, logits):
+        true = keras.ops.cast(keras.ops.reshape(true, (-1,)), "int32")
+        return smoothed(keras.ops.one_hot(true, classes), logits)
+
+    return loss
+
+
+def contrastive(margin: float) -> Loss:
+    """Equation 1: squared distance of similar pairs, squared shortfall from the margin of dissimilar ones."""
+
+    def loss(target, features):
+        first, second = keras.ops.split(features, 2)
+        similar = keras.ops.split(target[:, 0], 2)[0]
+        squared = keras.ops.sum(keras.ops.square(first - second), axis=1)
+        shortfall = keras.ops.relu(margin - keras.ops.sqrt(squared + TINY))
+        return similar * squared + (1 - similar) * keras.ops.square(shortfall)
+
+    return loss
+
+
+def _centred(target, features, classes: int):
+    """Features less the mean of their class in the batch."""
+    members = keras.ops.one_hot(keras.ops.cast(target[:, 1], "int32"), classes, dtype="float32")
+    counts = keras.ops.maximum(keras.ops.sum(members, axis=0), 1)
+    means = keras.ops.matmul(keras.ops.transpose(members / counts), features)
+    return features - keras.ops.matmul(members, means)
+
+
+def within(classes: int) -> Loss:
+    """Variance within the classes of a batch over all variance: 0 where each class is one point."""
+
+    def loss(target, features):
+        inside = keras.ops.sum(keras.ops.square(_centred(target, features, classes)))
+        whole = keras.ops.sum(keras.ops.square(features - keras.ops.mean(features, axis=0)))
+        return inside / (whole + TINY)
+
+    return loss
+
+
+def information(classes: int, noise: float) -> Loss:
+    """What features say beside their class when each value gets Gaussian noise: capacity of that channel, in nats.
+
+    log det(1 + covariance within classes / noise^2) / 2 bounds the information about anything else, identity first, for
+    a Gaussian spread. Unlike a distance it sees directions of tiny variance, which an attacker who whitens reads.
+    """
+
+    def loss(target, features):
+        centred = _centred(target, features, classes) / noise
+        # By the batch's Gram matrix: a feature has more values than a batch has faces, and the determinant is the same.
+        order = keras.ops.cumsum(keras.ops.ones_like(centred[:, 0]))
+        gram = keras.ops.matmul(centred, keras.ops.transpose(centred)) / order[-1]
+        identity = keras.ops.cast(keras.ops.equal(order[:, None], order), "float32")
+        _, logarithm = keras.ops.slogdet(gram + identity)
+        return logarithm / 2
+
+    return loss
+
+
+def of_pairs(siamese: SiameseConfig, classes: int) -> dict[str, tuple[Loss, float]]:
+    """Losses at the cut that the config gives a weight: name -> loss and weight."""
+    every = {
+        "contrastive": (contrastive(siamese.margin), siamese.contrastive),
+        "within": (within(classes), siamese.within),
+        "information": (information(classes, siamese.information_noise), siamese.information),
+    }
+    return {name: (loss, weight) for name, (loss, weight) in every.items() if weight}

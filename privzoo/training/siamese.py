@@ -1,0 +1,235 @@
+"""The recipe for a Siamese network: its parent, fine-tuned on pairs at a cut (Osia et al. 2017, III.A, equation 1).
+
+Both branches share all weights, so that a batch holds the first faces and then their partners. The layers before
+`trained_from` stay as they are: what they make of some augmented copies of each chip is computed once and kept on disk,
+and an epoch runs the rest of the network only.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from privzoo import config as configs
+from privzoo import faces, weights
+from privzoo.architectures import check_cut, graph
+from privzoo.config import NetworkConfig, to_dict
+from privzoo.data import Dataset, arrays
+from privzoo.errors import ConfigError
+from privzoo.training import activations, losses, record
+from privzoo.training.augment import augment
+from privzoo.training.checkpoint import Checkpoint, fit
+from privzoo.training.pairs import Pairs
+from privzoo.training.schedule import optimizer
+
+BATCH = 128  # chips that go through the frozen layers at once
+
+
+class PairBatches(keras.utils.PyDataset):
+    """Batches of pairs from kept activations; they depend on seed and epoch alone, so a resumed run repeats them.
+
+    Args:
+        copies: activations of each augmented version of the data set, each (N, ...).
+        classes: primary class of each face, int (N,).
+        pairs: draws the partners.
+        similar: share of similar pairs.
+        names: of the losses at the cut.
+        batch_size: faces in a batch, two for each pair.
+        fixed: every face once, the same pairs always: for validation. Otherwise each epoch draws anew as many pairs as
+            there are faces for two, and leaves out the remainder.
+    """
+
+    def __init__(
+        self,
+        copies: list[np.ndarray],
+        classes: np.ndarray,
+        pairs: Pairs,
+        similar: float,
+        names: list[str],
+        batch_size: int,
+        fixed: bool = False,
+    ):
+        super().__init__()
+        self.copies, self.classes, self.pairs, self.similar, self.names = copies, classes, pairs, similar, names
+        self.size, self.fixed = max(1, batch_size // 2), fixed
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Draws the pairs of an epoch, counted from 0."""
+        self.epoch = epoch
+        count, rng = len(self.classes), np.random.default_rng((self.pairs.seed, self.epoch))
+        first = np.arange(count) if self.fixed else rng.permutation(count)[: count // 2]
+        second, self.same = self.pairs.draw(first, self.similar, self.epoch)
+        self.faces = np.stack([first, second])
+        self.versions = rng.integers(len(self.copies), size=self.faces.shape)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        count = self.faces.shape[1]
+        return -(-count // self.size) if self.fixed else count // self.size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Batch `index` of the current epoch: activations, and the target of each output."""
+        chosen = slice(index * self.size, (index + 1) * self.size)
+        chips, versions = self.faces[:, chosen].ravel(), self.versions[:, chosen].ravel()
+        x = np.stack([self.copies[v][i] for v, i in zip(versions, chips, strict=True)]).astype(np.float32)
+        target = np.stack([np.tile(self.same[chosen], 2), self.classes[chips]], axis=1).astype(np.float32)
+        return x, {"fc8": self.classes[chips], **dict.fromkeys(self.names, target)}
+
+    def on_epoch_end(self) -> None:
+        """Draws new pairs."""
+        if not self.fixed:
+            self.start(self.epoch + 1)
+
+
+def check(config: NetworkConfig) -> None:
+    """Raises ConfigError for what this recipe cannot do."""
+    training, siamese = config.training, config.siamese
+    check_cut(config.architecture, siamese.cut)
+    if not config.parent:
+        raise ConfigError(f"{config.name} is fine-tuned on pairs, but has no parent; give the network to start from.")
+    parent = configs.network(config.parent)
+    for name in ("architecture", "task", "classes", "input_size", "classifier", "lrn"):
+        if getattr(parent, name) != getattr(config, name):
+            raise ConfigError(f"{config.name} has another {name} than its parent {parent.name}; make them the same.")
+    if len(training.stages) != 1 or training.stages[0].input_size != config.input_size:
+        raise ConfigError(f"{config.name} needs one stage at its input size, {config.input_size} px.")
+    if training.start or training.frozen or training.auxiliary:
+        raise ConfigError(f"{config.name} starts from its parent: start, frozen and auxiliary cannot be given.")
+    if siamese.copies < 1 or not 0 <= siamese.similar <= 1:
+        raise ConfigError(f"{config.name} needs 1 copy or more, and a share of similar pairs in 0..1.")
+
+
+def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
+    """The frozen layers, and the layers that are trained with the features at the cut as further outputs.
+
+    Returns:
+        frozen: `image` -> activation before `trained_from`; trained: that -> logits under `fc8`, and the scaled
+        features, float32 (N, d), under the name of each loss at the cut. Both have the parent's weights.
+
+    Raises:
+        ConfigError: layers that do not exist, or that stand in the wrong order.
+        WeightsError: the parent's weights are missing or damaged.
+    """
+    check(config)
+    training, siamese = config.training, config.siamese
+    keras.config.set_dtype_policy(training.precision)
+    try:
+        whole = graph.build(
+            config.architecture,
+            len(config.classes),
+            input_size=config.input_size,
+            classifier=config.classifier,
+            lrn=config.lrn,
+            dropout=training.dropout,
+            probabilities=False,
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    graph.set_weights(whole, weights.load(configs.network(config.parent)))
+    layers = graph.layers(whole)
+    names = [layer.name for layer in layers]
+    if siamese.trained_from not in names[1:] or names.index(siamese.trained_from) > names.index(siamese.cut):
+        raise ConfigError(
+            f"{config.name} is trained from {siamese.trained_from!r}; give {siamese.cut}, or a layer before it."
+        )
+    start = names.index(siamese.trained_from)
+    frozen = graph.chain(layers[:start], whole.input_shape[1:], "image", "frozen")
+    activation = x = keras.Input(frozen.output_shape[1:], name="activation")
+    outputs = {}
+    for layer in layers[start:]:
+        x = layer(x)
+        if layer.name == siamese.cut:
+            features = keras.layers.Flatten(dtype="float32", name="cut")(x)
+            scale = siamese.feature_unit / features.shape[1] ** 0.5 if siamese.feature_unit else 1.0
+            for name in losses.of_pairs(siamese, len(config.classes)):
+                outputs[name] = keras.layers.Rescaling(scale, dtype="float32", name=name)(features)
+    return frozen, keras.Model(activation, {"fc8": x, **outputs}, name=config.architecture)
+
+
+def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> None:
+    """Compiles with the losses' weights, over one learning-rate cycle, the classifier faster than the rest."""
+    pairs = losses.of_pairs(config.siamese, len(config.classes))
+    network.compile(
+        optimizer(config.training, steps, config.siamese.classifier_multiplier),
+        loss={
+            "fc8": losses.classification(config.training, len(config.classes)),
+            **{name: loss for name, (loss, _) in pairs.items()},
+        },
+        loss_weights={"fc8": 1.0, **{name: weight for name, (_, weight) in pairs.items()}},
+        metrics={"fc8": ["accuracy"]},
+        jit_compile=keras.backend.backend() == "jax",  # as in primary.compile_network
+    )
+
+
+def _activations(config: NetworkConfig, frozen: keras.Model, chips: np.ndarray, copies: int, cache: Path) -> list:
+    """What the frozen layers make of each augmented copy of the chips; of the plain chips for no copy."""
+    training = config.training
+    facts = {
+        "chips": chips,
+        "parent": to_dict(configs.network(config.parent)),
+        "from": config.siamese.trained_from,
+        "input_size": config.input_size,
+        "precision": training.precision,
+    }
+    found = []
+    for copy in range(copies) or [None]:
+
+        def batch(index: int, copy: int | None = copy) -> np.ndarray:
+            part = chips[index * BATCH : (index + 1) * BATCH]
+            if copy is None:
+                return np.stack([faces.resize(chip, config.input_size) for chip in part]).astype(np.float32)
+            rng = np.random.default_rng((training.seed, copy, index))
+            return np.stack([augment(chip, config.input_size, training.augmentation, rng) for chip in part])
+
+        if copy is not None:
+            facts |= {"augmentation": to_dict(training.augmentation), "seed": training.seed, "copy": copy}
+        path = cache / f"{config.parent}_{config.siamese.trained_from}_{activations.key(**facts)}.npy"
+        found += activations.compute([frozen], batch, -(-len(chips) // BATCH), len(chips), [path])
+    return found
+
+
+def train(
+    config: NetworkConfig, train_set: Dataset, validation_set: Dataset, run: Path, cache: Path | None = None
+) -> keras.Model:
+    """Fine-tunes a network on pairs, from its last finished epoch if the run was broken off.
+
+    Args:
+        config: the network, with `siamese` and a released `parent`.
+        train_set, validation_set: of `privzoo.data`, with the primary label, and with identities where they are known.
+        run: folder for checkpoints, `log.csv`, `curves.png` and `record.json`.
+        cache: folder of the frozen layers' outputs, which several runs may share; default: in the run's.
+
+    Returns:
+        The trained layers, as `build` gives them.
+
+    Raises:
+        ConfigError, WeightsError, DataError: each says in a sentence what to correct.
+    """
+    began = time.time()
+    training, siamese = config.training, config.siamese
+    run.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(training.seed)
+    frozen, network = build(config)
+    skipped = train_set.skipped + validation_set.skipped
+    cache = cache or run / "cache"
+    names = list(losses.of_pairs(siamese, len(config.classes)))
+
+    def batches(data: Dataset, copies: int, fixed: bool) -> PairBatches:
+        chips, labels = arrays(data, training.chip_size, skipped=skipped)
+        pairs = Pairs(labels[config.task], labels.get("identity"), training.seed)
+        kept = _activations(config, frozen, chips, copies, cache)
+        return PairBatches(kept, labels[config.task], pairs, siamese.similar, names, training.batch_size, fixed)
+
+    train_batches = batches(train_set, siamese.copies, fixed=False)
+    validation_batches = batches(validation_set, 0, fixed=True)
+    epochs = training.stages[0].epochs
+    compile_network(network, config, epochs * len(train_batches))
+    checkpoint = Checkpoint(run, record.fingerprint(config))
+    train_batches.start(checkpoint.resume(network))
+    counts = {"train": len(train_batches.classes), "validation": len(validation_batches.classes), "skipped": skipped}
+    fit(network, config, train_batches, validation_batches, epochs, checkpoint, data=counts, began=began)
+    return network

@@ -1,0 +1,322 @@
+"""Reduced and noisy embeddings: the linear algebra at the cut, and loading them."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import tiny_zoo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_zoo import DIMENSIONS, NOISE, PARENT
+
+import privzoo
+from privzoo import config, embeddings, weights
+from privzoo.config import NoiseConfig
+from privzoo.edge.noise import budget_sigma, clip
+from privzoo.errors import ConfigError, UnknownNameError, WeightsError
+from privzoo.training import reduction
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    with tiny_zoo.installed(tmp_path_factory.mktemp("zoo")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def network(zoo):
+    from privzoo.training.release import inference_network
+
+    released = config.network(PARENT.name)
+    return inference_network(released, weights.load(released))
+
+
+@pytest.fixture(scope="module")
+def cut(network):
+    """Head, tail, activations of the cut on the made-up faces, and their classes."""
+    from privzoo.architectures import graph
+
+    head, tail = graph.split(network, "conv5")
+    chips, classes = tiny_zoo.chips()
+    return head, tail, np.asarray(head(chips.astype(np.float32))), classes
+
+
+def attached(cut, model, fitted):
+    head, tail, _, _ = cut
+    return embeddings.get(model.embedding).attach(head, tail, fitted, model)
+
+
+def clouds(seed: int, count: int, dimensions: int, classes: int):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    spread = rng.normal(size=(dimensions, dimensions)) * rng.lognormal(size=dimensions)
+    return rng.normal(size=(count, dimensions)) @ spread + rng.normal(size=(classes, dimensions))[labels] * 3, labels
+
+
+def test_reduction_then_reconstruction_is_the_pca_projection(cut):
+    from sklearn.decomposition import PCA
+
+    _, _, features, labels = cut
+    fitted, _ = reduction.fit(tiny_zoo.model("reduced_simple"), features, labels, cut[1], seed=1)
+    rows = features.reshape(len(features), -1).astype(np.float64)
+    reduced = rows @ fitted["reduce/kernel"] + fitted["reduce/bias"]
+    back = reduced @ fitted["reconstruct/kernel"] + fitted["reconstruct/bias"]
+    pca = PCA(DIMENSIONS, svd_solver="full").fit(rows)
+    np.testing.assert_allclose(back, pca.inverse_transform(pca.transform(rows)), atol=1e-3 * np.abs(rows).max())
+    np.testing.assert_allclose(reduced.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(reduced.T, ddof=0), np.eye(DIMENSIONS), atol=1e-3)
+    again = back @ fitted["reduce/kernel"] + fitted["reduce/bias"]  # a projection changes nothing the second time
+    np.testing.assert_allclose(again, reduced, atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(8, 40), st.integers(6, 12))
+def test_incremental_pca_is_the_pca_projection(seed, dimensions, count, width):
+    from sklearn.decomposition import PCA
+
+    rows = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
+    down, up = reduction.principal(rows.reshape(count, 1, 1, width), dimensions, seed)
+    pca = PCA(dimensions, svd_solver="full").fit(rows)
+    np.testing.assert_allclose(up(down(rows)), pca.inverse_transform(pca.transform(rows)), atol=1e-2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(2, 5), st.floats(0, 3))
+def test_scaled_components_are_alike_and_can_be_undone(seed, dimensions, classes, relevance):
+    codes, labels = clouds(seed, 200, dimensions, classes)
+    scale, share = reduction.scaling(codes, labels, relevance)
+    scaled = scale(codes)
+    np.testing.assert_allclose(scale.inverse()(scaled), codes, atol=1e-6 * np.abs(codes).max())
+    covariance = np.cov(scaled.T, ddof=0).reshape(dimensions, dimensions)
+    expected = np.clip(share, reduction.LEAST_RELEVANCE, 1) ** relevance
+    np.testing.assert_allclose(covariance, np.diag(expected if relevance else np.ones(dimensions)), atol=1e-6)
+    assert (-1e-9 <= share).all() and (share <= 1 + 1e-9).all()
+    if relevance:
+        assert (np.diff(share) <= 1e-9).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.floats(0.01, 3))
+def test_the_estimate_has_the_least_error_of_its_kind(seed, dimensions, sigma):
+    codes, labels = clouds(seed, 300, dimensions, 2)
+    sent = clip(reduction.scaling(codes, labels, 0.0)[0](codes), 2.0)
+    found = reduction.estimate(codes, sent, sigma)
+
+    def error(kernel, bias):
+        """Expected squared error over the noise."""
+        return np.square(sent @ kernel + bias - codes).sum(1).mean() + sigma**2 * np.square(kernel).sum()
+
+    least = error(found.kernel, found.bias)
+    rng = np.random.default_rng(seed)
+    for _ in range(10):
+        assert error(found.kernel + 0.1 * rng.normal(size=found.kernel.shape), found.bias) >= least
+        assert error(found.kernel, found.bias + 0.1 * rng.normal(size=dimensions)) >= least
+    exact = reduction.estimate(codes, reduction.scaling(codes, labels, 1.0)[0](codes), 0.0)
+    np.testing.assert_allclose(exact.kernel, reduction.scaling(codes, labels, 1.0)[0].inverse().kernel, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["reduced_simple", "noisy_reduced_simple"])
+def test_without_noise_head_and_tail_are_the_network_on_the_subspace(cut, name):
+    head, tail, features, labels = cut
+    model = tiny_zoo.model(name, refit=False)
+    if model.noise:
+        model = dataclasses.replace(model, noise=NoiseConfig(1e-9, 1e9, relevance=1.0))
+    fitted, _ = reduction.fit(model, features, labels, tail, seed=1)
+    down, up = reduction.basis_of(model, features, labels, tail, seed=1)
+    own_head, own_tail = attached(cut, model, fitted)
+    chips = tiny_zoo.chips()[0].astype(np.float32)
+    rows = features.reshape(len(features), -1)
+    subspace = up(down(rows)).reshape(features.shape).astype(np.float32)
+    np.testing.assert_allclose(own_tail(own_head(chips)), tail(subspace), atol=1e-4)
+    assert own_head.output_shape == (None, DIMENSIONS)
+    assert own_tail.input.name == "features" and own_head.input.name == "image"
+
+
+def test_the_classifier_is_fitted_to_what_arrives_and_stays_the_models_own(cut):
+    head, tail, features, labels = cut
+    model = tiny_zoo.model("noisy_reduced_simple")
+    before = [np.array(w) for w in tail.get_layer("fc8").get_weights()]
+    fitted, facts = reduction.fit(model, features, labels, tail, seed=1)
+    _, own_tail = attached(cut, model, fitted)
+    assert [np.array_equal(*pair) for pair in zip(before, tail.get_layer("fc8").get_weights(), strict=True)] == [True] * 2
+    assert own_tail.get_layer("fc8") is not tail.get_layer("fc8")
+    np.testing.assert_allclose(own_tail.get_layer("fc8").get_weights()[0], fitted["fc8/kernel"])
+    reduced = features.reshape(len(features), -1) @ fitted["reduce/kernel"] + fitted["reduce/bias"]
+    answers = np.asarray(own_tail(reduction.noisy(reduced, model.noise, seed=5))).argmax(1)
+    assert np.mean(answers == labels) > 0.8  # the random network's own classifier guesses
+    assert 0 <= facts["share_clipped"] <= 1
+
+
+def test_seven_classes_are_fitted_too(cut):
+    import keras
+
+    from privzoo.architectures import graph
+
+    _, tail, features, _ = cut
+    wide = graph.chain(
+        [*graph.layers(tail)[:-2], keras.layers.Dense(7, name="fc8"), keras.layers.Softmax()],
+        tail.input_shape[1:],
+        "features",
+        "tail",
+    )
+    model = tiny_zoo.model("noisy_reduced_simple")
+    fitted, _ = reduction.fit(model, features, np.arange(len(features)) % 7, wide, seed=1)
+    assert fitted["fc8/kernel"].shape == (512, 7) and fitted["fc8/bias"].shape == (7,)
+
+
+@pytest.mark.parametrize(("weight", "falls"), [(0.0, "task"), (100.0, "reconstruction")])
+def test_the_auto_encoder_learns_task_and_reconstruction(cut, monkeypatch, weight, falls):
+    _, tail, features, labels = cut
+    model = tiny_zoo.model("reduced_simple", reduction="autoencoder", dimensions=2)
+    monkeypatch.setattr(reduction, "RECONSTRUCTION", weight)
+    start = reduction.principal(features, 2, seed=1)
+    off = np.random.default_rng(0).normal(0, 0.01, start[0].kernel.shape)
+    worse = (reduction.Linear(start[0].kernel + off, start[0].bias), start[1])
+    before = [np.array(w) for w in tail.get_weights()]
+    down, up = reduction.autoencoder(worse, features, labels, tail, seed=1)
+    rows = features.reshape(len(features), -1)
+
+    def loss(pair):
+        back = pair[1](pair[0](rows))
+        right = np.asarray(tail(back.reshape(features.shape).astype(np.float32)))[np.arange(len(labels)), labels]
+        return {"task": -np.log(right).mean(), "reconstruction": np.square(back - rows).mean()}[falls]
+
+    assert loss((down, up)) < loss(worse)
+    assert all(np.array_equal(*pair) for pair in zip(before, tail.get_weights(), strict=True))
+    fitted, _ = reduction.fit(model, features, labels, tail, 1, (down, up))
+    np.testing.assert_allclose(
+        attached(cut, model, fitted)[1](rows @ fitted["reduce/kernel"] + fitted["reduce/bias"]),
+        tail(up(down(rows)).reshape(features.shape).astype(np.float32)),
+        atol=1e-4,
+    )
+
+
+def test_models_that_cannot_be_attached(cut):
+    features, labels = cut[2:]
+    model = tiny_zoo.model("reduced_simple")
+    with pytest.raises(WeightsError, match="tools/fit.py"):
+        attached(cut, model, {})
+    fitted, _ = reduction.fit(model, features, labels, cut[1], seed=1)
+    with pytest.raises(ConfigError, match="fit it again"):
+        attached(cut, dataclasses.replace(model, dimensions=2), fitted)
+    with pytest.raises(ConfigError, match="number of them"):
+        attached(cut, dataclasses.replace(model, dimensions=None), fitted)
+    with pytest.raises(ConfigError, match="no noise"):
+        attached(cut, dataclasses.replace(model, embedding="advanced"), fitted)
+    with pytest.raises(ConfigError, match="principal components"):
+        reduction.principal(features, 65, seed=1)
+    with pytest.raises(UnknownNameError, match="advanced"):
+        embeddings.get("none")
+
+
+@pytest.mark.parametrize("changed", [{"sigma": 0.0}, {"clip": -1.0}, {"sigma": float("nan")}, {"relevance": -0.1}])
+def test_noise_that_cannot_be_is_refused(changed):
+    with pytest.raises(ConfigError, match="noise|Noise"):
+        dataclasses.replace(NOISE, **changed)
+    with pytest.raises(ConfigError, match="one of 'pca', 'autoencoder'"):
+        config.from_dict(config.ModelConfig, config.to_dict(tiny_zoo.model("siamese")) | {"reduction": "lda"}, "it")
+
+
+@pytest.fixture(scope="module")
+def released(zoo, network, tmp_path_factory):
+    """Names of released models: simple, reduced and noisy, from the tool's own code on faces in a folder."""
+    from privzoo.data import utkface
+    from privzoo.training import release
+    from privzoo.training.fitting import Fitter
+
+    faces = utkface.load(tiny_zoo.write_faces(tmp_path_factory.mktemp("faces")), split="all")
+    cache = tmp_path_factory.mktemp("cache")
+    fitter = Fitter(config.network(PARENT.name), network, ["conv5"], faces, faces, cache)
+    names = []
+    for embedding in ("simple", "reduced_simple", "noisy_reduced_simple"):
+        model = tiny_zoo.model(embedding)
+        config.write(model, zoo / "planned" / "models" / f"{model.name}.yaml")
+        found = fitter.fit(model) if model.dimensions else ({}, {})
+        assert release.release_model(model, *found).weights is None or found[0]
+        names.append(model.name)
+    assert not list((zoo / "planned" / "models").iterdir())
+    assert len(list(cache.iterdir())) == 2  # features of the training and of the validation faces, for both models
+    return names
+
+
+def test_released_models_are_what_their_cards_say(zoo, released):
+    assert privzoo.list_models() == sorted(released)
+    chips = tiny_zoo.chips(4)[0]
+    for name in released:
+        model = privzoo.load(name)
+        cost = model.card.cost
+        assert model.head.count_params() == cost.head_parameters
+        assert model.tail.count_params() == cost.tail_parameters
+        assert model.features(chips).shape[1:] == cost.feature_shape
+        assert cost.feature_bytes == 4 * np.prod(cost.feature_shape)
+        assert model.network is privzoo.load(released[0]).network
+        assert name in str(model.card) and config.to_dict(model.config)
+        if model.config.weights:
+            assert weights.sha256(weights.find(model.config.weights)) == model.config.weights.sha256
+            assert (zoo / "weights" / f"{name}.json").exists()
+
+
+def test_a_noisy_models_features_differ_at_each_call(released):
+    model, chips = privzoo.load("vgg_s_tiny_noisy_reduced_simple_conv5"), tiny_zoo.chips(4)[0]
+    assert not np.array_equal(model.features(chips), model.features(chips))
+    assert np.array_equal(model.features(chips, random.Random(1)), model.features(chips, random.Random(1)))
+    assert "noise" in model.card.to_dict() and "Gaussian of deviation 0.3" in str(model.card)
+    assert any("add up" in limit for limit in model.card.to_dict()["limits"])
+    clean = np.asarray(model.head(chips.astype(np.float32)))
+    far = model.features(np.repeat(chips, 50, 0)) - np.repeat(clip(clean, NOISE.clip), 50, 0)
+    assert far.std() == pytest.approx(NOISE.sigma, rel=0.2)
+
+
+def test_a_budget_sets_the_noise(released):
+    name = "vgg_s_tiny_noisy_reduced_simple_conv5"
+    model = privzoo.load(name, epsilon=4)
+    assert model.noise.sigma == budget_sigma(4, 1e-5, NOISE.clip)
+    assert model._manifest()["noise"]["epsilon"] == pytest.approx(4)
+    assert privzoo.load(name).noise.sigma == NOISE.sigma
+    with pytest.raises(ConfigError, match="adds no noise"):
+        privzoo.load("vgg_s_tiny_reduced_simple_conv5", epsilon=4)
+    with pytest.raises(ConfigError, match="no budget"):
+        privzoo.load(name, epsilon=-1)
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_the_device_adds_the_noise_and_counts(released, tmp_path, quantization):
+    from privzoo.edge import Head
+    from privzoo.edge.noise import spent_epsilon
+
+    chips = tiny_zoo.chips()[0]
+    model = privzoo.load("vgg_s_tiny_noisy_reduced_simple_conv5")
+    path = model.export_head(tmp_path / "head.tflite", quantization, chips)
+    head = Head(path)
+    assert (head.noise.sigma, head.noise.clip, head.queries) == (NOISE.sigma, NOISE.clip, 0)
+    assert head.spent_epsilon() == 0
+    first, second = head.features(chips[:8]), head.features(chips[:8])
+    assert first.shape == (8, DIMENSIONS) and not np.array_equal(first, second)
+    assert head.queries == 16
+    assert head.spent_epsilon() == pytest.approx(spent_epsilon(head.noise, 16))
+    drawn = np.concatenate([head.features(chips[:1]) for _ in range(200)])
+    assert drawn.std(0) == pytest.approx(NOISE.sigma, rel=0.3)
+    other = Head(path, epsilon=2, delta=1e-6)
+    assert other.noise.sigma == budget_sigma(2, 1e-6, NOISE.clip)
+    assert head.manifest["tail"] == other.manifest["tail"]
+    quiet = privzoo.load("vgg_s_tiny_reduced_simple_conv5").export_head(tmp_path / "quiet.tflite", quantization, chips)
+    assert Head(quiet).noise is None
+    with pytest.raises(ConfigError, match="adds no noise"):
+        Head(quiet, epsilon=2)
+    unprotected = Head(quiet)
+    unprotected.features(chips[:1])
+    assert unprotected.spent_epsilon() == float("inf")
+
+
+def test_tails_take_reduced_features(released, tmp_path):
+    import tensorflow as tf
+
+    chips = tiny_zoo.chips(4)[0]
+    model = privzoo.load("vgg_s_tiny_reduced_simple_conv5")
+    served = tf.saved_model.load(str(model.export_tail(tmp_path)))
+    features = model.features(chips)
+    answer = served.signatures["serving_default"](features=tf.constant(features))["probabilities"]
+    np.testing.assert_allclose(answer, model.classify(features), atol=1e-6)

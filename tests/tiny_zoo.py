@@ -1,0 +1,94 @@
+"""A zoo of one small network with random weights, on 64 faces of noise: all that embeddings and recipes need."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from privzoo import config, weights, zoo
+from privzoo.config import ModelConfig, NetworkConfig, NoiseConfig, SiameseConfig, Stage, TrainingConfig
+
+SIZE, FACES, DIMENSIONS = 48, 64, 3
+PARENT = NetworkConfig(
+    name="vgg_s_tiny",
+    architecture="vgg_s",
+    task="gender",
+    classes=("male", "female"),
+    input_size=SIZE,
+    description="A network for the tests.",
+    licence="none",
+    training=TrainingConfig(
+        dataset="utkface",
+        stages=(Stage(SIZE, 2),),
+        batch_size=16,
+        peak_learning_rate=0.001,
+        precision="float32",
+        dropout=0.2,
+    ),
+)
+CHILD = dataclasses.replace(
+    PARENT,
+    name="vgg_s_tiny_siamese_conv5",
+    parent="vgg_s_tiny",
+    siamese=SiameseConfig(cut="conv5", trained_from="conv5", copies=2, within=0.1, information=0.01),
+)
+NOISE = NoiseConfig(sigma=0.3, clip=2.0, relevance=1.0)
+
+
+def model(embedding: str, **changed) -> ModelConfig:
+    """A model of the parent, or of the child."""
+    network = CHILD.name if embedding in ("siamese", "reduced_siamese", "advanced") else PARENT.name
+    if embedding not in ("simple", "siamese"):
+        changed = {"dimensions": DIMENSIONS, **changed}
+    if embedding in ("noisy_reduced_simple", "advanced"):
+        changed = {"noise": NOISE, "refit": True, **changed}
+    return ModelConfig(f"vgg_s_tiny_{embedding}_conv5", network, "conv5", embedding, **changed)
+
+
+def chips(count: int = FACES, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth random pictures, uint8 (count, SIZE, SIZE, 3), the second class brighter; and their classes."""
+    rng = np.random.default_rng(seed)
+    classes = np.arange(count) % 2
+    small = rng.integers(0, 150, (count, 6, 6, 3)) + 100 * classes[:, None, None, None]
+    return np.stack([np.asarray(Image.fromarray(c.astype(np.uint8)).resize((SIZE, SIZE))) for c in small]), classes
+
+
+def write_faces(folder: Path) -> Path:
+    """The same pictures in UTKFace's layout."""
+    (folder / "UTKFace").mkdir()
+    for i, (chip, gender) in enumerate(zip(*chips(), strict=True)):
+        Image.fromarray(chip).save(folder / "UTKFace" / f"{20 + i}_{gender}_0_2017{i:04d}.jpg.chip.jpg", quality=95)
+    return folder
+
+
+@contextlib.contextmanager
+def installed(folder: Path) -> Iterator[Path]:
+    """Puts an own `zoo_configs` in place of the checkout's, with the parent released."""
+    from privzoo.architectures import graph
+
+    for part in ("networks", "models", "cards", "weights", "planned/networks", "planned/models"):
+        (folder / part).mkdir(parents=True)
+    import keras
+
+    keras.utils.set_random_seed(3)
+    network = graph.build(PARENT.architecture, 2, input_size=SIZE)
+    entry = weights.save(graph.get_weights(network), folder / "weights" / "vgg_s_tiny.npz")
+    config.write(dataclasses.replace(PARENT, weights=entry), folder / "networks" / "vgg_s_tiny.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "config_folder", lambda: folder)
+        patch.setattr(zoo, "_networks", {})
+        forget()
+        yield folder
+    forget()
+
+
+def forget() -> None:
+    """Makes the registry read its files again."""
+    config.networks.cache_clear()
+    config.models.cache_clear()

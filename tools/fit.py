@@ -1,0 +1,88 @@
+"""Fits reduced and noisy models to their networks' training features: `tools/fit.py --model PATTERN --data_dir DIR`."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "model", None, "name or shell pattern of registered and planned models, or a YAML file", required=True
+)
+flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for the features, 40 KB per face and cut")
+flags.DEFINE_integer("limit", None, "fit on this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_bool("augment", True, "change training chips at random, as in the network's training")
+flags.DEFINE_integer("seed", 1, "of the order of faces, of their changes, and of the noise that the tail is fitted to")
+flags.DEFINE_bool("release", False, "write arrays, record and YAML into zoo_configs")
+flags.DEFINE_list("sigmas", [], "try these deviations of the noise instead of the configs' own; releases nothing")
+
+
+def _models() -> list:
+    from privzoo import config
+    from privzoo.errors import UnknownNameError
+    from privzoo.training.release import PLANNED
+
+    if FLAGS.model.endswith(".yaml"):
+        return [config.read(config.ModelConfig, Path(FLAGS.model))]
+    planned = (config.config_folder() / PLANNED / "models").glob("*.yaml")
+    known = {**{path.stem: path for path in planned}, **config.models()}
+    names = sorted(fnmatch.filter(known, FLAGS.model))
+    if not names:
+        raise UnknownNameError(f"No registered or planned model matches {FLAGS.model!r}.")
+    return [config.read(config.ModelConfig, known[name]) for name in names]
+
+
+def main(_: list[str]) -> None:
+    """Fits every matching model, network by network, and prints what each reaches on validation data."""
+    from privzoo import config, weights
+    from privzoo.data import splits
+    from privzoo.errors import ConfigError, UnknownNameError
+    from privzoo.training import release
+    from privzoo.training.fitting import Fitter
+
+    if FLAGS.release and (FLAGS.limit or FLAGS.sigmas):
+        raise ConfigError("--release goes with neither --limit nor --sigmas: what is released is fitted on all faces.")
+    models, fitted = _models(), 0
+    for name in sorted({model.network for model in models}):
+        own = [model for model in models if model.network == name]
+        if name not in config.networks():
+            logging.warning("%s is not released yet; its %d models are left out.", name, len(own))
+            continue
+        fitted += len(own)
+        network = config.network(name)
+        if reduced := [model for model in own if model.dimensions]:
+            parts = splits.load_splits(network.training.dataset, FLAGS.data_dir)
+            if FLAGS.limit:
+                parts = [splits.take(part, FLAGS.limit) for part in parts]
+            built = release.inference_network(network, weights.load(network))
+            cuts = [model.cut for model in reduced]
+            fitter = Fitter(network, built, cuts, *parts, Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
+        for model in own:
+            arrays, facts = fitter.fit(model) if model.dimensions and not FLAGS.sigmas else ({}, {})
+            if FLAGS.sigmas and model.noise:
+                facts = [_tried(fitter, model, float(sigma)) for sigma in FLAGS.sigmas]
+            print(json.dumps({model.name: facts}, indent=1), flush=True)
+            if FLAGS.release:
+                release.release_model(model, arrays, facts)
+    if not fitted:
+        raise UnknownNameError("None of these models' networks is released yet; train them with tools/train.py first.")
+
+
+def _tried(fitter, model, sigma: float) -> dict:
+    noise = dataclasses.replace(model.noise, sigma=sigma)
+    return fitter.fit(dataclasses.replace(model, noise=noise))[1]
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"fit: {error}")
