@@ -29,12 +29,12 @@ MAY_IMPORT = {
     "embeddings": {"architectures", "config"},
     "card": {"architectures", "config"},
     "data": {"faces"},
-    "training": {"architectures", "config", "data", "embeddings", "faces", "weights"},
+    "training": {"architectures", "config", "data", "edge", "embeddings", "faces", "weights"},
     "edge": {"faces"},
     "serving": {"edge", "faces"},
     "export": {"card", "edge", "faces"},
-    "model": {"card", "config", "export", "faces"},
-    "zoo": {"architectures", "card", "config", "embeddings", "model", "weights"},
+    "model": {"card", "config", "edge", "export", "faces"},
+    "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
     "audit": {"card", "config", "data", "edge", "embeddings", "export", "faces", "model", "zoo"},
     "demo": {"card", "edge", "serving", "weights", "zoo"},
     "cli": {"demo", "export", "serving"},
@@ -89,7 +89,7 @@ def test_imports_no_training_stack(code):
 
 
 def test_device_imports_no_optional_package():
-    optional = {"skimage", "sklearn", "scipy", "matplotlib", "fastapi", "uvicorn", "pooch", "absl"}
+    optional = {"skimage", "sklearn", "scipy", "matplotlib", "fastapi", "uvicorn", "pooch", "absl", "dp_accounting"}
     assert not imported("import privzoo.edge") & optional
 
 

@@ -20,14 +20,16 @@ from privzoo.errors import WeightsError
 kernels = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-8, 8, width=32))
 
 
-@given(kernels)
-def test_coding_is_right_to_half_a_step_of_its_channel(kernel):
-    coded = weights.encode({"conv/kernel": kernel, "conv/bias": kernel[0]})
+@given(kernels, st.sampled_from([("int8", 127), ("int16", 32767)]))
+def test_coding_is_right_to_half_a_step_of_its_channel(kernel, coding):
+    dtype, codes = coding
+    coded = weights.encode({"conv/kernel": kernel, "conv/bias": kernel[0]}, dtype)
+    assert coded["conv/kernel"].dtype == dtype
     decoded = weights.decode(coded)
-    step = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / 127
+    step = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / codes
     assert (np.abs(decoded["conv/kernel"] - kernel) <= step / 2 + 1e-6).all()
     assert np.array_equal(decoded["conv/bias"], kernel[0])
-    again = weights.decode(weights.encode(decoded))
+    again = weights.decode(weights.encode(decoded, dtype))
     np.testing.assert_allclose(again["conv/kernel"], decoded["conv/kernel"], rtol=1e-5, atol=1e-7)
 
 
