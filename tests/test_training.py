@@ -189,3 +189,19 @@ def test_stages_follow_each_other():
 
     stages = (Stage(48, 2), Stage(96, 1))
     assert [stage_of(stages, epoch).input_size for epoch in range(4)] == [48, 48, 96, 96]
+
+
+def test_a_data_set_that_does_not_fit_the_config_is_refused(tiny_config, faces_folder):
+    from privzoo.data import utkface
+    from privzoo.errors import ConfigError
+    from privzoo.training.primary import check_labels
+
+    network = config.read(NetworkConfig, tiny_config)
+    data = utkface.load(faces_folder)
+    labels = dict.fromkeys(["gender", "age", "race"])
+    check_labels(network, data, labels)
+    with pytest.raises(ConfigError, match="learns 'age'"):
+        check_labels(network, data, {"gender": None})
+    swapped = config.from_dict(NetworkConfig, config.to_dict(network) | {"classes": ["female", "male"]}, "x")
+    with pytest.raises(ConfigError, match="in this order"):
+        check_labels(swapped, data, labels)

@@ -92,6 +92,20 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
         logging.info("Start weights leave fresh: %s", ", ".join(missing))
 
 
+def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndarray]) -> None:
+    """Refuses a data set that lacks a label which the config learns, or has the classes in another order.
+
+    Raises:
+        ConfigError: it names the label or both lists of classes.
+    """
+    for label in (config.task, *config.training.auxiliary):
+        if label not in labels:
+            raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
+    known = data.classes.get(config.task)
+    if known != config.classes:
+        raise ConfigError(f"{config.name} has the classes {config.classes}; {data.name} has {known}, in this order.")
+
+
 def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float]) -> dict[str, np.ndarray]:
     """Labels as the outputs learn them: the task under `fc8`, ages scaled to about 0..1."""
     chosen = {"fc8": labels[task], **{label: labels[label] for label in auxiliary}}
@@ -220,6 +234,7 @@ def train(
     skipped = train_set.skipped + validation_set.skipped
     chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
+    check_labels(config, train_set, labels)
     network = build(config, training)
     epochs = sum(stage.epochs for stage in training.stages)
     compile_network(network, training, len(config.classes), epochs * (len(chips) // training.batch_size))
