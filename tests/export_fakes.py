@@ -149,11 +149,9 @@ class FakeServing(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(forced: tuple[int, bytes] | None = None, port: int = 0):
-    """Starts a server on a free loopback port, or the one given; gives its address and its handler class with what it saw."""
+    """Starts a server on a free or the given loopback port; gives its address, and its handler with what it saw."""
     state = {"bodies": [], "connections": set(), "forced": forced, "gone": threading.Event()}
     handler = type("Handler", (FakeServing,), state)
-        "Handler", (FakeServing,), {"bodies": [], "connections": set(), "forced": forced, "gone": threading.Event()}
-    )
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
