@@ -1,6 +1,10 @@
 """The cloud: serves tails, and any other SavedModel, over TF Serving's REST protocol.
 
-Importing this package imports neither TensorFlow nor the web server.
+Importing this package imports neither TensorFlow nor the web server. What a client can notice beside TF Serving: bodies
+over `--max_body_bytes` are refused (413), features of the zoo's tails have to be finite and of the head's shape, error
+messages leave the insides of lists and objects out, JSON comes without indentation, and classify and regress are not
+there (501). What an operator can: the server listens on the loopback interface unless `--host` says otherwise, and
+`--rest_api_port` has a default; 0 there means any free port.
 
 Example:
     >>> with Server("served/vgg16_gender_simple_conv5_3", "vgg16_gender_simple_conv5_3") as server:  # doctest: +SKIP
