@@ -42,7 +42,7 @@ class TrainingBatches(keras.utils.PyDataset):
         seed: int,
         epoch: int = 0,
     ):
-        super().__init__()
+        super().__init__(workers=2)  # threads that prepare the next batches while the network learns
         self.chips, self.labels, self.batch_size = chips, labels, batch_size
         self.stages, self.augmentation, self.seed, self.epoch = stages, augmentation, seed, epoch
         self._shuffle()

@@ -136,12 +136,11 @@ def compile_network(network: keras.Model, training: TrainingConfig, classes: int
         "age": "mean_absolute_error",
         "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     }
-    single = not training.auxiliary
     network.compile(
         optimizer,
-        loss=primary if single else {"fc8": primary, **{label: kinds[label] for label in training.auxiliary}},
-        loss_weights=None if single else {"fc8": 1.0, **training.auxiliary},
-        metrics=["accuracy"] if single else {"fc8": ["accuracy"]},
+        loss={"fc8": primary, **{label: kinds[label] for label in training.auxiliary}},
+        loss_weights={"fc8": 1.0, **training.auxiliary},
+        metrics={"fc8": ["accuracy"]},
         # XLA's convolutions are many times slower than oneDNN's on a CPU; JAX has nothing else.
         jit_compile=keras.backend.backend() == "jax",
     )
@@ -162,6 +161,7 @@ class Checkpoint(keras.callbacks.Callback):
             folder / "last.json",
             fingerprint,
         )
+        self.began, self.seconds = time.time(), 0.0  # of all starts of the run together
 
     def resume(self, model: keras.Model) -> int:
         """Restores the last finished epoch, if there is one, and returns the number of finished epochs.
@@ -175,7 +175,7 @@ class Checkpoint(keras.callbacks.Callback):
         state = json.loads(self.state.read_text(encoding="utf-8"))
         if state["fingerprint"] != self.fingerprint:
             raise ConfigError(
-                f"{self.state.parent} holds a run of another config; give another --run_dir, or --restart to discard it."
+                f"{self.state.parent} holds a run of another config; give another --run_dir, or --restart to drop it."
             )
         path = self.weights.with_name(state["weights"])
         model.optimizer.build(model.trainable_variables)
@@ -185,6 +185,7 @@ class Checkpoint(keras.callbacks.Callback):
             raise WeightsError(f"The checkpoint {path} is damaged ({error}); train again with --restart.") from None
         for name, values in state["seeds"].items():
             model.get_layer(name).seed_generator.state.assign(np.array(values, np.uint32))
+        self.began = time.time() - state["seconds"]
         return state["epochs"]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -197,7 +198,14 @@ class Checkpoint(keras.callbacks.Callback):
             for layer in self.model.layers
             if hasattr(layer, "seed_generator")
         }
-        state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint, "seeds": seeds}
+        self.seconds = round(time.time() - self.began, 1)
+        state = {
+            "epochs": epoch + 1,
+            "weights": path.name,
+            "fingerprint": self.fingerprint,
+            "seconds": self.seconds,
+            "seeds": seeds,
+        }
         write_json(self.state, state)
         for old in self.state.parent.glob("epoch_*.weights.h5"):
             if old != path:
@@ -226,11 +234,8 @@ def train(
         ConfigError, WeightsError, DataError: each says in a sentence what to correct.
     """
     training = config.training
-    if training.start and init_dir is None:
-        raise ConfigError(f"{config.name} starts from {training.start}; give its folder as --init_dir.")
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
-    began = time.time()
     skipped = train_set.skipped + validation_set.skipped
     chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
@@ -241,14 +246,15 @@ def train(
     checkpoint = Checkpoint(run, record.fingerprint(config))
     done = checkpoint.resume(network)
     if not done and training.start:
+        if init_dir is None:
+            raise ConfigError(f"{config.name} starts from {training.start}; give its folder as --init_dir.")
         load_start_weights(network, init_dir / training.start, config.task)
     wanted = targets(labels, config.task, training.auxiliary)
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
     size = stage_of(training.stages, epochs - 1).input_size
-    single = not training.auxiliary
     batches = TrainingBatches(
         chips,
-        wanted["fc8"] if single else wanted,
+        wanted,
         training.batch_size,
         training.stages,
         training.augmentation,
@@ -259,26 +265,21 @@ def train(
     if done < epochs:
         network.fit(
             batches,
-            validation_data=PlainBatches(
-                validation_chips, size, labels=validation_wanted["fc8"] if single else validation_wanted
-            ),
+            validation_data=PlainBatches(validation_chips, size, labels=validation_wanted),
             epochs=epochs,
             initial_epoch=done,
             shuffle=False,
             callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=done > 0), checkpoint],
             verbose="auto",
         )
-    record.plot_curves(run / "log.csv", run / "curves.png", config.name)
-    record.write(
-        run / "record.json",
-        config=to_dict(dataclasses.replace(config, weights=None)),
-        data={
-            "train": len(chips),
-            "validation": len(validation_chips),
-            "skipped": skipped,
-        },
-        seconds_of_last_start=round(time.time() - began),
-        epochs_of_last_start=epochs - done,
-        curves=run / "log.csv",
-    )
+    if done < epochs or not (run / "record.json").exists():
+        record.plot_curves(run / "log.csv", run / "curves.png", config.name)
+        record.write(
+            run / "record.json",
+            config=to_dict(dataclasses.replace(config, weights=None)),
+            data={"train": len(chips), "validation": len(validation_chips), "skipped": skipped},
+            seconds=checkpoint.seconds,
+            epochs_of_last_start=epochs - done,
+            curves=run / "log.csv",
+        )
     return network
