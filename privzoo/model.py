@@ -148,7 +148,7 @@ class SplitModel:
         chips = calibration
         if calibration is not None and not (isinstance(calibration, np.ndarray) and calibration.ndim == 4):
             chips, _, _ = faces.chips(calibration, self.input_size)
-        return tflite.export_head(self.head, path, quantization, self._manifest(), chips)
+        return tflite.export_head(self.head, path, quantization, self.manifest(), chips)
 
     def export_tail(self, directory: str | Path, version: int | None = None, overwrite: bool = False) -> Path:
         """Writes the tail as a SavedModel, `directory/<name>/<version>`, for TF Serving or `privzoo serve`.
@@ -161,9 +161,10 @@ class SplitModel:
         from privzoo.export import saved_model
 
         version = self.config.version if version is None else version
-        return saved_model.export_tail(self.tail, directory, self.name, version, self._manifest(), overwrite=overwrite)
+        return saved_model.export_tail(self.tail, directory, self.name, version, self.manifest(), overwrite=overwrite)
 
-    def _manifest(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
+        """What goes with head and tail when they are exported: names, shapes, hashes that pair the two."""
         from privzoo.export import manifest
 
         return manifest.build(self.card, self.head, self.tail, self.noise)

@@ -107,6 +107,7 @@ class FakeServing(BaseHTTPRequestHandler):
     bodies: list[bytes] = []
     connections: set[tuple] = set()
     forced: tuple[int, bytes] | None = None
+    gone: threading.Event
 
     @staticmethod
     @functools.cache
@@ -117,6 +118,9 @@ class FakeServing(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
+        if self.gone.is_set():  # a process that ends takes its open connections with it
+            self.close_connection = True
+            return
         type(self).bodies.append(body)
         type(self).connections.add(self.client_address)
         status, answer = self.forced or self.predict(json.loads(body))
@@ -144,13 +148,15 @@ class FakeServing(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(forced: tuple[int, bytes] | None = None):
-    """Starts a server on a free loopback port; gives its address and its handler class with what it saw."""
-    handler = type("Handler", (FakeServing,), {"bodies": [], "connections": set(), "forced": forced})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def serving(forced: tuple[int, bytes] | None = None, port: int = 0):
+    """Starts a server on a free or the given loopback port; gives its address, and its handler with what it saw."""
+    state = {"bodies": [], "connections": set(), "forced": forced, "gone": threading.Event()}
+    handler = type("Handler", (FakeServing,), state)
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", handler
     finally:
         server.shutdown()
         server.server_close()
+        handler.gone.set()

@@ -131,6 +131,18 @@ def test_server_down(head):
         asking.predict(chips()[:1], face="given")
 
 
+def test_server_that_goes_away_and_comes_back(head):
+    with serving() as (url, _):
+        asking = Client(head, url, timeout=60)
+        before = asking.predict(chips()[:2], face="given")
+    with pytest.raises(ServerUnavailableError):
+        asking.predict(chips()[:2], face="given")
+    with serving(port=int(url.rsplit(":", 1)[1])):
+        after = asking.predict(chips()[:2], face="given")
+    asking.close()
+    assert [a.probabilities for a in after] == [a.probabilities for a in before]
+
+
 def test_server_that_never_answers(head):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

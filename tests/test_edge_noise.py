@@ -39,7 +39,9 @@ def test_the_clip_bound_holds_for_every_finite_feature(features, radius):
 
 
 def test_clipping_reaches_the_ball_and_keeps_the_direction():
-    np.testing.assert_allclose(clip(np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]), 1.0), [[0.6, 0.8], [0.3, 0.4], [0, 0]])
+    np.testing.assert_allclose(
+        clip(np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]), 1.0), [[0.6, 0.8], [0.3, 0.4], [0, 0]]
+    )
     huge = clip(np.array([[1e308, 1e308]]), 1.0)
     np.testing.assert_allclose(huge, [[math.sqrt(0.5)] * 2])
 
@@ -61,7 +63,8 @@ def test_what_is_no_batch_of_numbers_is_refused(wrong):
 @settings(max_examples=20, deadline=None)
 @given(deviations, st.floats(1e-2, 1e2), st.integers(0, 2**32))
 def test_the_noise_has_the_set_deviation(sigma, radius, seed):
-    draws = protect(np.full((5000, 4), radius), Noise(sigma, radius), random.Random(seed)).astype(np.float64) - radius / 2
+    features = np.full((5000, 4), radius)  # clipped to half of that in each component
+    draws = protect(features, Noise(sigma, radius), random.Random(seed)).astype(np.float64) - radius / 2
     # Six standard errors of the mean and of the variance of 20,000 draws: a sound source fails once in 10^8 runs.
     assert abs(draws.mean()) < 6 * sigma / math.sqrt(draws.size) + 1e-6 * radius
     assert abs(draws.var() / sigma**2 - 1) < 6 * math.sqrt(2 / draws.size) + 1e-6 * (radius / sigma) ** 2
@@ -126,7 +129,9 @@ def test_budgets_of_queries_add_up_as_dp_accounting_says(epsilon, queries):
     assert spent_epsilon(setting, queries) == pytest.approx(accountant.get_epsilon(1e-5), rel=0.02)
 
 
-@pytest.mark.parametrize(("epsilon", "delta"), [(0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1)])
+@pytest.mark.parametrize(
+    ("epsilon", "delta"), [(0, 1e-5), (-1, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (1, 0), (1, 1)]
+)
 def test_budgets_that_cannot_be(epsilon, delta):
     with pytest.raises(ConfigError, match="no budget"):
         budget_sigma(epsilon, delta, 1.0)
@@ -153,7 +158,9 @@ JSON = st.recursive(
 )
 
 
-@given(JSON | st.fixed_dictionaries({"kind": st.just("gaussian"), "sigma": JSON, "clip": JSON}, optional={"budgets": JSON}))
+@given(
+    JSON | st.fixed_dictionaries({"kind": st.just("gaussian"), "sigma": JSON, "clip": JSON}, optional={"budgets": JSON})
+)
 def test_a_manifest_that_cannot_be_kept_is_refused(entry):
     try:
         read, budgets = noise.from_manifest(entry, "it")

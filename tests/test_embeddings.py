@@ -115,7 +115,9 @@ def test_the_estimate_has_the_least_error_of_its_kind(seed, dimensions, sigma):
         assert error(found.kernel + 0.1 * rng.normal(size=found.kernel.shape), found.bias) >= least
         assert error(found.kernel, found.bias + 0.1 * rng.normal(size=dimensions)) >= least
     exact = reduction.estimate(codes, reduction.scaling(codes, labels, 1.0)[0](codes), 0.0)
-    np.testing.assert_allclose(exact.kernel, reduction.scaling(codes, labels, 1.0)[0].inverse().kernel, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        exact.kernel, reduction.scaling(codes, labels, 1.0)[0].inverse().kernel, rtol=1e-3, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["reduced_simple", "noisy_reduced_simple"])
@@ -141,7 +143,9 @@ def test_the_classifier_is_fitted_to_what_arrives_and_stays_the_models_own(cut):
     before = [np.array(w) for w in tail.get_layer("fc8").get_weights()]
     fitted, facts = reduction.fit(model, features, labels, tail, seed=1)
     _, own_tail = attached(cut, model, fitted)
-    assert [np.array_equal(*pair) for pair in zip(before, tail.get_layer("fc8").get_weights(), strict=True)] == [True] * 2
+    assert [np.array_equal(*pair) for pair in zip(before, tail.get_layer("fc8").get_weights(), strict=True)] == [
+        True
+    ] * 2
     assert own_tail.get_layer("fc8") is not tail.get_layer("fc8")
     np.testing.assert_allclose(own_tail.get_layer("fc8").get_weights()[0], fitted["fc8/kernel"])
     reduced = features.reshape(len(features), -1) @ fitted["reduce/kernel"] + fitted["reduce/bias"]
@@ -274,7 +278,7 @@ def test_a_budget_sets_the_noise(released):
     name = "vgg_s_tiny_noisy_reduced_simple_conv5"
     model = privzoo.load(name, epsilon=4)
     assert model.noise.sigma == budget_sigma(4, 1e-5, NOISE.clip)
-    assert model._manifest()["noise"]["epsilon"] == pytest.approx(4)
+    assert model.manifest()["noise"]["epsilon"] == pytest.approx(4)
     assert privzoo.load(name).noise.sigma == NOISE.sigma
     with pytest.raises(ConfigError, match="adds no noise"):
         privzoo.load("vgg_s_tiny_reduced_simple_conv5", epsilon=4)

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -59,12 +58,9 @@ def imported(code: str) -> set[str]:
 
 
 def test_import_of_privzoo_is_fast():
-    times = []
-    for _ in range(8):  # the least of several: other processes only add to it
-        start = time.perf_counter()
-        run("import privzoo")
-        times.append(time.perf_counter() - start)
-    assert min(times) < SECONDS_OF_IMPORT
+    """Processor time rather than the clock's, and the least of several: the machine may be busy."""
+    code = "import time, privzoo; print(time.process_time())"
+    assert min(float(run(code)) for _ in range(5)) < SECONDS_OF_IMPORT
 
 
 def test_import_of_privzoo_is_light():

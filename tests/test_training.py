@@ -126,12 +126,25 @@ def test_a_killed_run_resumes_and_ends_as_if_it_had_not_been(tiny_config, faces_
     assert done.returncode == 0, done.stderr
     record = json.loads((run / "record.json").read_text())
     assert record["epochs_of_last_start"] == EPOCHS - done_before
+    assert record["seconds"] > 0
     assert [row["epoch"] for row in record["epochs"]] == list(range(EPOCHS))
     network = config.read(NetworkConfig, tiny_config)
     whole, resumed = (release.trained_weights(network, folder) for folder in (finished_run, run))
     assert whole.keys() == resumed.keys()
     for key, value in whole.items():
         np.testing.assert_allclose(resumed[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+def test_a_task_alone_trains_with_smoothed_labels(tiny_config, faces_folder, tmp_path):
+    from privzoo.data import splits
+    from privzoo.training import primary
+
+    plain = config.to_dict(config.read(NetworkConfig, tiny_config))
+    plain["training"] |= {"auxiliary": {}, "label_smoothing": 0.1, "stages": [{"input_size": 48, "epochs": 1}]}
+    network = config.from_dict(NetworkConfig, plain, "x")
+    primary.train(network, *splits.load_splits("utkface", faces_folder), tmp_path)
+    (epoch,) = json.loads((tmp_path / "record.json").read_text())["epochs"]
+    assert 0 <= next(value for key, value in epoch.items() if key.endswith("accuracy")) <= 1
 
 
 def test_mistakes_get_one_sentence(tiny_config, faces_folder, finished_run, tmp_path):
@@ -189,3 +202,19 @@ def test_stages_follow_each_other():
 
     stages = (Stage(48, 2), Stage(96, 1))
     assert [stage_of(stages, epoch).input_size for epoch in range(4)] == [48, 48, 96, 96]
+
+
+def test_a_data_set_that_does_not_fit_the_config_is_refused(tiny_config, faces_folder):
+    from privzoo.data import utkface
+    from privzoo.errors import ConfigError
+    from privzoo.training.primary import check_labels
+
+    network = config.read(NetworkConfig, tiny_config)
+    data = utkface.load(faces_folder)
+    labels = dict.fromkeys(["gender", "age", "race"])
+    check_labels(network, data, labels)
+    with pytest.raises(ConfigError, match="learns 'age'"):
+        check_labels(network, data, {"gender": None})
+    swapped = config.from_dict(NetworkConfig, config.to_dict(network) | {"classes": ["female", "male"]}, "x")
+    with pytest.raises(ConfigError, match="in this order"):
+        check_labels(swapped, data, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 from absl import app, flags
@@ -9,36 +10,43 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_list("quantizations", ["float32", "int8"], "exported heads to measure")
+flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
+flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
 
 
 def main(_: list[str]) -> None:
-    """Measures every matching model under its task's protocol."""
+    """Measures every matching model under its task's protocol, network by network."""
     import privzoo
-    from privzoo import card
+    from privzoo import card, config
     from privzoo.audit import accuracy
-    from privzoo.data import fer2013, lfw
-    from privzoo.errors import UnknownNameError
+    from privzoo.data import fer2013, lfw, splits
+    from privzoo.errors import ConfigError, UnknownNameError
 
     names = privzoo.list_models(FLAGS.model)
     if not names:
         raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
-    tests = {
-        "gender": lambda: lfw.load(FLAGS.data_dir),
-        "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test"),
-    }
-    for name in names:
-        model = privzoo.load(name)
-        data = tests[model.card.network.task]()
-        command = f"tools/evaluate.py --model {name} --data_dir DIR"
-        found = accuracy.evaluate(model, data, tuple(FLAGS.quantizations), command)
-        if FLAGS.write:
-            card.write_measurements(name, found)
-        for m in found:
-            print(
-                f"{name}: {m.metric} of {m.variant} on {m.data}: {m.value:.2%} ({m.low:.2%} to {m.high:.2%}, {m.count})"
-            )
+    if FLAGS.limit and FLAGS.write:
+        raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
+    tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
+
+    def network_of(name: str) -> str:
+        return config.model(name).network
+
+    for _, group in itertools.groupby(sorted(names, key=network_of), network_of):
+        models = [privzoo.load(name) for name in group]
+        data = tests[models[0].card.network.task]()
+        if FLAGS.limit:
+            data = splits.take(data, FLAGS.limit)
+        found = accuracy.evaluate(
+            models, data, FLAGS.quantizations, lambda name: f"tools/evaluate.py --model {name} --data_dir DIR"
+        )
+        for name, measurements in found.items():
+            if FLAGS.write:
+                card.write_measurements(name, measurements)
+            for m in measurements:
+                interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
+                print(f"{name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})")
 
 
 if __name__ == "__main__":

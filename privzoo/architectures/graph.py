@@ -87,12 +87,13 @@ def build(
         batch_norm: batch norm after each convolution, for training; released networks have it folded away.
         lrn: VGG-S's local response norm after `conv1`, as published.
         dropout: rate before `fc8` and after each wider dense layer, for training.
-        auxiliary: further outputs (name -> units) that share the last hidden layer, for training.
+        auxiliary: for training: further outputs (name -> units, maybe none) that share the last hidden layer; the
+            model then gives a dict of logits.
         probabilities: softmax at the end; without it the network gives logits.
 
     Returns:
-        A model from `image`, float32 RGB 0..255 (N, input_size, input_size, 3), to (N, classes); with auxiliary
-        outputs, to a dict of logits with the primary one under `fc8`.
+        A model from `image`, float32 RGB 0..255 (N, input_size, input_size, 3), to (N, classes); with
+        `auxiliary`, to a dict of logits with the primary ones under `fc8`.
 
     Raises:
         UnknownNameError: unknown architecture.
@@ -121,7 +122,7 @@ def build(
             x = keras.layers.Dropout(dropout, name="drop")(x)
     # Logits stay float32 under mixed precision: the loss needs their small differences.
     logits = keras.layers.Dense(classes, name="fc8", dtype="float32")(x)
-    if auxiliary:
+    if auxiliary is not None:
         outputs = {name: keras.layers.Dense(units, name=name, dtype="float32")(x) for name, units in auxiliary.items()}
         return keras.Model(image, {"fc8": logits, **outputs}, name=architecture)
     if probabilities:

@@ -1,17 +1,18 @@
-"""Primary accuracy of a model, for the network and for head and tail as deployed (measuring protocols 1 and 2)."""
+"""Primary accuracy of models: the whole network, head and tail, and the heads as deployed (protocols 1 and 2)."""
 
 from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from privzoo.card import Measurement
 from privzoo.data import Dataset, arrays
-from privzoo.model import SplitModel
+from privzoo.errors import ConfigError
+from privzoo.model import BATCH, SplitModel
 from privzoo.provenance import git_revision
 
 CONFIDENCE = 0.95
@@ -33,75 +34,108 @@ def share(hits: np.ndarray) -> tuple[float, float, float]:
     return test.statistic, interval.low, interval.high
 
 
-def head_hash(model: SplitModel) -> str:
-    """Canonical hash of the float head's weights, as in its manifest."""
-    from privzoo.export import manifest
+def float_probabilities(
+    models: Sequence[SplitModel], chips: np.ndarray, progress: bool
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Probabilities of the whole network, and of head and tail of each model, from one pass over the chips.
 
-    return manifest.build(model.card, model.head, model.tail)["head"]["weights_sha256"]
-
-
-def evaluate(
-    model: SplitModel, data: Dataset, quantizations: tuple[str, ...], command: str, progress: bool = True
-) -> list[Measurement]:
-    """Measures accuracy of the network, of head and tail, and of each exported head with the tail.
+    The first layers are by far the dearest, and models of one network share them: so the network runs once, its
+    activations at the cuts stand for the heads' features, and this is checked on the first batch.
 
     Args:
-        model: the model.
-        data: samples with the model's task among their labels.
-        quantizations: of the exported heads, run on LiteRT; "int8" and "float32" are what a card needs.
-        command: what the user typed, for the card.
+        models: of one network.
+        chips: uint8 (N, S, S, 3).
         progress: show a progress bar.
 
     Returns:
-        Accuracy of each variant, and for each exported head the share of faces on which its label is the network's.
+        float32 (N, classes) of the network, and one such array per model.
+
+    Raises:
+        ConfigError: a head does not compute its network's activation.
     """
+    import keras
+
+    network = models[0].network
+    probe = keras.Model(network.input, [network.output, *(network.get_layer(m.config.cut).output for m in models)])
+    whole: list[np.ndarray] = []
+    parts: list[list[np.ndarray]] = [[] for _ in models]
+    for start in _steps(len(chips), progress, "network, float heads and tails"):
+        batch = chips[start : start + BATCH]
+        probabilities, *activations = probe(batch.astype(np.float32), training=False)
+        whole.append(np.asarray(probabilities))
+        for model, activation, part in zip(models, activations, parts, strict=True):
+            if start == 0 and not np.allclose(model.features(batch), activation, rtol=1e-4, atol=1e-4):
+                raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
+            part.append(model.classify(np.asarray(activation)))
+    return np.concatenate(whole), [np.concatenate(part) for part in parts]
+
+
+def deployed_probabilities(
+    model: SplitModel, quantization: str, chips: np.ndarray, progress: bool
+) -> tuple[np.ndarray, str]:
+    """Probabilities of an exported head, run on LiteRT, with the tail; and the SHA-256 of the head's flatbuffer."""
     from privzoo.edge import Head
 
-    chips, labels = arrays(data, model.input_size, model.card.network.task, progress=progress)
-    digest = head_hash(model)
-    features = _in_batches(model.features, chips, progress, "head")
-    reference = _in_batches(lambda x: np.asarray(model.network(x.astype(np.float32))), chips, progress, "network")
-    found: list[Measurement] = []
+    with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
+        head = Head(model.export_head(Path(folder) / "head.tflite", quantization), threads=2)
+        answers = [
+            model.classify(head.features(chips[start : start + BATCH]))
+            for start in _steps(len(chips), progress, f"{quantization} head of {model.name}")
+        ]
+        return np.concatenate(answers), head.manifest["head"]["sha256"]
 
-    def add(metric: str, variant: str, hits: np.ndarray, sha256: str) -> None:
-        value, low, high = share(hits)
-        found.append(
-            Measurement(
-                metric=metric,
-                variant=variant,
-                data=data.name,
-                value=round(value, 6),
-                low=round(low, 6),
-                high=round(high, 6),
-                count=len(hits),
-                seeds=(),
-                date=datetime.date.today().isoformat(),
-                git=git_revision(),
-                command=command,
-                sha256=sha256,
+
+def evaluate(
+    models: Sequence[SplitModel],
+    data: Dataset,
+    quantizations: Sequence[str],
+    command: Callable[[str], str],
+    progress: bool = True,
+) -> dict[str, list[Measurement]]:
+    """Measures what the models of one network tell the service.
+
+    Args:
+        models: of one network.
+        data: samples with the network's task among their labels.
+        quantizations: of the exported heads to measure, as "int8".
+        command: name of a model -> what the user types to measure it again, for the card.
+        progress: show progress bars.
+
+    Returns:
+        Name -> accuracy of the network as released, of the float head with the tail and of each exported head with
+        the tail; for these also the share of faces on which the label is the whole network's.
+    """
+    size, task = models[0].input_size, models[0].card.network.task
+    chips, labels = arrays(data, size, task, progress=progress)
+    network, split = float_probabilities(models, chips, progress)
+    truth, reference = labels, network.argmax(1)
+    found: dict[str, list[Measurement]] = {}
+    for model, answers in zip(models, split, strict=True):
+        digest = model.manifest()["head"]["weights_sha256"]
+
+        def measure(metric: str, variant: str, hits: np.ndarray, sha256: str, name: str = model.name) -> Measurement:
+            value, low, high = (round(float(v), 6) for v in share(hits))
+            today, git = datetime.date.today().isoformat(), git_revision()
+            return Measurement(
+                metric, variant, data.name, value, low, high, len(hits), (), today, git, command(name), sha256
             )
-        )
 
-    add("accuracy", "network as released", reference.argmax(1) == labels, digest)
-    probabilities = model.classify(features)
-    add("accuracy", "float head + tail", probabilities.argmax(1) == labels, digest)
-    for quantization in quantizations:
-        with tempfile.TemporaryDirectory() as folder:
-            path = model.export_head(Path(folder) / "head.tflite", quantization)
-            head = Head(path, threads=2)
-            deployed = _in_batches(head.features, chips, progress, f"{quantization} head")
-            sha256 = head.manifest["head"]["sha256"]
-        answers = model.classify(deployed).argmax(1)
-        variant = f"{quantization} TFLite head + tail"
-        add("accuracy", variant, answers == labels, sha256)
-        add("label agreement with the network", variant, answers == reference.argmax(1), sha256)
+        results = [
+            measure("accuracy", "network as released", reference == truth, digest),
+            measure("accuracy", "float head + tail", answers.argmax(1) == truth, digest),
+        ]
+        for quantization in quantizations:
+            deployed, sha256 = deployed_probabilities(model, quantization, chips, progress)
+            variant = f"{quantization} TFLite head + tail"
+            results += [
+                measure("accuracy", variant, deployed.argmax(1) == truth, sha256),
+                measure("label agreement with the network", variant, deployed.argmax(1) == reference, sha256),
+            ]
+        found[model.name] = results
     return found
 
 
-def _in_batches(run: Callable[[np.ndarray], np.ndarray], chips: np.ndarray, progress: bool, what: str) -> np.ndarray:
+def _steps(count: int, progress: bool, what: str):
     from tqdm import trange
 
-    size = 64
-    return np.concatenate(
-        [run(chips[i : i + size]) for i in trange(0, len(chips), size, desc=what, disable=not progress)]
-    )
+    return trange(0, count, BATCH, desc=what, disable=not progress)

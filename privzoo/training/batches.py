@@ -9,13 +9,6 @@ from privzoo import faces
 from privzoo.config import Augmentation, Stage
 from privzoo.training.augment import augment
 
-Labels = np.ndarray | dict[str, np.ndarray]
-
-
-def take(labels: Labels, chosen: np.ndarray | slice) -> Labels:
-    """Labels of some of the images."""
-    return {k: v[chosen] for k, v in labels.items()} if isinstance(labels, dict) else labels[chosen]
-
 
 def stage_of(stages: tuple[Stage, ...], epoch: int) -> Stage:
     """Stage to which an epoch, counted from 0 over the whole run, belongs."""
@@ -31,7 +24,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     Args:
         chips: uint8 (N, side, side, 3).
-        labels: output name -> array (N,), or one array for a network with one output.
+        labels: output name -> array (N,).
         batch_size: images in a batch; the remainder of an epoch is left out.
         stages: image sizes by epoch.
         augmentation: how chips change.
@@ -42,14 +35,14 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(
         self,
         chips: np.ndarray,
-        labels: Labels,
+        labels: dict[str, np.ndarray],
         batch_size: int,
         stages: tuple[Stage, ...],
         augmentation: Augmentation,
         seed: int,
         epoch: int = 0,
     ):
-        super().__init__()
+        super().__init__(workers=2)  # threads that prepare the next batches while the network learns
         self.chips, self.labels, self.batch_size = chips, labels, batch_size
         self.stages, self.augmentation, self.seed, self.epoch = stages, augmentation, seed, epoch
         self._shuffle()
@@ -61,13 +54,13 @@ class TrainingBatches(keras.utils.PyDataset):
         """Batches in an epoch."""
         return len(self.chips) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, Labels]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index` of the current epoch."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, self.epoch, index))
         size = stage_of(self.stages, self.epoch).input_size
         images = np.stack([augment(self.chips[i], size, self.augmentation, rng) for i in chosen])
-        return images, take(self.labels, chosen)
+        return images, {name: values[chosen] for name, values in self.labels.items()}
 
     def on_epoch_end(self) -> None:
         """Shuffles anew."""
@@ -82,10 +75,10 @@ class PlainBatches(keras.utils.PyDataset):
         chips: uint8 (N, side, side, 3).
         size: side of the network's input in pixels.
         batch_size: images in a batch.
-        labels: output name -> array (N,), or one array, or None to predict.
+        labels: output name -> array (N,), or None to predict.
     """
 
-    def __init__(self, chips: np.ndarray, size: int, batch_size: int = 64, labels: Labels | None = None):
+    def __init__(self, chips: np.ndarray, size: int, batch_size: int = 64, labels: dict[str, np.ndarray] | None = None):
         super().__init__()
         self.chips, self.size, self.batch_size, self.labels = chips, size, batch_size, labels
 
@@ -97,4 +90,4 @@ class PlainBatches(keras.utils.PyDataset):
         """Batch `index`: images, with labels where there are any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)
-        return images if self.labels is None else (images, take(self.labels, chosen))
+        return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})

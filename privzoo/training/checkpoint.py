@@ -29,6 +29,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.state, self.fingerprint = folder, folder / "last.json", fingerprint
         self.done = 0  # epochs that were finished when the run was resumed
+        self.began, self.seconds = time.time(), 0.0  # of all starts of the run together
 
     def resume(self, model: keras.Model) -> int:
         """Restores the last finished epoch, if there is one, and returns the number of finished epochs.
@@ -42,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
         state = json.loads(self.state.read_text(encoding="utf-8"))
         if state["fingerprint"] != self.fingerprint:
             raise ConfigError(
-                f"{self.folder} holds a run of another config; give another --run_dir, or --restart to discard it."
+                f"{self.folder} holds a run of another config; give another --run_dir, or --restart to drop it."
             )
         path = self.folder / state["weights"]
         model.optimizer.build(model.trainable_variables)
@@ -52,6 +53,7 @@ class Checkpoint(keras.callbacks.Callback):
             raise WeightsError(f"The checkpoint {path} is damaged ({error}); train again with --restart.") from None
         for name, values in state["seeds"].items():
             model.get_layer(name).seed_generator.state.assign(np.array(values, np.uint32))
+        self.began = time.time() - state["seconds"]
         self.done = state["epochs"]
         return self.done
 
@@ -65,7 +67,14 @@ class Checkpoint(keras.callbacks.Callback):
             for layer in self.model.layers
             if hasattr(layer, "seed_generator")
         }
-        state = {"epochs": epoch + 1, "weights": path.name, "fingerprint": self.fingerprint, "seeds": seeds}
+        self.seconds = round(time.time() - self.began, 1)
+        state = {
+            "epochs": epoch + 1,
+            "weights": path.name,
+            "fingerprint": self.fingerprint,
+            "seconds": self.seconds,
+            "seeds": seeds,
+        }
         write_json(self.state, state)
         for old in self.folder.glob("epoch_*.weights.h5"):
             if old != path:
@@ -79,9 +88,7 @@ def fit(
     validation: keras.utils.PyDataset,
     epochs: int,
     checkpoint: Checkpoint,
-    *,
     data: dict[str, Any],
-    began: float,
 ) -> None:
     """Trains the epochs that are left, then writes `log.csv`, `curves.png` and `record.json` into the run's folder.
 
@@ -93,7 +100,6 @@ def fit(
         epochs: of the whole run.
         checkpoint: of the run, after `resume`.
         data: what the record says of the data.
-        began: `time.time()` of the start.
     """
     run, done = checkpoint.folder, checkpoint.done
     record.trim_log(run / "log.csv", done)
@@ -107,12 +113,13 @@ def fit(
             callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=done > 0), checkpoint],
             verbose="auto",
         )
-    record.plot_curves(run / "log.csv", run / "curves.png", config.name)
-    record.write(
-        run / "record.json",
-        config=to_dict(dataclasses.replace(config, weights=None)),
-        data=data,
-        seconds_of_last_start=round(time.time() - began),
-        epochs_of_last_start=epochs - done,
-        curves=run / "log.csv",
-    )
+    if done < epochs or not (run / "record.json").exists():
+        record.plot_curves(run / "log.csv", run / "curves.png", config.name)
+        record.write(
+            run / "record.json",
+            config=to_dict(dataclasses.replace(config, weights=None)),
+            data=data,
+            seconds=checkpoint.seconds,
+            epochs_of_last_start=epochs - done,
+            curves=run / "log.csv",
+        )

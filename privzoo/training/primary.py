@@ -5,7 +5,6 @@ Runs on any Keras backend (TensorFlow or JAX); it uses numpy pipelines and `kera
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import keras
@@ -90,6 +89,20 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
         logging.info("Start weights leave fresh: %s", ", ".join(missing))
 
 
+def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndarray]) -> None:
+    """Refuses a data set that lacks a label which the config learns, or has the classes in another order.
+
+    Raises:
+        ConfigError: it names the label or both lists of classes.
+    """
+    for label in (config.task, *config.training.auxiliary):
+        if label not in labels:
+            raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
+    known = data.classes.get(config.task)
+    if known != config.classes:
+        raise ConfigError(f"{config.name} has the classes {config.classes}; {data.name} has {known}, in this order.")
+
+
 def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float]) -> dict[str, np.ndarray]:
     """Labels as the outputs learn them: the task under `fc8`, ages scaled to about 0..1."""
     chosen = {"fc8": labels[task], **{label: labels[label] for label in auxiliary}}
@@ -105,12 +118,11 @@ def compile_network(network: keras.Model, training: TrainingConfig, classes: int
         "age": "mean_absolute_error",
         "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     }
-    single = not training.auxiliary
     network.compile(
         optimizer(training, steps),
-        loss=primary if single else {"fc8": primary, **{label: kinds[label] for label in training.auxiliary}},
-        loss_weights=None if single else {"fc8": 1.0, **training.auxiliary},
-        metrics=["accuracy"] if single else {"fc8": ["accuracy"]},
+        loss={"fc8": primary, **{label: kinds[label] for label in training.auxiliary}},
+        loss_weights={"fc8": 1.0, **training.auxiliary},
+        metrics={"fc8": ["accuracy"]},
         # XLA's convolutions are many times slower than oneDNN's on a CPU; JAX has nothing else.
         jit_compile=keras.backend.backend() == "jax",
     )
@@ -138,42 +150,34 @@ def train(
         ConfigError, WeightsError, DataError: each says in a sentence what to correct.
     """
     training = config.training
-    if training.start and init_dir is None:
-        raise ConfigError(f"{config.name} starts from {training.start}; give its folder as --init_dir.")
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
-    began = time.time()
     skipped = train_set.skipped + validation_set.skipped
     chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
+    check_labels(config, train_set, labels)
     network = build(config, training)
     epochs = sum(stage.epochs for stage in training.stages)
     compile_network(network, training, len(config.classes), epochs * (len(chips) // training.batch_size))
     checkpoint = Checkpoint(run, record.fingerprint(config))
     done = checkpoint.resume(network)
     if not done and training.start:
+        if init_dir is None:
+            raise ConfigError(f"{config.name} starts from {training.start}; give its folder as --init_dir.")
         load_start_weights(network, init_dir / training.start, config.task)
     wanted = targets(labels, config.task, training.auxiliary)
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
     size = stage_of(training.stages, epochs - 1).input_size
-    single = not training.auxiliary
     batches = TrainingBatches(
         chips,
-        wanted["fc8"] if single else wanted,
+        wanted,
         training.batch_size,
         training.stages,
         training.augmentation,
         training.seed,
         done,
     )
-    fit(
-        network,
-        config,
-        batches,
-        PlainBatches(validation_chips, size, labels=validation_wanted["fc8"] if single else validation_wanted),
-        epochs,
-        checkpoint,
-        data={"train": len(chips), "validation": len(validation_chips), "skipped": skipped},
-        began=began,
-    )
+    counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
+    validation_batches = PlainBatches(validation_chips, size, labels=validation_wanted)
+    fit(network, config, batches, validation_batches, epochs, checkpoint, counts)
     return network

@@ -7,7 +7,6 @@ and an epoch runs the rest of the network only.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import keras
@@ -52,7 +51,7 @@ class PairBatches(keras.utils.PyDataset):
         batch_size: int,
         fixed: bool = False,
     ):
-        super().__init__()
+        super().__init__(workers=2)  # as in TrainingBatches
         self.copies, self.classes, self.pairs, self.similar, self.names = copies, classes, pairs, similar, names
         self.size, self.fixed = max(1, batch_size // 2), fixed
         self.start(0)
@@ -209,7 +208,6 @@ def train(
     Raises:
         ConfigError, WeightsError, DataError: each says in a sentence what to correct.
     """
-    began = time.time()
     training, siamese = config.training, config.siamese
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
@@ -231,5 +229,5 @@ def train(
     checkpoint = Checkpoint(run, record.fingerprint(config))
     train_batches.start(checkpoint.resume(network))
     counts = {"train": len(train_batches.classes), "validation": len(validation_batches.classes), "skipped": skipped}
-    fit(network, config, train_batches, validation_batches, epochs, checkpoint, data=counts, began=began)
+    fit(network, config, train_batches, validation_batches, epochs, checkpoint, counts)
     return network

@@ -1,0 +1,159 @@
+"""A server in a process of its own, for the demo, tests and programs that embed it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from privzoo.errors import ServerError, ServerUnavailableError
+
+_READY = re.compile(rb"^privzoo serves .* at (http://\S+)$", re.MULTILINE)
+_POLL_SECONDS = 0.05
+_STOP_SECONDS = 35.0  # the server's own time to drain, and a little more
+
+
+class Server:
+    """Starts `python -m privzoo.serving` on a free loopback port, and ends it surely.
+
+    As a context manager it is ready inside the block and gone after it, whatever happens there; should this process
+    be killed, the server ends by itself.
+
+    Args:
+        model_base_path: folder with `<version>/saved_model.pb` in it.
+        model_name: under which clients ask for the model.
+        flags: more flags of `privzoo serve`.
+        timeout: seconds until it has to be ready.
+
+    Example:
+        >>> with Server("served/my_model", "my_model") as server:  # doctest: +SKIP
+        ...     client = Client(head, server.url)
+    """
+
+    def __init__(
+        self,
+        model_base_path: str | os.PathLike[str],
+        model_name: str = "default",
+        flags: Sequence[str] = (),
+        timeout: float = 120.0,
+    ) -> None:
+        self.model_base_path, self.model_name = os.fspath(model_base_path), model_name
+        self.flags, self.timeout = tuple(flags), timeout
+        self.url = ""  # address of the REST interface, once started
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Server:
+        """Starts the server."""
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the server."""
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the server's process; None where none runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> Server:
+        """Starts the server and waits until its model is available.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ServerError: it ended before that; the sentence repeats what it said.
+            ServerUnavailableError: it was not ready in time.
+        """
+        if self._process is not None:
+            raise ServerError("This server runs already; close it first.")
+        # Files, not pipes: nobody has to read them for the server to go on.
+        self._folder = tempfile.TemporaryDirectory(prefix="privzoo-server-")
+        command = [sys.executable, "-m", "privzoo.serving", "--model_base_path", self.model_base_path]
+        command += ["--model_name", self.model_name, "--host", "127.0.0.1", "--rest_api_port", "0", "--stop_on_eof"]
+        try:
+            with open(self._file("out"), "wb") as out, open(self._file("err"), "wb") as err:
+                self._process = subprocess.Popen(
+                    [*command, *self.flags],
+                    stdin=subprocess.PIPE,  # closes with this process, however that ends
+                    stdout=out,
+                    stderr=err,
+                    env=os.environ | {"PYTHONPATH": _python_path()},
+                )
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> int | None:
+        """Ends the server: it answers what it has begun, or is killed when that takes too long.
+
+        Returns:
+            Its exit code; None where none ran.
+        """
+        process, self._process = self._process, None
+        try:
+            if process is None:
+                return None
+            process.terminate()
+            process.stdin.close()
+            try:
+                return process.wait(_STOP_SECONDS)
+            except BaseException:  # an impatient Ctrl-C too
+                process.kill()
+                return process.wait()
+        finally:
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
+
+    def _file(self, name: str) -> Path:
+        return Path(self._folder.name) / name
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self.timeout
+        while time.monotonic() < deadline:
+            code = self._process.poll()
+            if code is not None:
+                raise ServerError(f"The server ended with code {code} before it was ready: {self._last_words()}")
+            ready = _READY.search(self._file("out").read_bytes())
+            if ready:
+                self.url = ready[1].decode()
+                if self._available():
+                    return
+            time.sleep(_POLL_SECONDS)
+        raise ServerUnavailableError(
+            f"The server was not ready within {self.timeout:g} s: {self._last_words()}; give it a longer timeout."
+        )
+
+    def _available(self) -> bool:
+        address = urlsplit(self.url)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5.0)
+        try:
+            connection.request("GET", f"/v1/models/{quote(self.model_name, safe='')}")
+            statuses = json.loads(connection.getresponse().read())["model_version_status"]
+            return any(status["state"] == "AVAILABLE" for status in statuses)
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return False
+        finally:
+            connection.close()
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._file("err").read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1].removeprefix("privzoo: ") if lines else "it said nothing"
+
+
+def _python_path() -> str:
+    """So that the child finds this very privzoo, installed or not."""
+    here = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

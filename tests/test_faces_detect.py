@@ -1,0 +1,178 @@
+"""Finding faces: on the astronaut's portrait in every size and place, and on pictures without a face."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from privzoo import detector, faces
+from privzoo.errors import FaceNotFoundError, ImageError
+from privzoo.faces import chips, detect, resize
+
+data = pytest.importorskip("skimage.data", reason="finding faces needs scikit-image (privzoo[detect])")
+
+# The astronaut's eyes in the photograph of 512x512 pixels, as a person sees them: x, y.
+EYES = np.array([(202, 101), (247, 103)])
+
+
+def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def shows_the_astronaut(box: faces.Box, scale: float = 1.0, x: int = 0, y: int = 0) -> bool:
+    """Whether both eyes lie where docs/face_chip.md says, to 0.15 of the chip's side."""
+    where = (EYES * scale + (x, y) - (box.x, box.y)) / box.size
+    return bool(np.abs(where - [(0.29, 0.285), (0.69, 0.285)]).max() < 0.15)
+
+
+@pytest.mark.parametrize("side", [100, 200, 512, 1000, 2400])
+def test_the_astronaut_at_every_size(astronaut, side):
+    boxes = detect(scaled(astronaut, (side, side)))
+    assert shows_the_astronaut(boxes[0], side / 512)
+
+
+@pytest.mark.parametrize("x, y", [(0, 0), (700, 0), (0, 300), (700, 300)])
+def test_the_astronaut_at_every_place(astronaut, x, y):
+    photograph = np.full((812, 1212, 3), 128, np.uint8)
+    photograph[y : y + 512, x : x + 512] = astronaut
+    assert shows_the_astronaut(detect(photograph)[0], 1, x, y)
+
+
+def test_grey_and_mirrored(astronaut):
+    grey = np.asarray(Image.fromarray(astronaut).convert("L"))
+    assert shows_the_astronaut(detect(faces.decode(grey))[0])
+    box = detect(astronaut[:, ::-1])[0]
+    assert shows_the_astronaut(faces.Box(512 - box.x - box.size, box.y, box.size))
+
+
+def test_a_face_that_fills_the_photograph(astronaut):
+    box = detect(astronaut)[0]
+    chip = faces.crop(astronaut, box, 200)
+    again = detect(chip)[0]
+    assert abs(again.size - 200) < 25 and max(abs(again.x), abs(again.y)) < 25
+
+
+def test_several_faces_come_largest_first(astronaut):
+    small = scaled(astronaut, (300, 300))
+    photograph = np.full((512, 812, 3), 128, np.uint8)
+    photograph[100:400, :300] = small
+    photograph[:, 300:] = astronaut
+    boxes = detect(photograph)
+    assert shows_the_astronaut(boxes[0], 1, 300, 0) and shows_the_astronaut(boxes[1], 300 / 512, 0, 100)
+    sure = [box.size for box in boxes if box.score >= faces.SURE_SCORE]
+    assert sure == sorted(sure, reverse=True) and len(sure) >= 2
+    found, where, _ = chips(photograph, 96)
+    assert len(found) == 1 and where[0].box == boxes[0] and where[0].found == len(boxes)
+
+
+def test_boxes_are_whole_numbers_and_the_same_each_time(astronaut):
+    boxes = detect(astronaut)
+    assert all(type(value) is int for box in boxes for value in (box.x, box.y, box.size))
+    assert all(detect(astronaut) == boxes for _ in range(3))
+
+
+def test_a_photograph_takes_a_fraction_of_a_second(astronaut):
+    photograph = scaled(astronaut, (1000, 1000))
+    detect(photograph)
+    times = []
+    for _ in range(3):
+        start = time.process_time()  # not the clock: the machine may be busy with other work
+        detect(photograph)
+        times.append(time.process_time() - start)
+    assert min(times) < 1
+
+
+@pytest.mark.parametrize("name", ["brick", "coins", "grass", "moon", "page", "text"])
+def test_no_face(name):
+    image = faces.decode(getattr(data, name)())
+    assert detect(image) == []
+    with pytest.raises(FaceNotFoundError, match="^image 0: no face was found; give a frontal face"):
+        chips(image, 96)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (5, 5), (23, 23), (30, 4000), (3000, 1)])
+def test_tiny_and_thin_images_show_no_face(size):
+    assert detect(np.full((*size, 3), 7, np.uint8)) == []
+
+
+@given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_any_image_gives_boxes_that_crop_takes(height, width, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    for window in detector.windows(image):
+        assert faces.crop(image, faces.frame(window), 8).shape == (8, 8, 3)
+
+
+def test_no_two_windows_hold_each_others_centres(astronaut):
+    windows = detector.windows(astronaut)
+    assert (np.diff(windows[:, 3]) <= 0).all()
+    centres = windows[:, :2] + windows[:, 2:3] / 2
+    inside = np.abs(centres[None] - centres[:, None]).max(axis=2) <= windows[:, 2][:, None] / 2
+    assert inside.sum() == len(windows)
+
+
+def test_bulk_counts_what_it_skips(astronaut):
+    images = [astronaut, faces.decode(data.brick()), np.zeros((4, 4)), astronaut]
+    found, where, skipped = chips(images, 48, bulk=True)
+    assert len(found) == 2 and [face.image for face in where] == ["image 0", "image 3"]
+    assert skipped == Counter({"no face found": 1, "unreadable image": 1})
+    assert (found[0] == faces.crop(astronaut, where[0].box, 48)).all()
+
+
+def test_detect_refuses_what_is_no_image():
+    with pytest.raises(ImageError, match="float64"):
+        detect(np.zeros((10, 10, 3)))
+
+
+def test_detected_chips_are_framed_as_utkfaces(data_dir):
+    """The calibration holds: a face that fills the picture, as UTKFace's chips do, gives the whole picture back."""
+    from privzoo.data import utkface
+
+    samples = utkface.load(data_dir, split="validation").samples[:40]
+    rows = []
+    for sample in samples:
+        image = resize(sample.image(), 128)
+        if boxes := detect(image):
+            rows.append([boxes[0].size / 128, boxes[0].x + boxes[0].size / 2 - 64, boxes[0].y + boxes[0].size / 2 - 64])
+    assert len(rows) >= 30
+    scale, right, down = np.median(rows, axis=0)
+    assert 0.9 < scale < 1.05 and abs(right) < 5 and abs(down) < 5
+
+
+def test_without_scikit_image_the_extra_is_named():
+    script = """
+        import sys
+        sys.modules["skimage"] = None
+        import numpy as np
+        from privzoo.errors import MissingExtraError
+        from privzoo.faces import chips, detect
+        image = np.zeros((50, 50, 3), np.uint8)
+        assert chips(image, 24, face="given")[0].shape == (1, 24, 24, 3)
+        for ask in (lambda: detect(image), lambda: chips([image], 24, bulk=True)):
+            try:
+                ask()
+            except MissingExtraError as error:
+                assert "pip install privzoo[detect]" in str(error), error
+            else:
+                raise AssertionError("no error")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_import_is_light():
+    script = """
+        import sys
+        import privzoo.faces
+        heavy = {"skimage", "scipy", "tensorflow", "keras", "sklearn"} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
