@@ -77,6 +77,7 @@ class Card:
             "embedding": self.model.embedding,
             "version": self.model.version,
             "reduction": self.model.reduction if self.model.dimensions else None,
+            "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "input_size": self.network.input_size,
             **to_dict(self.cost),
@@ -105,7 +106,8 @@ class Card:
             f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
             f"embedding {self.model.embedding}, version {self.model.version}",
             f"- feature: {'x'.join(map(str, cost.feature_shape))} float32, {cost.feature_bytes:,} bytes"
-            + (reduction if model.dimensions else ""),
+            + (reduction if model.dimensions else "")
+            + (", rounded to whole numbers" if model.step else ""),
             *(
                 f"- noise: Gaussian of deviation {noise.sigma:g} on features clipped to radius {noise.clip:g}, "
                 "drawn on the device"

@@ -108,20 +108,16 @@ class NetworkConfig:
 class NoiseConfig:
     """Gaussian noise that the device adds to a reduced feature (Osia et al. 2017, section III.C).
 
-    Both lengths are in units of the scaled reduced feature, whose components have standard deviation 1 on the training
-    data, times their relevance.
+    Both lengths are in units of the scaled reduced feature; see `ModelConfig.relevance`.
     """
 
     sigma: float  # standard deviation of the noise on each component
     clip: float  # radius of the ball to which a feature is clipped before the noise
-    relevance: float = 0.0  # a component shrinks by (share of its variance that the classes explain) ** (this / 2)
 
     def __post_init__(self):
         """Raises ConfigError for noise that cannot be."""
         if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
             raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} cannot be; give numbers above 0.")
-        if not 0 <= self.relevance < math.inf:
-            raise ConfigError(f"The noise's relevance is {self.relevance}; give 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,24 @@ class ModelConfig:
     version: int = 1  # of the pair of head and tail
     dimensions: int | None = None  # numbers in a reduced feature; None: the cut's activation is the feature
     reduction: Literal["pca", "autoencoder"] = "pca"  # how the reduced feature was found
+    # Components of a reduced feature have deviation 1 on training data, times
+    # (share of their variance that the classes explain) ** (relevance / 2): 0 keeps all alike, more drowns what tells
+    # little of the class in noise or rounding.
+    relevance: float = 0.0
+    step: float | None = None  # reduced features are sent as whole multiples of this; None: as they are
     refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
+
+    def __post_init__(self):
+        """Raises ConfigError for a reduction that cannot be."""
+        reduced = self.dimensions is not None
+        if (reduced and self.dimensions < 1) or (not reduced and (self.noise or self.step is not None or self.refit)):
+            raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
+        if not 0 <= self.relevance < math.inf or (self.step is not None and not 0 < self.step < math.inf):
+            raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")
+        if self.noise and self.step is not None:
+            raise ConfigError(f"{self.name} has noise and a step; noise hides what rounding would: drop the step.")
 
 
 def config_folder() -> Path:

@@ -125,7 +125,7 @@ def test_without_noise_head_and_tail_are_the_network_on_the_subspace(cut, name):
     head, tail, features, labels = cut
     model = tiny_zoo.model(name, refit=False)
     if model.noise:
-        model = dataclasses.replace(model, noise=NoiseConfig(1e-9, 1e9, relevance=1.0))
+        model = dataclasses.replace(model, noise=NoiseConfig(1e-9, 1e9))
     fitted, _ = reduction.fit(model, features, labels, tail, seed=1)
     down, up = reduction.basis_of(model, features, labels, tail, seed=1)
     own_head, own_tail = attached(cut, model, fitted)
@@ -207,7 +207,7 @@ def test_models_that_cannot_be_attached(cut):
     with pytest.raises(ConfigError, match="fit it again"):
         attached(cut, dataclasses.replace(model, dimensions=2), fitted)
     with pytest.raises(ConfigError, match="number of them"):
-        attached(cut, dataclasses.replace(model, dimensions=None), fitted)
+        embeddings.get("reduced_simple").attach(*cut[:2], fitted, tiny_zoo.model("simple"))
     with pytest.raises(ConfigError, match="no noise"):
         attached(cut, dataclasses.replace(model, embedding="advanced"), fitted)
     with pytest.raises(ConfigError, match="principal components"):
@@ -216,10 +216,41 @@ def test_models_that_cannot_be_attached(cut):
         embeddings.get("none")
 
 
-@pytest.mark.parametrize("changed", [{"sigma": 0.0}, {"clip": -1.0}, {"sigma": float("nan")}, {"relevance": -0.1}])
+def test_a_step_leaves_a_few_whole_numbers(cut):
+    head, tail, features, labels = cut
+    model = tiny_zoo.model("reduced_simple", step=0.5, relevance=1.0)
+    fitted, facts = reduction.fit(model, features, labels, tail, seed=1)
+    own_head, own_tail = attached(cut, model, fitted)
+    sent = np.asarray(own_head(tiny_zoo.chips()[0].astype(np.float32)))
+    assert np.array_equal(sent, np.rint(sent))
+    assert [len(np.unique(column)) for column in sent.T] == facts["levels"]
+    finer, _ = reduction.fit(dataclasses.replace(model, step=1e-4), features, labels, tail, seed=1)
+    rows = features.reshape(len(features), -1)
+    down, up = reduction.basis_of(model, features, labels, tail, seed=1)
+    back = np.rint(rows @ finer["reduce/kernel"] + finer["reduce/bias"]) @ finer["reconstruct/kernel"]
+    np.testing.assert_allclose(back + finer["reconstruct/bias"], up(down(rows)), atol=1e-2)
+    assert np.isfinite(own_tail(sent)).all()
+
+
+@pytest.mark.parametrize("changed", [{"sigma": 0.0}, {"clip": -1.0}, {"sigma": float("nan")}])
 def test_noise_that_cannot_be_is_refused(changed):
-    with pytest.raises(ConfigError, match="noise|Noise"):
+    with pytest.raises(ConfigError, match="cannot be"):
         dataclasses.replace(NOISE, **changed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"relevance": -0.1},
+        {"step": 0.0},
+        {"dimensions": 0},
+        {"dimensions": None, "step": 1.0},
+        {"noise": NOISE, "step": 1.0},
+    ],
+)
+def test_reductions_that_cannot_be_are_refused(changed):
+    with pytest.raises(ConfigError, match="vgg_s_tiny"):
+        tiny_zoo.model("reduced_simple", **changed)
     with pytest.raises(ConfigError, match="one of 'pca', 'autoencoder'"):
         config.from_dict(config.ModelConfig, config.to_dict(tiny_zoo.model("siamese")) | {"reduction": "lda"}, "it")
 
@@ -235,8 +266,9 @@ def released(zoo, network, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     fitter = Fitter(config.network(PARENT.name), network, ["conv5"], faces, faces, cache)
     names = []
-    for embedding in ("simple", "reduced_simple", "noisy_reduced_simple"):
-        model = tiny_zoo.model(embedding)
+    models = [tiny_zoo.model(embedding) for embedding in ("simple", "reduced_simple", "noisy_reduced_simple")]
+    rounded = dataclasses.replace(models[1], name="vgg_s_tiny_rounded", step=0.5, relevance=1.0)
+    for model in (*models, rounded):
         config.write(model, zoo / "planned" / "models" / f"{model.name}.yaml")
         found = fitter.fit(model) if model.dimensions else ({}, {})
         assert release.release_model(model, *found).weights is None or found[0]
@@ -313,6 +345,16 @@ def test_the_device_adds_the_noise_and_counts(released, tmp_path, quantization):
     unprotected = Head(quiet)
     unprotected.features(chips[:1])
     assert unprotected.spent_epsilon() == float("inf")
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_the_device_rounds(released, tmp_path, quantization):
+    from privzoo.edge import Head
+
+    chips, model = tiny_zoo.chips()[0], privzoo.load("vgg_s_tiny_rounded")
+    features = Head(model.export_head(tmp_path / "head.tflite", quantization, chips)).features(chips)
+    assert np.array_equal(features, np.rint(features)) and features.any()
+    assert np.mean(model.classify(features).argmax(1) == model.predict(chips, face="given").argmax(1)) > 0.9
 
 
 def test_tails_take_reduced_features(released, tmp_path):

@@ -62,7 +62,9 @@ def test_manifest_of_a_registered_model():
 
     head, tail, _ = pair()
     card = SimpleNamespace(
-        model=SimpleNamespace(name="m", version=2, network="n", cut="conv2_1", embedding="simple", noise=None),
+        model=SimpleNamespace(
+            name="m", version=2, network="n", cut="conv2_1", embedding="simple", noise=None, step=None
+        ),
         network=SimpleNamespace(task="gender", classes=("male", "female"), input_size=24, licence="l"),
         cost=SimpleNamespace(head_multiply_adds=5, tail_multiply_adds=1),
     )

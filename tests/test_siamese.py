@@ -237,9 +237,13 @@ def test_the_tools_train_fit_and_release(zoo, tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert list((runs / "cache").glob("vgg_s_tiny_conv5_*.npy"))
     cache = f"--cache_dir={runs / 'features'}"
-    tried = tool("fit.py", zoo, "--model=*advanced*", f"--data_dir={data}", cache, "--sigmas=0.1,1")
+    advanced = ("--model=*advanced*", f"--data_dir={data}", cache)
+    tried = tool("fit.py", zoo, *advanced, "--try=sigma=0.1", "--try=sigma=1,clip=0.5")
     assert tried.returncode == 0, tried.stderr
-    assert len(json.loads(tried.stdout)["vgg_s_tiny_advanced_conv5"]) == 2
+    trials = json.loads(tried.stdout)["vgg_s_tiny_advanced_conv5"]
+    assert trials["sigma=1,clip=0.5"]["config"]["noise"] == {"sigma": 1.0, "clip": 0.5}
+    wrong = tool("fit.py", zoo, *advanced, "--try=sigmas=1")
+    assert wrong.returncode == 1 and "unknown entry 'sigmas'" in wrong.stderr
     fitted = tool("fit.py", zoo, "--model=vgg_s_tiny_*", f"--data_dir={data}", cache, "--release")
     assert fitted.returncode == 0, fitted.stderr
     assert not list(planned.glob("*/*"))

@@ -38,7 +38,7 @@ CHILD = dataclasses.replace(
     parent="vgg_s_tiny",
     siamese=SiameseConfig(cut="conv5", trained_from="conv5", copies=2, within=0.1, information=0.01),
 )
-NOISE = NoiseConfig(sigma=0.3, clip=2.0, relevance=1.0)
+NOISE = NoiseConfig(sigma=0.3, clip=2.0)
 
 
 def model(embedding: str, **changed) -> ModelConfig:
@@ -47,7 +47,7 @@ def model(embedding: str, **changed) -> ModelConfig:
     if embedding not in ("simple", "siamese"):
         changed = {"dimensions": DIMENSIONS, **changed}
     if embedding in ("noisy_reduced_simple", "advanced"):
-        changed = {"noise": NOISE, "refit": True, **changed}
+        changed = {"noise": NOISE, "relevance": 1.0, "refit": True, **changed}
     return ModelConfig(f"vgg_s_tiny_{embedding}_conv5", network, "conv5", embedding, **changed)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import json
 import sys
@@ -20,7 +19,9 @@ flags.DEFINE_integer("limit", None, "fit on this many faces only, to try things 
 flags.DEFINE_bool("augment", True, "change training chips at random, as in the network's training")
 flags.DEFINE_integer("seed", 1, "of the order of faces, of their changes, and of the noise that the tail is fitted to")
 flags.DEFINE_bool("release", False, "write arrays, record and YAML into zoo_configs")
-flags.DEFINE_list("sigmas", [], "try these deviations of the noise instead of the configs' own; releases nothing")
+flags.DEFINE_multi_string(
+    "try", [], "changes to try, as 'sigma=0.4,clip=1' or 'step=0.5,relevance=1'; releases nothing"
+)
 
 
 def _models() -> list:
@@ -46,8 +47,9 @@ def main(_: list[str]) -> None:
     from privzoo.training import release
     from privzoo.training.fitting import Fitter
 
-    if FLAGS.release and (FLAGS.limit or FLAGS.sigmas):
-        raise ConfigError("--release goes with neither --limit nor --sigmas: what is released is fitted on all faces.")
+    trials = FLAGS["try"].value
+    if FLAGS.release and (FLAGS.limit or trials):
+        raise ConfigError("--release goes with neither --limit nor --try: releases are of the configs, on all faces.")
     models, fitted = _models(), 0
     for name in sorted({model.network for model in models}):
         own = [model for model in models if model.network == name]
@@ -64,9 +66,10 @@ def main(_: list[str]) -> None:
             cuts = [model.cut for model in reduced]
             fitter = Fitter(network, built, cuts, *parts, Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
         for model in own:
-            arrays, facts = fitter.fit(model) if model.dimensions and not FLAGS.sigmas else ({}, {})
-            if FLAGS.sigmas and model.noise:
-                facts = [_tried(fitter, model, float(sigma)) for sigma in FLAGS.sigmas]
+            if trials and model.dimensions:
+                facts = {trial: fitter.fit(_changed(model, trial))[1] for trial in trials}
+            else:
+                arrays, facts = fitter.fit(model) if model.dimensions else ({}, {})
             print(json.dumps({model.name: facts}, indent=1), flush=True)
             if FLAGS.release:
                 release.release_model(model, arrays, facts)
@@ -74,9 +77,18 @@ def main(_: list[str]) -> None:
         raise UnknownNameError("None of these models' networks is released yet; train them with tools/train.py first.")
 
 
-def _tried(fitter, model, sigma: float) -> dict:
-    noise = dataclasses.replace(model.noise, sigma=sigma)
-    return fitter.fit(dataclasses.replace(model, noise=noise))[1]
+def _changed(model, trial: str):
+    """The model with changes as `sigma=0.4,clip=1`: of its noise, or else of itself."""
+    import yaml
+
+    from privzoo import config
+
+    data = config.to_dict(model)
+    for change in trial.split(","):
+        name, _, value = change.partition("=")
+        part = data["noise"] if data["noise"] and name in data["noise"] else data
+        part[name] = yaml.safe_load(value)
+    return config.from_dict(config.ModelConfig, data, f"--try={trial}")
 
 
 if __name__ == "__main__":

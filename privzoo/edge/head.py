@@ -177,6 +177,8 @@ class Head:
             self.queries += len(chips)
         if not np.isfinite(features).all():
             raise FeatureError(f"The head {self.path} gave values that are not finite; export it again.")
+        if self.manifest["feature"].get("rounded"):
+            features = np.rint(features)
         return features if self.noise is None else noise.protect(features, self.noise)
 
     def spent_epsilon(self, delta: float = noise.DELTA) -> float:

@@ -31,5 +31,5 @@ def attach(
         WeightsError: arrays are missing, as before the embedding was fitted.
     """
     if model.noise is None:
-        raise ConfigError(f"{model.name} is a noisy embedding whose config has no noise; give sigma and clip.")
+        raise ConfigError(f"{model.name} is a noisy embedding whose config has no noise; give it sigma and clip.")
     return reduced.attach(head, tail, arrays, model)

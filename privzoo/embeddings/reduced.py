@@ -3,8 +3,11 @@
 The head ends with a linear reduction and the tail begins with a linear reconstruction, found by principal component
 analysis or as an auto-encoder in `privzoo.training.reduction`. They are:
 
-    reduced = (activation as a vector) @ reduce/kernel + reduce/bias            each component of mean 0, deviation 1
-    activation = reduced @ reconstruct/kernel + reconstruct/bias                as seen by the rest of the network
+    reduced = (activation as a vector) @ reduce/kernel + reduce/bias
+    activation = reduced @ reconstruct/kernel + reconstruct/bias, for the rest of the network
+
+Where the config has a step, the reduced feature is in units of it and rounded to whole numbers: a few levels for each
+component carry the class, and directions of tiny variance, in which an attacker finds people, are gone.
 """
 
 from __future__ import annotations
@@ -12,14 +15,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
+from privzoo.architectures import graph
 from privzoo.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    import keras
-
     from privzoo.config import ModelConfig
+
+
+@keras.saving.register_keras_serializable(package="privzoo")
+class Round(keras.layers.Layer):
+    """Rounds to whole numbers."""
+
+    def call(self, x):
+        """Rounds a tensor of any shape."""
+        return keras.ops.round(x)
 
 
 def attach(
@@ -41,16 +53,12 @@ def attach(
         WeightsError: arrays are missing, as before the embedding was fitted.
         ConfigError: arrays do not fit the cut or the dimensions.
     """
-    import keras
-
-    from privzoo.architectures import graph
-
     _check(arrays, head.output_shape[1:], model)
     shape, dimensions = head.output_shape[1:], model.dimensions
     # A convolution as large as the activation, not a dense layer: TFLite gives each of its components an int8 scale.
     reduce = keras.layers.Conv2D(dimensions, shape[:2], name="reduce")
     reconstruct = keras.layers.Dense(int(np.prod(shape)), name="reconstruct")
-    end = [keras.layers.Reshape((dimensions,), name="vector")]
+    end = [keras.layers.Reshape((dimensions,), name="vector"), *([Round(name="round")] if model.step else [])]
     start = [reconstruct, keras.layers.Reshape(shape, name="activation")]
     rest = [_refitted(layer, arrays) for layer in graph.layers(tail)]
     head = graph.chain([*graph.layers(head), reduce, *end], head.input_shape[1:], "image", "head")
@@ -70,7 +78,7 @@ def _refitted(layer: keras.layers.Layer, arrays: Mapping[str, np.ndarray]) -> ke
 
 
 def _check(arrays: Mapping[str, np.ndarray], shape: tuple[int, ...], model: ModelConfig) -> None:
-    if not model.dimensions or model.dimensions < 1:
+    if not model.dimensions:
         raise ConfigError(f"{model.name} reduces to {model.dimensions} dimensions; give its config a number of them.")
     size = int(np.prod(shape))
     expected = {

@@ -74,6 +74,7 @@ def build_manifest(
     multiply_adds: tuple[int, int],
     licence: str,
     noise: Noise | None = None,
+    rounded: bool = False,
 ) -> dict[str, Any]:
     """Builds the manifest of a head and the tail that belongs to it.
 
@@ -91,6 +92,7 @@ def build_manifest(
         multiply_adds: of head and tail, for one image.
         licence: of the weights.
         noise: what the device has to add to a feature; None for nothing.
+        rounded: whether features are whole numbers, which int8 heads give as close ones.
 
     Returns:
         A mapping that JSON can hold; the exporters add the quantization and hash of what they write.
@@ -122,6 +124,7 @@ def build_manifest(
             "shape": shape,
             "dtype": "float32",
             "bytes": math.prod(shape) * BYTES_OF_FLOAT32,
+            "rounded": rounded,
         },
         "noise": to_manifest(noise) if noise is not None else None,
         "head": {"weights_sha256": model_sha256(head)},
@@ -150,6 +153,7 @@ def build(card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None 
         multiply_adds=(card.cost.head_multiply_adds, card.cost.tail_multiply_adds),
         licence=card.network.licence,
         noise=noise,
+        rounded=card.model.step is not None,
     )
 
 

@@ -82,7 +82,8 @@ def accuracy(
     """
     _, tail = embeddings.get("reduced_simple").attach(*graph.split(network, model.cut), fitted, model)
     down = reduction.Linear(fitted["reduce/kernel"], fitted["reduce/bias"])
-    arrived = reduction.noisy(reduction.mapped(features, down), model.noise, seed)
+    reduced = reduction.mapped(features, down)
+    arrived = reduction.noisy(np.rint(reduced) if model.step else reduced, model.noise, seed)
     parts = [arrived[i : i + BATCH] for i in range(0, len(arrived), BATCH)]
     answers = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
     return float(np.mean(np.concatenate(answers) == labels))

@@ -1,9 +1,9 @@
 """Fits reduced and noisy embeddings to training features (Osia et al. 2017, sections III.B and III.C).
 
 A feature x becomes a code by PCA or an auto-encoder; a linear map makes the code's components uncorrelated, of mean 0
-and deviation 1, and shrinks those that say little of the class; the device clips the result and adds noise; the tail
-estimates the code from what arrives, with the least mean squared error that a linear map can have, and x from the code.
-All linear steps before the noise are one layer of the head, and all after it one layer of the tail.
+and deviation 1, and shrinks those that say little of the class; the device rounds the result, or clips it and adds
+noise; the tail estimates the code from what arrives, with the least mean squared error that a linear map can have, and
+x from the code. All linear steps on the device are one layer of the head, and all in the cloud one layer of the tail.
 """
 
 from __future__ import annotations
@@ -182,12 +182,13 @@ def estimate(codes: np.ndarray, sent: np.ndarray, sigma: float) -> Linear:
 
     Args:
         codes: what is wanted, float (N, k).
-        sent: what is sent before noise, clipped, float (N, k).
+        sent: what is sent, clipped or rounded, before noise, float (N, k).
         sigma: deviation of the noise that is added to it.
     """
     centre, middle = sent.mean(0), codes.mean(0)
     covariance = (sent - centre).T @ (sent - centre) / len(sent) + sigma**2 * np.eye(sent.shape[1])
-    kernel = np.linalg.solve(covariance, (sent - centre).T @ (codes - middle) / len(sent))
+    # The pseudo-inverse: a component that is always rounded to one value says nothing.
+    kernel = np.linalg.pinv(covariance, hermitian=True) @ ((sent - centre).T @ (codes - middle) / len(sent))
     return Linear(kernel, middle - centre @ kernel)
 
 
@@ -214,13 +215,18 @@ def fit(
     """
     down, up = basis or basis_of(model, features, labels, tail, seed)
     codes = mapped(features, down)
-    scale, share = scaling(codes, labels, model.noise.relevance if model.noise else 0.0)
-    reduced = scale(codes)
+    scale, share = scaling(codes, labels, model.relevance)
     facts = {"components": model.dimensions, "variance_explained_by_class": [round(float(s), 4) for s in share]}
+    if model.step:
+        scale = Linear(scale.kernel / model.step, scale.bias / model.step)
+    reduced = scale(codes)
     back = scale.inverse()
+    if model.step:
+        reduced = np.rint(reduced)
+        back = estimate(codes, reduced, 0.0)
+        facts["levels"] = [len(np.unique(column)) for column in reduced.T]
     if model.noise:
-        clipped = clip(reduced, model.noise.clip)
-        back = estimate(codes, clipped, model.noise.sigma)
+        back = estimate(codes, clip(reduced, model.noise.clip), model.noise.sigma)
         norms = np.linalg.norm(reduced, axis=1)
         facts["share_clipped"] = round(float(np.mean(norms > model.noise.clip)), 4)
         facts["norm_quantiles"] = {q: round(float(np.quantile(norms, q / 100)), 3) for q in (50, 90, 99)}

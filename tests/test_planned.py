@@ -1,0 +1,50 @@
+"""Planned networks and models: what waits for its weights already fits together."""
+
+from __future__ import annotations
+
+import pytest
+
+from privzoo import architectures, card, config, embeddings
+from privzoo.config import ModelConfig, NetworkConfig
+
+PLANNED = config.config_folder() / "planned"
+NETWORKS = {path.stem: path for path in (PLANNED / "networks").glob("*.yaml")}
+MODELS = {path.stem: path for path in (PLANNED / "models").glob("*.yaml")}
+DIMENSIONS = {"conv5_1": 8, "conv5_2": 6, "conv5_3": 4, "conv5": 10}  # Osia et al. 2017, sections VI.A and VI.B
+
+
+def network(name: str) -> NetworkConfig:
+    return config.read(NetworkConfig, NETWORKS.get(name) or config.networks()[name])
+
+
+def test_nothing_is_both_planned_and_released():
+    assert not NETWORKS.keys() & config.networks().keys()
+    assert not MODELS.keys() & config.models().keys()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_a_planned_network_can_start(name):
+    planned = network(name)
+    assert planned.name == name and planned.weights is None
+    if planned.siamese:
+        parent = network(planned.parent)
+        for field in ("architecture", "task", "classes", "input_size", "classifier", "lrn"):
+            assert getattr(parent, field) == getattr(planned, field)
+        assert name == f"{parent.name}_siamese_{planned.siamese.cut}"
+        layers = [layer.name for layer in architectures.layers(planned.architecture)]
+        assert layers.index(planned.siamese.trained_from) <= layers.index(planned.siamese.cut)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_planned_model_has_its_network(name):
+    planned = config.read(ModelConfig, MODELS[name])
+    assert planned.name == name and planned.weights is None
+    assert name.endswith(f"_{planned.embedding}_{planned.cut}")
+    of = network(planned.network)
+    assert ("siamese" in of.name) == (planned.embedding in ("siamese", "reduced_siamese", "advanced"))
+    assert planned.dimensions == (None if planned.embedding in ("simple", "siamese") else DIMENSIONS[planned.cut])
+    assert (planned.noise is not None) == (embeddings.EMBEDDINGS[planned.embedding] == "noisy")
+    cost = card.cost(planned, of)
+    assert 0 < cost.head_share < 1
+    if planned.dimensions:
+        assert cost.feature_shape == (planned.dimensions,) and cost.feature_bytes == 4 * planned.dimensions
