@@ -18,7 +18,7 @@ from privzoo.architectures import graph
 from privzoo.config import NetworkConfig, TrainingConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.provenance import write_json
+from privzoo.provenance import git_revision, write_json
 from privzoo.training import record
 from privzoo.training.batches import PlainBatches, TrainingBatches, stage_of
 from privzoo.training.schedule import OneCycle
@@ -236,6 +236,7 @@ def train(
     training = config.training
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
+    git = git_revision()  # now: the checkout may move on while a long run goes on
     skipped = train_set.skipped + validation_set.skipped
     chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
@@ -280,6 +281,7 @@ def train(
             data={"train": len(chips), "validation": len(validation_chips), "skipped": skipped},
             seconds=checkpoint.seconds,
             epochs_of_last_start=epochs - done,
+            git=git,
             curves=run / "log.csv",
         )
     return network
