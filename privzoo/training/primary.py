@@ -20,7 +20,7 @@ from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.provenance import git_revision, write_json
 from privzoo.training import record
-from privzoo.training.batches import PlainBatches, TrainingBatches, stage_of
+from privzoo.training.batches import PlainBatches, TrainingBatches, remaining_stages
 from privzoo.training.schedule import OneCycle
 
 AGE_SCALE = 116.0  # years; the oldest face of UTKFace, so that the age output is about 0..1
@@ -252,25 +252,16 @@ def train(
         load_start_weights(network, init_dir / training.start, config.task)
     wanted = targets(labels, config.task, training.auxiliary)
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
-    size = stage_of(training.stages, epochs - 1).input_size
-    batches = TrainingBatches(
-        chips,
-        wanted,
-        training.batch_size,
-        training.stages,
-        training.augmentation,
-        training.seed,
-        done,
-    )
     record.trim_log(run / "log.csv", done)
-    if done < epochs:
+    # One fit for each size: Keras takes the first batch's shape for that of all batches of a fit.
+    for size, first, end in remaining_stages(training.stages, done):
         network.fit(
-            batches,
+            TrainingBatches(chips, wanted, training.batch_size, size, training.augmentation, training.seed, first),
             validation_data=PlainBatches(validation_chips, size, labels=validation_wanted),
-            epochs=epochs,
-            initial_epoch=done,
+            epochs=end,
+            initial_epoch=first,
             shuffle=False,
-            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=done > 0), checkpoint],
+            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=first > 0), checkpoint],
             verbose="auto",
         )
     if done < epochs or not (run / "record.json").exists():
