@@ -120,10 +120,15 @@ def _portrait() -> str:
     return str(Path(skimage.data.__file__).with_name("astronaut.png"))
 
 
+def cache_entry(card: Card) -> Path:
+    """Folder in the cache for an exported model; another one for other weights, configs or versions of privzoo."""
+    key = hashlib.sha256(repr((privzoo.__version__, card.model, card.network)).encode()).hexdigest()[:12]
+    return weights.cache_folder() / "demo" / f"{card.model.name}-{key}"
+
+
 def _artefacts(card: Card, stack: contextlib.ExitStack) -> Path:
     """Folder with `head.tflite` and `<model>/<version>/`, from the cache if this model was exported before."""
-    key = hashlib.sha256(repr((privzoo.__version__, card.model, card.network)).encode()).hexdigest()[:12]
-    folder = weights.cache_folder() / "demo" / f"{card.model.name}-{key}"
+    folder = cache_entry(card)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-")))

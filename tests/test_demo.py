@@ -15,9 +15,7 @@ from PIL import Image
 from test_cli import MODEL, privzoo_process
 
 import privzoo
-from privzoo import cli
-
-SECONDS_WITH_CACHE = 60  # a few on a free machine; without the cache, TensorFlow would load and convert first
+from privzoo import demo
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,11 @@ def processes(marker: str, command: str = "") -> list[int]:
     return found
 
 
-def test_demo_answers_as_the_whole_model_does_and_leaves_nothing(environment, home):
+def test_demo_answers_as_the_whole_model_does_and_leaves_nothing(environment, home, monkeypatch):
+    monkeypatch.setenv("PRIVZOO_HOME", str(home))
+    entry = demo.cache_entry(privzoo.show(MODEL))
+    entry.mkdir(parents=True)
+    (entry / "head.tflite").write_bytes(b"cut short")  # what a full disk leaves; the demo has to export again
     done = privzoo_process("demo", "--json", env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
@@ -61,7 +63,7 @@ def test_demo_answers_as_the_whole_model_does_and_leaves_nothing(environment, ho
     assert answer["image_bytes"] == Path(answer["image"]).stat().st_size
     assert report["head_share"] == pytest.approx(card.cost.head_share)
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
-    assert [folder.name for folder in home.iterdir()] == ["demo"]
+    assert list(home.iterdir()) == [entry.parent] and list(entry.parent.iterdir()) == [entry]
     assert not processes(environment["TMPDIR"])
 
 
@@ -70,9 +72,7 @@ def test_second_run_prints_the_table_without_exporting_again(environment, home, 
     before = (folder / "head.tflite").stat()
     photograph = tmp_path / "portrait.jpg"
     Image.fromarray(astronaut).save(photograph, quality=90)
-    start = time.perf_counter()
     done = privzoo_process("demo", "--image", str(photograph), str(photograph), env=environment)
-    assert time.perf_counter() - start < SECONDS_WITH_CACHE
     assert (done.returncode, done.stderr) == (0, "")
     after = (folder / "head.tflite").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -80,16 +80,6 @@ def test_second_run_prints_the_table_without_exporting_again(environment, home, 
     assert len(table) == 2
     assert all(f"{photograph.stat().st_size:,}" in line for line in table)
     assert "% of the multiply-adds" in done.stdout
-
-
-def test_a_damaged_cache_is_made_again(home, monkeypatch, capsys):
-    (folder,) = (home / "demo").iterdir()
-    head = folder / "head.tflite"
-    head.write_bytes(head.read_bytes()[: head.stat().st_size // 2])
-    monkeypatch.setenv("PRIVZOO_HOME", str(home))
-    assert cli.main(["demo"]) == 0
-    assert capsys.readouterr().out.count("astronaut.png") == 1
-    assert sorted((home / "demo").iterdir()) == [folder]
 
 
 def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tmp_path):
@@ -104,16 +94,18 @@ def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tm
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the server's process in /proc")
 def test_ctrl_c_ends_the_demo_and_its_server(environment):
     command = [sys.executable, "-m", "privzoo", "demo"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         try:
             deadline = time.monotonic() + 120
             while not processes(environment["TMPDIR"], "privzoo.serving") and time.monotonic() < deadline:
                 time.sleep(0.02)
             time.sleep(0.5)  # so that the demo waits for the server, which is still starting
-            demo.send_signal(signal.SIGINT)
-            out, errors = demo.communicate(timeout=120)
+            running.send_signal(signal.SIGINT)
+            out, errors = running.communicate(timeout=120)
         finally:
-            demo.kill()
-    assert (demo.returncode, out, errors) == (130, "", "")
+            running.kill()
+    assert (running.returncode, out, errors) == (130, "", "")
     assert not processes(environment["TMPDIR"])
     assert list(Path(environment["TMPDIR"]).iterdir()) == []

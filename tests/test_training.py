@@ -147,6 +147,21 @@ def test_a_task_alone_trains_with_smoothed_labels(tiny_config, faces_folder, tmp
     assert 0 <= next(value for key, value in epoch.items() if key.endswith("accuracy")) <= 1
 
 
+def test_image_sizes_grow_from_stage_to_stage(faces_folder, tmp_path):
+    from privzoo.data import splits
+    from privzoo.training import primary, release
+
+    training = TrainingConfig(
+        "utkface", (Stage(48, 1), Stage(64, 1)), batch_size=8, peak_learning_rate=0.01, precision="float32"
+    )
+    network = NetworkConfig("vgg16_tiny", "vgg16", "gender", ("male", "female"), 64, training, "For tests.", "none")
+    parts = [splits.take(part, 16) for part in splits.load_splits("utkface", faces_folder)]
+    primary.train(network, *parts, tmp_path)
+    assert len(json.loads((tmp_path / "record.json").read_text())["epochs"]) == 2
+    values = release.trained_weights(network, tmp_path)
+    assert release.inference_network(network, values).input_shape == (None, 64, 64, 3)
+
+
 def test_mistakes_get_one_sentence(tiny_config, faces_folder, finished_run, tmp_path):
     no_data = train(tiny_config, tmp_path, tmp_path / "run")
     assert no_data.returncode == 1
@@ -198,10 +213,13 @@ def test_the_learning_rate_makes_one_cycle():
 
 
 def test_stages_follow_each_other():
-    from privzoo.training.batches import stage_of
+    from privzoo.training.batches import remaining_stages
 
     stages = (Stage(48, 2), Stage(96, 1))
-    assert [stage_of(stages, epoch).input_size for epoch in range(4)] == [48, 48, 96, 96]
+    assert list(remaining_stages(stages, 0)) == [(48, 0, 2), (96, 2, 3)]
+    assert list(remaining_stages(stages, 1)) == [(48, 1, 2), (96, 2, 3)]
+    assert list(remaining_stages(stages, 2)) == [(96, 2, 3)]
+    assert list(remaining_stages(stages, 3)) == []
 
 
 def test_a_data_set_that_does_not_fit_the_config_is_refused(tiny_config, faces_folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,16 @@ def test_every_network_is_complete(name):
     path = weights.find(network.weights)
     assert path.stat().st_size == network.weights.bytes
     assert config.from_dict(config.NetworkConfig, config.to_dict(network), name) == network
+
+
+@pytest.mark.parametrize("name", config.networks())
+def test_every_network_gives_its_golden_output(name):
+    from privzoo import zoo
+    from privzoo.training import release
+
+    network = config.network(name)
+    record = json.loads(weights.find(network.weights).with_suffix(".json").read_text())
+    np.testing.assert_allclose(release.golden_output(zoo.load_network(network)), record["golden_output"], atol=2e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 
@@ -10,13 +12,13 @@ from privzoo.config import Augmentation, Stage
 from privzoo.training.augment import augment
 
 
-def stage_of(stages: tuple[Stage, ...], epoch: int) -> Stage:
-    """Stage to which an epoch, counted from 0 over the whole run, belongs."""
+def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[int, int, int]]:
+    """Image size, first epoch and end of each stage that is not over after `done` epochs; epochs count from 0."""
+    end = 0
     for stage in stages:
-        if epoch < stage.epochs:
-            return stage
-        epoch -= stage.epochs
-    return stages[-1]
+        end += stage.epochs
+        if done < end:
+            yield stage.input_size, max(done, end - stage.epochs), end
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -26,7 +28,7 @@ class TrainingBatches(keras.utils.PyDataset):
         chips: uint8 (N, side, side, 3).
         labels: output name -> array (N,).
         batch_size: images in a batch; the remainder of an epoch is left out.
-        stages: image sizes by epoch.
+        size: side of the images in pixels.
         augmentation: how chips change.
         seed: of the run.
         epoch: the one to begin with, counted from 0.
@@ -37,14 +39,14 @@ class TrainingBatches(keras.utils.PyDataset):
         chips: np.ndarray,
         labels: dict[str, np.ndarray],
         batch_size: int,
-        stages: tuple[Stage, ...],
+        size: int,
         augmentation: Augmentation,
         seed: int,
         epoch: int = 0,
     ):
         super().__init__(workers=2)  # threads that prepare the next batches while the network learns
         self.chips, self.labels, self.batch_size = chips, labels, batch_size
-        self.stages, self.augmentation, self.seed, self.epoch = stages, augmentation, seed, epoch
+        self.size, self.augmentation, self.seed, self.epoch = size, augmentation, seed, epoch
         self._shuffle()
 
     def _shuffle(self) -> None:
@@ -58,8 +60,7 @@ class TrainingBatches(keras.utils.PyDataset):
         """Batch `index` of the current epoch."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        size = stage_of(self.stages, self.epoch).input_size
-        images = np.stack([augment(self.chips[i], size, self.augmentation, rng) for i in chosen])
+        images = np.stack([augment(self.chips[i], self.size, self.augmentation, rng) for i in chosen])
         return images, {name: values[chosen] for name, values in self.labels.items()}
 
     def on_epoch_end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from privzoo.config import NetworkConfig, to_dict
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.provenance import write_json
+from privzoo.provenance import git_revision, write_json
 from privzoo.training import record
+from privzoo.training.batches import remaining_stages
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -28,6 +30,7 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, folder: Path, fingerprint: str):
         super().__init__()
         self.folder, self.state, self.fingerprint = folder, folder / "last.json", fingerprint
+        self.git = git_revision()  # now: the checkout may move on while a long run goes on
         self.done = 0  # epochs that were finished when the run was resumed
         self.began, self.seconds = time.time(), 0.0  # of all starts of the run together
 
@@ -84,9 +87,7 @@ class Checkpoint(keras.callbacks.Callback):
 def fit(
     network: keras.Model,
     config: NetworkConfig,
-    batches: keras.utils.PyDataset,
-    validation: keras.utils.PyDataset,
-    epochs: int,
+    batches: Callable[[int, int], tuple[keras.utils.PyDataset, keras.utils.PyDataset]],
     checkpoint: Checkpoint,
     data: dict[str, Any],
 ) -> None:
@@ -94,23 +95,24 @@ def fit(
 
     Args:
         network: compiled, with the last finished epoch restored.
-        config: of the run, for the record.
-        batches: of training, at the first epoch that is left.
-        validation: batches, the same at every epoch.
-        epochs: of the whole run.
+        config: of the run.
+        batches: image size in pixels and first epoch, counted from 0 -> batches of training and of validation.
         checkpoint: of the run, after `resume`.
         data: what the record says of the data.
     """
     run, done = checkpoint.folder, checkpoint.done
+    epochs = sum(stage.epochs for stage in config.training.stages)
     record.trim_log(run / "log.csv", done)
-    if done < epochs:
+    # One fit for each size: Keras takes the first batch's shape for that of all batches of a fit.
+    for size, first, end in remaining_stages(config.training.stages, done):
+        train, validation = batches(size, first)
         network.fit(
-            batches,
+            train,
             validation_data=validation,
-            epochs=epochs,
-            initial_epoch=done,
+            epochs=end,
+            initial_epoch=first,
             shuffle=False,
-            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=done > 0), checkpoint],
+            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=first > 0), checkpoint],
             verbose="auto",
         )
     if done < epochs or not (run / "record.json").exists():
@@ -121,5 +123,6 @@ def fit(
             data=data,
             seconds=checkpoint.seconds,
             epochs_of_last_start=epochs - done,
+            git=checkpoint.git,
             curves=run / "log.csv",
         )

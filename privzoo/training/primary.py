@@ -16,7 +16,7 @@ from privzoo.config import NetworkConfig, TrainingConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.training import losses, record
-from privzoo.training.batches import PlainBatches, TrainingBatches, stage_of
+from privzoo.training.batches import PlainBatches, TrainingBatches
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.schedule import optimizer
 
@@ -152,6 +152,7 @@ def train(
     training = config.training
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
+    checkpoint = Checkpoint(run, record.fingerprint(config))
     skipped = train_set.skipped + validation_set.skipped
     chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
@@ -159,7 +160,6 @@ def train(
     network = build(config, training)
     epochs = sum(stage.epochs for stage in training.stages)
     compile_network(network, training, len(config.classes), epochs * (len(chips) // training.batch_size))
-    checkpoint = Checkpoint(run, record.fingerprint(config))
     done = checkpoint.resume(network)
     if not done and training.start:
         if init_dir is None:
@@ -167,17 +167,11 @@ def train(
         load_start_weights(network, init_dir / training.start, config.task)
     wanted = targets(labels, config.task, training.auxiliary)
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
-    size = stage_of(training.stages, epochs - 1).input_size
-    batches = TrainingBatches(
-        chips,
-        wanted,
-        training.batch_size,
-        training.stages,
-        training.augmentation,
-        training.seed,
-        done,
-    )
+
+    def batches(size: int, first: int) -> tuple[TrainingBatches, PlainBatches]:
+        train = TrainingBatches(chips, wanted, training.batch_size, size, training.augmentation, training.seed, first)
+        return train, PlainBatches(validation_chips, size, labels=validation_wanted)
+
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
-    validation_batches = PlainBatches(validation_chips, size, labels=validation_wanted)
-    fit(network, config, batches, validation_batches, epochs, checkpoint, counts)
+    fit(network, config, batches, checkpoint, counts)
     return network

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo.config import NetworkConfig, to_plain
-from privzoo.provenance import git_revision, write_json, write_text
+from privzoo.provenance import write_json, write_text
 
 
 def fingerprint(config: NetworkConfig) -> str:
@@ -65,7 +65,6 @@ def write(path: Path, *, curves: Path, **facts: Any) -> None:
         {
             **facts,
             "date": datetime.date.today().isoformat(),
-            "git": git_revision(),
             "backend": keras.backend.backend(),
             "versions": {
                 "python": platform.python_version(),

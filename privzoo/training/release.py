@@ -62,6 +62,13 @@ def inference_network(config: NetworkConfig, values: dict[str, np.ndarray]) -> k
     return network
 
 
+def golden_output(network: keras.Model) -> list[float]:
+    """Probabilities for the image whose values count 0, 1, ... 255, 0, ...: what every later release must give."""
+    shape = network.input_shape[1:]
+    image = (np.arange(np.prod(shape)) % 256).astype(np.float32).reshape(1, *shape)
+    return np.asarray(network(image))[0].round(6).tolist()
+
+
 def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> NetworkConfig:
     """Writes a run's weights, record and curves into `zoo_configs` and enters them in the network's YAML.
 
@@ -83,12 +90,14 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> Networ
         raise ConfigError(f"{path} has {entry.bytes:,} bytes, over {LARGEST_FILE:,}; use a compact classifier.")
     chips, labels = arrays(validation_set, config.training.chip_size)
     batches = PlainBatches(chips, config.input_size)
+    released_network = inference_network(config, parent | weights.read(path))
     answers = {
-        name: inference_network(config, used).predict(batches, verbose=0)
-        for name, used in (("float32", values), ("released", parent | weights.read(path)))
+        "float32": inference_network(config, values).predict(batches, verbose=0),
+        "released": released_network.predict(batches, verbose=0),
     }
     accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
     run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    run_record["golden_output"] = golden_output(released_network)
     run_record["release"] = {
         "bytes": entry.bytes,
         "sha256": entry.sha256,

@@ -211,6 +211,7 @@ def train(
     training, siamese = config.training, config.siamese
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
+    checkpoint = Checkpoint(run, record.fingerprint(config))
     frozen, network = build(config)
     skipped = train_set.skipped + validation_set.skipped
     cache = cache or run / "cache"
@@ -224,10 +225,8 @@ def train(
 
     train_batches = batches(train_set, siamese.copies, fixed=False)
     validation_batches = batches(validation_set, 0, fixed=True)
-    epochs = training.stages[0].epochs
-    compile_network(network, config, epochs * len(train_batches))
-    checkpoint = Checkpoint(run, record.fingerprint(config))
+    compile_network(network, config, training.stages[0].epochs * len(train_batches))
     train_batches.start(checkpoint.resume(network))
     counts = {"train": len(train_batches.classes), "validation": len(validation_batches.classes), "skipped": skipped}
-    fit(network, config, train_batches, validation_batches, epochs, checkpoint, counts)
+    fit(network, config, lambda size, first: (train_batches, validation_batches), checkpoint, counts)
     return network
