@@ -22,6 +22,7 @@ from privzoo.training import activations, losses, record
 from privzoo.training.augment import augment
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.pairs import Pairs
+from privzoo.training.primary import check_labels
 from privzoo.training.schedule import optimizer
 
 BATCH = 128  # chips that go through the frozen layers at once
@@ -219,6 +220,7 @@ def train(
 
     def batches(data: Dataset, copies: int, fixed: bool) -> PairBatches:
         chips, labels = arrays(data, training.chip_size, skipped=skipped)
+        check_labels(config, data, labels)
         pairs = Pairs(labels[config.task], labels.get("identity"), training.seed)
         kept = _activations(config, frozen, chips, copies, cache)
         return PairBatches(kept, labels[config.task], pairs, siamese.similar, names, training.batch_size, fixed)
