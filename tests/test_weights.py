@@ -17,7 +17,8 @@ from privzoo import weights
 from privzoo.config import WeightsFile
 from privzoo.errors import WeightsError
 
-kernels = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-8, 8, width=32))
+shapes = hnp.array_shapes(min_dims=2, max_dims=4, max_side=5)
+kernels = hnp.arrays(np.float32, shapes, elements=st.floats(-8, 8, width=32))
 
 
 @given(kernels)
