@@ -114,8 +114,7 @@ def _portrait() -> str:
         import skimage.data
     except ImportError:
         raise MissingExtraError(
-            "The demo's photograph comes with scikit-image; install it with pip install 'privzoo[detect]', or give "
-            "photographs with --image."
+            "The demo needs the packages of both sides; install them with: pip install 'privzoo[cloud]'."
         ) from None
     return str(Path(skimage.data.__file__).with_name("astronaut.png"))
 

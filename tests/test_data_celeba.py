@@ -24,9 +24,7 @@ def line(name: str) -> str:
 @pytest.fixture(scope="module")
 def lists():
     return {
-        "list_attr_celeba.txt": "\r\n".join(
-            [str(COUNT), "Male Young Smiling ", *map(line, NAMES), ""]
-        ).encode(),
+        "list_attr_celeba.txt": "\r\n".join([str(COUNT), "Male Young Smiling ", *map(line, NAMES), ""]).encode(),
         "identity_CelebA.txt": "".join(f"{name} {PERSON[name]}\n" for name in NAMES).encode(),
         "list_eval_partition.txt": "".join(f"{name} {PART[name]}\n" for name in NAMES).encode(),
     }

@@ -109,9 +109,7 @@ def test_any_bytes_as_table_are_refused_in_words(tmp_path_factory, content):
 
 def test_table_with_other_columns_is_refused(tmp_path):
     root = write_folder({"fer2013.csv": b"emotion,pixels\n0,1 2\n"}, tmp_path)
-    with pytest.raises(
-        DataError, match=r"has the columns \['emotion', 'pixels'\], but emotion, pixels and Usage"
-    ):
+    with pytest.raises(DataError, match=r"has the columns \['emotion', 'pixels'\], but emotion, pixels and Usage"):
         fer2013.load(root)
 
 
@@ -127,9 +125,7 @@ def test_damaged_zip_of_the_table_is_refused(tmp_path, table):
 
 
 def test_folder_that_is_no_emotion_is_skipped_and_counted(tmp_path, files):
-    root = write_folder(
-        files | {"train/bored/1.jpg": encoded(PIXELS), "train/happy/notes.txt": b""}, tmp_path
-    )
+    root = write_folder(files | {"train/bored/1.jpg": encoded(PIXELS), "train/happy/notes.txt": b""}, tmp_path)
     data = fer2013.load(root)
     assert len(data) == 21 and data.skipped == {"in a folder bored, which is no emotion": 1}
 

@@ -82,9 +82,7 @@ def test_folder_that_may_not_be_read_is_named(tmp_path):
         tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda path: Folder(path), lambda path: Zip(write_zip(FILES, path / "x.zip"))]
-)
+@pytest.mark.parametrize("make", [lambda path: Folder(path), lambda path: Zip(write_zip(FILES, path / "x.zip"))])
 def test_file_that_is_not_there_is_named(tmp_path, make):
     files = make(tmp_path)
     with pytest.raises(ImageError, match=r"a/9\.jpg cannot be read"):

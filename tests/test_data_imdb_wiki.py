@@ -105,9 +105,7 @@ def test_split_is_a_partition_that_does_not_depend_on_the_form(tmp_path):
     rows = [(f"{n:02}/{n}.jpg", *ROWS[0][1:]) for n in range(40)]
     root = place(files_of(rows=rows), tmp_path, "folder", "wiki_crop")
     packed = place(files_of(rows=rows), tmp_path / "packed", "zip", "wiki_crop")
-    parts = {
-        s: [x.name for x in imdb_wiki.load(root, split=s).samples] for s in ("train", "validation", "all")
-    }
+    parts = {s: [x.name for x in imdb_wiki.load(root, split=s).samples] for s in ("train", "validation", "all")}
     assert sorted(parts["train"] + parts["validation"]) == parts["all"] and parts["validation"]
     assert parts["train"] == [s.name for s in imdb_wiki.load(packed, split="train").samples]
 
@@ -143,11 +141,7 @@ def test_cut_grows_by_the_margin_and_repeats_the_border():
     image = picture(90)
     assert (imdb_wiki.CutFace((21, 31, 60, 70), 0.25)(image) == image[20:80, 10:70]).all()
     chip = imdb_wiki.CutFace((1, 1, 40, 40), 0.25)(image)
-    assert (
-        chip.shape == (60, 60, 3)
-        and (chip[:11] == chip[10]).all()
-        and (chip[10:, 10:] == image[:50, :50]).all()
-    )
+    assert chip.shape == (60, 60, 3) and (chip[:11] == chip[10]).all() and (chip[10:, 10:] == image[:50, :50]).all()
 
 
 def test_cut_of_the_cropped_set_is_its_centre():
@@ -192,9 +186,7 @@ def test_columns_of_different_lengths_are_refused(tmp_path):
 
 def test_metadata_without_images_is_refused_with_the_reasons(tmp_path):
     root = write_folder({"wiki_crop/wiki.mat": mat()}, tmp_path)
-    with pytest.raises(
-        DataError, match=r"describes no usable image \(3 image missing, .*\): unpack the images"
-    ):
+    with pytest.raises(DataError, match=r"describes no usable image \(3 image missing, .*\): unpack the images"):
         imdb_wiki.load(root)
 
 

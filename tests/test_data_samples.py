@@ -72,9 +72,7 @@ def test_arrays_uses_the_chips_arithmetic(side, size):
 
 
 def test_arrays_keeps_the_stored_size():
-    images, labels = arrays(
-        Dataset("x", [shown("a", picture(12, 10)), shown("b", picture(12, 10, 1))], {}), None
-    )
+    images, labels = arrays(Dataset("x", [shown("a", picture(12, 10)), shown("b", picture(12, 10, 1))], {}), None)
     assert images.shape == (2, 10, 12, 3) and labels == {}
     assert (images[1] == picture(12, 10, 1)).all()
 

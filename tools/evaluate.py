@@ -38,15 +38,14 @@ def main(_: list[str]) -> None:
         data = tests[models[0].card.network.task]()
         if FLAGS.limit:
             data = splits.take(data, FLAGS.limit)
-        found = accuracy.evaluate(
+        for model, measurements in accuracy.evaluate(
             models, data, FLAGS.quantizations, lambda name: f"tools/evaluate.py --model {name} --data_dir DIR"
-        )
-        for name, measurements in found.items():
+        ):
             if FLAGS.write:
-                card.write_measurements(name, measurements)
+                card.write_measurements(model.name, measurements)
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
-                print(f"{name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})")
+                print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)
 
 
 if __name__ == "__main__":

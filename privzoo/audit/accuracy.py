@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +91,8 @@ def evaluate(
     quantizations: Sequence[str],
     command: Callable[[str], str],
     progress: bool = True,
-) -> dict[str, list[Measurement]]:
-    """Measures what the models of one network tell the service.
+) -> Iterator[tuple[SplitModel, list[Measurement]]]:
+    """Measures what the models of one network tell the service, one model after the other.
 
     Args:
         models: of one network.
@@ -101,21 +101,22 @@ def evaluate(
         command: name of a model -> what the user types to measure it again, for the card.
         progress: show progress bars.
 
-    Returns:
-        Name -> accuracy of the network as released, of the float head with the tail and of each exported head with
-        the tail; for these also the share of faces on which the label is the whole network's.
+    Yields:
+        Each model with its measurements, as soon as it has them: accuracy of the network as released, of the float
+        head with the tail and of each exported head with the tail; for these also the share of faces on which the
+        label is the whole network's.
     """
     size, task = models[0].input_size, models[0].card.network.task
     chips, labels = arrays(data, size, task, progress=progress)
     network, split = float_probabilities(models, chips, progress)
     truth, reference = labels, network.argmax(1)
-    found: dict[str, list[Measurement]] = {}
+    git = git_revision()  # now: the checkout may move on meanwhile
     for model, answers in zip(models, split, strict=True):
         digest = model.manifest()["head"]["weights_sha256"]
 
         def measure(metric: str, variant: str, hits: np.ndarray, sha256: str, name: str = model.name) -> Measurement:
             value, low, high = (round(float(v), 6) for v in share(hits))
-            today, git = datetime.date.today().isoformat(), git_revision()
+            today = datetime.date.today().isoformat()
             return Measurement(
                 metric, variant, data.name, value, low, high, len(hits), (), today, git, command(name), sha256
             )
@@ -131,8 +132,7 @@ def evaluate(
                 measure("accuracy", variant, deployed.argmax(1) == truth, sha256),
                 measure("label agreement with the network", variant, deployed.argmax(1) == reference, sha256),
             ]
-        found[model.name] = results
-    return found
+        yield model, results
 
 
 def _steps(count: int, progress: bool, what: str):

@@ -31,9 +31,7 @@ def cut_chip(image: np.ndarray) -> np.ndarray:
     return faces.crop(image, CHIP, CHIP.size)
 
 
-def load(
-    root: str | Path, split: str = "train", chip: bool = True, attributes: Sequence[str] = ()
-) -> Dataset:
+def load(root: str | Path, split: str = "train", chip: bool = True, attributes: Sequence[str] = ()) -> Dataset:
     """Load CelebA with the labels gender, identity (where `identity_CelebA.txt` is there) and attributes.
 
     Args:
@@ -95,9 +93,7 @@ def _find(found: list[str], file: str) -> str | None:
 
 def _images(files: Files, found: list[str]) -> tuple[Files, dict[str, str]]:
     """Return where the aligned images lie, and image name -> path there."""
-    paths = {
-        path.rsplit("/", 1)[-1]: path for path in found if f"/{IMAGES}/" in f"/{path}" and is_image(path)
-    }
+    paths = {path.rsplit("/", 1)[-1]: path for path in found if f"/{IMAGES}/" in f"/{path}" and is_image(path)}
     packed = _find(found, f"{IMAGES}.zip")
     if not paths and packed and isinstance(files, Folder):
         files = Zip(files.path / packed)
@@ -112,9 +108,7 @@ def _lines(files: Files, path: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines() if line.strip()]
 
 
-def _attributes(
-    files: Files, path: str | None
-) -> tuple[dict[str, int], list[tuple[str, list[bool]]], Counter[str]]:
+def _attributes(files: Files, path: str | None) -> tuple[dict[str, int], list[tuple[str, list[bool]]], Counter[str]]:
     """Return column -> number, (image, values) of every line, and the count of damaged lines."""
     if path is None:
         raise DataError(f"{files} has no {ATTRIBUTES}: get it from CelebA's folder Anno.")

@@ -59,18 +59,14 @@ class Folder:
         try:
             return (self.path / name).read_bytes()
         except OSError as error:
-            raise ImageError(
-                f"{self.path / name} cannot be read ({_reason(error)}): copy it again."
-            ) from error
+            raise ImageError(f"{self.path / name} cannot be read ({_reason(error)}): copy it again.") from error
 
     def open(self, name: str) -> BinaryIO:
         """Open a large table for reading; raises DataError when it is not there."""
         try:
             return open(self.path / name, "rb")
         except OSError as error:
-            raise DataError(
-                f"{self.path / name} cannot be read ({_reason(error)}): copy it again."
-            ) from error
+            raise DataError(f"{self.path / name} cannot be read ({_reason(error)}): copy it again.") from error
 
 
 class Zip:
@@ -119,9 +115,7 @@ class Zip:
         try:
             return self._open().read(self.prefix + name)
         except READ_ERRORS as error:
-            raise ImageError(
-                f"{self}/{name} cannot be read ({_reason(error)}): get the zip again."
-            ) from error
+            raise ImageError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
 
     def open(self, name: str) -> BinaryIO:
         """Open a large table for reading; raises DataError when it is not there."""
@@ -171,9 +165,7 @@ def open_files(root: str | Path, folders: Sequence[str]) -> Files:
     """
     root = Path(root).expanduser()
     if not root.exists():
-        raise DataError(
-            f"{root} does not exist: give the folder {folders[0]}, its zip, or the folder that holds one."
-        )
+        raise DataError(f"{root} does not exist: give the folder {folders[0]}, its zip, or the folder that holds one.")
     if root.is_file():
         return Zip(root).below(folders)
     wanted = [folder.lower() for folder in folders]

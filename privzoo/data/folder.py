@@ -11,9 +11,7 @@ from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, check_spli
 from privzoo.errors import DataError
 
 
-def load(
-    root: str | Path, label: str = "label", classes: Sequence[str] | None = None, split: str = "all"
-) -> Dataset:
+def load(root: str | Path, label: str = "label", classes: Sequence[str] | None = None, split: str = "all") -> Dataset:
     """Load images whose class is the name of the folder they lie in.
 
     Args:
@@ -48,19 +46,15 @@ def load(
         else:
             skipped["not in a class folder"] += 1
     if not found:
-        raise DataError(
-            f"{files} holds no <class>/<image>: put the images of each class into a folder of its own."
-        )
+        raise DataError(f"{files} holds no <class>/<image>: put the images of each class into a folder of its own.")
     names = tuple(classes or CLASSES.get(label) or sorted({name for name, _ in found}))
     strange = sorted({name for name, _ in found} - set(names))
     if strange:
         raise DataError(
-            f"{files} has a folder {strange[0]}, which is none of the classes {', '.join(names)}: "
-            "rename or remove it."
+            f"{files} has a folder {strange[0]}, which is none of the classes {', '.join(names)}: rename or remove it."
         )
     samples = [
-        Sample(path, ReadImage(files, path, f"{files}/{path}"), {label: names.index(name)})
-        for name, path in found
+        Sample(path, ReadImage(files, path, f"{files}/{path}"), {label: names.index(name)}) for name, path in found
     ]
     warn_skipped(str(files), skipped)
     return Dataset("folder", hash_split(samples, split), {label: names}, skipped)

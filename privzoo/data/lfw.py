@@ -70,9 +70,7 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
     return Dataset("lfw", samples, _classes(names, gender), skipped)
 
 
-def lfw100(
-    root: str | Path, chip: bool = True, people: int = 100, images: int = 40
-) -> tuple[Dataset, Dataset]:
+def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int = 40) -> tuple[Dataset, Dataset]:
     """Load the identity attack's data, protocol 3: the 100 people with the most images.
 
     Args:
