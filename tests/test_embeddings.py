@@ -366,3 +366,27 @@ def test_tails_take_reduced_features(released, tmp_path):
     features = model.features(chips)
     answer = served.signatures["serving_default"](features=tf.constant(features))["probabilities"]
     np.testing.assert_allclose(answer, model.classify(features), atol=1e-6)
+
+
+def test_accuracy_is_measured_at_every_budget(released, zoo, tmp_path):
+    from privzoo import card
+    from privzoo.audit import accuracy, results
+    from privzoo.data import utkface
+
+    faces = utkface.load(tiny_zoo.write_faces(tmp_path), split="all")
+    models = [privzoo.load(name) for name in released]
+    for model, found in accuracy.evaluate(models, faces, ["float32"], str, progress=False):
+        card.write_measurements(model.name, found)
+        budgets = [m for m in found if "epsilon" in m.variant]
+        assert len(budgets) == (5 if model.noise else 0)
+        float_, deployed = (
+            privzoo.show(model.name).figure("accuracy", f"{v} + tail") for v in ("float head", "float32 TFLite head")
+        )
+        assert abs(float_.value - deployed.value) <= (0.2 if model.noise else 0.05)
+    path = tmp_path / "RESULTS.md"
+    path.write_text("# Ours\n\nbefore\n")
+    for _ in range(2):
+        results.write(path, [privzoo.show(name) for name in released])
+    text = path.read_text()
+    assert text.startswith("# Ours\n\nbefore\n") and text.count("| vgg_s_tiny_simple_conv5 |") == 1
+    assert text.count("| vgg_s_tiny_noisy_reduced_simple_conv5 |") == 2 and "epsilon 16" in text

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "export": {"card", "edge", "faces"},
     "model": {"card", "config", "edge", "export", "faces"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
-    "audit": {"card", "config", "data", "edge", "embeddings", "export", "faces", "model", "zoo"},
+    "audit": {"architectures", "card", "config", "data", "edge", "embeddings", "export", "faces", "model", "zoo"},
     "demo": {"card", "edge", "serving", "weights", "zoo"},
     "cli": {"demo", "export", "serving"},
     "__main__": {"cli"},

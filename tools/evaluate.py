@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from pathlib import Path
 
 from absl import app, flags
 
@@ -13,13 +14,14 @@ flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in 
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of all cards is written anew; empty for none")
 
 
 def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import accuracy
+    from privzoo.audit import accuracy, results
     from privzoo.data import fer2013, lfw, splits
     from privzoo.errors import ConfigError, UnknownNameError
 
@@ -46,6 +48,8 @@ def main(_: list[str]) -> None:
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)
+    if FLAGS.write and FLAGS.results:
+        results.write(Path(FLAGS.results), [card.read(name) for name in privzoo.list_models()])
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import numpy as np
 
 from privzoo.card import Measurement
 from privzoo.data import Dataset, arrays
+from privzoo.edge.noise import DELTA, EPSILONS, Noise, budget_sigma, protect
 from privzoo.errors import ConfigError
 from privzoo.model import BATCH, SplitModel
 from privzoo.provenance import git_revision
 
 CONFIDENCE = 0.95
+FLOAT = "float head + tail"
 
 
 def share(hits: np.ndarray) -> tuple[float, float, float]:
@@ -34,13 +36,38 @@ def share(hits: np.ndarray) -> tuple[float, float, float]:
     return test.statistic, interval.low, interval.high
 
 
+def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray]:
+    """What the head does after the cut: activations -> features, before noise."""
+    from privzoo.architectures import graph
+
+    layers = graph.layers(model.head)
+    end = [layer.name for layer in layers].index(model.config.cut) + 1
+    if end == len(layers):
+        return np.asarray
+    rest = graph.chain(layers[end:], layers[end - 1].output.shape[1:], "activation", "embedding")
+    return lambda activations: np.asarray(rest(activations, training=False))
+
+
+def _answers(model: SplitModel, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Probabilities by variant: with the model's noise, where it has some, and with that of each usual budget."""
+    if model.noise is None:
+        return {FLOAT: model.classify(features)}
+    budgets = {
+        f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}": Noise(
+            budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip
+        )
+        for epsilon in EPSILONS
+    }
+    return {name: model.classify(protect(features, noise)) for name, noise in {FLOAT: model.noise, **budgets}.items()}
+
+
 def float_probabilities(
     models: Sequence[SplitModel], chips: np.ndarray, progress: bool
-) -> tuple[np.ndarray, list[np.ndarray]]:
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
     """Probabilities of the whole network, and of head and tail of each model, from one pass over the chips.
 
     The first layers are by far the dearest, and models of one network share them: so the network runs once, its
-    activations at the cuts stand for the heads' features, and this is checked on the first batch.
+    activations at the cuts go on through the heads' last layers, and this is checked on the first batch.
 
     Args:
         models: of one network.
@@ -48,7 +75,7 @@ def float_probabilities(
         progress: show a progress bar.
 
     Returns:
-        float32 (N, classes) of the network, and one such array per model.
+        float32 (N, classes) of the network, and for each model variant -> such an array, with noise where it has some.
 
     Raises:
         ConfigError: a head does not compute its network's activation.
@@ -57,17 +84,20 @@ def float_probabilities(
 
     network = models[0].network
     probe = keras.Model(network.input, [network.output, *(network.get_layer(m.config.cut).output for m in models)])
+    embeddings = [_embedding(model) for model in models]
     whole: list[np.ndarray] = []
-    parts: list[list[np.ndarray]] = [[] for _ in models]
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in models]
     for start in _steps(len(chips), progress, "network, float heads and tails"):
-        batch = chips[start : start + BATCH]
-        probabilities, *activations = probe(batch.astype(np.float32), training=False)
+        batch = chips[start : start + BATCH].astype(np.float32)
+        probabilities, *activations = probe(batch, training=False)
         whole.append(np.asarray(probabilities))
-        for model, activation, part in zip(models, activations, parts, strict=True):
-            if start == 0 and not np.allclose(model.features(batch), activation, rtol=1e-4, atol=1e-4):
+        for model, embedding, activation, part in zip(models, embeddings, activations, parts, strict=True):
+            features = embedding(activation)
+            if start == 0 and not np.allclose(model.head(batch, training=False), features, rtol=1e-4, atol=1e-4):
                 raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
-            part.append(model.classify(np.asarray(activation)))
-    return np.concatenate(whole), [np.concatenate(part) for part in parts]
+            part.append(_answers(model, features))
+    joined = [{name: np.concatenate([piece[name] for piece in part]) for name in part[0]} for part in parts]
+    return np.concatenate(whole), joined
 
 
 def deployed_probabilities(
@@ -103,7 +133,8 @@ def evaluate(
 
     Yields:
         Each model with its measurements, as soon as it has them: accuracy of the network as released, of the float
-        head with the tail and of each exported head with the tail; for these also the share of faces on which the
+        head with the tail (for models with noise also at epsilon 1, 2, 4, 8, 16) and of each exported head with the
+        tail; for these also the share of faces on which the
         label is the whole network's.
     """
     size, task = models[0].input_size, models[0].card.network.task
@@ -123,7 +154,7 @@ def evaluate(
 
         results = [
             measure("accuracy", "network as released", reference == truth, digest),
-            measure("accuracy", "float head + tail", answers.argmax(1) == truth, digest),
+            *(measure("accuracy", name, found.argmax(1) == truth, digest) for name, found in answers.items()),
         ]
         for quantization in quantizations:
             deployed, sha256 = deployed_probabilities(model, quantization, chips, progress)

@@ -216,7 +216,7 @@ def fit(
     down, up = basis or basis_of(model, features, labels, tail, seed)
     codes = mapped(features, down)
     scale, share = scaling(codes, labels, model.relevance)
-    facts = {"components": model.dimensions, "variance_explained_by_class": [round(max(0.0, float(s)), 4) for s in share]}
+    facts = {"variance_explained_by_class": [round(max(0.0, float(s)), 4) for s in share]}
     if model.step:
         scale = Linear(scale.kernel / model.step, scale.bias / model.step)
     reduced = scale(codes)
