@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 
 import numpy as np
@@ -292,7 +293,13 @@ def test_released_models_are_what_their_cards_say(zoo, released):
         assert name in str(model.card) and config.to_dict(model.config)
         if model.config.weights:
             assert weights.sha256(weights.find(model.config.weights)) == model.config.weights.sha256
-            assert (zoo / "weights" / f"{name}.json").exists()
+            from privzoo.architectures import graph
+            from privzoo.training.release import golden_output
+
+            layers = [*graph.layers(model.head), *graph.layers(model.tail)]
+            whole = graph.chain(layers, model.head.input_shape[1:], "image", "whole")
+            record = json.loads((zoo / "weights" / f"{name}.json").read_text())
+            np.testing.assert_allclose(golden_output(whole), record["golden_output"], atol=1e-5)
 
 
 def test_a_noisy_models_features_differ_at_each_call(released):

@@ -76,7 +76,8 @@ def test_manifest_survives():
     flatbuffer = exported("int8").read_bytes()[: manifest["head"]["bytes"]]
     assert manifest["head"]["sha256"] == hashlib.sha256(flatbuffer).hexdigest()
     assert (manifest["model"], manifest["version"], manifest["quantization"]) == (NAME, 3, "int8")
-    assert manifest["feature"] == {"name": "features", "shape": [12, 12, 16], "dtype": "float32", "bytes": 9216}
+    feature = {"name": "features", "shape": [12, 12, 16], "dtype": "float32", "bytes": 9216, "rounded": False}
+    assert manifest["feature"] == feature
     assert manifest["input"]["range"] == [0, 255] and manifest["input"]["size"] == SIZE
 
 

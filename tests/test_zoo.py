@@ -73,10 +73,35 @@ def test_every_model_is_what_its_card_says(name):
     answer = model.classify(features)
     assert answer.shape == (2, len(model.classes))
     np.testing.assert_allclose(answer.sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(answer, model.predict(chips, face="given"), atol=1e-6)
+    if model.config.noise:
+        assert not np.array_equal(features, model.features(chips))
+    else:
+        np.testing.assert_allclose(answer, model.predict(chips, face="given"), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", privzoo.list_models("*_simple_conv5*"))
+@pytest.mark.parametrize("name", [name for name in NAMES if config.model(name).weights])
+def test_every_embedding_has_its_arrays_and_gives_its_golden_output(name):
+    from privzoo.architectures import graph
+    from privzoo.training import release
+
+    model, entry = privzoo.load(name), config.model(name).weights
+    path = weights.find(entry)
+    assert path.stat().st_size == entry.bytes
+    record = json.loads(path.with_suffix(".json").read_text())
+    layers = [*graph.layers(model.head), *graph.layers(model.tail)]
+    whole = graph.chain(layers, model.head.input_shape[1:], "image", "whole")
+    np.testing.assert_allclose(release.golden_output(whole), record["golden_output"], atol=2e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if config.model(name).noise])
+def test_every_noisy_card_states_what_budgets_cost(name):
+    card = privzoo.show(name)
+    for epsilon in (1, 2, 4, 8, 16):
+        assert card.figure("accuracy", f"float head + tail, epsilon {epsilon}, delta 1e-05")
+    assert privzoo.load(name).manifest()["noise"]["budgets"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if config.model(name).embedding in ("simple", "siamese")])
 def test_head_and_tail_are_the_network(name):
     model = privzoo.load(name)
     chips = np.random.default_rng(1).integers(0, 256, (3, model.input_size, model.input_size, 3), np.uint8)

@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from absl import logging
 
-from privzoo import embeddings, faces
+from privzoo import embeddings, faces, weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.edge.noise import Noise, spent_epsilon
 from privzoo.training import activations, reduction
 from privzoo.training.augment import augment
+from privzoo.training.release import ARRAYS_DTYPE, golden_output
 
 BATCH = 64
 
@@ -144,9 +145,17 @@ class Fitter:
         whole = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
         found["the network"] = round(float(np.mean(np.concatenate(whole) == wanted)), 5)
         facts |= {"validation_accuracy": found, "validation_faces": len(wanted), "training_faces": len(labels)}
+        facts["golden_output"] = self._golden_output(model, fitted)
         facts |= {"config": to_dict(model), "augmented": self.augmented, "seed": self.seed}
         if model.noise:
             epsilon = spent_epsilon(Noise(model.noise.sigma, model.noise.clip), 1)
             facts["epsilon_at_delta_1e-5"] = round(epsilon, 3)
         logging.info("%s: %s", model.name, facts["validation_accuracy"])
         return fitted, facts
+
+    def _golden_output(self, model: ModelConfig, fitted: dict[str, np.ndarray]) -> list[float]:
+        released = weights.decode(weights.encode(fitted, ARRAYS_DTYPE))
+        attach = embeddings.get("reduced_simple").attach
+        head, tail = attach(*graph.split(self.network, model.cut), released, model)
+        layers = [*graph.layers(head), *graph.layers(tail)]
+        return golden_output(graph.chain(layers, head.input_shape[1:], "image", "whole"))

@@ -24,6 +24,7 @@ from privzoo.training.batches import PlainBatches
 from privzoo.training.checkpoint import Checkpoint
 
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
+ARRAYS_DTYPE = "int16"  # coding of embeddings' arrays: sums over a whole activation want more than int8
 LARGEST_FILE = 50_000_000  # bytes; what the repository takes
 
 
@@ -126,7 +127,7 @@ def release_model(model: ModelConfig, arrays: Mapping[str, np.ndarray], facts: d
     """
     if arrays:
         path = configs.config_folder() / "weights" / f"{model.name}.npz"
-        model = dataclasses.replace(model, weights=weights.save(arrays, path, dtype="int16"))
+        model = dataclasses.replace(model, weights=weights.save(arrays, path, dtype=ARRAYS_DTYPE))
         write_json(path.with_suffix(".json"), {**facts, "release": to_dict(model.weights)})
     _register(model, "models")
     return model
