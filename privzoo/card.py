@@ -130,11 +130,12 @@ def _history(record: dict[str, Any] | None) -> list[str]:
         return []
     data, release = record["data"], record["release"]
     before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
+    changed = release["labels_changed_by_coding"]
     return [
         f"- trained for {len(record['epochs'])} epochs on {data['train']:,} faces, seed "
         f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
         f"- weights coded in int8, {release['bytes']:,} bytes: {before:.2%} of {release['validation_faces']:,} "
-        f"validation faces right before the coding, {after:.2%} after, {release['labels_changed_by_coding']} labels changed",
+        f"validation faces right before the coding, {after:.2%} after, {changed} labels changed",
     ]
 
 
