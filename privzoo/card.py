@@ -60,6 +60,7 @@ class Card:
     network: NetworkConfig
     cost: Cost
     measurements: tuple[Measurement, ...]
+    record: dict[str, Any] | None  # of the training run and the release, beside the weights; None until released
 
     def figure(self, metric: str, variant: str) -> Measurement | None:
         """The measurement of a metric for a variant, if there is one."""
@@ -87,6 +88,7 @@ class Card:
             "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
             "embedding_weights": to_dict(self.model.weights) if self.model.weights else None,
+            "training_record": self.record,
             "description": self.network.description,
             "licence": self.network.licence,
             "limits": list(limits(self.network, self.model)),
@@ -118,6 +120,7 @@ class Card:
             f"({cost.head_share:.1%} of the network's)",
             f"- tail: {cost.tail_parameters:,} parameters, {cost.tail_multiply_adds:,} multiply-adds",
             f"- trained on {network.training.dataset}" + (f", from {start}" if start else ""),
+            *_history(self.record),
             f"- licence: {self.network.licence}",
             "",
             "| metric | of | data | value | 95 % interval | faces | date |",
@@ -133,6 +136,21 @@ class Card:
             *(f"- {limit}" for limit in limits(network, model)),
         ]
         return "\n".join(lines)
+
+
+def _history(record: dict[str, Any] | None) -> list[str]:
+    """When and how a network was trained, and what the coding of its weights cost, as Markdown."""
+    if record is None:
+        return []
+    data, release = record["data"], record["release"]
+    before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
+    changed = release["labels_changed_by_coding"]
+    return [
+        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} faces, seed "
+        f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
+        f"- weights coded in int8, {release['bytes']:,} bytes: {before:.2%} of {release['validation_faces']:,} "
+        f"validation faces right before the coding, {after:.2%} after, {changed} labels changed",
+    ]
 
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
@@ -200,6 +218,13 @@ def write_measurements(name: str, new: list[Measurement]) -> None:
     write_json(_measurements_file(name), [to_dict(m) for m in merged.values()])
 
 
+def _read_record(network: NetworkConfig) -> dict[str, Any] | None:
+    if network.weights is None:
+        return None
+    path = (config.config_folder() / "weights" / network.weights.file).with_suffix(".json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def read(name: str) -> Card:
     """Card of a model by its name.
 
@@ -208,4 +233,4 @@ def read(name: str) -> Card:
     """
     model = config.model(name)
     network = config.network(model.network)
-    return Card(model, network, cost(model, network), read_measurements(name))
+    return Card(model, network, cost(model, network), read_measurements(name), _read_record(network))

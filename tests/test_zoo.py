@@ -57,7 +57,9 @@ def test_every_card_is_complete(name):
         assert m.date
         assert m.git != "unknown"
         assert len(m.sha256) == 64
-    assert name in str(card)
+    assert card.record["release"]["sha256"] == card.network.weights.sha256
+    for shown in (name, card.record["date"], "labels changed"):
+        assert shown in str(card)
     assert card.to_dict()["feature_bytes"] == card.cost.feature_bytes
 
 
