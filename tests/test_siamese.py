@@ -251,7 +251,7 @@ def test_the_tools_train_fit_and_release(zoo, tmp_path):
     assert privzoo.list_models() == ["vgg_s_tiny_advanced_conv5", "vgg_s_tiny_siamese_conv5"]
     model = privzoo.load("vgg_s_tiny_advanced_conv5")
     assert model.predict(tiny_zoo.chips(2)[0], face="given").shape == (2, 2)
-    assert model.card.to_dict()["start_weights"] == PARENT.name
+    assert model.card.to_dict()["start_weights"] == PARENT.name and "trained for 1 epochs" in str(model.card)
     own = np.load(zoo / "weights" / f"{CHILD.name}.npz")
     assert {key.partition("/")[0] for key in own.files} == {"conv5", "fc8"}
     record = json.loads((zoo / "weights" / "vgg_s_tiny_advanced_conv5.json").read_text())
