@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(end="", flush=True)  # a reader that went away shows itself here
         return 0
     except BrokenPipeError:
-        # Python flushes standard output once more when it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -49,11 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error)
 
 
+def _give_up_output() -> None:
+    # Python flushes standard output once more when it ends, and would complain and exit with a code of its own.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _report(error: Exception) -> int:
     if isinstance(error, PrivzooError):
         print(f"privzoo: {error}", file=sys.stderr)
         return 2
     if isinstance(error, OSError) and error.strerror:
+        if error.filename is None:
+            _give_up_output()
         print(f"privzoo: {error.filename or 'output'}: {error.strerror}.", file=sys.stderr)
         return 2
     reason = next(iter(str(error).splitlines()), "")

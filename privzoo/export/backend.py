@@ -27,15 +27,20 @@ def require_tensorflow() -> None:
 
 
 @contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Drops what C++ writes to the process's standard error; TensorFlow's converter has no switch for its notes."""
+def quiet() -> Iterator[None]:
+    """Drops what C++ writes to the process's standard error; TensorFlow's converter has no switch for its notes.
+
+    Nor does TensorFlow leave byte code of the functions that it generates in the folder of temporary files.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept, byte_code = os.dup(2), sys.dont_write_bytecode
     sink = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, 2)
+        sys.dont_write_bytecode = True
         yield
     finally:
+        sys.dont_write_bytecode = byte_code
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.export.backend import quiet_stderr, require_tensorflow
+from privzoo.export.backend import quiet, require_tensorflow
 from privzoo.export.manifest import FEATURE_NAME, OUTPUT_NAME, check_weights, to_json
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
     import tensorflow as tf
 
     shape = (None, *manifest["feature"]["shape"])
-    with quiet_stderr():
+    with quiet():
         archive = keras.export.ExportArchive()
         archive.track(tail)
         for signature in ("serving_default", manifest["tail"]["signature"]):

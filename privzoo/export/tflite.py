@@ -12,7 +12,7 @@ import numpy as np
 
 from privzoo.edge.head import as_chips
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.export.backend import quiet_stderr, require_tensorflow
+from privzoo.export.backend import quiet, require_tensorflow
 from privzoo.export.calibration import default_calibration
 from privzoo.export.manifest import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
 
@@ -125,7 +125,7 @@ def _convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray)
     import keras
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(prefix="privzoo-") as folder, quiet_stderr():
+    with tempfile.TemporaryDirectory(prefix="privzoo-") as folder, quiet():
         # By way of a SavedModel: it alone names the output, and from_concrete_functions writes NaN for Keras 3.
         archive = keras.export.ExportArchive()
         archive.track(head)
