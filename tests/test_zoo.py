@@ -69,6 +69,8 @@ def test_every_model_is_what_its_card_says(name):
     cost = model.card.cost
     assert model.head.count_params() == cost.head_parameters
     assert model.tail.count_params() == cost.tail_parameters
+    measured = model.card.figure("accuracy", "float head + tail")
+    assert measured.sha256 == model.manifest()["head"]["weights_sha256"], f"{name} is not what was measured; measure it"
     chips = np.random.default_rng(0).integers(0, 256, (2, model.input_size, model.input_size, 3), np.uint8)
     features = model.features(chips)
     assert features.shape[1:] == cost.feature_shape
