@@ -57,15 +57,7 @@ def load_network(network: NetworkConfig) -> keras.Model:
             "Loading a model needs TensorFlow and Keras; install them with: pip install 'privzoo[cloud]'. "
             "A device needs privzoo.edge only."
         ) from None
-    released = weights.load(network)
-    model = graph.build(
-        network.architecture,
-        len(network.classes),
-        input_size=network.input_size,
-        classifier=network.classifier,
-        lrn=network.lrn,
-    )
-    graph.set_weights(model, released)
+    model = graph.inference_network(network, weights.load(network))
     _networks[network.name] = model
     return model
 

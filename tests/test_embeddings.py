@@ -29,7 +29,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(zoo):
-    from privzoo.training.release import inference_network
+    from privzoo.architectures.graph import inference_network
 
     released = config.network(PARENT.name)
     return inference_network(released, weights.load(released))

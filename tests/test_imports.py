@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "faces": {"detector"},
     "config": set(),
     "weights": {"config"},
-    "architectures": set(),
+    "architectures": {"config"},
     "embeddings": {"architectures", "config"},
     "card": {"architectures", "config"},
     "data": {"faces"},

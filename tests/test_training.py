@@ -148,6 +148,7 @@ def test_a_task_alone_trains_with_smoothed_labels(tiny_config, faces_folder, tmp
 
 
 def test_image_sizes_grow_from_stage_to_stage(faces_folder, tmp_path):
+    from privzoo.architectures import graph
     from privzoo.data import splits
     from privzoo.training import primary, release
 
@@ -159,7 +160,7 @@ def test_image_sizes_grow_from_stage_to_stage(faces_folder, tmp_path):
     primary.train(network, *parts, tmp_path)
     assert len(json.loads((tmp_path / "record.json").read_text())["epochs"]) == 2
     values = release.trained_weights(network, tmp_path)
-    assert release.inference_network(network, values).input_shape == (None, 64, 64, 3)
+    assert graph.inference_network(network, values).input_shape == (None, 64, 64, 3)
 
 
 def test_mistakes_get_one_sentence(tiny_config, faces_folder, finished_run, tmp_path):

@@ -42,6 +42,7 @@ def _models() -> list:
 def main(_: list[str]) -> None:
     """Fits every matching model, network by network, and prints what each reaches on validation data."""
     from privzoo import config, weights
+    from privzoo.architectures import graph
     from privzoo.data import splits
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.training import release
@@ -62,7 +63,7 @@ def main(_: list[str]) -> None:
             parts = splits.load_splits(network.training.dataset, FLAGS.data_dir)
             if FLAGS.limit:
                 parts = [splits.take(part, FLAGS.limit) for part in parts]
-            built = release.inference_network(network, weights.load(network))
+            built = graph.inference_network(network, weights.load(network))
             cuts = [model.cut for model in reduced]
             fitter = Fitter(network, built, cuts, *parts, Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
         for model in own:

@@ -15,6 +15,8 @@ from privzoo.errors import ConfigError, UnknownNameError
 if TYPE_CHECKING:
     from keras import KerasTensor
 
+    from privzoo.config import NetworkConfig
+
 BATCH_NORM_EPSILON = 1e-3
 
 
@@ -244,3 +246,27 @@ def set_weights(model: keras.Model, weights: dict[str, np.ndarray], *, missing_o
     if missing and not missing_ok:
         raise ConfigError(f"{model.name} lacks weights for {', '.join(missing[:3])} ({len(missing)} in all).")
     return missing
+
+
+def inference_network(config: NetworkConfig, weights: dict[str, np.ndarray]) -> keras.Model:
+    """The network as it is released: in float32, without batch norm or dropout, filled with folded weights.
+
+    Args:
+        config: the network.
+        weights: `<layer>/kernel` and `<layer>/bias` -> array.
+
+    Returns:
+        `image` float32 RGB 0..255 (N, S, S, 3) -> probabilities (N, classes).
+
+    Raises:
+        ConfigError: weights are missing, or have another shape.
+    """
+    network = build(
+        config.architecture,
+        len(config.classes),
+        input_size=config.input_size,
+        classifier=config.classifier,
+        lrn=config.lrn,
+    )
+    set_weights(network, weights)
+    return network

@@ -50,19 +50,6 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
     return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
 
 
-def inference_network(config: NetworkConfig, values: dict[str, np.ndarray]) -> keras.Model:
-    """The network as it is released, in float32, filled with folded weights."""
-    network = graph.build(
-        config.architecture,
-        len(config.classes),
-        input_size=config.input_size,
-        classifier=config.classifier,
-        lrn=config.lrn,
-    )
-    graph.set_weights(network, values)
-    return network
-
-
 def golden_output(network: keras.Model) -> list[float]:
     """Probabilities for the image whose values count 0, 1, ... 255, 0, ...: what every later release must give."""
     shape = network.input_shape[1:]
@@ -91,9 +78,9 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> Networ
         raise ConfigError(f"{path} has {entry.bytes:,} bytes, over {LARGEST_FILE:,}; use a compact classifier.")
     chips, labels = arrays(validation_set, config.training.chip_size)
     batches = PlainBatches(chips, config.input_size)
-    released_network = inference_network(config, parent | weights.read(path))
+    released_network = graph.inference_network(config, parent | weights.read(path))
     answers = {
-        "float32": inference_network(config, values).predict(batches, verbose=0),
+        "float32": graph.inference_network(config, values).predict(batches, verbose=0),
         "released": released_network.predict(batches, verbose=0),
     }
     accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
