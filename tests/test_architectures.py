@@ -54,6 +54,16 @@ def test_every_input_from_48_px_leaves_something(architecture):
         assert min(layer.shape[0] for layer in feature_costs(architectures.layers(architecture), size)) >= 1
 
 
+@pytest.mark.parametrize("size", [48, 71, 72, 96, 97])
+def test_a_vgg_s_of_any_size_is_the_one_of_that_size(size):
+    from privzoo.architectures import graph
+
+    free, fixed = (graph.build("vgg_s", 3, input_size=given) for given in (None, size))
+    fixed.set_weights(free.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype(np.float32)
+    np.testing.assert_array_equal(np.asarray(free(images)), np.asarray(fixed(images)))
+
+
 def test_unknown_names_are_named():
     with pytest.raises(UnknownNameError, match="'vgg19'"):
         architectures.layers("vgg19")

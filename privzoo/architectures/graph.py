@@ -60,7 +60,11 @@ def convolve(x: KerasTensor, layer: Conv, batch_norm: bool) -> KerasTensor:
 
 
 def _pool(x: KerasTensor, layer: Pool) -> KerasTensor:
-    padding = 0 if x.shape[1] is None else ceil_padding(x.shape[1], layer)
+    if x.shape[1] is None:
+        # As many rows as any side may need: those that complete no window are left out by the pool.
+        padding = layer.stride - 1 if layer.ceil else 0
+    else:
+        padding = ceil_padding(x.shape[1], layer)
     if padding:
         # Zeros do for minus infinity: the pool's input comes from a ReLU.
         x = keras.layers.ZeroPadding2D(((0, padding), (0, padding)), name=f"{layer.name}_pad")(x)
@@ -102,7 +106,7 @@ def build(
         ConfigError: input too small, or any size asked for with a flattening classifier.
     """
     table = architectures.layers(architecture)
-    if input_size is None and (classifier or any(isinstance(x, Pool) and x.ceil for x in table)):
+    if input_size is None and classifier:
         raise ConfigError(f"{architecture} with classifier {tuple(classifier)} needs a fixed input size; give one.")
     if input_size is not None and input_size < architectures.MINIMUM_INPUT_SIZE:
         raise ConfigError(f"An input of {input_size} px is too small; use {architectures.MINIMUM_INPUT_SIZE} or more.")
