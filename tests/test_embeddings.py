@@ -382,7 +382,7 @@ def test_accuracy_is_measured_at_every_budget(released, zoo, tmp_path):
 
     faces = utkface.load(tiny_zoo.write_faces(tmp_path), split="all")
     models = [privzoo.load(name) for name in released]
-    for model, found in accuracy.evaluate(models, faces, ["float32"], str, progress=False):
+    for model, found in accuracy.evaluate(models, faces, ["float32"], str, tmp_path / "cache", progress=False):
         card.write_measurements(model.name, found)
         budgets = [m for m in found if "epsilon" in m.variant]
         assert len(budgets) == (5 if model.noise else 0)

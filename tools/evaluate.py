@@ -13,6 +13,7 @@ flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of all cards is written anew; empty for none")
 
@@ -41,7 +42,11 @@ def main(_: list[str]) -> None:
         if FLAGS.limit:
             data = splits.take(data, FLAGS.limit)
         for model, measurements in accuracy.evaluate(
-            models, data, FLAGS.quantizations, lambda name: f"tools/evaluate.py --model {name} --data_dir DIR"
+            models,
+            data,
+            FLAGS.quantizations,
+            lambda name: f"tools/evaluate.py --model {name} --data_dir DIR",
+            Path(FLAGS.cache_dir),
         ):
             if FLAGS.write:
                 card.write_measurements(model.name, measurements)

@@ -62,16 +62,18 @@ def _answers(model: SplitModel, features: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def float_probabilities(
-    models: Sequence[SplitModel], chips: np.ndarray, progress: bool
+    models: Sequence[SplitModel], chips: np.ndarray, cache: Path, progress: bool
 ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-    """Probabilities of the whole network, and of head and tail of each model, from one pass over the chips.
+    """Probabilities of the whole network, and of head and tail of each model.
 
-    The first layers are by far the dearest, and models of one network share them: so the network runs once, its
-    activations at the cuts go on through the heads' last layers, and this is checked on the first batch.
+    The first layers are by far the dearest, and the models of one network, often also of several, share them: so what
+    they give is kept, the rest of the network runs once, its activations at the cuts go on through the heads' last
+    layers, and all this is checked on the first batch.
 
     Args:
         models: of one network.
         chips: uint8 (N, S, S, 3).
+        cache: folder for what the first layers give.
         progress: show a progress bar.
 
     Returns:
@@ -82,18 +84,22 @@ def float_probabilities(
     """
     import keras
 
-    network = models[0].network
-    probe = keras.Model(network.input, [network.output, *(network.get_layer(m.config.cut).output for m in models)])
+    from privzoo import activations
+
+    network, size = models[0].network, models[0].input_size
+    front, rest = activations.front(network)
+    images = activations.whole_chips(chips, size)
+    kept = activations.compute(front, images, cache, np.float32)
+    probe = keras.Model(rest.input, [rest.output, *(rest.get_layer(m.config.cut).output for m in models)])
     embeddings = [_embedding(model) for model in models]
     whole: list[np.ndarray] = []
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in models]
     for start in _steps(len(chips), progress, "network, float heads and tails"):
-        batch = chips[start : start + BATCH].astype(np.float32)
-        probabilities, *activations = probe(batch, training=False)
+        probabilities, *found = probe(kept.values[start : start + BATCH], training=False)
         whole.append(np.asarray(probabilities))
-        for model, embedding, activation, part in zip(models, embeddings, activations, parts, strict=True):
+        for model, embedding, activation, part in zip(models, embeddings, found, parts, strict=True):
             features = embedding(activation)
-            if start == 0 and not np.allclose(model.head(batch, training=False), features, rtol=1e-4, atol=1e-4):
+            if start == 0 and not np.allclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4):
                 raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
             part.append(_answers(model, features))
     joined = [{name: np.concatenate([piece[name] for piece in part]) for name in part[0]} for part in parts]
@@ -120,6 +126,7 @@ def evaluate(
     data: Dataset,
     quantizations: Sequence[str],
     command: Callable[[str], str],
+    cache: Path,
     progress: bool = True,
 ) -> Iterator[tuple[SplitModel, list[Measurement]]]:
     """Measures what the models of one network tell the service, one model after the other.
@@ -129,6 +136,7 @@ def evaluate(
         data: samples with the network's task among their labels.
         quantizations: of the exported heads to measure, as "int8".
         command: name of a model -> what the user types to measure it again, for the card.
+        cache: folder for what the networks' first layers give.
         progress: show progress bars.
 
     Yields:
@@ -139,7 +147,7 @@ def evaluate(
     """
     size, task = models[0].input_size, models[0].card.network.task
     chips, labels = arrays(data, size, task, progress=progress)
-    network, split = float_probabilities(models, chips, progress)
+    network, split = float_probabilities(models, chips, cache, progress)
     truth, reference = labels, network.argmax(1)
     git = git_revision()  # now: the checkout may move on meanwhile
     for model, answers in zip(models, split, strict=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from privzoo import faces
-from privzoo.config import Augmentation
+from privzoo import activations, faces
+from privzoo.config import Augmentation, TrainingConfig, to_dict
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mode "L"
 
@@ -33,3 +33,22 @@ def augment(chip: np.ndarray, size: int, settings: Augmentation, rng: np.random.
     mean = image.mean()
     image = (image - mean) * rng.uniform(1 - settings.contrast, 1 + settings.contrast) + mean
     return np.clip(image + rng.uniform(-settings.brightness, settings.brightness), 0, 255)
+
+
+def augmented_chips(chips: np.ndarray, size: int, training: TrainingConfig, copy: int = 0) -> activations.Source:
+    """A random version of each chip, always the same one.
+
+    Args:
+        chips: uint8 RGB (N, side, side, 3).
+        size: side of the network's input in pixels.
+        training: with augmentation and seed.
+        copy: number of the version.
+    """
+    settings = training.augmentation
+
+    def batch(index: int) -> np.ndarray:
+        rng = np.random.default_rng((training.seed, copy, index))
+        return np.stack([augment(chip, size, settings, rng) for chip in activations.part(chips, index)])
+
+    key = activations.key(chips=chips, size=size, augmentation=to_dict(settings), seed=training.seed, copy=copy)
+    return activations.Source(key, len(chips), batch)

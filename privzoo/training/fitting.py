@@ -11,13 +11,13 @@ import keras
 import numpy as np
 from absl import logging
 
-from privzoo import embeddings, faces, weights
+from privzoo import activations, embeddings, weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.edge.noise import Noise, spent_epsilon
-from privzoo.training import activations, reduction
-from privzoo.training.augment import augment
+from privzoo.training import reduction
+from privzoo.training.augment import augmented_chips
 from privzoo.training.release import ARRAYS_DTYPE, golden_output
 
 BATCH = 64
@@ -41,26 +41,19 @@ def cut_features(
     """
     training = config.training
     chips, labels = arrays(data, training.chip_size, config.task)
+    if augmented:
+        source = augmented_chips(chips, config.input_size, training)
+    else:
+        source = activations.whole_chips(chips, config.input_size)
+    first, rest = activations.front(network)
+    source = activations.compute(first, source, cache).source
     names = [layer.name for layer in graph.layers(network)]
-    ordered = sorted(set(cuts), key=names.index)
-    pieces, rest = [], network
-    for cut in ordered:
+    found = {}
+    for cut in sorted(set(cuts), key=names.index):
         piece, rest = graph.split(rest, cut)
-        pieces.append(piece)
-    facts = {"network": to_dict(config), "chips": chips, "augmented": augmented}
-    key = activations.key(**facts)
-
-    def batch(index: int) -> np.ndarray:
-        part = chips[index * BATCH : (index + 1) * BATCH]
-        if not augmented:
-            return np.stack([faces.resize(chip, config.input_size) for chip in part]).astype(np.float32)
-        rng = np.random.default_rng((training.seed, index))
-        return np.stack([augment(chip, config.input_size, training.augmentation, rng) for chip in part])
-
-    # One file for each cut, so that a cut that is asked for later does not spoil what is there.
-    paths = [cache / f"{config.name}_{cut}_{key}.npy" for cut in ordered]
-    found = activations.compute(pieces, batch, -(-len(chips) // BATCH), len(chips), paths)
-    return dict(zip(ordered, found, strict=True)), labels
+        kept = activations.compute(piece, source, cache)
+        found[cut], source = kept.values, kept.source
+    return found, labels
 
 
 def accuracy(

@@ -12,20 +12,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from privzoo import activations, weights
 from privzoo import config as configs
-from privzoo import faces, weights
 from privzoo.architectures import check_cut, graph
-from privzoo.config import NetworkConfig, to_dict
+from privzoo.config import NetworkConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
-from privzoo.training import activations, losses, record
-from privzoo.training.augment import augment
+from privzoo.training import losses, record
+from privzoo.training.augment import augmented_chips
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.pairs import Pairs
 from privzoo.training.primary import check_labels
 from privzoo.training.schedule import optimizer
-
-BATCH = 128  # chips that go through the frozen layers at once
 
 
 class PairBatches(keras.utils.PyDataset):
@@ -116,6 +114,17 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
     """
     check(config)
     training, siamese = config.training, config.siamese
+    parent = configs.network(config.parent)
+    values = weights.load(parent)
+    # In float32, whatever the training's precision is: other networks and measurements go on from what it gives.
+    released = graph.inference_network(parent, values)
+    names = [layer.name for layer in graph.layers(released)]
+    if siamese.trained_from not in names[1:] or names.index(siamese.trained_from) > names.index(siamese.cut):
+        raise ConfigError(
+            f"{config.name} is trained from {siamese.trained_from!r}; give {siamese.cut}, or a layer before it."
+        )
+    start = names.index(siamese.trained_from)
+    frozen = graph.chain(graph.layers(released)[:start], released.input_shape[1:], "image", "frozen")
     keras.config.set_dtype_policy(training.precision)
     try:
         whole = graph.build(
@@ -129,15 +138,8 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
         )
     finally:
         keras.config.set_dtype_policy("float32")
-    graph.set_weights(whole, weights.load(configs.network(config.parent)))
+    graph.set_weights(whole, values)
     layers = graph.layers(whole)
-    names = [layer.name for layer in layers]
-    if siamese.trained_from not in names[1:] or names.index(siamese.trained_from) > names.index(siamese.cut):
-        raise ConfigError(
-            f"{config.name} is trained from {siamese.trained_from!r}; give {siamese.cut}, or a layer before it."
-        )
-    start = names.index(siamese.trained_from)
-    frozen = graph.chain(layers[:start], whole.input_shape[1:], "image", "frozen")
     activation = x = keras.Input(frozen.output_shape[1:], name="activation")
     outputs = {}
     for layer in layers[start:]:
@@ -163,33 +165,6 @@ def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> 
         metrics={"fc8": ["accuracy"]},
         jit_compile=keras.backend.backend() == "jax",  # as in primary.compile_network
     )
-
-
-def _activations(config: NetworkConfig, frozen: keras.Model, chips: np.ndarray, copies: int, cache: Path) -> list:
-    """What the frozen layers make of each augmented copy of the chips; of the plain chips for no copy."""
-    training = config.training
-    facts = {
-        "chips": chips,
-        "parent": to_dict(configs.network(config.parent)),
-        "from": config.siamese.trained_from,
-        "input_size": config.input_size,
-        "precision": training.precision,
-    }
-    found = []
-    for copy in range(copies) or [None]:
-
-        def batch(index: int, copy: int | None = copy) -> np.ndarray:
-            part = chips[index * BATCH : (index + 1) * BATCH]
-            if copy is None:
-                return np.stack([faces.resize(chip, config.input_size) for chip in part]).astype(np.float32)
-            rng = np.random.default_rng((training.seed, copy, index))
-            return np.stack([augment(chip, config.input_size, training.augmentation, rng) for chip in part])
-
-        if copy is not None:
-            facts |= {"augmentation": to_dict(training.augmentation), "seed": training.seed, "copy": copy}
-        path = cache / f"{config.parent}_{config.siamese.trained_from}_{activations.key(**facts)}.npy"
-        found += activations.compute([frozen], batch, -(-len(chips) // BATCH), len(chips), [path])
-    return found
 
 
 def train(
@@ -222,7 +197,9 @@ def train(
         chips, labels = arrays(data, training.chip_size, skipped=skipped)
         check_labels(config, data, labels)
         pairs = Pairs(labels[config.task], labels.get("identity"), training.seed)
-        kept = _activations(config, frozen, chips, copies, cache)
+        sources = [augmented_chips(chips, config.input_size, training, copy) for copy in range(copies)]
+        sources = sources or [activations.whole_chips(chips, config.input_size)]
+        kept = [activations.compute(frozen, source, cache).values for source in sources]
         return PairBatches(kept, labels[config.task], pairs, siamese.similar, names, training.batch_size, fixed)
 
     train_batches = batches(train_set, siamese.copies, fixed=False)
