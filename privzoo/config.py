@@ -135,7 +135,7 @@ class ModelConfig:
     # (share of their variance that the classes explain) ** (relevance / 2): 0 keeps all alike, more drowns what tells
     # little of the class in noise or rounding.
     relevance: float = 0.0
-    step: float | None = None  # reduced features are sent as whole multiples of this; None: as they are
+    step: float | None = None  # features are sent as whole multiples of this; None: as they are
     refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
@@ -143,7 +143,7 @@ class ModelConfig:
     def __post_init__(self):
         """Raises ConfigError for a reduction that cannot be."""
         reduced = self.dimensions is not None
-        if (reduced and self.dimensions < 1) or (not reduced and (self.noise or self.step is not None or self.refit)):
+        if (reduced and self.dimensions < 1) or (not reduced and (self.noise or self.refit)):
             raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
         if not 0 <= self.relevance < math.inf or (self.step is not None and not 0 < self.step < math.inf):
             raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")

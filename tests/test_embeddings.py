@@ -233,6 +233,16 @@ def test_a_step_leaves_a_few_whole_numbers(cut):
     assert np.isfinite(own_tail(sent)).all()
 
 
+def test_a_step_rounds_an_unreduced_feature_too(cut):
+    whole_head, whole_tail = cut[:2]
+    model = tiny_zoo.model("simple", step=0.25)
+    head, tail = embeddings.get("simple").attach(whole_head, whole_tail, {}, model)
+    images = tiny_zoo.chips()[0].astype(np.float32)
+    activation, sent = np.asarray(whole_head(images)), np.asarray(head(images))
+    np.testing.assert_array_equal(sent, np.rint(activation / 0.25))
+    np.testing.assert_allclose(tail(sent), whole_tail(sent * 0.25), atol=1e-6)
+
+
 @pytest.mark.parametrize("changed", [{"sigma": 0.0}, {"clip": -1.0}, {"sigma": float("nan")}])
 def test_noise_that_cannot_be_is_refused(changed):
     with pytest.raises(ConfigError, match="cannot be"):
@@ -245,7 +255,7 @@ def test_noise_that_cannot_be_is_refused(changed):
         {"relevance": -0.1},
         {"step": 0.0},
         {"dimensions": 0},
-        {"dimensions": None, "step": 1.0},
+        {"dimensions": None, "refit": True},
         {"noise": NOISE, "step": 1.0},
     ],
 )
@@ -269,13 +279,15 @@ def released(zoo, network, tmp_path_factory):
     names = []
     models = [tiny_zoo.model(embedding) for embedding in ("simple", "reduced_simple", "noisy_reduced_simple")]
     rounded = dataclasses.replace(models[1], name="vgg_s_tiny_rounded", step=0.5, relevance=1.0)
-    for model in (*models, rounded):
+    coarse = dataclasses.replace(models[0], name="vgg_s_tiny_coarse", step=0.25)
+    for model in (*models, rounded, coarse):
         config.write(model, zoo / "planned" / "models" / f"{model.name}.yaml")
         found = fitter.fit(model) if model.dimensions else ({}, {})
         assert release.release_model(model, *found).weights is None or found[0]
         names.append(model.name)
     assert not list((zoo / "planned" / "models").iterdir())
-    assert len(list(cache.iterdir())) == 2  # features of the training and of the validation faces, for both models
+    # What the first layers give and the features, of the training and of the validation faces, for all models.
+    assert len(list(cache.iterdir())) == 4
     return names
 
 

@@ -235,7 +235,7 @@ def test_the_tools_train_fit_and_release(zoo, tmp_path):
     where = [f"--config={planned}/networks/{CHILD.name}.yaml", f"--run_dir={runs / 'child'}"]
     trained = tool("train.py", zoo, *where, f"--data_dir={data}", "--release")
     assert trained.returncode == 0, trained.stderr
-    assert list((runs / "cache").glob("conv5_*.npy"))
+    assert list((runs / "cache").glob("conv4_*.npy"))
     cache = f"--cache_dir={runs / 'features'}"
     advanced = ("--model=*advanced*", f"--data_dir={data}", cache)
     tried = tool("fit.py", zoo, *advanced, "--try=sigma=0.1", "--try=sigma=1,clip=0.5")

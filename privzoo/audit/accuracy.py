@@ -82,23 +82,25 @@ def float_probabilities(
     Raises:
         ConfigError: a head does not compute its network's activation.
     """
-    import keras
-
     from privzoo import activations
+    from privzoo.architectures import graph
 
-    network, size = models[0].network, models[0].input_size
-    front, rest = activations.front(network)
-    images = activations.whole_chips(chips, size)
+    front, rest = activations.front(models[0].network)
+    images = activations.whole_chips(chips, models[0].input_size)
     kept = activations.compute(front, images, cache, np.float32)
-    probe = keras.Model(rest.input, [rest.output, *(rest.get_layer(m.config.cut).output for m in models)])
+    names = [layer.name for layer in graph.layers(rest)]
+    pieces = {}
+    for cut in sorted({model.config.cut for model in models}, key=names.index):
+        pieces[cut], rest = graph.split(rest, cut)
     embeddings = [_embedding(model) for model in models]
     whole: list[np.ndarray] = []
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in models]
     for start in _steps(len(chips), progress, "network, float heads and tails"):
-        probabilities, *found = probe(kept.values[start : start + BATCH], training=False)
-        whole.append(np.asarray(probabilities))
-        for model, embedding, activation, part in zip(models, embeddings, found, parts, strict=True):
-            features = embedding(activation)
+        x = kept.values[start : start + BATCH]
+        found = {cut: (x := piece(x, training=False)) for cut, piece in pieces.items()}
+        whole.append(np.asarray(rest(x, training=False)))
+        for model, embedding, part in zip(models, embeddings, parts, strict=True):
+            features = embedding(found[model.config.cut])
             if start == 0 and not np.allclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4):
                 raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
             part.append(_answers(model, features))

@@ -19,19 +19,11 @@ import keras
 import numpy as np
 
 from privzoo.architectures import graph
+from privzoo.embeddings.rounding import Round
 from privzoo.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from privzoo.config import ModelConfig
-
-
-@keras.saving.register_keras_serializable(package="privzoo")
-class Round(keras.layers.Layer):
-    """Rounds to whole numbers."""
-
-    def call(self, x):
-        """Rounds a tensor of any shape."""
-        return keras.ops.round(x)
 
 
 def attach(

@@ -1,12 +1,20 @@
-"""The simple embedding: the network is cut, and the cut's activation is the feature (Osia et al. 2017, section III)."""
+"""The simple embedding: the network is cut, and the cut's activation is the feature (Osia et al. 2017, section III).
+
+Where the config has a step, the activation is sent in units of it, rounded to whole numbers: that leaves of each value
+what the class needs, if the network was trained for it, and drops the small differences in which people are found.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import keras
+
+from privzoo.architectures import graph
+from privzoo.embeddings.rounding import Round
+
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
     from privzoo.config import ModelConfig
@@ -15,5 +23,18 @@ if TYPE_CHECKING:
 def attach(
     head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """Head and tail as the cut left them."""
-    return head, tail
+    """Head and tail as the cut left them, with the rounding between them where the model has a step.
+
+    Args:
+        head: `image` -> activation (N, h, w, c); its layers are shared, not copied.
+        tail: activation -> probabilities (N, classes), likewise.
+        arrays: none.
+        model: with `step`, or without.
+    """
+    if model.step is None:
+        return head, tail
+    shape = head.output_shape[1:]
+    end = [keras.layers.Rescaling(1 / model.step, name="units"), Round(name="round")]
+    start = [keras.layers.Rescaling(model.step, name="activation")]
+    head = graph.chain([*graph.layers(head), *end], head.input_shape[1:], "image", "head")
+    return head, graph.chain([*start, *graph.layers(tail)], shape, "features", "tail")
