@@ -32,6 +32,12 @@ def cuts(architecture: str) -> tuple[str, ...]:
     return ARCHITECTURES[architecture].CUTS
 
 
+def trunk(architecture: str) -> str:
+    """Name of the last layer that fine-tuned networks share with their parent, as far as their configs leave it so."""
+    layers(architecture)
+    return ARCHITECTURES[architecture].TRUNK
+
+
 def costs(architecture: str, input_size: int, classes: int, classifier: Sequence[int] = ()) -> list[LayerCost]:
     """Shape, parameters and multiply-adds of every layer, without building the network.
 

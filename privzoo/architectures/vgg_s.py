@@ -15,3 +15,4 @@ LAYERS: tuple[Conv | Pool, ...] = (
     Pool("pool5", 3, 3, ceil=True),
 )
 CUTS = ("conv5",)
+TRUNK = "pool2"
