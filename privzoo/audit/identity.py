@@ -109,7 +109,7 @@ def check_apart(train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
     leaked = set(train_ids) & set(test_ids)
     if leaked:
         raise DataError(
-            f"{len(leaked)} of {len(set(test_ids))} scored images are training images too (as {min(leaked)}); an attack "
+            f"{len(leaked)} of {len(set(test_ids))} scored images are training images too, as {min(leaked)}: an attack "
             "must not train on what it is scored on."
         )
 
