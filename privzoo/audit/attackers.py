@@ -38,6 +38,11 @@ class Training:
     seed: int
     groups: np.ndarray | None = None  # int (N,): rows that show one photograph share a number; None: each its own
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Rows of each class. Figures are means over classes: attackers must not favour the frequent ones."""
+        return np.bincount(self.labels, minlength=self.classes)
+
     def copies(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of rows, several times over where there is noise, and their labels."""
         room = max(1, NUMBERS // max(1, len(rows) * self.dimensions))
@@ -93,7 +98,8 @@ def _choose(candidates: Iterable[T], training: Training, fit: Callable[[T, np.nd
     if len(candidates) > 1 and len(judged):
         features, labels = training.copies(learnt)
         unseen, truth = training.draw(judged), training.labels[judged]
-        best = max(candidates, key=lambda c: hits(fit(c, features, labels)(unseen), truth, 1).mean())
+        weights = 1 / np.bincount(truth, minlength=training.classes)[truth]
+        best = max(candidates, key=lambda c: weights @ hits(fit(c, features, labels)(unseen), truth, 1))
     return fit(best, *training.copies(np.arange(len(training.labels))))
 
 
@@ -159,7 +165,7 @@ def knn(training: Training) -> Score:
             width = np.maximum(np.median(distances, axis=1, keepdims=True), 1e-12)
             votes = np.zeros((len(x), training.classes))
             np.add.at(votes, (np.arange(len(x))[:, None], labels[neighbours]), np.exp(-np.square(distances / width)))
-            return votes
+            return votes / training.counts
 
         return score
 
@@ -183,7 +189,7 @@ def logistic(training: Training) -> Score:
         model = make_pipeline(*steps, LogisticRegression(C=penalty, max_iter=150, tol=1e-3))
         with _quiet():
             model.fit(features, labels)
-        return lambda x: _scores(model.decision_function(x), training.classes)
+        return lambda x: _columns(model.decision_function(x), training.classes) - np.log(training.counts)
 
     return _choose((1.0,) if small else (0.1, 10.0), training, fit)
 
@@ -204,7 +210,7 @@ def mlp(training: Training) -> Score:
     model = _perceptron(training)
     for _ in range(epochs):
         _epoch(model, training, np.arange(len(training.labels)))
-    return lambda x: _log_probabilities(model, x)
+    return lambda x: _log_probabilities(model, x) - np.log(training.counts)
 
 
 def _perceptron(training: Training) -> Any:
@@ -225,7 +231,7 @@ def _log_probabilities(model: Any, x: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(model.predict_proba(x), 1e-30))
 
 
-def _scores(decision: np.ndarray, classes: int) -> np.ndarray:
+def _columns(decision: np.ndarray, classes: int) -> np.ndarray:
     """One column for each class, also of two, for which scikit-learn gives one."""
     return np.stack([-decision / 2, decision / 2], 1) if classes == 2 and decision.ndim == 1 else decision
 
@@ -240,4 +246,5 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-ATTACKERS: dict[str, Callable[[Training], Score]] = {"lda": lda, "logistic": logistic, "knn": knn, "mlp": mlp}
+Fit = Callable[[Training], Score]
+ATTACKERS: dict[str, Fit] = {"lda": lda, "logistic": logistic, "knn": knn, "mlp": mlp}

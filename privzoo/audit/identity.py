@@ -6,13 +6,13 @@ import dataclasses
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from privzoo.audit import attackers as methods
-from privzoo.audit.attackers import Training, hits
+from privzoo.audit.attackers import Fit, Training, hits
 from privzoo.audit.preparation import as_rows, prepare
 from privzoo.edge.noise import Noise, protect
 from privzoo.errors import ConfigError, DataError
@@ -123,10 +123,12 @@ def attack(
     noise: Noise | None = None,
     queries: int = 1,
     seeds: Sequence[int] = SEEDS,
-    attackers: Sequence[str] = tuple(methods.ATTACKERS),
+    attackers: Sequence[str] | Mapping[str, Fit] = tuple(methods.ATTACKERS),
     train_ids: Sequence[str] | None = None,
     test_ids: Sequence[str] | None = None,
     background: tuple[np.ndarray, np.ndarray] | None = None,
+    prepared: bool = True,
+    kind: str = "person",
 ) -> Result:
     """Lets attackers learn people from features, and scores them on other features of the same people.
 
@@ -138,12 +140,14 @@ def attack(
         noise: what the device adds to each feature; drawn afresh at each of the attackers' epochs.
         queries: how many features of one image the attacker averages, in training and when it is scored.
         seeds: of noise, start values and held-out parts.
-        attackers: names in `attackers.ATTACKERS`.
+        attackers: names in `attackers.ATTACKERS`, or such functions by name.
         train_ids: what tells the training photographs apart, as hashes of their pixels (N,); rows of one photograph
             share theirs. Without ids, features that are equal on both sides count as leaked.
         test_ids: likewise (M,).
         background: features before noise and people of other photographs, to learn from which differences are between
             people and which between photographs.
+        prepared: attackers get whitened principal components; False: features as rows, as networks want them.
+        kind: what the labels are, for messages.
 
     Returns:
         For each attacker, seed and scored face whether the right person came first, or among the first five.
@@ -162,9 +166,9 @@ def attack(
         1.0
     """
     started = time.monotonic()
-    _check_settings(attackers, seeds, queries)
+    fits = _fits(attackers, seeds, queries)
     train, test = as_rows(train_features, "training"), as_rows(test_features, "scored")
-    labels, truth = _people(train, train_people, test, test_people)
+    labels, truth = _people(train, train_people, test, test_people, kind)
     if (train_ids is None) != (test_ids is None):
         raise ConfigError("Ids of only one side were given; give those of the training and of the scored images.")
     if train_ids is None:
@@ -173,23 +177,18 @@ def attack(
         check_apart(train_ids, test_ids)
     groups = None if train_ids is None else np.unique(np.asarray(train_ids), return_inverse=True)[1]
     averaged = noise and dataclasses.replace(noise, sigma=noise.sigma / math.sqrt(queries))
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in attackers}
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in fits}
     for seed in seeds:
         rng = random.Random(seed)
-        preparation = prepare(
-            _sent(train, averaged, rng),
-            seed,
-            background and (_sent(as_rows(background[0], "background"), averaged, rng), background[1]),
-        )
-        if averaged:
-            draw = _drawer(train, averaged, rng, preparation)
-        else:
-            draw = preparation(train).__getitem__
+        preparation = plain
+        if prepared:
+            others = background and (_sent(as_rows(background[0], "background"), averaged, rng), background[1])
+            preparation = prepare(_sent(train, averaged, rng), seed, others)
+        draw = _drawer(train, averaged, rng, preparation)
         scored = preparation(_sent(test, averaged, rng))
-        dimensions = preparation.basis.shape[1]
-        training = Training(draw, labels, int(labels.max()) + 1, dimensions, averaged is not None, seed, groups)
-        for name in attackers:
-            scores = methods.ATTACKERS[name](training)(scored)
+        training = Training(draw, labels, int(labels.max()) + 1, scored.shape[1], averaged is not None, seed, groups)
+        for name, fit in fits.items():
+            scores = fit(training)(scored)
             found[name].append(tuple(hits(scores, truth, k) for k in TOP))
     outcomes = tuple(
         Outcome(name, *(np.stack(column) for column in zip(*rows, strict=True))) for name, rows in found.items()
@@ -202,19 +201,36 @@ def _sent(rows: np.ndarray, noise: Noise | None, rng: random.Random) -> np.ndarr
     return rows if noise is None else protect(rows, noise, rng)
 
 
-def _drawer(rows, noise, rng, preparation):
+def plain(rows: np.ndarray) -> np.ndarray:
+    """Rows as they are."""
+    return rows
+
+
+def _drawer(
+    rows: np.ndarray, noise: Noise | None, rng: random.Random, preparation: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    if noise is None:
+        return preparation(rows).__getitem__
     return lambda wanted: preparation(_sent(rows[wanted], noise, rng))
 
 
-def _check_settings(attackers: Sequence[str], seeds: Sequence[int], queries: int) -> None:
-    unknown = [name for name in attackers if name not in methods.ATTACKERS]
-    if unknown or not attackers:
-        raise ConfigError(f"There is no attacker {unknown}; there are {', '.join(methods.ATTACKERS)}.")
-    if not seeds or queries < 1:
-        raise ConfigError(f"An attack with seeds {tuple(seeds)} and {queries} queries cannot be; give one or more.")
+def _fits(attackers: Sequence[str] | Mapping[str, Fit], seeds: Sequence[int], queries: int) -> dict[str, Fit]:
+    if not isinstance(attackers, Mapping):
+        unknown = [name for name in attackers if name not in methods.ATTACKERS]
+        if unknown:
+            raise ConfigError(f"There is no attacker {unknown[0]!r}; there are {', '.join(methods.ATTACKERS)}.")
+        attackers = {name: methods.ATTACKERS[name] for name in attackers}
+    if not attackers or not seeds or queries < 1:
+        raise ConfigError(
+            f"An attack with {len(attackers)} attackers, {len(seeds)} seeds and {queries} queries cannot be; give one "
+            "of each or more."
+        )
+    return dict(attackers)
 
 
-def _people(train, train_people, test, test_people) -> tuple[np.ndarray, np.ndarray]:
+def _people(
+    train: np.ndarray, train_people: np.ndarray, test: np.ndarray, test_people: np.ndarray, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels 0..P-1 of both sides."""
     train_people, test_people = np.asarray(train_people), np.asarray(test_people)
     for rows, people, name in ((train, train_people, "training"), (test, test_people, "scored")):
@@ -224,16 +240,14 @@ def _people(train, train_people, test, test_people) -> tuple[np.ndarray, np.ndar
         raise DataError(f"Training features have {train.shape[1]} values, scored ones {test.shape[1]}; use one head.")
     known, labels, counts = np.unique(train_people, return_inverse=True, return_counts=True)
     if len(known) < 2:
-        raise DataError("The training features are all of one person; an attack needs two people or more.")
+        raise DataError(f"The training features are all of one {kind}; an attack needs two or more.")
     if strangers := sorted(set(test_people.tolist()) - set(known.tolist())):
-        raise DataError(f"Person {strangers[0]!r} has scored features but no training feature; drop or add some.")
+        raise DataError(f"The {kind} {strangers[0]!r} has scored features but no training feature; drop or add some.")
     if missing := sorted(set(known.tolist()) - set(test_people.tolist())):
-        raise DataError(f"Person {missing[0]!r} has training features but none that is scored; drop or add some.")
+        raise DataError(f"The {kind} {missing[0]!r} has training features but none that is scored; drop or add some.")
     if counts.min() < 2:
         person = known[counts.argmin()]
-        raise DataError(
-            f"Person {person.item()!r} has one training feature; an attack needs two of each person or more."
-        )
+        raise DataError(f"The {kind} {person.item()!r} has one training feature; an attack needs two or more of each.")
     return labels, np.searchsorted(known, test_people)
 
 
