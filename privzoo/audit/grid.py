@@ -34,3 +34,98 @@ the cell: head, data, attack, settings, seed:
 """
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privzoo.errors import ConfigError, MissingExtraError
+from privzoo.provenance import write_json
+
+FORMAT = 1
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack with one seed on one head."""
+
+    work: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]  # of a module: (settings, inputs) -> result
+    settings: dict[str, Any]  # plain data that decide the result, the inputs' hashes among them
+    inputs: dict[str, Any]  # where the data are: paths, labels
+
+    @property
+    def key(self) -> str:
+        """Name of the result's file."""
+        from privzoo import activations
+
+        work = f"{self.work.__module__}.{self.work.__qualname__}"
+        return activations.key(work=work, settings=self.settings, format=FORMAT)
+
+    def path(self, cache: Path) -> Path:
+        """File of the result."""
+        return cache / "results" / f"{self.key}.json"
+
+
+def run(cells: Sequence[Cell], cache: Path, engine: str = "local", progress: bool = True) -> list[dict[str, Any]]:
+    """Results of cells, in their order; those that were computed before are read.
+
+    Args:
+        cells: any number; equal ones are computed once.
+        cache: folder of results.
+        engine: "local", one after the other in this process; "ray", on the Ray cluster that `RAY_ADDRESS` names or
+            else on one of this machine's cores, whose machines must all see the inputs' paths. Results are the same.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: no such engine.
+        MissingExtraError: Ray is not installed.
+    """
+    import json
+
+    from tqdm import tqdm
+
+    if engine not in ENGINES:
+        raise ConfigError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+    missing = {cell.key: cell for cell in cells if not cell.path(cache).exists()}
+    compute = _on_ray if engine == "ray" and missing else _here
+    with tqdm(total=len(missing), desc="attacks", unit="attack", disable=not progress or not missing) as bar:
+        for key, result, seconds in compute(missing):
+            content = {"settings": missing[key].settings, "result": result, "seconds": round(seconds, 1)}
+            write_json(missing[key].path(cache), content)
+            bar.update()
+    return [json.loads(cell.path(cache).read_text(encoding="utf-8"))["result"] for cell in cells]
+
+
+def _timed(key: str, cell: Cell) -> tuple[str, dict[str, Any], float]:
+    started = time.monotonic()
+    result = cell.work(cell.settings, cell.inputs)
+    return key, result, time.monotonic() - started
+
+
+def _here(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:
+    for key, cell in cells.items():
+        yield _timed(key, cell)
+
+
+def _on_ray(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("The engine ray needs Ray; install it with: pip install 'privzoo[ray]'.") from None
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False)
+    remote = ray.remote(num_cpus=1)(_timed)
+    waiting = [remote.remote(key, cell) for key, cell in cells.items()]
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            yield from ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        # What the attack raised, not Ray's account of it: both engines fail alike.
+        raise error.cause from None
+    finally:
+        for task in waiting:
+            ray.cancel(task)

@@ -176,17 +176,17 @@ def attack(
     else:
         check_apart(train_ids, test_ids)
     groups = None if train_ids is None else np.unique(np.asarray(train_ids), return_inverse=True)[1]
-    averaged = noise and dataclasses.replace(noise, sigma=noise.sigma / math.sqrt(queries))
+    left = averaged(noise, queries)
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in fits}
     for seed in seeds:
         rng = random.Random(seed)
         preparation = plain
         if prepared:
-            others = background and (_sent(as_rows(background[0], "background"), averaged, rng), background[1])
-            preparation = prepare(_sent(train, averaged, rng), seed, others)
-        draw = _drawer(train, averaged, rng, preparation)
-        scored = preparation(_sent(test, averaged, rng))
-        training = Training(draw, labels, int(labels.max()) + 1, scored.shape[1], averaged is not None, seed, groups)
+            others = background and (sent(as_rows(background[0], "background"), left, rng), background[1])
+            preparation = prepare(sent(train, left, rng), seed, others)
+        draw = drawer(train, left, rng, preparation)
+        scored = preparation(sent(test, left, rng))
+        training = Training(draw, labels, int(labels.max()) + 1, scored.shape[1], left is not None, seed, groups)
         for name, fit in fits.items():
             scores = fit(training)(scored)
             found[name].append(tuple(hits(scores, truth, k) for k in TOP))
@@ -196,8 +196,13 @@ def attack(
     return Result(outcomes, truth, tuple(seeds), queries, time.monotonic() - started)
 
 
-def _sent(rows: np.ndarray, noise: Noise | None, rng: random.Random) -> np.ndarray:
-    """What the cloud gets. The mean of q draws of Gaussian noise is one draw with deviation sigma / sqrt(q)."""
+def averaged(noise: Noise | None, queries: int) -> Noise | None:
+    """Noise of the mean of several features of one image: the mean of q Gaussians has deviation sigma / sqrt(q)."""
+    return noise and dataclasses.replace(noise, sigma=noise.sigma / math.sqrt(queries))
+
+
+def sent(rows: np.ndarray, noise: Noise | None, rng: random.Random) -> np.ndarray:
+    """What the cloud gets of features: with fresh noise, where there is some."""
     return rows if noise is None else protect(rows, noise, rng)
 
 
@@ -206,12 +211,13 @@ def plain(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _drawer(
+def drawer(
     rows: np.ndarray, noise: Noise | None, rng: random.Random, preparation: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
+    """Function that gives prepared features of chosen rows, with fresh noise at each call."""
     if noise is None:
         return preparation(rows).__getitem__
-    return lambda wanted: preparation(_sent(rows[wanted], noise, rng))
+    return lambda wanted: preparation(sent(rows[wanted], noise, rng))
 
 
 def _fits(attackers: Sequence[str] | Mapping[str, Fit], seeds: Sequence[int], queries: int) -> dict[str, Fit]:
