@@ -6,10 +6,12 @@ weights: features are kept under a hash of the head's layers, their weights, and
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from privzoo.model import BATCH, SplitModel
 FLOAT, PIXELS = "float head", "pixels"
 BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
 ATTRIBUTE_TRAINING = 6000  # UTKFace training faces for the attribute attack, evenly spaced
+ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored
 FEW = 10  # training images of a person in a quick audit
 
 
@@ -33,7 +36,7 @@ class Faces:
     labels: dict[str, np.ndarray]  # label -> (N,)
     ids: tuple[str, ...]  # hash of each chip's pixels; a mirror image has its original's
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of chips and labels."""
         from privzoo import activations
@@ -110,6 +113,23 @@ def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Face
     if not chosen:
         raise DataError(f"{root} holds no LFW people beside LFW-100 with two images or more; use the whole data set.")
     return read(chosen, "lfw-background", size)
+
+
+def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
+    """Training and scored faces of protocol 4's gender: LFW, a third of the people (by their names' hash) scored."""
+    sides: tuple[list[Sample], list[Sample]] = ([], [])
+    for sample in lfw.load(root).samples:
+        person = sample.name.split("/")[1]
+        sides[int(hashlib.sha256(person.encode()).hexdigest(), 16) % 3 == 0].append(sample)
+    few = 3 if quick else 1
+    parts = (
+        (sides[0], "lfw-gender-train", ATTRIBUTE_TRAINING // few),
+        (sides[1], "lfw-gender-test", ATTRIBUTE_SCORED // few),
+    )
+    train, test = (
+        read(splits.take(Dataset(name, samples, {}), count), name, size, "gender") for samples, name, count in parts
+    )
+    return train, test
 
 
 def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
@@ -203,17 +223,21 @@ def _kept(
     return Features(path, key)
 
 
-def stored(values: np.ndarray, cache: Path) -> Features:
-    """Keeps an array as features, as a floor's class probabilities or raw pixels."""
+def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> Features:
+    """Keeps an array on disk under the hash of the facts that decide it; makes it where it is not there yet."""
     from privzoo import activations
 
-    values = np.ascontiguousarray(values, np.float32)
-    key = activations.key(values=values)
-
-    def compute(output: np.ndarray) -> None:
-        output[:] = values
-
+    key = activations.key(**facts)
     path = cache / f"features_{key}.npy"
-    if path.exists():
-        return Features(path, key)
-    return _kept(key, values.shape, compute, cache, Faces("an array", values[:0], {}, ()), "a floor")
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        with temporary.open("wb") as file:
+            np.save(file, np.ascontiguousarray(make(), np.float32))
+        temporary.replace(path)
+    return Features(path, key)
+
+
+def stored(values: np.ndarray, cache: Path) -> Features:
+    """Keeps an array as features, as a floor's class probabilities."""
+    return keep({"values": values}, lambda: values, cache)

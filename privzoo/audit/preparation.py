@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from privzoo.audit import attackers
-from privzoo.errors import DataError, FeatureError
+from privzoo.errors import FeatureError
 
 COMPONENTS = 600
 ROWS = 3600  # from which components are found; more cost much time and change little
@@ -58,9 +58,6 @@ def principal_components(rows: np.ndarray, count: int, seed: int) -> tuple[np.nd
 
     Returns:
         mean (d,), orthonormal components (d, k), deviations along them (k,), falling.
-
-    Raises:
-        DataError: all rows are alike.
     """
     from scipy.linalg import eigh
 
@@ -75,10 +72,8 @@ def principal_components(rows: np.ndarray, count: int, seed: int) -> tuple[np.nd
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     lengths = np.sqrt(values)
     kept = lengths > TINY * lengths[0]
-    if not kept.any():
-        raise DataError(
-            "All features are alike, so that there is nothing to learn from; check the head and its images."
-        )
+    if not kept.any():  # all rows are alike: one value that says nothing, so that attackers can only guess
+        return mean, np.zeros((rows.shape[1], 1), np.float32), np.ones(1, np.float32)
     lengths, vectors = lengths[kept], vectors[:, kept]
     components = (centred.T @ (vectors / lengths).astype(np.float32)) if wide else vectors.astype(np.float32)
     return mean, components, (lengths / np.sqrt(len(rows))).astype(np.float32)
