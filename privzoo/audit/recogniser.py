@@ -18,6 +18,7 @@ from privzoo.errors import DataError, ImageError
 
 SIDE = 50  # pixels to which faces are resized
 COMPONENTS = 300  # of the pixels
+NEGLIGIBLE = 1e-4  # share of the first component's variance below which a component is dropped
 BLURS = (0.0, 1.5, 3.0)  # standard deviations in pixels
 
 
@@ -139,9 +140,11 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
     faces = np.concatenate([faces, faces[:, :, ::-1]])
     rows = np.concatenate([_pixels(gaussian_filter(faces, (0, blur, blur))) for blur in BLURS])
     labels = np.tile(labels[keep], 2 * len(BLURS))
-    components = min(COMPONENTS, len(rows) - 1, SIDE * SIDE)
-    pca = PCA(components, whiten=True, svd_solver="randomized", random_state=0).fit(rows)
-    reduced = pca.transform(rows)
+    pca = PCA(min(COMPONENTS, len(rows) - 1), svd_solver="randomized", random_state=0).fit(rows)
+    # Directions of next to no variance would be blown up to noise.
+    kept = pca.explained_variance_ > NEGLIGIBLE * pca.explained_variance_[0]
+    basis = pca.components_[kept].T / np.sqrt(pca.explained_variance_[kept])
+    reduced, components = (rows - pca.mean_) @ basis, basis.shape[1]
     _, labels = np.unique(labels, return_inverse=True)
     sums = np.zeros((labels.max() + 1, components))
     np.add.at(sums, labels, reduced)
@@ -149,7 +152,7 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
     scatter = within.T @ within / len(within)
     # A little of the identity matrix: with few photographs some directions never vary within a person.
     spread, directions = np.linalg.eigh(scatter + 1e-3 * np.trace(scatter) / components * np.eye(components))
-    matrix = pca.components_.T / np.sqrt(np.maximum(pca.explained_variance_, 1e-9)) @ (directions / np.sqrt(spread))
+    matrix = basis @ (directions / np.sqrt(spread))
     return Recogniser(pca.mean_.astype(np.float32), matrix.astype(np.float32))
 
 
