@@ -33,7 +33,7 @@ def _plan():
         raise ConfigError(f"--seeds {FLAGS.seeds} --epsilons {FLAGS.epsilons} are no numbers; give 1,2,3.") from None
     cache = Path(FLAGS.cache_dir)
     if FLAGS.quick:
-        return Plan(cache, seeds[:1], (1, 100), ("lda", "mlp"), epsilons, "none")
+        return Plan(cache, seeds[:1], (1, 100), ("lda", "mlp"), deep="none", epsilons=epsilons)
     return Plan(
         cache,
         seeds,

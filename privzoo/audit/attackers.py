@@ -36,12 +36,24 @@ class Training:
     dimensions: int  # d
     noisy: bool  # whether two draws differ
     seed: int
+    spread: np.ndarray | None = None  # (d,): features times this have the deviations they came with; None: they do
     groups: np.ndarray | None = None  # int (N,): rows that show one photograph share a number; None: each its own
 
     @property
     def counts(self) -> np.ndarray:
         """Rows of each class. Figures are means over classes: attackers must not favour the frequent ones."""
         return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def scales(self) -> tuple[np.ndarray, ...]:
+        """What features may be multiplied by: nothing, or what undoes the whitening, which lifts noise up too."""
+        ones = np.ones(self.dimensions, np.float32)
+        return (ones,) if self.spread is None or self.dimensions <= SMALL else (ones, self.spread)
+
+    def scaled(self, scale: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Function that multiplies features; long ones then have values of about 1, as networks want them."""
+        size = math.sqrt(self.dimensions)
+        return lambda x: size * unit(x * scale) if self.dimensions > SMALL else x * scale
 
     def copies(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of rows, several times over where there is noise, and their labels."""
@@ -182,49 +194,59 @@ def logistic(training: Training) -> Score:
     small = training.dimensions <= SMALL
     degree = 3 if training.dimensions <= 6 else 2
 
-    def fit(strength: float, features: np.ndarray, labels: np.ndarray) -> Score:
+    def fit(settings: tuple[float, int], features: np.ndarray, labels: np.ndarray) -> Score:
+        strength, which = settings
+        scale = training.scaled(training.scales[which])
         # sklearn weighs the sum of losses, so that noisy copies would weaken the regularisation.
         penalty = strength * len(training.labels) / len(labels)
         steps = [PolynomialFeatures(degree, include_bias=False), StandardScaler()] if small else []
         model = make_pipeline(*steps, LogisticRegression(C=penalty, max_iter=150, tol=1e-3))
         with _quiet():
-            model.fit(features, labels)
-        return lambda x: _columns(model.decision_function(x), training.classes) - np.log(training.counts)
+            model.fit(scale(features), labels)
+        return lambda x: _columns(model.decision_function(scale(x)), training.classes) - np.log(training.counts)
 
-    return _choose((1.0,) if small else (0.1, 10.0), training, fit)
+    strengths = (1.0,) if small else (0.001, 0.1)
+    return _choose([(s, w) for w in range(len(training.scales)) for s in strengths], training, fit)
 
 
 def mlp(training: Training) -> Score:
     """A perceptron with one hidden layer, fresh noise at each epoch, stopped early, then trained on all faces."""
     learnt, judged = training.parts()
-    epochs = MLP_EPOCHS
-    if len(judged):
-        model, losses, best = _perceptron(training), [], 0
-        for epoch in range(MLP_EPOCHS):
-            _epoch(model, training, learnt)
-            losses.append(log_loss(_log_probabilities(model, training.draw(judged)), training.labels[judged]))
-            best = int(np.argmin(losses))
-            if epoch - best >= MLP_PATIENCE:
-                break
-        epochs = best + 1
-    model = _perceptron(training)
+    # As many steps where faces are few.
+    batch = min(MLP_BATCH, max(MLP_BATCH // 8, len(learnt) // 12), len(learnt))
+    tried = [_stopped_early(training, scale, batch, learnt, judged) for scale in training.scales]
+    _, epochs, scale = min(tried, key=lambda trial: trial[0])
+    model = _perceptron(training, batch)
     for _ in range(epochs):
-        _epoch(model, training, np.arange(len(training.labels)))
-    return lambda x: _log_probabilities(model, x) - np.log(training.counts)
+        _epoch(model, training, scale, np.arange(len(training.labels)))
+    return lambda x: _log_probabilities(model, scale(x)) - np.log(training.counts)
 
 
-def _perceptron(training: Training) -> Any:
+def _stopped_early(
+    training: Training, scale: np.ndarray, batch: int, learnt: np.ndarray, judged: np.ndarray
+) -> tuple[float, int, Callable[[np.ndarray], np.ndarray]]:
+    """Lowest held-out loss, the number of epochs that led there, and how features were scaled."""
+    scaled, model, losses, best = training.scaled(scale), _perceptron(training, batch), [], 0
+    for epoch in range(MLP_EPOCHS):
+        _epoch(model, training, scaled, learnt)
+        unseen = scaled(training.draw(judged))
+        losses.append(log_loss(_log_probabilities(model, unseen), training.labels[judged]))
+        best = int(np.argmin(losses))
+        if epoch - best >= MLP_PATIENCE:
+            break
+    return losses[best], best + 1, scaled
+
+
+def _perceptron(training: Training, batch: int) -> Any:
     from sklearn.neural_network import MLPClassifier
 
     # More decay where there are more weights to each face.
     decay = 1e-4 if training.dimensions <= SMALL else 1e-2
-    batch = min(MLP_BATCH, len(training.parts()[0]))
-    return MLPClassifier((MLP_WIDTH,), alpha=decay, batch_size=batch, random_state=training.seed)
+    return MLPClassifier(hidden_layer_sizes=(MLP_WIDTH,), alpha=decay, batch_size=batch, random_state=training.seed)
 
 
-def _epoch(model: Any, training: Training, rows: np.ndarray) -> None:
-    with _quiet():
-        model.partial_fit(training.draw(rows), training.labels[rows], classes=np.arange(training.classes))
+def _epoch(model: Any, training: Training, scale: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> None:
+    model.partial_fit(scale(training.draw(rows)), training.labels[rows], classes=np.arange(training.classes))
 
 
 def _log_probabilities(model: Any, x: np.ndarray) -> np.ndarray:

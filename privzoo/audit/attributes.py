@@ -149,7 +149,9 @@ def mlp(draw: Draw, values: np.ndarray, seed: int) -> Predict:
     order = np.random.default_rng(seed).permutation(len(values))
     judged, learnt = np.split(order, [max(1, int(HELD_OUT * len(order)))])
     centre, scale = values[learnt].mean(), values[learnt].std() or 1.0
-    model = MLPRegressor((MLP_WIDTH,), alpha=1e-2, batch_size=min(MLP_BATCH, len(learnt)), random_state=seed)
+    model = MLPRegressor(
+        hidden_layer_sizes=(MLP_WIDTH,), alpha=1e-2, batch_size=min(MLP_BATCH, len(learnt)), random_state=seed
+    )
     best, weights, since = np.inf, None, 0
     for _ in range(MLP_EPOCHS):
         model.partial_fit(draw(learnt), (values[learnt] - centre) / scale)

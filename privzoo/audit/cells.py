@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from privzoo.audit import attackers, attributes, deep, identity
+from privzoo.audit.deep import EPOCHS as DEEP_EPOCHS
 from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.grid import Cell
 from privzoo.edge.noise import Noise, protect
@@ -28,7 +29,7 @@ class Plan:
     queries: tuple[int, ...] = identity.QUERIES
     attackers: tuple[str, ...] = tuple(attackers.ATTACKERS)
     deep: str = "spatial"  # float heads that the deep attacker is let loose on; or "all", or "none"
-    deep_epochs: int = deep.EPOCHS
+    deep_epochs: int = DEEP_EPOCHS
     epsilons: tuple[float, ...] = ()  # further budgets for models with noise
 
 

@@ -180,13 +180,16 @@ def attack(
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in fits}
     for seed in seeds:
         rng = random.Random(seed)
-        preparation = plain
+        preparation, spread = plain, None
         if prepared:
             others = background and (sent(as_rows(background[0], "background"), left, rng), background[1])
             preparation = prepare(sent(train, left, rng), seed, others)
+            spread = preparation.spread
         draw = drawer(train, left, rng, preparation)
         scored = preparation(sent(test, left, rng))
-        training = Training(draw, labels, int(labels.max()) + 1, scored.shape[1], left is not None, seed, groups)
+        training = Training(
+            draw, labels, int(labels.max()) + 1, scored.shape[1], left is not None, seed, spread, groups
+        )
         for name, fit in fits.items():
             scores = fit(training)(scored)
             found[name].append(tuple(hits(scores, truth, k) for k in TOP))

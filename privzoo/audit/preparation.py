@@ -40,6 +40,7 @@ class Preparation:
     mean: np.ndarray  # (d,)
     basis: np.ndarray  # (d, k)
     unit: bool
+    spread: np.ndarray | None  # (k,): deviations of the components before they were whitened; None: no longer known
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Prepares rows (N, d): float32 (N, k)."""
@@ -97,9 +98,10 @@ def prepare(
     """
     everything = rows if background is None else np.concatenate([rows, background[0]])
     mean, components, deviations = principal_components(everything, count, seed)
-    basis = components / deviations
+    basis, spread = components / deviations, deviations / deviations[0]
     if background is not None:
         _, labels = np.unique(background[1], return_inverse=True)
         others = (background[0] - mean) @ basis
         basis = basis @ attackers.within_whitening(others, labels, BACKGROUND_SHRINKAGE).astype(np.float32)
-    return Preparation(mean, basis, basis.shape[1] > attackers.SMALL)
+        spread = None
+    return Preparation(mean, basis, basis.shape[1] > attackers.SMALL, spread)
