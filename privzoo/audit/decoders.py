@@ -37,15 +37,15 @@ class Settings:
     """How a decoder learns."""
 
     side: int = 64  # of the reconstruction in pixels
-    faces: int = 9_000  # at most so many to learn from, the first ones
-    epochs: int = 8
-    width: int = 128  # channels before the first up-convolution; each halves them
+    faces: int = 4_500  # at most so many to learn from, the first ones
+    epochs: int = 6
+    width: int = 64  # channels before the first up-convolution; each halves them
     batch_size: int = 64
     learning_rate: float = 1e-3
     adversarial: bool = False  # pix2pix's loss
 
 
-QUICK = Settings(faces=3_000, epochs=3, width=64)
+QUICK = Settings(faces=1_000, epochs=3, width=32)
 
 
 def targets(images: np.ndarray, side: int) -> np.ndarray:

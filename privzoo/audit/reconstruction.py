@@ -29,6 +29,7 @@ METHODS = ("linear", "up-convolution", "adversarial")
 MEAN_FACE, ORIGINALS = "mean face", "originals"
 #: Figures of a reconstruction: recognised as its person; as the very photograph among all scored; likeness.
 METRICS = ("recognised", "photograph found", "PSNR", "SSIM")
+SHARES = METRICS[:2]  # in 0..1, and what decides which decoder is the best
 HIGHEST_PSNR = 99.0  # dB, of a reconstruction that is the original to the last bit
 
 
@@ -168,12 +169,26 @@ def attack(
             if shown and first is None:
                 first = decode(decoders.noisy(shown[0], noise, rng))
         outcomes.append(Outcome(method, {m: np.stack([row[m] for row in rows]) for m in METRICS}, first))
-    mean = grey(known[1], settings.side).mean(axis=0).round().astype(np.uint8)
+    originals = grey_pictures(shown[1], settings.side) if shown else None
+    outcomes += ends(known[1], images, people, gallery)
+    return Result(tuple(outcomes), people, tuple(seeds), originals)
+
+
+def ends(known: np.ndarray, images: np.ndarray, people: np.ndarray, gallery: Gallery) -> list[Outcome]:
+    """What the mean of the attacker's faces, and the originals themselves, would get.
+
+    Args:
+        known: the attacker's images, as for `recogniser.grey`.
+        images: scored originals, uint8 (M, side, side).
+        people: of these.
+        gallery: of other photographs of them.
+    """
+    mean = grey(known, images.shape[1]).mean(axis=0).round().astype(np.uint8)
+    found = []
     for name, pictures in ((MEAN_FACE, np.repeat(mean[None], len(images), axis=0)), (ORIGINALS, images)):
         scores = judge(pictures, images, people, gallery)
-        outcomes.append(Outcome(name, {metric: score[None] for metric, score in scores.items()}))
-    originals = grey_pictures(shown[1], settings.side) if shown else None
-    return Result(tuple(outcomes), people, tuple(seeds), originals)
+        found.append(Outcome(name, {metric: score[None] for metric, score in scores.items()}))
+    return found
 
 
 def grey_pictures(images: np.ndarray, side: int) -> np.ndarray:
@@ -226,7 +241,7 @@ def figures(result: Result, common: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "noise": common["noise"],
                     "queries": 1,
                     "attacker": outcome.attacker,
-                    "best": outcome.attacker == result.best,
+                    "best": outcome.attacker == result.best and metric in SHARES,
                     "value": found.value,
                     "low": found.low,
                     "high": found.high,
