@@ -14,6 +14,7 @@ from privzoo.audit import attackers, attributes, deep, identity
 from privzoo.audit.deep import EPOCHS as DEEP_EPOCHS
 from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.grid import Cell
+from privzoo.audit.rank import rank_privacy
 from privzoo.edge.noise import Noise, protect
 from privzoo.model import SplitModel
 
@@ -174,18 +175,9 @@ def make(
     return [Cell(attack, {**settings, "seed": seed}, inputs) for seed in plan.seeds]
 
 
-def figures(target: Target, label: str, plan: Plan, queries: int, results: Iterable[dict[str, Any]]) -> list[dict]:
-    """Figures of one attack from the results of its cells, in the format of `privzoo.audit.grid`.
-
-    Args:
-        target: what was attacked.
-        label: what was learnt.
-        plan: its seeds.
-        queries: features of one image that were averaged.
-        results: of the cells of each group of attackers, seed by seed.
-    """
-    results = list(results)
-    common = {
+def _common(target: Target, label: str, plan: Plan, queries: int) -> dict[str, Any]:
+    """What the figures of one attack share."""
+    return {
         "attack": label,
         "variant": target.view.name,
         "feature": target.feature,
@@ -197,6 +189,20 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
         "sha256": target.view.sha256,
         "weak": False,
     }
+
+
+def figures(target: Target, label: str, plan: Plan, queries: int, results: Iterable[dict[str, Any]]) -> list[dict]:
+    """Figures of one attack from the results of its cells, in the format of `privzoo.audit.grid`.
+
+    Args:
+        target: what was attacked.
+        label: what was learnt.
+        plan: its seeds.
+        queries: features of one image that were averaged.
+        results: of the cells of each group of attackers, seed by seed.
+    """
+    results = list(results)
+    common = _common(target, label, plan, queries)
     kinds = {"errors": "mean error"} if label == "age" else {"top1": "top-1", "top5": "top-5"}
     if label in ("race", "gender"):
         kinds = {"top1": "balanced accuracy"}
@@ -244,4 +250,39 @@ def chance(target: Target, label: str) -> list[dict]:
             "weak": False,
         }
         for metric, value in metrics.items()
+    ]
+
+
+RANKS = ("equation 4", "other photographs", "per sample")
+
+
+def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """One cell: rank privacy, with all seeds, of one kind in `RANKS`."""
+    train, test = inputs["train"], inputs["test"]
+    known, people = train.rows(), train.labels("identity")
+    noise, options = settings["noise"], {"seeds": tuple(settings["seeds"])}
+    if settings["kind"] == "other photographs":
+        options["queries"] = (test.rows(), test.labels("identity"))
+    else:
+        known, people = np.concatenate([known, test.rows()]), np.concatenate([people, test.labels("identity")])
+        options["per_sample"] = settings["kind"] == "per sample"
+    sigma, radius = (noise["sigma"], noise["clip"]) if noise else (0.0, None)
+    found = rank_privacy(known, people, sigma, radius=radius, **options)
+    return {"count": found.count, **{key: round(getattr(found, key), 6) for key in ("value", "low", "high")}}
+
+
+def make_ranks(target: Target, plan: Plan) -> list[Cell]:
+    """Cells of rank privacy, one for each kind; mirror images do not count as photographs of their own."""
+    train, test = (replace(side.light(), features=side.features[:1]) for side in (target.train, target.test))
+    noise = target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip}
+    settings = {"train": train.keys, "test": test.keys, "noise": noise, "seeds": list(plan.seeds)}
+    return [Cell(rank, {**settings, "kind": kind}, {"train": train, "test": test}) for kind in RANKS]
+
+
+def rank_figures(target: Target, plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict]:
+    """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people where features say nothing of the person."""
+    common = _common(target, "rank", plan, 1)
+    return [
+        {**common, **result, "metric": "rank privacy", "attacker": kind, "best": kind != "per sample"}
+        for kind, result in zip(RANKS, results, strict=True)
     ]

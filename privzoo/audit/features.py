@@ -6,7 +6,6 @@ weights: features are kept under a hash of the head's layers, their weights, and
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,12 +35,12 @@ class Faces:
     labels: dict[str, np.ndarray]  # label -> (N,)
     ids: tuple[str, ...]  # hash of each chip's pixels; a mirror image has its original's
 
-    @functools.cached_property
+    @property
     def key(self) -> str:
-        """Hash of chips and labels."""
+        """Hash of the pixels' hashes and of the labels."""
         from privzoo import activations
 
-        return activations.key(chips=self.chips, **{f"label {k}": v for k, v in self.labels.items()})
+        return activations.key(ids=list(self.ids), **{f"label {k}": v for k, v in self.labels.items()})
 
     def mirrored(self) -> Faces:
         """The mirror images."""

@@ -16,14 +16,17 @@ the cell: head, data, attack, settings, seed:
      "figures": [FIGURE, ...]}
 
     FIGURE = {
-     "attack": "identity",         "identity", "race", "age", "gender"
-     "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error"
+     "attack": "identity",         "identity", "race", "age", "gender", "rank"
+     "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error";
+                                   rank: "rank privacy"
      "variant": "float head",      "float head", "int8 TFLite head", "pixels"
-     "feature": "features",        "features"; the floors: "label" (the predicted class), "logit" (log-probabilities);
-                                   "chance" (nothing; its attacker is "chance")
-     "noise": null,                or {"sigma": 0.4, "clip": 1.0, "epsilon": 4 or null}; null: the feature as it is
+     "feature": "features",        "features"; the floors: "label" (the predicted class), "logit" (log-probabilities),
+                                   "chance" (nothing; its attacker is "chance", for "age" one of "features");
+                                   of the yardstick: "pixels", "gradients", "both"
+     "noise": null,                or {"sigma": 0.4, "clip": 1.0, "epsilon": 30.5}; null: the feature as it is
      "queries": 1,                 features of one image that the attacker averages: 1, 10, 100
-     "attacker": "lda",            a name in attackers.ATTACKERS, or "deep", "cnn", "chance"
+     "attacker": "lda",            a name in attackers.ATTACKERS, or "deep", "cnn", "chance";
+                                   rank: "equation 4", "other photographs", "per sample" (its file says what they are)
      "best": true,                 the highest of all attackers that differ in nothing else (for "age": the lowest)
      "value": 0.61, "low": 0.57, "high": 0.65,        95 % interval; shares in 0..1, for "age" years
      "count": 816,                 faces that were scored
@@ -35,13 +38,14 @@ the cell: head, data, attack, settings, seed:
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privzoo.errors import ConfigError, MissingExtraError
+from privzoo.errors import ConfigError, DataError, MissingExtraError
 from privzoo.provenance import write_json
 
 FORMAT = 1
@@ -83,8 +87,6 @@ def run(cells: Sequence[Cell], cache: Path, engine: str = "local", progress: boo
         ConfigError: no such engine.
         MissingExtraError: Ray is not installed.
     """
-    import json
-
     from tqdm import tqdm
 
     if engine not in ENGINES:
@@ -96,7 +98,14 @@ def run(cells: Sequence[Cell], cache: Path, engine: str = "local", progress: boo
             content = {"settings": missing[key].settings, "result": result, "seconds": round(seconds, 1)}
             write_json(missing[key].path(cache), content)
             bar.update()
-    return [json.loads(cell.path(cache).read_text(encoding="utf-8"))["result"] for cell in cells]
+    return [_read(cell.path(cache)) for cell in cells]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["result"]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"The result {path} is damaged; delete it and run the audit again.") from None
 
 
 def _timed(key: str, cell: Cell) -> tuple[str, dict[str, Any], float]:

@@ -114,6 +114,7 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         layers = deep.tail_layers(model.tail)
         own = cells.make(first, "identity", plan, 1, ["deep"], layers)
         found[0] = replace(found[0], cells=(*found[0].cells, *own))
+    found.append(Attack(first, "rank", 1, tuple(cells.make_ranks(first, plan))))
     found += [_floor(t, "identity", plan) for t in first.answers(model, plan.cache)]
     # The float head only: thousands of faces more for each exported one, and its features differ by little.
     for label in ATTRIBUTES[model.card.network.task] if view.name == FLOAT else ():
@@ -156,9 +157,12 @@ def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) 
     for attack in attacks:
         own = [next(results) for _ in attack.cells]
         place = (attack.label, attack.target.view.name)
-        if attack.label != "age" and place not in guessed:
+        if attack.label not in ("age", "rank") and place not in guessed:
             guessed.add(place)
             figures += cells.chance(attack.target, attack.label)
+        if attack.label == "rank":
+            figures += cells.rank_figures(attack.target, plan, own)
+            continue
         figures += cells.figures(attack.target, attack.label, plan, attack.queries, own)
     return figures
 
@@ -202,11 +206,15 @@ def measurements(written: dict[str, Any]) -> list[Measurement]:
         if figure["noise"]:
             queries = figure["queries"]
             parts.append(f"epsilon {figure['noise']['epsilon']:g}, {queries} {'query' if queries == 1 else 'queries'}")
+        if figure["attack"] == "rank":
+            parts.append(figure["attacker"])
         if figure["weak"]:
             parts.append("attackers too weak on raw pixels")
         made.append(
             Measurement(
-                metric=f"{figure['attack']} attack, {figure['metric']}",
+                metric=figure["metric"]
+                if figure["attack"] == "rank"
+                else f"{figure['attack']} attack, {figure['metric']}",
                 variant=", ".join(parts),
                 data=figure["data"],
                 **{key: figure[key] for key in ("value", "low", "high", "count", "sha256")},
