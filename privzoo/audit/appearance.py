@@ -1,0 +1,269 @@
+"""Rank privacy, reconstruction and trade-offs of one model, as cells of the audit's grid.
+
+The faces are those of the identity attack, so that their features are computed once. The attacker's own faces are
+LFW's other people, whose photographs are most like the scored ones, and UTKFace's.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privzoo import activations
+from privzoo import faces as chips
+from privzoo.audit import decoders, features, grid, recogniser, reconstruction, tradeoff
+from privzoo.audit.cells import Known, Plan
+from privzoo.audit.features import Faces, View
+from privzoo.audit.grid import Cell
+from privzoo.audit.models import Data
+from privzoo.audit.rank import rank_privacy
+from privzoo.audit.recogniser import Gallery, Recogniser
+from privzoo.audit.report import Pictures
+from privzoo.data import fer2013, lfw, splits
+from privzoo.edge.noise import Noise, spent_epsilon
+from privzoo.export.manifest import model_sha256
+from privzoo.model import SplitModel
+
+SHOWN = 7  # people in a model's picture, beside the one whose portrait may be published
+PRIMARY = 2_000  # faces for the accuracy of a trade-off
+PUBLIC = "astronaut"
+RANKS = ("equation 4", "equation 4, other photographs", "each feature a person")
+
+
+def _noise(settings: dict[str, Any]) -> Noise | None:
+    return Noise(**settings["noise"]) if settings["noise"] else None
+
+
+def rank_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """One cell: rank privacy by equation 4, with queries from other photographs, and the authors' variant."""
+    noise = _noise(settings)
+    sigma, radius = (noise.sigma, noise.clip) if noise else (0.0, None)
+    train, test = ((side.rows(), side.labels("identity")) for side in (inputs["train"], inputs["test"]))
+    every = [np.concatenate(pair) for pair in zip(train, test, strict=True)]
+    options = {"radius": radius, "seeds": settings["seeds"]}
+    found = (
+        rank_privacy(*every, sigma, **options),
+        rank_privacy(*train, sigma, queries=test, **options),
+        rank_privacy(*every, sigma, per_sample=True, **options),
+    )
+    return {
+        name: {"value": r.value, "low": r.low, "high": r.high, "count": r.count, "seeds": list(r.seeds)}
+        for name, r in zip(RANKS, found, strict=True)
+    }
+
+
+def reconstruction_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """One cell: one decoder with one seed. Returns scores of each face, and the faces to show."""
+    known = inputs["known"].rows(), inputs["known_images"].read()
+    scored = inputs["test"].rows(), inputs["test_images"].read(), inputs["test"].labels("identity")
+    result = reconstruction.attack(
+        known,
+        scored,
+        read_gallery(inputs["gallery"]),
+        noise=_noise(settings),
+        methods=(settings["method"],),
+        seeds=(settings["seed"],),
+        settings=decoders.Settings(**settings["decoder"]),
+        shown=tuple(part.read() for part in inputs["shown"]),
+        folder=inputs["folder"],
+    )
+    outcome = result.outcome(settings["method"])
+    return {
+        "scores": {metric: [round(float(v), 5) for v in rows[0]] for metric, rows in outcome.scores.items()},
+        "shown": base64.b64encode(outcome.shown.tobytes()).decode("ascii"),
+    }
+
+
+def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """One cell: the point of a trade-off at one deviation of the noise."""
+    primary, train, test = inputs["primary"], inputs["train"], inputs["test"]
+    (point,) = tradeoff.curve(
+        settings["model"],
+        inputs["classify"],
+        (primary.rows(), primary.labels(settings["model"]["task"])),
+        (train.rows(), train.labels("identity")),
+        (test.rows(), test.labels("identity")),
+        radius=settings["radius"],
+        grid=(settings["factor"],),
+        seeds=settings["seeds"],
+    )
+    return dataclasses.asdict(point)
+
+
+def write_gallery(data: Data, cache: Path) -> Path:
+    """Learns the recogniser and its gallery once, and keeps them."""
+    train, _ = data.lfw100(recogniser.SIDE)
+    inside = lfw.lfw100(data.root)[0].classes["identity"]
+    images, people = recogniser.outside(data.root, inside, recogniser.SIDE)
+    key = activations.key(images=images, people=people, gallery=train.key)
+    path = cache / f"gallery_{key}.npz"
+    if not path.exists():
+        gallery = recogniser.fit(images, people).gallery(train.chips, train.labels["identity"])
+        temporary = path.with_name("writing_" + path.name)
+        cache.mkdir(parents=True, exist_ok=True)
+        own = gallery.recogniser
+        np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
+        temporary.replace(path)
+    return path
+
+
+def read_gallery(path: Path) -> Gallery:
+    """What `write_gallery` kept."""
+    with np.load(path) as file:
+        return Gallery(Recogniser(file["mean"], file["matrix"]), file["people"])
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What an audit does about looks, the same for every model."""
+
+    methods: tuple[str, ...] = ("linear", "up-convolution")  # of `reconstruction.METHODS`
+    decoder: decoders.Settings = decoders.Settings()
+    background: int = features.BACKGROUND  # faces of other LFW people
+    utkface: bool = True  # the attacker's faces have UTKFace's among them
+
+
+QUICK = Looks(("linear",), decoders.QUICK, 1_000, utkface=False)
+
+
+def _common(model: SplitModel, view: View, data: Data) -> tuple[Known, Known, dict[str, Any]]:
+    train, test = (Known((view.extract(side),), side) for side in data.lfw100(model.input_size))
+    noise = model.noise and {"sigma": model.noise.sigma, "clip": model.noise.clip}
+    return train, test, {"train": train.keys, "test": test.keys, "noise": noise}
+
+
+def _budget(noise: Noise | None) -> dict[str, float] | None:
+    if noise is None:
+        return None
+    return {"sigma": noise.sigma, "clip": noise.clip, "epsilon": round(spent_epsilon(noise, 1), 3)}
+
+
+def rank_figures(model: SplitModel, view: View, data: Data, plan: Plan, engine: str = "local") -> list[dict[str, Any]]:
+    """Rank privacy of a head's features, with the model's noise, as figures of `audit/<model>.json`."""
+    train, test, settings = _common(model, view, data)
+    cell = Cell(rank_cell, {**settings, "seeds": list(plan.seeds)}, {"train": train.light(), "test": test.light()})
+    (found,) = grid.run([cell], plan.cache, engine, progress=False)
+    return [
+        {
+            "attack": "rank",
+            "metric": "rank privacy",
+            "variant": view.name,
+            "feature": "features",
+            "noise": _budget(model.noise),
+            "queries": 1,
+            "attacker": name,
+            "best": name == RANKS[0],
+            **row,
+            "data": "lfw100-test" if name == RANKS[1] else "lfw100",
+            "sha256": view.sha256,
+            "weak": False,
+        }
+        for name, row in found.items()
+    ]
+
+
+def reconstruction_figures(
+    model: SplitModel,
+    view: View,
+    data: Data,
+    plan: Plan,
+    looks: Looks | None = None,
+    engine: str = "local",
+    progress: bool = True,
+) -> tuple[list[dict[str, Any]], Pictures]:
+    """Reconstruction of LFW-100 from a head's features, as figures of `audit/<model>.json`; and the model's picture."""
+    looks, size, side = looks or Looks(), model.input_size, (looks or Looks()).decoder.side
+    _, test, settings = _common(model, view, data)
+    sources = [features.lfw_background(data.root, size, looks.background)]
+    sources += [data.utkface(size)[0]] if looks.utkface else []
+    shown = _shown(test.faces, size)
+    images = recogniser.grey(np.concatenate([source.chips for source in sources]), side)
+    known = Known(
+        tuple(view.extract(source) for source in sources), Faces("the attacker's", sources[0].chips[:0], {}, ())
+    )
+    gallery = write_gallery(data, plan.cache)
+    inputs = {
+        "known": known,
+        "known_images": features.stored(images, plan.cache),
+        "test": test.light(),
+        "test_images": features.stored(recogniser.grey(test.faces.chips, side), plan.cache),
+        "shown": (view.extract(shown), features.stored(recogniser.grey(shown.chips, side), plan.cache)),
+        "gallery": gallery,
+    }
+    settings |= {
+        "known": [*(f.key for f in known.features), inputs["known_images"].key],
+        "shown": inputs["shown"][0].key,
+        "gallery": gallery.stem,
+        "decoder": dataclasses.asdict(looks.decoder),
+    }
+    cells = []
+    for method in looks.methods:
+        for seed in plan.seeds:
+            own = {**settings, "method": method, "seed": seed}
+            # Checkpoints under a name of all that decides the decoder.
+            folder = plan.cache / "decoders" / activations.key(**own)
+            cells.append(Cell(reconstruction_cell, own, {**inputs, "folder": folder}))
+    rows = grid.run(cells, plan.cache, engine, progress)
+    originals = reconstruction.grey_pictures(shown.chips, side)
+    outcomes = []
+    for i, method in enumerate(looks.methods):
+        own = rows[i * len(plan.seeds) : (i + 1) * len(plan.seeds)]
+        scores = {m: np.array([row["scores"][m] for row in own]) for m in reconstruction.METRICS}
+        first = np.frombuffer(base64.b64decode(own[0]["shown"]), np.uint8).reshape(originals.shape)
+        outcomes.append(reconstruction.Outcome(method, scores, first))
+    people = test.labels("identity")
+    scored = reconstruction.grey_pictures(test.faces.chips, side)
+    ends = reconstruction.ends(images, scored, people, read_gallery(gallery))
+    result = reconstruction.Result((*outcomes, *ends), people, plan.seeds, originals)
+    common = {
+        "variant": view.name,
+        "noise": _budget(model.noise),
+        "data": test.faces.name,
+        "sha256": view.sha256,
+    }
+    ordered = sorted(outcomes, key=lambda outcome: outcome.attacker != result.best)
+    public = np.arange(len(originals)) == len(originals) - 1
+    pictures = Pictures(originals, {outcome.attacker: outcome.shown for outcome in ordered}, public)
+    return reconstruction.figures(result, common), pictures
+
+
+def _shown(test: Faces, size: int) -> Faces:
+    """The first scored photograph of some people, and the public portrait last."""
+    from skimage.data import astronaut
+
+    _, first = np.unique(test.labels["identity"], return_index=True)
+    # In the order of their numbers of photographs; every other one, to show more women than the first few have.
+    chosen = first[: 2 * SHOWN : 2]
+    portrait, _, _ = chips.chips(astronaut(), size)
+    return Faces("shown", np.concatenate([test.chips[chosen], portrait]), {}, (*(test.ids[i] for i in chosen), PUBLIC))
+
+
+def tradeoff_points(
+    model: SplitModel, data: Data, plan: Plan, factors: Sequence[float] = tradeoff.GRID, progress: bool = True
+) -> list[tradeoff.Point]:
+    """A reduced model's accuracy against privacy at each deviation of the noise; of other models nothing."""
+    if len(model.head.output_shape) != 2:
+        return []
+    view, size, task = features.float_view(model, plan.cache), model.input_size, model.card.network.task
+    train, test, settings = _common(model, view, data)
+    everyone = lfw.load(data.root) if task == "gender" else fer2013.load(data.root, split="test")
+    faces = features.read(splits.take(everyone, PRIMARY), f"{everyone.name}-primary", size, task)
+    primary = Known((view.extract(faces),), faces)
+    settings |= {
+        "model": {"model": model.name, "task": task, "embedding": model.config.embedding, "cut": model.config.cut},
+        "tail": model_sha256(model.tail),
+        "primary": primary.keys,
+        "radius": model.noise and model.noise.clip,
+        "seeds": list(plan.seeds),
+    }
+    del settings["noise"]
+    inputs = {"primary": primary.light(), "train": train.light(), "test": test.light(), "classify": model.classify}
+    cells = [Cell(tradeoff_cell, {**settings, "factor": factor}, inputs) for factor in factors]
+    # In this process: a loaded model does not travel.
+    return [tradeoff.Point(**row) for row in grid.run(cells, plan.cache, "local", progress)]

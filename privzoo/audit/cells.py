@@ -1,0 +1,288 @@
+"""Which attacks are run on a model, as cells of the grid, and the figures that their results make."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privzoo.audit import attackers, attributes, deep, identity
+from privzoo.audit.deep import EPOCHS as DEEP_EPOCHS
+from privzoo.audit.features import Faces, Features, View, stored
+from privzoo.audit.grid import Cell
+from privzoo.audit.rank import rank_privacy
+from privzoo.edge.noise import Noise, protect
+from privzoo.model import SplitModel
+
+TINY = 1e-12  # smallest probability whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an audit does, the same for every model."""
+
+    cache: Path
+    seeds: tuple[int, ...] = identity.SEEDS
+    queries: tuple[int, ...] = identity.QUERIES
+    attackers: tuple[str, ...] = tuple(attackers.ATTACKERS)
+    deep: str = "spatial"  # float heads that the deep attacker is let loose on; or "all", or "none"
+    deep_epochs: int = DEEP_EPOCHS
+    epsilons: tuple[float, ...] = ()  # further budgets for models with noise
+
+
+@dataclass(frozen=True)
+class Known:
+    """Faces with their features: one side of an attack."""
+
+    features: tuple[Features, ...]  # of the faces, and maybe of their mirror images
+    faces: Faces
+
+    def labels(self, label: str) -> np.ndarray:
+        """A label of every row."""
+        return np.tile(self.faces.labels[label], len(self.features))
+
+    @property
+    def ids(self) -> list[str]:
+        """What tells the photographs apart, for every row."""
+        return list(self.faces.ids) * len(self.features)
+
+    def rows(self) -> np.ndarray:
+        """All rows, float32 (N, ...)."""
+        parts = [f.read() for f in self.features]
+        return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+
+    def light(self) -> Known:
+        """The same without the chips, to be sent to other processes."""
+        return replace(self, faces=replace(self.faces, chips=np.empty(0, np.uint8)))
+
+    @property
+    def keys(self) -> list[str]:
+        """Hashes of what decides the rows and their labels."""
+        return [*(f.key for f in self.features), self.faces.key]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One feature, under one noise, that attackers are let loose on."""
+
+    feature: str  # "features", "label", "logit", "gradients"
+    view: View
+    train: Known
+    test: Known
+    noise: Noise | None = None
+    epsilon: float | None = None  # of the noise, where a budget set it
+    background: Known | None = None
+
+    def answers(self, model: SplitModel, cache: Path) -> tuple[Target, Target]:
+        """What the service itself learns, as two further targets: the predicted class, and the probabilities."""
+        sides = [[_answers(model, f, self.noise) for f in side.features] for side in (self.train, self.test)]
+
+        def target(name: str, made) -> Target:
+            train, test = (
+                Known(tuple(stored(made(p), cache) for p in side), known.faces)
+                for side, known in zip(sides, (self.train, self.test), strict=True)
+            )
+            return replace(self, feature=name, train=train, test=test, noise=None, epsilon=None, background=None)
+
+        return target("label", _label), target("logit", _logit)
+
+
+def _answers(model: SplitModel, features: Features, noise: Noise | None) -> np.ndarray:
+    values = np.asarray(features.read())
+    # One answer for each image, as the service gets it; the same at every run.
+    return model.classify(values if noise is None else protect(values, noise, random.Random(0)))
+
+
+def _label(probabilities: np.ndarray) -> np.ndarray:
+    return np.eye(probabilities.shape[1], dtype=np.float32)[probabilities.argmax(1)]
+
+
+def _logit(probabilities: np.ndarray) -> np.ndarray:
+    logs = np.log(np.maximum(probabilities, TINY))
+    return logs[:, 1:] - logs[:, :1] if logs.shape[1] == 2 else logs
+
+
+def attack(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """One cell: an identity or attribute attack with one seed. Returns hits, or errors in years, of each face."""
+    train, test, background = inputs["train"], inputs["test"], inputs["background"]
+    label, layers = settings["label"], inputs["layers"]
+    noise = Noise(**settings["noise"]) if settings["noise"] else None
+    options = {"noise": noise, "queries": settings["queries"], "seeds": (settings["seed"],)}
+    data = (train.rows(), train.labels(label), test.rows(), test.labels(label))
+    ids = {"train_ids": train.ids, "test_ids": test.ids}
+    if label == "age":
+        errors = attributes.regress(*data, **options, **ids)
+        return {"errors": {name: _short(rows[0]) for name, rows in errors.items()}}
+    if layers:
+        fit = deep.attacker(layers, data[0].shape[1:], settings["epochs"])
+        options |= {"attackers": {settings["attackers"][0]: fit}, "prepared": False}
+    else:
+        others = background and (background.rows(), background.labels("identity"))
+        options |= {"attackers": settings["attackers"], "background": others}
+    kind = "person" if label == "identity" else f"{label} class"
+    outcomes = identity.attack(*data, **options, **ids, kind=kind).outcomes
+    return {
+        "top1": {o.attacker: _short(o.top1[0]) for o in outcomes},
+        "top5": {o.attacker: _short(o.top5[0]) for o in outcomes},
+    }
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [round(float(v), 4) for v in values]
+
+
+def make(
+    target: Target,
+    label: str,
+    plan: Plan,
+    queries: int = 1,
+    names: Sequence[str] | None = None,
+    layers: list[dict[str, Any]] | None = None,
+) -> list[Cell]:
+    """Cells of one attack on one target, one for each seed.
+
+    Args:
+        target: what is attacked.
+        label: "identity", "race", "age" or "gender".
+        plan: seeds and attackers.
+        queries: features of one image that the attacker averages.
+        names: of the attackers; None: the plan's.
+        layers: of a deep attacker, whose name is then the only one.
+    """
+    noise = target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip}
+    background = target.background if layers is None and label == "identity" else None
+    settings = {
+        "label": label,
+        "train": target.train.keys,
+        "test": target.test.keys,
+        "background": background and background.keys,
+        "noise": noise,
+        "queries": queries,
+        "attackers": list(names or plan.attackers),
+        "layers": layers,
+        "epochs": plan.deep_epochs if layers else None,
+    }
+    inputs = {
+        "train": target.train.light(),
+        "test": target.test.light(),
+        "background": background and background.light(),
+        "layers": layers,
+    }
+    return [Cell(attack, {**settings, "seed": seed}, inputs) for seed in plan.seeds]
+
+
+def _common(target: Target, label: str, plan: Plan, queries: int) -> dict[str, Any]:
+    """What the figures of one attack share."""
+    return {
+        "attack": label,
+        "variant": target.view.name,
+        "feature": target.feature,
+        "noise": target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip, "epsilon": target.epsilon},
+        "queries": queries,
+        "count": len(target.test.faces.ids),
+        "seeds": list(plan.seeds),
+        "data": target.test.faces.name,
+        "sha256": target.view.sha256,
+        "weak": False,
+    }
+
+
+def figures(target: Target, label: str, plan: Plan, queries: int, results: Iterable[dict[str, Any]]) -> list[dict]:
+    """Figures of one attack from the results of its cells, in the format of `privzoo.audit.grid`.
+
+    Args:
+        target: what was attacked.
+        label: what was learnt.
+        plan: its seeds.
+        queries: features of one image that were averaged.
+        results: of the cells of each group of attackers, seed by seed.
+    """
+    results = list(results)
+    common = _common(target, label, plan, queries)
+    kinds = {"errors": "mean error"} if label == "age" else {"top1": "top-1", "top5": "top-5"}
+    if label in ("race", "gender"):
+        kinds = {"top1": "balanced accuracy"}
+    truth = np.unique(target.test.labels(label), return_inverse=True)[1]
+    found = []
+    for key, metric in kinds.items():
+        table: dict[str, list[list[float]]] = {}
+        for result in results:
+            for name, row in result[key].items():
+                table.setdefault(name, []).append(row)
+        own = []
+        for name, rows in table.items():
+            values = np.array(rows)
+            if label == "identity":
+                figure = identity.interval(values, truth)
+            else:
+                figure = attributes.interval(values, None if label == "age" else truth)
+            shown = {"value": figure.value, "low": figure.low, "high": figure.high}
+            own.append({**common, "metric": metric, "attacker": name, **{k: round(v, 6) for k, v in shown.items()}})
+        pick = min if label == "age" else max
+        best = pick((f for f in own if f["attacker"] != "chance"), key=lambda f: f["value"])
+        found += [{**f, "best": f is best} for f in own]
+    return found
+
+
+def chance(target: Target, label: str) -> list[dict]:
+    """Figures of guessing among classes."""
+    share = 1 / len(np.unique(target.test.labels(label)))
+    metrics = {"top-1": share, "top-5": min(1.0, 5 * share)} if label == "identity" else {"balanced accuracy": share}
+    return [
+        {
+            "attack": label,
+            "metric": metric,
+            "variant": target.view.name,
+            "feature": "chance",
+            "noise": None,
+            "queries": 1,
+            "attacker": "chance",
+            "best": True,
+            **dict.fromkeys(("value", "low", "high"), round(value, 6)),
+            "count": len(target.test.faces.ids),
+            "seeds": [],
+            "data": target.test.faces.name,
+            "sha256": "",
+            "weak": False,
+        }
+        for metric, value in metrics.items()
+    ]
+
+
+RANKS = ("equation 4", "other photographs", "per sample")
+
+
+def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """One cell: rank privacy, with all seeds, of one kind in `RANKS`."""
+    train, test = inputs["train"], inputs["test"]
+    known, people = train.rows(), train.labels("identity")
+    noise, options = settings["noise"], {"seeds": tuple(settings["seeds"])}
+    if settings["kind"] == "other photographs":
+        options["queries"] = (test.rows(), test.labels("identity"))
+    else:
+        known, people = np.concatenate([known, test.rows()]), np.concatenate([people, test.labels("identity")])
+        options["per_sample"] = settings["kind"] == "per sample"
+    sigma, radius = (noise["sigma"], noise["clip"]) if noise else (0.0, None)
+    found = rank_privacy(known, people, sigma, radius=radius, **options)
+    return {"count": found.count, **{key: round(getattr(found, key), 6) for key in ("value", "low", "high")}}
+
+
+def make_ranks(target: Target, plan: Plan) -> list[Cell]:
+    """Cells of rank privacy, one for each kind; mirror images do not count as photographs of their own."""
+    train, test = (replace(side.light(), features=side.features[:1]) for side in (target.train, target.test))
+    noise = target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip}
+    settings = {"train": train.keys, "test": test.keys, "noise": noise, "seeds": list(plan.seeds)}
+    return [Cell(rank, {**settings, "kind": kind}, {"train": train, "test": test}) for kind in RANKS]
+
+
+def rank_figures(target: Target, plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict]:
+    """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people where features say nothing of the person."""
+    common = _common(target, "rank", plan, 1)
+    return [
+        {**common, **result, "metric": "rank privacy", "attacker": kind, "best": kind != "per sample"}
+        for kind, result in zip(RANKS, results, strict=True)
+    ]

@@ -1,0 +1,242 @@
+"""What the cloud sees: features of face chips before noise, computed once and kept on disk for all attacks.
+
+Noise is drawn later, by the attacks. So a noisy model shares its features with the reduced one whose head has the same
+weights: features are kept under a hash of the head's layers, their weights, and the chips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privzoo.data import Dataset, arrays, lfw, splits, utkface
+from privzoo.data.samples import Sample
+from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.model import BATCH, SplitModel
+
+FLOAT, PIXELS = "float head", "pixels"
+BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
+ATTRIBUTE_TRAINING = 6000  # UTKFace training faces for the attribute attack, evenly spaced
+ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored
+FEW = 10  # training images of a person in a quick audit
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Face chips of one data set at one size, with what is known of them."""
+
+    name: str
+    chips: np.ndarray  # uint8 RGB (N, S, S, 3)
+    labels: dict[str, np.ndarray]  # label -> (N,)
+    ids: tuple[str, ...]  # hash of each chip's pixels; a mirror image has its original's
+
+    @property
+    def key(self) -> str:
+        """Hash of the pixels' hashes and of the labels."""
+        from privzoo import activations
+
+        return activations.key(ids=list(self.ids), **{f"label {k}": v for k, v in self.labels.items()})
+
+    def mirrored(self) -> Faces:
+        """The mirror images."""
+        return Faces(f"{self.name}-mirrored", np.ascontiguousarray(self.chips[:, :, ::-1]), self.labels, self.ids)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of some faces on disk."""
+
+    path: Path  # .npy, float32 (N, *feature shape)
+    key: str  # hash of all that decides them
+
+    def read(self) -> np.ndarray:
+        """The features, read-only, mapped from disk."""
+        return np.load(self.path, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class View:
+    """One head whose features are attacked."""
+
+    name: str  # "float head", "int8 TFLite head"
+    sha256: str  # of the head: float weights, or the .tflite's flatbuffer
+    extract: Callable[[Faces], Features]
+
+
+def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = None) -> Faces:
+    """Reads chips of a data set at a network's input size."""
+    chips, labels = arrays(data, size, task)
+    labels = labels if task is None else {task: labels}
+    return Faces(name, chips, labels, tuple(hashlib.sha256(chip.tobytes()).hexdigest()[:16] for chip in chips))
+
+
+def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
+    """Training and scored faces of protocol 3; `quick` keeps 10 training images of each person.
+
+    Raises:
+        DataError: the layout is missing, or an image stands on both sides.
+    """
+    from privzoo.audit.identity import check_apart
+
+    train, test = lfw.lfw100(root)
+    samples = train.samples
+    if quick:
+        people: dict[int, list[Sample]] = {}
+        for sample in samples:
+            people.setdefault(sample.labels["identity"], []).append(sample)
+        samples = [sample for own in people.values() for sample in own[:FEW]]
+    sides = read(samples, train.name, size), read(test, test.name, size)
+    check_apart(sides[0].ids, sides[1].ids)
+    return sides
+
+
+def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Faces:
+    """Faces of LFW people outside LFW-100 who have two images or more; about `count`, whole people."""
+    inside = {name.split("/")[1] for side in lfw.lfw100(root) for name in (s.name for s in side.samples)}
+    people: dict[str, list[Sample]] = {}
+    for sample in lfw.load(root, gender=False).samples:
+        person = sample.name.split("/")[1]
+        if person not in inside:
+            people.setdefault(person, []).append(sample)
+    chosen: list[Sample] = []
+    # Those with the most images first: they tell most of how photographs of one person differ.
+    for person in sorted(people, key=lambda p: (-len(people[p]), p)):
+        if len(people[person]) < 2 or len(chosen) >= count:
+            break
+        chosen += people[person]
+    if not chosen:
+        raise DataError(f"{root} holds no LFW people beside LFW-100 with two images or more; use the whole data set.")
+    return read(chosen, "lfw-background", size)
+
+
+def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
+    """Training and scored faces of protocol 4's gender: LFW, a third of the people (by their names' hash) scored."""
+    sides: tuple[list[Sample], list[Sample]] = ([], [])
+    for sample in lfw.load(root).samples:
+        person = sample.name.split("/")[1]
+        sides[int(hashlib.sha256(person.encode()).hexdigest(), 16) % 3 == 0].append(sample)
+    few = 3 if quick else 1
+    parts = (
+        (sides[0], "lfw-gender-train", ATTRIBUTE_TRAINING // few),
+        (sides[1], "lfw-gender-test", ATTRIBUTE_SCORED // few),
+    )
+    train, test = (
+        read(splits.take(Dataset(name, samples, {}), count), name, size, "gender") for samples, name, count in parts
+    )
+    return train, test
+
+
+def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
+    """Training and scored faces of protocol 4's race and age."""
+    train, test = (utkface.load(root, split=split) for split in ("train", "validation"))
+    train = splits.take(train, ATTRIBUTE_TRAINING // (3 if quick else 1))
+    return read(train, "utkface-train", size), read(test, "utkface-validation", size)
+
+
+def float_view(model: SplitModel, cache: Path) -> View:
+    """A model's float head; the first layers, which networks share, are kept too."""
+    import keras
+
+    from privzoo import activations
+    from privzoo.architectures import graph
+    from privzoo.export.manifest import model_sha256
+
+    sha256 = model_sha256(model.head)
+    layers = graph.layers(model.head)
+    facts = [[type(layer).__name__, layer.get_config()] for layer in layers]
+    structure = keras.saving.serialize_keras_object(facts)
+    front, _ = activations.front(model.network)
+    start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
+    rest = graph.chain(layers[start:], front.output.shape[1:], "trunk", "rest_of_head")
+
+    def extract(faces: Faces) -> Features:
+        key = activations.key(structure=structure, sha256=sha256, chips=faces.chips)
+
+        def compute(output: np.ndarray) -> None:
+            images = activations.whole_chips(faces.chips, model.input_size)
+            trunk = activations.compute(front, images, cache, np.float32).values
+            for i in range(0, len(output), BATCH):
+                output[i : i + BATCH] = rest(np.asarray(trunk[i : i + BATCH]), training=False)
+            if not np.allclose(model.head(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
+                raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
+
+        return _kept(key, (len(faces.chips), *model.head.output_shape[1:]), compute, cache, faces, model.name)
+
+    return View(FLOAT, sha256, extract)
+
+
+def deployed_view(model: SplitModel, quantization: str, cache: Path) -> View:
+    """A model's head as exported, on LiteRT; the file is kept, and exported once for all models that share it."""
+    import keras
+
+    from privzoo import activations
+    from privzoo.architectures import graph
+    from privzoo.edge import Head
+    from privzoo.export.manifest import model_sha256
+
+    facts = [[type(layer).__name__, layer.get_config()] for layer in graph.layers(model.head)]
+    structure = keras.saving.serialize_keras_object(facts)
+    name = activations.key(structure=structure, sha256=model_sha256(model.head), quantization=quantization)
+    path = cache / f"head_{name}.tflite"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        model.export_head(path, quantization)
+    head = Head(path, threads=2)
+    head.noise = None  # attacks draw it
+    sha256 = head.manifest["head"]["sha256"]
+
+    def extract(faces: Faces) -> Features:
+        rounded = bool(head.manifest["feature"].get("rounded"))
+        key = activations.key(sha256=sha256, rounded=rounded, chips=faces.chips)
+
+        def compute(output: np.ndarray) -> None:
+            for i in range(0, len(output), BATCH):
+                output[i : i + BATCH] = head.features(faces.chips[i : i + BATCH])
+
+        return _kept(key, (len(faces.chips), *head.feature_shape), compute, cache, faces, model.name)
+
+    return View(f"{quantization} TFLite head", sha256, extract)
+
+
+def _kept(
+    key: str, shape: tuple[int, ...], compute: Callable[[np.ndarray], None], cache: Path, faces: Faces, model: str
+) -> Features:
+    path = cache / f"features_{key}.npy"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        output = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        compute(output)
+        for i in range(0, len(output), BATCH):
+            if not np.isfinite(output[i : i + BATCH]).all():
+                raise FeatureError(
+                    f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
+                )
+        output.flush()
+        temporary.replace(path)
+    return Features(path, key)
+
+
+def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> Features:
+    """Keeps an array on disk under the hash of the facts that decide it; makes it where it is not there yet."""
+    from privzoo import activations
+
+    key = activations.key(**facts)
+    path = cache / f"features_{key}.npy"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        with temporary.open("wb") as file:
+            np.save(file, np.ascontiguousarray(make(), np.float32))
+        temporary.replace(path)
+    return Features(path, key)
+
+
+def stored(values: np.ndarray, cache: Path) -> Features:
+    """Keeps an array as features, as a floor's class probabilities."""
+    return keep({"values": values}, lambda: values, cache)

@@ -1,0 +1,140 @@
+"""The grid of models x attacks x seeds: each cell is computed once, kept as JSON, and may run anywhere.
+
+Two kinds of JSON file lie in `--cache_dir`, each written under a temporary name and then renamed.
+
+`results/<key>.json`, one cell, so that a killed run goes on where it stopped. `<key>` is `key(...)` of all that decides
+the cell: head, data, attack, settings, seed:
+
+    {"settings": {what was hashed}, "result": {what the attack returned}, "seconds": 12.3}
+
+`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick):
+
+    {"format": 1,
+     "model": "vgg16_gender_simple_conv5_3",          "raw_pixels" for the yardstick
+     "network": "vgg16_gender", "task": "gender", "cut": "conv5_3", "embedding": "simple",   null for the yardstick
+     "date": "2025-11-21", "git": "1a2b3c4d5e6f", "command": "tools/audit.py --model ...", "quick": false,
+     "figures": [FIGURE, ...]}
+
+    FIGURE = {
+     "attack": "identity",         "identity", "race", "age", "gender", "rank"
+     "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error";
+                                   rank: "rank privacy"
+     "variant": "float head",      "float head", "int8 TFLite head", "pixels"
+     "feature": "features",        "features"; the floors: "label" (the predicted class), "logit" (log-probabilities),
+                                   "chance" (nothing; its attacker is "chance", for "age" one of "features");
+                                   of the yardstick: "pixels", "gradients", "both"
+     "noise": null,                or {"sigma": 0.4, "clip": 1.0, "epsilon": 30.5}; null: the feature as it is
+     "queries": 1,                 features of one image that the attacker averages: 1, 10, 100
+     "attacker": "lda",            a name in attackers.ATTACKERS, or "deep", "cnn", "chance";
+                                   rank: "equation 4", "other photographs", "per sample" (its file says what they are)
+     "best": true,                 the highest of all attackers that differ in nothing else (for "age": the lowest)
+     "value": 0.61, "low": 0.57, "high": 0.65,        95 % interval; shares in 0..1, for "age" years
+     "count": 816,                 faces that were scored
+     "seeds": [1, 2, 3],           of the attacker, and of the noise
+     "data": "lfw100-test",        data set that was scored
+     "sha256": "...",              of the head: float weights, or the .tflite's flatbuffer; "" for pixels
+     "weak": false}                true: on raw pixels these attackers miss 80 % top-1, so that the figure says little
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privzoo.errors import ConfigError, DataError, MissingExtraError
+from privzoo.provenance import write_json
+
+FORMAT = 1
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack with one seed on one head."""
+
+    work: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]  # of a module: (settings, inputs) -> result
+    settings: dict[str, Any]  # plain data that decide the result, the inputs' hashes among them
+    inputs: dict[str, Any]  # where the data are: paths, labels
+
+    @property
+    def key(self) -> str:
+        """Name of the result's file."""
+        from privzoo import activations
+
+        work = f"{self.work.__module__}.{self.work.__qualname__}"
+        return activations.key(work=work, settings=self.settings, format=FORMAT)
+
+    def path(self, cache: Path) -> Path:
+        """File of the result."""
+        return cache / "results" / f"{self.key}.json"
+
+
+def run(cells: Sequence[Cell], cache: Path, engine: str = "local", progress: bool = True) -> list[dict[str, Any]]:
+    """Results of cells, in their order; those that were computed before are read.
+
+    Args:
+        cells: any number; equal ones are computed once.
+        cache: folder of results.
+        engine: "local", one after the other in this process; "ray", on the Ray cluster that `RAY_ADDRESS` names or
+            else on one of this machine's cores, whose machines must all see the inputs' paths. Results are the same.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: no such engine.
+        MissingExtraError: Ray is not installed.
+    """
+    from tqdm import tqdm
+
+    if engine not in ENGINES:
+        raise ConfigError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+    missing = {cell.key: cell for cell in cells if not cell.path(cache).exists()}
+    compute = _on_ray if engine == "ray" and missing else _here
+    with tqdm(total=len(missing), desc="attacks", unit="attack", disable=not progress or not missing) as bar:
+        for key, result, seconds in compute(missing):
+            content = {"settings": missing[key].settings, "result": result, "seconds": round(seconds, 1)}
+            write_json(missing[key].path(cache), content)
+            bar.update()
+    return [_read(cell.path(cache)) for cell in cells]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["result"]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"The result {path} is damaged; delete it and run the audit again.") from None
+
+
+def _timed(key: str, cell: Cell) -> tuple[str, dict[str, Any], float]:
+    started = time.monotonic()
+    result = cell.work(cell.settings, cell.inputs)
+    return key, result, time.monotonic() - started
+
+
+def _here(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:
+    for key, cell in cells.items():
+        yield _timed(key, cell)
+
+
+def _on_ray(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("The engine ray needs Ray; install it with: pip install 'privzoo[ray]'.") from None
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False)
+    remote = ray.remote(num_cpus=1)(_timed)
+    waiting = [remote.remote(key, cell) for key, cell in cells.items()]
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            yield from ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        # What the attack raised, not Ray's account of it: both engines fail alike.
+        raise error.cause from None
+    finally:
+        for task in waiting:
+            ray.cancel(task)

@@ -1,0 +1,192 @@
+"""The audit of a model: what is attacked, what is kept, and what the results say, on a tiny zoo and made-up faces."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+import tiny_zoo
+from data_fakes import encoded
+from PIL import Image
+
+import privzoo
+from privzoo import card, config
+from privzoo.audit import cells, features, grid, models, pixels
+from privzoo.edge.noise import Noise
+from privzoo.errors import ConfigError, DataError
+from privzoo.model import SplitModel
+
+PEOPLE, PHOTOGRAPHS, STRANGERS = 100, 3, 12
+NAME = "vgg_s_tiny_simple_conv5"
+PLAN = functools.partial(cells.Plan, seeds=(1,), queries=(1, 10), attackers=("lda",), deep="none")
+
+
+def portrait(rng, face):
+    """One photograph of a face: the face with a little noise."""
+    moved = np.clip(face + rng.normal(0, 4, face.shape), 0, 255).astype(np.uint8)
+    return encoded(np.asarray(Image.fromarray(moved).resize((122, 122))).copy())
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    """LFW of 100 people with 3 photographs and 12 with 2, its gender lists, and UTKFace."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    lists = ([], [])
+    for person in range(PEOPLE + STRANGERS):
+        name, face = f"P{person:03d}", rng.integers(0, 255, (8, 8, 3))
+        (folder / "lfw" / name).mkdir(parents=True)
+        for number in range(1, 1 + (PHOTOGRAPHS if person < PEOPLE else 2)):
+            (folder / "lfw" / name / f"{name}_{number:04d}.jpg").write_bytes(portrait(rng, face))
+            lists[person % 2].append(f"{name}_{number:04d}.jpg")
+    (folder / "lfw_gender").mkdir()
+    for gender, names in zip(("male", "female"), lists, strict=True):
+        (folder / "lfw_gender" / f"{gender}_names.txt").write_text("\n".join(names))
+    tiny_zoo.write_faces(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    with tiny_zoo.installed(tmp_path_factory.mktemp("zoo")) as folder:
+        config.write(tiny_zoo.model("simple"), folder / "models" / f"{NAME}.yaml")
+        tiny_zoo.forget()
+        yield privzoo.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def audited(model, data_folder, cache):
+    """Figures of the float head and of the yardstick, and what was attacked."""
+    data, plan = models.Data(data_folder), PLAN(cache, deep="spatial", deep_epochs=1)
+    (view,) = models.views(model, ["float"], cache)
+    attacks = models.attacks(model, view, data, plan)
+    return models.measure(attacks, plan, "local", False), attacks, data
+
+
+def test_every_attack_has_its_figures(audited, model):
+    figures, _, _ = audited
+    found = {(f["attack"], f["feature"], f["attacker"], f["metric"]) for f in figures}
+    assert {
+        ("identity", "features", "lda", "top-1"),
+        ("identity", "features", "deep", "top-5"),
+        ("identity", "label", "lda", "top-1"),
+        ("identity", "logit", "lda", "top-1"),
+        ("identity", "chance", "chance", "top-5"),
+        ("race", "features", "lda", "balanced accuracy"),
+        ("age", "features", "ridge", "mean error"),
+        ("age", "features", "chance", "mean error"),
+        ("rank", "features", "equation 4", "rank privacy"),
+    } <= found - {("race", "chance", "chance", "balanced accuracy")} | found
+    for figure in figures:
+        assert figure["low"] <= figure["value"] <= figure["high"]
+        assert figure["variant"] == "float head" and figure["sha256"] in (
+            "",
+            model.manifest()["head"]["weights_sha256"],
+        )
+    best = [f for f in figures if f["best"] and f["metric"] == "top-1" and f["feature"] == "features"]
+    assert len(best) == 1 and best[0]["value"] > 0.5  # other photographs of people who differ much
+    label = next(f for f in figures if f["feature"] == "label" and f["metric"] == "top-1")
+    assert label["value"] < 0.1
+
+
+def test_features_are_the_heads_and_are_kept(audited, model, cache, monkeypatch):
+    _, attacks, data = audited
+    side = attacks[0].target.test
+    wanted = np.asarray(model.head(side.faces.chips.astype(np.float32)))
+    np.testing.assert_allclose(side.rows(), wanted, rtol=1e-3, atol=1e-3)
+    before = sorted(path.name for path in cache.glob("features_*"))
+    monkeypatch.setattr(type(model.head), "__call__", None)  # nothing may run the head again
+    view = features.float_view(model, cache)
+    assert view.extract(data.lfw100(model.input_size)[1]).key == side.features[0].key
+    assert sorted(path.name for path in cache.glob("features_*")) == before
+
+
+def test_results_are_kept(audited, cache, monkeypatch):
+    figures, attacks, _ = audited
+    monkeypatch.setattr(grid, "_timed", None)  # nothing may be computed again
+    assert models.measure(attacks, PLAN(cache), "local", False) == figures
+
+
+def test_noise_shares_the_features_and_asks_often(audited, model, data_folder, cache):
+    _, attacks, data = audited
+    noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(0.5, 5.0))
+    (view,) = models.views(noisy, ["float"], cache)
+    own = models.attacks(noisy, view, data, PLAN(cache, epsilons=(4.0,)))
+    assert own[0].target.train.features == attacks[0].target.train.features
+    asked = [(a.queries, a.target.noise, a.target.epsilon) for a in own if a.target.feature == "features"]
+    assert {q for q, _, _ in asked} == {1, 10} and len({n for _, n, _ in asked}) == 2
+    assert any(e == 4.0 for _, _, e in asked)
+    figures = models.measure(own[:2], PLAN(cache), "local", False)
+    assert {f["noise"]["sigma"] for f in figures if f["feature"] == "features"} == {0.5}
+    document = models.document(noisy, figures, "command", False)
+    variants = [m.variant for m in models.measurements(document)]
+    assert any("10 queries" in v for v in variants) and len(set(variants)) == len(variants) / 2  # top-1 and top-5
+
+
+def test_deployed_heads_are_attacked_before_noise(model, data_folder, cache, audited):
+    _, _, data = audited
+    noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(0.5, 5.0))
+    (view,) = models.views(noisy, ["float32"], cache)
+    test = data.lfw100(model.input_size)[1]
+    found = view.extract(dataclasses.replace(test, chips=test.chips[:4])).read()
+    np.testing.assert_allclose(found, model.head(test.chips[:4].astype(np.float32)), rtol=1e-3, atol=1e-3)
+    assert view.name == "float32 TFLite head" and len(view.sha256) == 64
+    with pytest.raises(ConfigError, match="no head 'int4'"):
+        models.views(model, ["int4"], cache)
+
+
+def test_pixels_are_the_yardstick(data_folder, cache):
+    data, plan = models.Data(data_folder), PLAN(cache)
+    attacks = models.yardstick(data, plan)
+    assert [a.target.feature for a in attacks] == list(pixels.KINDS)
+    figures = models.measure(attacks[:1], plan, "local", False)
+    assert {f["variant"] for f in figures} == {"pixels"}
+    assert not models.too_weak(figures)  # these faces are easy
+    weak = [{**f, "value": 0.5} for f in figures]
+    assert models.too_weak(weak)
+    assert all(f["weak"] for f in models.marked(weak, True))
+
+
+def test_measurements_go_into_the_card(audited, model):
+    figures, _, _ = audited
+    document = json.loads(json.dumps(models.document(model, models.marked(figures, True), "audit", False)))
+    made = models.measurements(document)
+    assert not any("age" in m.metric for m in made)
+    card.write_measurements(model.name, made)
+    shown = card.read(model.name)
+    found = shown.figure("identity attack, top-1", "float head, feature, attackers too weak on raw pixels")
+    assert found is not None and 0 <= found.low <= found.value <= found.high <= 1
+    assert "identity attack" in shown.markdown()
+
+
+def test_background_people_are_others(data_folder):
+    inside = {n.split("/")[1] for n in _names(data_folder)}
+    others = features.lfw_background(data_folder, 48)
+    assert len(others.chips) == 2 * STRANGERS and len(inside) == PEOPLE
+    train, test = features.lfw100(data_folder, 48)
+    assert not set(others.ids) & (set(train.ids) | set(test.ids)) and train.mirrored().ids == train.ids
+
+
+def _names(folder):
+    from privzoo.data import lfw
+
+    return [sample.name for side in lfw.lfw100(folder) for sample in side.samples]
+
+
+def test_gender_is_scored_on_people_who_were_not_trained_on(data_folder):
+    train, test = features.lfw_gender(data_folder, 48)
+    assert set(train.labels) == set(test.labels) == {"gender"} and not set(train.ids) & set(test.ids)
+    assert 0.1 < len(test.chips) / (len(train.chips) + len(test.chips)) < 0.6
+
+
+def test_wrong_data_are_one_sentence(tmp_path):
+    with pytest.raises(DataError) as caught:
+        models.Data(tmp_path).lfw100(48)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,112 @@
+"""Attacks models as a clever cloud would, and writes what it gets: `tools/audit.py --model PATTERN --data_dir DIR`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", "*", "name or shell pattern of the models")
+flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_bool("quick", False, "two attackers, one seed, fewer faces, float heads only, to try things out")
+flags.DEFINE_enum("engine", "local", ["local", "ray"], "where attacks run: in this process, or on a Ray cluster")
+flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
+flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise; figures are means over them")
+flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers")
+flags.DEFINE_enum("deep", "spatial", ["spatial", "all", "none"], "float heads that the deep attacker is let loose on")
+flags.DEFINE_integer("deep_epochs", 12, "of the deep attackers, at most", lower_bound=1)
+flags.DEFINE_list("epsilons", [], "further budgets to attack models with noise at")
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
+flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
+flags.DEFINE_bool("report", False, "write the report of all audited models")
+
+
+def _plan():
+    from privzoo.audit.cells import Plan
+    from privzoo.errors import ConfigError
+
+    try:
+        seeds, epsilons = tuple(map(int, FLAGS.seeds)), tuple(map(float, FLAGS.epsilons))
+    except ValueError:
+        raise ConfigError(f"--seeds {FLAGS.seeds} --epsilons {FLAGS.epsilons} are no numbers; give 1,2,3.") from None
+    cache = Path(FLAGS.cache_dir)
+    if FLAGS.quick:
+        return Plan(cache, seeds[:1], (1, 100), ("lda", "mlp"), deep="none", epsilons=epsilons)
+    return Plan(
+        cache,
+        seeds,
+        attackers=tuple(FLAGS.attackers),
+        epsilons=epsilons,
+        deep=FLAGS.deep,
+        deep_epochs=FLAGS.deep_epochs,
+    )
+
+
+def _command(name: str) -> str:
+    return f"tools/audit.py --model {name} --data_dir DIR" + (" --quick" if FLAGS.quick else "")
+
+
+def _print(document: dict) -> None:
+    for f in document["figures"]:
+        if not f["best"]:
+            continue
+        noise = f", epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
+        unit = (lambda x: f"{x:.1f} years") if f["attack"] == "age" else (lambda x: f"{x:.1%}")
+        interval = f"{unit(f['low'])} to {unit(f['high'])}, {f['count']} faces"
+        print(
+            f"{document['model']}: {f['attack']} {f['metric']} from {f['feature']}, {f['variant']}{noise}, by "
+            f"{f['attacker']}: {unit(f['value'])} ({interval})"
+            + (", attackers too weak to count" if f["weak"] else ""),
+            flush=True,
+        )
+
+
+def main(_: list[str]) -> None:
+    """Attacks raw pixels first, then every matching model, network by network."""
+    import privzoo
+    from privzoo import card, config
+    from privzoo.audit import models
+    from privzoo.errors import ConfigError, UnknownNameError
+    from privzoo.provenance import write_json
+
+    names = privzoo.list_models(FLAGS.model)
+    if not names:
+        raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
+    if FLAGS.quick and FLAGS.write:
+        raise ConfigError("Figures of --quick do not belong into the cards; add --nowrite.")
+    plan, data = _plan(), models.Data(FLAGS.data_dir, FLAGS.quick)
+    folder, progress = plan.cache / "audit", sys.stderr.isatty()
+    quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
+
+    def keep(model, figures: list[dict], weak: bool) -> dict:
+        name = model.name if model else FLAGS.model
+        document = models.document(model, models.marked(figures, weak), _command(name), FLAGS.quick)
+        write_json(folder / f"{document['model']}.json", document)
+        _print(document)
+        return document
+
+    pixels = models.measure(models.yardstick(data, plan), plan, FLAGS.engine, progress)
+    weak = models.too_weak(pixels)
+    keep(None, pixels, weak)
+    for name in sorted(names, key=lambda name: (config.model(name).network, name)):
+        model = privzoo.load(name)
+        views = models.views(model, quantizations, plan.cache)
+        attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
+        document = keep(model, models.measure(attacks, plan, FLAGS.engine, progress), weak)
+        if FLAGS.write:
+            card.write_measurements(name, models.measurements(document))
+    if FLAGS.report:
+        from privzoo.audit import report
+
+        report.write(folder)
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"audit: {error}")
