@@ -237,13 +237,6 @@ def test_the_tools_train_fit_and_release(zoo, tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert list((runs / "cache").glob("conv4_*.npy"))
     cache = f"--cache_dir={runs / 'features'}"
-    advanced = ("--model=*advanced*", f"--data_dir={data}", cache)
-    tried = tool("fit.py", zoo, *advanced, "--try=sigma=0.1", "--try=sigma=1,clip=0.5")
-    assert tried.returncode == 0, tried.stderr
-    trials = json.loads(tried.stdout)["vgg_s_tiny_advanced_conv5"]
-    assert trials["sigma=1,clip=0.5"]["config"]["noise"] == {"sigma": 1.0, "clip": 0.5}
-    wrong = tool("fit.py", zoo, *advanced, "--try=sigmas=1")
-    assert wrong.returncode == 1 and "unknown entry 'sigmas'" in wrong.stderr
     fitted = tool("fit.py", zoo, "--model=vgg_s_tiny_*", f"--data_dir={data}", cache, "--release")
     assert fitted.returncode == 0, fitted.stderr
     assert not list(planned.glob("*/*"))
@@ -256,3 +249,24 @@ def test_the_tools_train_fit_and_release(zoo, tmp_path):
     assert {key.partition("/")[0] for key in own.files} == {"conv5", "fc8"}
     record = json.loads((zoo / "weights" / "vgg_s_tiny_advanced_conv5.json").read_text())
     assert {"validation_accuracy", "share_clipped", "epsilon_at_delta_1e-5", "release"} <= set(record)
+
+
+def test_settings_are_tried_and_attacked(zoo, data_dir, tmp_path):
+    data = tiny_zoo.write_faces(tmp_path)
+    (data / "lfw.zip").symlink_to(data_dir / "lfw.zip")
+    path = tmp_path / "RESULTS.md"
+    known = [f"--data_dir={data}", f"--cache_dir={tmp_path / 'cache'}", f"--results={path}"]
+    quick = ["--attackers=lda", "--seeds=1"]
+    for name, trials in (("noisy_reduced_simple", ("sigma=0.1", "sigma=1,clip=0.5")), ("simple", ("step=0.5",))):
+        model = tiny_zoo.model(name)
+        config.write(model, zoo / "planned" / "models" / f"{model.name}.yaml")
+        tries = [f"--try={trial}" for trial in trials]
+        done = tool("sweep.py", zoo, f"--model={model.name}", *known, *quick, *tries)
+        assert done.returncode == 0, done.stderr
+        rows = json.loads((zoo / "sweeps" / f"{model.name}.json").read_text())
+        assert [row["trial"] for row in rows] == list(trials)
+        assert all(0 <= row["accuracy"] <= 1 and row["git"] and row["date"] for row in rows)
+        assert all(f["attacker"] == "lda" and 0 <= f["value"] <= 1 for row in rows for f in row["identity"].values())
+    assert "sigma=1,clip=0.5" in path.read_text() and "step=0.5" in path.read_text()
+    wrong = tool("sweep.py", zoo, "--model=vgg_s_tiny_noisy*", *known, "--try=sigmas=1")
+    assert wrong.returncode == 1 and "unknown entry 'sigmas'" in wrong.stderr and "Traceback" not in wrong.stderr

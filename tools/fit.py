@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import sys
 from pathlib import Path
@@ -19,24 +18,6 @@ flags.DEFINE_integer("limit", None, "fit on this many faces only, to try things 
 flags.DEFINE_bool("augment", True, "change training chips at random, as in the network's training")
 flags.DEFINE_integer("seed", 1, "of the order of faces, of their changes, and of the noise that the tail is fitted to")
 flags.DEFINE_bool("release", False, "write arrays, record and YAML into zoo_configs")
-flags.DEFINE_multi_string(
-    "try", [], "changes to try, as 'sigma=0.4,clip=1' or 'step=0.5,relevance=1'; releases nothing"
-)
-
-
-def _models() -> list:
-    from privzoo import config
-    from privzoo.errors import UnknownNameError
-    from privzoo.training.release import PLANNED
-
-    if FLAGS.model.endswith(".yaml"):
-        return [config.read(config.ModelConfig, Path(FLAGS.model))]
-    planned = (config.config_folder() / PLANNED / "models").glob("*.yaml")
-    known = {**{path.stem: path for path in planned}, **config.models()}
-    names = sorted(fnmatch.filter(known, FLAGS.model))
-    if not names:
-        raise UnknownNameError(f"No registered or planned model matches {FLAGS.model!r}.")
-    return [config.read(config.ModelConfig, known[name]) for name in names]
 
 
 def main(_: list[str]) -> None:
@@ -48,10 +29,9 @@ def main(_: list[str]) -> None:
     from privzoo.training import release
     from privzoo.training.fitting import Fitter
 
-    trials = FLAGS["try"].value
-    if FLAGS.release and (FLAGS.limit or trials):
-        raise ConfigError("--release goes with neither --limit nor --try: releases are of the configs, on all faces.")
-    models, fitted = _models(), 0
+    if FLAGS.release and FLAGS.limit:
+        raise ConfigError("--release does not go with --limit: releases are fitted on all faces.")
+    models, fitted = release.find_models(FLAGS.model), 0
     for name in sorted({model.network for model in models}):
         own = [model for model in models if model.network == name]
         if name not in config.networks():
@@ -67,29 +47,12 @@ def main(_: list[str]) -> None:
             cuts = [model.cut for model in reduced]
             fitter = Fitter(network, built, cuts, *parts, Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
         for model in own:
-            if trials and model.dimensions:
-                facts = {trial: fitter.fit(_changed(model, trial))[1] for trial in trials}
-            else:
-                arrays, facts = fitter.fit(model) if model.dimensions else ({}, {})
+            arrays, facts = fitter.fit(model) if model.dimensions else ({}, {})
             print(json.dumps({model.name: facts}, indent=1), flush=True)
             if FLAGS.release:
                 release.release_model(model, arrays, facts)
     if not fitted:
         raise UnknownNameError("None of these models' networks is released yet; train them with tools/train.py first.")
-
-
-def _changed(model, trial: str):
-    """The model with changes as `sigma=0.4,clip=1`: of its noise, or else of itself."""
-    import yaml
-
-    from privzoo import config
-
-    data = config.to_dict(model)
-    for change in trial.split(","):
-        name, _, value = change.partition("=")
-        part = data["noise"] if data["noise"] and name in data["noise"] else data
-        part[name] = yaml.safe_load(value)
-    return config.from_dict(config.ModelConfig, data, f"--try={trial}")
 
 
 if __name__ == "__main__":

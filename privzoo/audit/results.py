@@ -1,16 +1,20 @@
-"""The table of all models' accuracy in RESULTS.md, from the cards, beside the papers' Tables I and II."""
+"""Tables in RESULTS.md: all models' accuracy beside the papers' Tables I and II, and what settings were tried."""
 
 from __future__ import annotations
 
+import datetime
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from privzoo.audit.accuracy import FLOAT
 from privzoo.card import Card, Measurement
 from privzoo.edge.noise import DELTA, EPSILONS
-from privzoo.provenance import write_text
+from privzoo.provenance import git_revision, write_json, write_text
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
+SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
 PAPER = {
@@ -60,9 +64,47 @@ def table(cards: Sequence[Card]) -> str:
     return "\n".join(lines)
 
 
+def section(path: Path, begin: str, end: str, text: str) -> None:
+    """Puts text between two marks in a Markdown file, or at its end, and leaves the rest as it is."""
+    whole = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
+    before, _, rest = whole.partition(begin)
+    _, _, after = rest.partition(end)
+    write_text(path, f"{before.rstrip()}\n\n{begin}\n\n{text}\n\n{end}\n{after}")
+
+
 def write(path: Path, cards: Sequence[Card]) -> None:
-    """Puts the tables between their marks in a Markdown file, or at its end, and leaves the rest as it is."""
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_text(path, f"{before.rstrip()}\n\n{BEGIN}\n\n{table(cards)}\n\n{END}\n{after}")
+    """Writes the tables of accuracy into a Markdown file."""
+    section(path, BEGIN, END, table(cards))
+
+
+def add_trial(path: Path, trial: str, command: str, seeds: tuple[int, ...], found: dict[str, Any]) -> None:
+    """Adds what a setting gave to the sweep of a model, in place of what the same setting gave before.
+
+    Args:
+        path: JSON file of the model's sweep.
+        trial: the setting, as it was typed.
+        command: that repeats it.
+        seeds: of attackers and noise.
+        found: accuracy on `faces` validation faces; identity, number of averaged queries -> the best attacker with
+            value, low, high; epsilon, or None.
+    """
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    facts = {"date": datetime.date.today().isoformat(), "git": git_revision(), "command": command, "seeds": seeds}
+    write_json(path, [row for row in known if row["trial"] != trial] + [{"trial": trial, **found, **facts}])
+
+
+def write_sweeps(path: Path, sweeps: Sequence[Path]) -> None:
+    """Writes the table of all sweeps into a Markdown file."""
+    lines = [
+        "| model | setting | validation accuracy | identity, one query | identity, 100 averaged | epsilon |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for sweep in sweeps:
+        for row in json.loads(sweep.read_text(encoding="utf-8")):
+            one, many = (row["identity"].get(queries) for queries in ("1", "100"))
+            people = [f"{f['value']:.1%} ({f['low']:.1%} to {f['high']:.1%})" if f else "" for f in (one, many)]
+            epsilon = f"{row['epsilon']:.1f}" if row["epsilon"] else ""
+            lines.append(
+                f"| {sweep.stem} | {row['trial']} | {row['accuracy']:.2%} | {' | '.join(people)} | {epsilon} |"
+            )
+    section(path, SWEEPS_BEGIN, SWEEPS_END, "\n".join(lines))

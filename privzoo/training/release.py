@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from privzoo import weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
 from privzoo.training import primary, record, siamese
 from privzoo.training.batches import PlainBatches
@@ -26,6 +27,22 @@ from privzoo.training.checkpoint import Checkpoint
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
 ARRAYS_DTYPE = "int16"  # coding of embeddings' arrays: sums over a whole activation want more than int8
 LARGEST_FILE = 50_000_000  # bytes; what the repository takes
+
+
+def find_models(pattern: str) -> list[ModelConfig]:
+    """Registered and planned models by a shell pattern of their names, or the one of a YAML file.
+
+    Raises:
+        UnknownNameError: none matches.
+    """
+    if pattern.endswith(".yaml"):
+        return [configs.read(ModelConfig, Path(pattern))]
+    planned = (configs.config_folder() / PLANNED / "models").glob("*.yaml")
+    known = {**{path.stem: path for path in planned}, **configs.models()}
+    names = sorted(fnmatch.filter(known, pattern))
+    if not names:
+        raise UnknownNameError(f"No registered or planned model matches {pattern!r}.")
+    return [configs.read(ModelConfig, known[name]) for name in names]
 
 
 def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
