@@ -13,6 +13,7 @@ flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_integer("every", 1, "run exported heads on every so manieth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of all cards is written anew; empty for none")
@@ -33,6 +34,10 @@ def main(_: list[str]) -> None:
         raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
     tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
 
+    def command(name: str) -> str:
+        every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
+        return f"tools/evaluate.py --model {name} --data_dir DIR{every}"
+
     def network_of(name: str) -> str:
         return config.model(name).network
 
@@ -45,8 +50,9 @@ def main(_: list[str]) -> None:
             models,
             data,
             FLAGS.quantizations,
-            lambda name: f"tools/evaluate.py --model {name} --data_dir DIR",
+            command,
             Path(FLAGS.cache_dir),
+            every=FLAGS.every,
         ):
             if FLAGS.write:
                 card.write_measurements(model.name, measurements)
