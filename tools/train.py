@@ -13,7 +13,7 @@ flags.DEFINE_string("config", None, "YAML file of the network", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data set, as a zip or in its official layout", required=True)
 flags.DEFINE_string("init_dir", None, "folder of the start weights, where the config names some")
 flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; default runs/NAME")
-flags.DEFINE_string("cache_dir", None, "folder of frozen layers' outputs, for Siamese networks; default beside the run")
+flags.DEFINE_string("cache_dir", None, "folder for what first layers give; default beside the run")
 flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_bool("release", False, "after training, write the weights and the record into zoo_configs")
 flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
@@ -32,14 +32,14 @@ def main(_: list[str]) -> None:
     train_set, validation_set = splits.load_splits(network.training.dataset, FLAGS.data_dir)
     if FLAGS.limit:
         train_set, validation_set = (splits.take(part, FLAGS.limit) for part in (train_set, validation_set))
+    cache = Path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"
     if network.siamese:
-        cache = Path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"
         siamese.train(network, train_set, validation_set, run, cache)
     else:
         primary.train(network, train_set, validation_set, run, Path(FLAGS.init_dir) if FLAGS.init_dir else None)
     logging.info("Trained %s; the run is in %s.", network.name, run)
     if FLAGS.release:
-        released = release.release(network, run, validation_set).weights
+        released = release.release(network, run, validation_set, cache).weights
         logging.info("Released %s: %d bytes, SHA-256 %s.", released.file, released.bytes, released.sha256)
 
 

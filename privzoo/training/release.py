@@ -13,15 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from privzoo import activations, weights
 from privzoo import config as configs
-from privzoo import weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
 from privzoo.training import primary, record, siamese
-from privzoo.training.batches import PlainBatches
 from privzoo.training.checkpoint import Checkpoint
 
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
@@ -74,13 +73,21 @@ def golden_output(network: keras.Model) -> list[float]:
     return np.asarray(network(image))[0].round(6).tolist()
 
 
-def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> NetworkConfig:
+def _answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
+    """Probabilities of chips, (N, classes); what the first layers give is kept, as a parent's children share it."""
+    front, rest = activations.front(network)
+    kept = activations.compute(front, activations.whole_chips(chips, size), cache, np.float32)
+    return rest.predict(kept.values, batch_size=activations.BATCH, verbose=0)
+
+
+def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Path) -> NetworkConfig:
     """Writes a run's weights, record and curves into `zoo_configs` and enters them in the network's YAML.
 
     Args:
         config: the network.
         run: folder of its finished run.
         validation_set: on which float and coded weights are compared, for the record.
+        cache: folder for what the networks' first layers give.
 
     Returns:
         The config with its `weights` entry.
@@ -94,12 +101,9 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset) -> Networ
     if entry.bytes > LARGEST_FILE:
         raise ConfigError(f"{path} has {entry.bytes:,} bytes, over {LARGEST_FILE:,}; use a compact classifier.")
     chips, labels = arrays(validation_set, config.training.chip_size)
-    batches = PlainBatches(chips, config.input_size)
     released_network = graph.inference_network(config, parent | weights.read(path))
-    answers = {
-        "float32": graph.inference_network(config, values).predict(batches, verbose=0),
-        "released": released_network.predict(batches, verbose=0),
-    }
+    networks = {"float32": graph.inference_network(config, values), "released": released_network}
+    answers = {name: _answers(network, chips, config.input_size, cache) for name, network in networks.items()}
     accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
     run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     run_record["golden_output"] = golden_output(released_network)
