@@ -44,7 +44,10 @@ def data_folder(tmp_path_factory):
     (folder / "lfw_gender").mkdir()
     for gender, names in zip(("male", "female"), lists, strict=True):
         (folder / "lfw_gender" / f"{gender}_names.txt").write_text("\n".join(names))
-    tiny_zoo.write_faces(folder)
+    (folder / "UTKFace").mkdir()
+    for i in range(150):
+        name = f"{20 + i % 60}_{i % 2}_{i // 2 % 2}_2017{i:04d}.jpg.chip.jpg"
+        (folder / "UTKFace" / name).write_bytes(portrait(rng, rng.integers(0, 255, (8, 8, 3))))
     return folder
 
 
@@ -83,7 +86,8 @@ def test_every_attack_has_its_figures(audited, model):
         ("age", "features", "ridge", "mean error"),
         ("age", "features", "chance", "mean error"),
         ("rank", "features", "equation 4", "rank privacy"),
-    } <= found - {("race", "chance", "chance", "balanced accuracy")} | found
+        ("race", "chance", "chance", "balanced accuracy"),
+    } <= found
     for figure in figures:
         assert figure["low"] <= figure["value"] <= figure["high"]
         assert figure["variant"] == "float head" and figure["sha256"] in (
