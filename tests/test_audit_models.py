@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError
 from privzoo.model import SplitModel
 
+ROOT = Path(__file__).resolve().parent.parent
 PEOPLE, PHOTOGRAPHS, STRANGERS = 100, 3, 12
 NAME = "vgg_s_tiny_simple_conv5"
 PLAN = functools.partial(cells.Plan, seeds=(1,), queries=(1, 10), attackers=("lda",), deep="none")
@@ -194,3 +198,42 @@ def test_wrong_data_are_one_sentence(tmp_path):
     with pytest.raises(DataError) as caught:
         models.Data(tmp_path).lfw100(48)
     assert "\n" not in str(caught.value)
+
+
+def test_the_tool_audits_from_data_to_card(model, data_folder, tmp_path):
+    """In a process of its own, as flags are one for each process; again, from what is kept."""
+    code = f"""
+import sys
+from pathlib import Path
+from privzoo import config
+config.config_folder = lambda: Path({str(config.config_folder())!r})
+sys.argv = ["audit", "--data_dir={data_folder}", "--cache_dir={tmp_path}", "--quick", "--nowrite", "--nolooks"]
+import runpy
+runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
+"""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=550)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "identity top-1" in done.stdout and "raw_pixels" in done.stdout
+    written = json.loads((tmp_path / "audit_quick" / f"{NAME}.json").read_text(encoding="utf-8"))
+    assert written["model"] == NAME and written["quick"] and written["figures"][0]["data"] == "lfw100-test"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model=nothing*"], "No model matches 'nothing*'"),
+        (["--quick"], "do not belong into the cards"),
+        (["--seeds=one"], "are no numbers"),
+        (["--quick", "--nowrite"], "no_such_folder"),
+    ],
+)
+def test_the_tool_refuses_in_one_sentence(flags, words):
+    done = subprocess.run(
+        [sys.executable, "tools/audit.py", "--data_dir=no_such_folder", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr

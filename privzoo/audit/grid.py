@@ -7,7 +7,8 @@ the cell: head, data, attack, settings, seed:
 
     {"settings": {what was hashed}, "result": {what the attack returned}, "seconds": 12.3}
 
-`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick):
+`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick; of a quick audit
+in `audit_quick`):
 
     {"format": 1,
      "model": "vgg16_gender_simple_conv5_3",          "raw_pixels" for the yardstick
