@@ -246,7 +246,7 @@ def chance(target: Target, label: str) -> list[dict]:
             "count": len(target.test.faces.ids),
             "seeds": [],
             "data": target.test.faces.name,
-            "sha256": "",
+            "sha256": target.view.sha256,
             "weak": False,
         }
         for metric, value in metrics.items()
