@@ -187,7 +187,7 @@ def _models(rows: Sequence[Row]) -> str:
             + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else ""),
             page.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             page.figure(r.recognised),
-            page.figure(r.rank),
+            page.figure(r.rank) + (f"<br>other photographs {page.figure(r.rank_other)}" if r.rank_other else ""),
             _attributes(r),
             f"{page.number(r.head_share)} of the work,<br>{page.number(r.feature_bytes, ',')} bytes sent"
             if r.head_share is not None
@@ -305,7 +305,8 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
         "<p>Each figure is that of the strongest of several attackers, who know the head, have photographs of the "
         "people they look for, and see the noise as it is drawn on the device. People named: top-1 accuracy, mean over "
         "people. Rank privacy (Osia et al. 2017, equations 2 to 4): 1 over the number of people where the right "
-        "person is always the likeliest, half and a little more where the feature says nothing. People recognised in "
+        "person is always the likeliest, half and a little more where the feature says nothing; as in the paper, of "
+        "features that the cloud knows without their noise, and of other photographs. People recognised in "
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
         f"names the right person.</p>\n{yardstick}{page.table('Where the figures come from', heads, lines)}"
     )
@@ -319,8 +320,8 @@ def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Compari
     """The tables of RESULTS.md."""
     lines = [
         "| model | accuracy | people named | by | int8 head | floors: label, logit | recognised in reconstructions "
-        "| rank privacy | bytes |",
-        "| --- |" + " --- |" * 8,
+        "| rank privacy | of other photographs | bytes |",
+        "| --- |" + " --- |" * 9,
     ]
     for r in [*([raw] if raw else []), *rows]:
         floors = ", ".join(f"{v.value:.1%}" for name in ("label", "logit") if (v := r.floors.get(name)))
@@ -333,6 +334,7 @@ def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Compari
             floors,
             _cell(r.recognised),
             _cell(r.rank),
+            _cell(r.rank_other),
             f"{r.feature_bytes:,}" if r.feature_bytes else "",
         )
         lines.append(f"| {' | '.join(cells)} |")

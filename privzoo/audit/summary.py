@@ -58,6 +58,7 @@ class Row:
     queries: int  # these
     floors: Mapping[str, Value]  # "label", "logit", "chance": what the primary answer alone gives
     rank: Value | None  # rank privacy, equations 2 to 4
+    rank_other: Value | None  # the same of other photographs than those that the cloud knows
     recognised: Value | None  # reconstructions that a recogniser takes for the right person
     attributes: Mapping[str, Value]  # "race", "gender": balanced accuracy; "age": error in years
     head_share: float | None  # of the multiply-adds, 0..1
@@ -138,6 +139,7 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         queries=most["queries"] if most else 1,
         floors=floors,
         rank=_value(find(figures, attack="rank", attacker="equation 4", variant=variant)),
+        rank_other=_value(find(figures, attack="rank", attacker="other photographs", variant=variant)),
         recognised=_value(find(once, attack="reconstruction", metric="recognised", variant=variant)),
         attributes=attributes,
         head_share=card.cost.head_share if card else None,
