@@ -110,6 +110,8 @@ def attack(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """One cell: an identity or attribute attack with one seed. Returns hits, or errors in years, of each face."""
     train, test, background = inputs["train"], inputs["test"], inputs["background"]
     label, layers = settings["label"], inputs["layers"]
+    if background:
+        identity.check_apart(background.ids, test.ids)
     noise = Noise(**settings["noise"]) if settings["noise"] else None
     options = {"noise": noise, "queries": settings["queries"], "seeds": (settings["seed"],)}
     data = (train.rows(), train.labels(label), test.rows(), test.labels(label))
