@@ -143,7 +143,7 @@ for adversarial in (False, True):
     print(decoders.train(images[..., None], images, None, 1, settings)(images[..., None]).shape)
 """
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=580)
     assert done.stdout.split("\n")[:2] == ["(32, 16, 16)"] * 2, done.stderr
 
 

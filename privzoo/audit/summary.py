@@ -65,6 +65,11 @@ class Row:
     feature_bytes: int | None
     result: Mapping[str, Any]  # the file
 
+    @property
+    def leak(self) -> Value | None:
+        """The most that an identity attack got: from one feature, or by averaging many of one image."""
+        return max((v for v in (self.identity, self.averaged) if v), key=lambda v: v.value, default=None)
+
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
     """Reads all `<model>.json` of an audit.
@@ -160,10 +165,11 @@ class Comparison:
     answer: str  # "yes", "no", "at a cost", "not shown"
 
 
-SIAMESE, REDUCTION, NOISE, CUT, INT8_LEAKS = (
+SIAMESE, REDUCTION, NOISE, AVERAGED, CUT, INT8_LEAKS = (
     "Does Siamese fine-tuning help, at equal accuracy?",
     "Does reduction help, at equal accuracy?",
     "Does noise help, at equal accuracy?",
+    "Does it still help when many features of one image are averaged?",
     "Does a later cut help, at equal accuracy?",
     "Does int8 change what leaks?",
 )
@@ -172,6 +178,7 @@ PAIRS = {
     SIAMESE: (("simple", "siamese"), ("reduced_simple", "reduced_siamese"), ("noisy_reduced_simple", "advanced")),
     REDUCTION: (("simple", "reduced_simple"), ("siamese", "reduced_siamese")),
     NOISE: (("reduced_simple", "noisy_reduced_simple"), ("reduced_siamese", "advanced")),
+    AVERAGED: (("reduced_simple", "noisy_reduced_simple"), ("reduced_siamese", "advanced")),
 }
 
 
@@ -191,7 +198,7 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
     def add(question: str, a: Row | None, b: Row | None) -> None:
         if a and b:
             accuracy = b.accuracy.minus(a.accuracy) if a.accuracy and b.accuracy else None
-            identity = b.identity.minus(a.identity)
+            identity = (b.averaged or b.identity if question == AVERAGED else b.identity).minus(a.identity)
             found.append(Comparison(question, a.model, b.model, identity, accuracy, _answer(identity, accuracy)))
 
     places = sorted({(task, cut) for task, _, cut in by_place})
