@@ -169,7 +169,7 @@ def test_measurements_go_into_the_card(audited, model):
     shown = card.read(model.name)
     found = shown.figure("identity attack, top-1", "float head, feature, attackers too weak on raw pixels")
     assert found is not None and 0 <= found.low <= found.value <= found.high <= 1
-    assert "identity attack" in shown.markdown()
+    assert "identity attack" in str(shown)
 
 
 def test_background_people_are_others(data_folder):
