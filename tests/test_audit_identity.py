@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
 from privzoo.audit import attackers, identity
-from privzoo.edge.noise import Noise
+from privzoo.edge.noise import Noise, protect
 from privzoo.errors import ConfigError, DataError, FeatureError
 
 PEOPLE, TRAIN, TEST = 12, 9, 6
@@ -83,6 +85,15 @@ def test_noise_hides_and_averaging_undoes_it():
     clean = identity.attack(*data, seeds=(1,), attackers=("lda",)).figure("lda").value
     assert shares[0] < shares[1] - 0.2 and shares[1] <= clean
     assert identity.averaged(noise, 100) == Noise(0.8, 8.0) and identity.averaged(None, 10) is None
+
+
+def test_noise_is_that_of_the_device():
+    """The quick draw has the moments of `protect`, on features that are clipped and others that are not."""
+    rows, noise = np.repeat(np.array([[0.1, 0.2], [30.0, 40.0]]), 4000, axis=0), Noise(0.7, 2.0)
+    quick, device = identity.sent(rows, noise, np.random.default_rng(1)), protect(rows, noise, random.Random(1))
+    for part in (slice(4000), slice(4000, None)):
+        np.testing.assert_allclose(quick[part].mean(0), device[part].mean(0), atol=0.06)
+        np.testing.assert_allclose(quick[part].std(0), device[part].std(0), atol=0.05)
 
 
 def test_noise_is_drawn_afresh():

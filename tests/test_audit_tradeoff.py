@@ -70,6 +70,10 @@ def test_clipping_counts(points):
 def test_table_comes_back(points, tmp_path):
     tradeoff.write_csv(points, tmp_path / "tradeoff.csv")
     assert tradeoff.read_csv(tmp_path / "tradeoff.csv") == points
+    other = [dataclasses.replace(point, model="another") for point in points]
+    for _ in range(2):
+        tradeoff.add_csv(other, tmp_path / "tradeoff.csv")
+    assert tradeoff.read_csv(tmp_path / "tradeoff.csv") == [*other, *points]
     (tmp_path / "tradeoff.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="no table of trade-offs"):
         tradeoff.read_csv(tmp_path / "tradeoff.csv")

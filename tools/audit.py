@@ -20,7 +20,11 @@ flags.DEFINE_integer("deep_epochs", 12, "of the deep attackers, at most", lower_
 flags.DEFINE_list("epsilons", [], "further budgets to attack models with noise at")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
-flags.DEFINE_bool("report", False, "write the report of all audited models")
+flags.DEFINE_bool("looks", True, "reconstruct faces from features too, and trade accuracy for privacy by noise")
+flags.DEFINE_bool("report", False, "write the page on all audited models")
+flags.DEFINE_string("report_dir", None, "folder of the page; by default the folder audit/report of --cache_dir")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables --report writes anew; empty for none")
+flags.DEFINE_bool("people", False, "show reconstructed people of research data sets; not on pages to be published")
 
 
 def _plan():
@@ -49,18 +53,20 @@ def _command(name: str) -> str:
 
 
 def _print(document: dict) -> None:
+    """The strongest attackers' figures, as a table."""
+    rows = [("attack", "on", "head", "noise", "attacker", "figure", "95 % interval")]
     for f in document["figures"]:
-        if not f["best"]:
-            continue
-        noise = f", epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
-        unit = (lambda x: f"{x:.1f} years") if f["attack"] == "age" else (lambda x: f"{x:.1%}")
-        interval = f"{unit(f['low'])} to {unit(f['high'])}, {f['count']} faces"
-        print(
-            f"{document['model']}: {f['attack']} {f['metric']} from {f['feature']}, {f['variant']}{noise}, by "
-            f"{f['attacker']}: {unit(f['value'])} ({interval})"
-            + (", attackers too weak to count" if f["weak"] else ""),
-            flush=True,
-        )
+        if f["best"]:
+            noise = f"epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
+            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}"
+            value, low, high = (form.format(f[key]) for key in ("value", "low", "high"))
+            weak = ", too weak to count" if f["weak"] else ""
+            figure = f"{f['attack']} {f['metric']}"
+            rows.append((figure, f["feature"], f["variant"], noise, f["attacker"], value, f"{low} to {high}{weak}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"\n{document['model']}")
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
 
 
 def main(_: list[str]) -> None:
@@ -77,7 +83,7 @@ def main(_: list[str]) -> None:
     if FLAGS.quick and FLAGS.write:
         raise ConfigError("Figures of --quick do not belong into the cards; add --nowrite.")
     plan, data = _plan(), models.Data(FLAGS.data_dir, FLAGS.quick)
-    folder, progress = plan.cache / "audit", sys.stderr.isatty()
+    folder, progress = plan.cache / ("audit_quick" if FLAGS.quick else "audit"), sys.stderr.isatty()
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
     def keep(model, figures: list[dict], weak: bool) -> dict:
@@ -94,13 +100,19 @@ def main(_: list[str]) -> None:
         model = privzoo.load(name)
         views = models.views(model, quantizations, plan.cache)
         attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
-        document = keep(model, models.measure(attacks, plan, FLAGS.engine, progress), weak)
+        figures = models.measure(attacks, plan, FLAGS.engine, progress)
+        if FLAGS.looks:
+            from privzoo.audit import appearance
+
+            looks = appearance.QUICK if FLAGS.quick else appearance.Looks()
+            figures += appearance.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
+        document = keep(model, figures, weak)
         if FLAGS.write:
             card.write_measurements(name, models.measurements(document))
     if FLAGS.report:
         from privzoo.audit import report
 
-        report.write(folder)
+        print(report.write(folder, FLAGS.report_dir, results=FLAGS.results or None, people=FLAGS.people))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rank privacy, reconstruction and trade-offs of one model, as cells of the audit's grid.
+"""Reconstruction and trade-offs of one model, as cells of the audit's grid.
 
 The faces are those of the identity attack, so that their features are computed once. The attacker's own faces are
 LFW's other people, whose photographs are most like the scored ones, and UTKFace's.
@@ -22,9 +22,8 @@ from privzoo.audit.cells import Known, Plan
 from privzoo.audit.features import Faces, View
 from privzoo.audit.grid import Cell
 from privzoo.audit.models import Data
-from privzoo.audit.rank import rank_privacy
 from privzoo.audit.recogniser import Gallery, Recogniser
-from privzoo.audit.report import Pictures
+from privzoo.audit.report import Pictures, save_faces
 from privzoo.data import fer2013, lfw, splits
 from privzoo.edge.noise import Noise, spent_epsilon
 from privzoo.export.manifest import model_sha256
@@ -33,34 +32,16 @@ from privzoo.model import SplitModel
 SHOWN = 7  # people in a model's picture, beside the one whose portrait may be published
 PRIMARY = 2_000  # faces for the accuracy of a trade-off
 PUBLIC = "astronaut"
-RANKS = ("equation 4", "equation 4, other photographs", "each feature a person")
 
 
 def _noise(settings: dict[str, Any]) -> Noise | None:
     return Noise(**settings["noise"]) if settings["noise"] else None
 
 
-def rank_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
-    """One cell: rank privacy by equation 4, with queries from other photographs, and the authors' variant."""
-    noise = _noise(settings)
-    sigma, radius = (noise.sigma, noise.clip) if noise else (0.0, None)
-    train, test = ((side.rows(), side.labels("identity")) for side in (inputs["train"], inputs["test"]))
-    every = [np.concatenate(pair) for pair in zip(train, test, strict=True)]
-    options = {"radius": radius, "seeds": settings["seeds"]}
-    found = (
-        rank_privacy(*every, sigma, **options),
-        rank_privacy(*train, sigma, queries=test, **options),
-        rank_privacy(*every, sigma, per_sample=True, **options),
-    )
-    return {
-        name: {"value": r.value, "low": r.low, "high": r.high, "count": r.count, "seeds": list(r.seeds)}
-        for name, r in zip(RANKS, found, strict=True)
-    }
-
-
 def reconstruction_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """One cell: one decoder with one seed. Returns scores of each face, and the faces to show."""
-    known = inputs["known"].rows(), inputs["known_images"].read()
+    rows = [np.asarray(source.read()[::step]) for source, step in zip(inputs["known"], settings["steps"], strict=True)]
+    known = np.concatenate(rows), inputs["known_images"].read()
     scored = inputs["test"].rows(), inputs["test_images"].read(), inputs["test"].labels("identity")
     result = reconstruction.attack(
         known,
@@ -144,30 +125,6 @@ def _budget(noise: Noise | None) -> dict[str, float] | None:
     return {"sigma": noise.sigma, "clip": noise.clip, "epsilon": round(spent_epsilon(noise, 1), 3)}
 
 
-def rank_figures(model: SplitModel, view: View, data: Data, plan: Plan, engine: str = "local") -> list[dict[str, Any]]:
-    """Rank privacy of a head's features, with the model's noise, as figures of `audit/<model>.json`."""
-    train, test, settings = _common(model, view, data)
-    cell = Cell(rank_cell, {**settings, "seeds": list(plan.seeds)}, {"train": train.light(), "test": test.light()})
-    (found,) = grid.run([cell], plan.cache, engine, progress=False)
-    return [
-        {
-            "attack": "rank",
-            "metric": "rank privacy",
-            "variant": view.name,
-            "feature": "features",
-            "noise": _budget(model.noise),
-            "queries": 1,
-            "attacker": name,
-            "best": name == RANKS[0],
-            **row,
-            "data": "lfw100-test" if name == RANKS[1] else "lfw100",
-            "sha256": view.sha256,
-            "weak": False,
-        }
-        for name, row in found.items()
-    ]
-
-
 def reconstruction_figures(
     model: SplitModel,
     view: View,
@@ -183,10 +140,12 @@ def reconstruction_figures(
     sources = [features.lfw_background(data.root, size, looks.background)]
     sources += [data.utkface(size)[0]] if looks.utkface else []
     shown = _shown(test.faces, size)
-    images = recogniser.grey(np.concatenate([source.chips for source in sources]), side)
-    known = Known(
-        tuple(view.extract(source) for source in sources), Faces("the attacker's", sources[0].chips[:0], {}, ())
-    )
+    # UTKFace's are in the order of age: as many as the decoders use, evenly spaced.
+    room = max(1, looks.decoder.faces - len(sources[0].chips))
+    steps = [1] + [max(1, len(source.chips) // room) for source in sources[1:]]
+    chosen = [source.chips[::step] for source, step in zip(sources, steps, strict=True)]
+    images = recogniser.grey(np.concatenate(chosen), side)
+    known = tuple(view.extract(source) for source in sources)
     gallery = write_gallery(data, plan.cache)
     inputs = {
         "known": known,
@@ -197,7 +156,8 @@ def reconstruction_figures(
         "gallery": gallery,
     }
     settings |= {
-        "known": [*(f.key for f in known.features), inputs["known_images"].key],
+        "known": [*(source.key for source in known), inputs["known_images"].key],
+        "steps": steps,
         "shown": inputs["shown"][0].key,
         "gallery": gallery.stem,
         "decoder": dataclasses.asdict(looks.decoder),
@@ -267,3 +227,34 @@ def tradeoff_points(
     cells = [Cell(tradeoff_cell, {**settings, "factor": factor}, inputs) for factor in factors]
     # In this process: a loaded model does not travel.
     return [tradeoff.Point(**row) for row in grid.run(cells, plan.cache, "local", progress)]
+
+
+def measure(
+    model: SplitModel,
+    data: Data,
+    plan: Plan,
+    folder: Path,
+    looks: Looks | None = None,
+    engine: str = "local",
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Reconstructs faces from the float head's features, and keeps a model's picture and trade-off beside its results.
+
+    Args:
+        model: the model.
+        data: faces.
+        plan: cache and seeds.
+        folder: of the results: `<model>.npz` and `tradeoff.csv` are written there.
+        looks: what is done; None: all, `QUICK`: without trade-offs.
+        engine: see `grid.run`.
+        progress: show progress bars.
+
+    Returns:
+        Figures of `audit/<model>.json`.
+    """
+    view = features.float_view(model, plan.cache)
+    figures, pictures = reconstruction_figures(model, view, data, plan, looks, engine, progress)
+    save_faces(folder / f"{model.name}.npz", pictures)
+    if looks is not QUICK and (points := tradeoff_points(model, data, plan, progress=progress)):
+        tradeoff.add_csv(points, folder / "tradeoff.csv")
+    return figures

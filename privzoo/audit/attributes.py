@@ -6,7 +6,6 @@ mean over classes. Age is a number: attackers predict it, and the figure is the 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -94,7 +93,7 @@ def regress(
     left = averaged(noise, queries)
     errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for seed in seeds:
-        rng = random.Random(seed)
+        rng = np.random.default_rng(seed)
         preparation = prepare(sent(train, left, rng), seed)
         draw = drawer(train, left, rng, preparation)
         scored = preparation(sent(test, left, rng))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from privzoo.audit.deep import EPOCHS as DEEP_EPOCHS
 from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.grid import Cell
 from privzoo.audit.rank import rank_privacy
-from privzoo.edge.noise import Noise, protect
+from privzoo.edge.noise import Noise
 from privzoo.model import SplitModel
 
 TINY = 1e-12  # smallest probability whose logarithm is taken
@@ -94,7 +93,7 @@ class Target:
 def _answers(model: SplitModel, features: Features, noise: Noise | None) -> np.ndarray:
     values = np.asarray(features.read())
     # One answer for each image, as the service gets it; the same at every run.
-    return model.classify(values if noise is None else protect(values, noise, random.Random(0)))
+    return model.classify(identity.sent(values, noise, np.random.default_rng(0)))
 
 
 def _label(probabilities: np.ndarray) -> np.ndarray:
@@ -110,6 +109,8 @@ def attack(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """One cell: an identity or attribute attack with one seed. Returns hits, or errors in years, of each face."""
     train, test, background = inputs["train"], inputs["test"], inputs["background"]
     label, layers = settings["label"], inputs["layers"]
+    if background:
+        identity.check_apart(background.ids, test.ids)
     noise = Noise(**settings["noise"]) if settings["noise"] else None
     options = {"noise": noise, "queries": settings["queries"], "seeds": (settings["seed"],)}
     data = (train.rows(), train.labels(label), test.rows(), test.labels(label))
@@ -246,7 +247,7 @@ def chance(target: Target, label: str) -> list[dict]:
             "count": len(target.test.faces.ids),
             "seeds": [],
             "data": target.test.faces.name,
-            "sha256": "",
+            "sha256": target.view.sha256,
             "weak": False,
         }
         for metric, value in metrics.items()

@@ -17,7 +17,7 @@ from privzoo.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-EPOCHS, PATIENCE, BATCH, RATE, DROPOUT = 30, 5, 32, 1e-3, 0.3
+EPOCHS, PATIENCE, BATCH, RATE, DROPOUT = 12, 4, 32, 1e-3, 0.3
 
 
 def tail_layers(tail: keras.Model) -> list[dict[str, Any]]:

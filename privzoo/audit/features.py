@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,10 +19,13 @@ from privzoo.data.samples import Sample
 from privzoo.errors import ConfigError, DataError, FeatureError
 from privzoo.model import BATCH, SplitModel
 
+if TYPE_CHECKING:
+    import keras
+
 FLOAT, PIXELS = "float head", "pixels"
 BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
 ATTRIBUTE_TRAINING = 6000  # UTKFace training faces for the attribute attack, evenly spaced
-ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored
+ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored; a third of them in a quick audit
 FEW = 10  # training images of a person in a quick audit
 
 
@@ -120,7 +123,7 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
     for sample in lfw.load(root).samples:
         person = sample.name.split("/")[1]
         sides[int(hashlib.sha256(person.encode()).hexdigest(), 16) % 3 == 0].append(sample)
-    few = 3 if quick else 1
+    few = 4 if quick else 1
     parts = (
         (sides[0], "lfw-gender-train", ATTRIBUTE_TRAINING // few),
         (sides[1], "lfw-gender-test", ATTRIBUTE_SCORED // few),
@@ -134,54 +137,79 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
 def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
     """Training and scored faces of protocol 4's race and age."""
     train, test = (utkface.load(root, split=split) for split in ("train", "validation"))
-    train = splits.take(train, ATTRIBUTE_TRAINING // (3 if quick else 1))
+    train = splits.take(train, ATTRIBUTE_TRAINING // (4 if quick else 1))
+    test = splits.take(test, ATTRIBUTE_SCORED // 3) if quick else test
     return read(train, "utkface-train", size), read(test, "utkface-validation", size)
 
 
 def float_view(model: SplitModel, cache: Path) -> View:
-    """A model's float head; the first layers, which networks share, are kept too."""
+    """A model's float head; what networks and models share, the first layers and the cut's activation, is kept too."""
+    from privzoo import activations
+    from privzoo.architectures import graph
+    from privzoo.export.manifest import model_sha256
+
+    layers = graph.layers(model.head)
+    end = [layer.name for layer in layers].index(model.config.cut) + 1
+    to_cut = graph.chain(layers[:end], model.head.input_shape[1:], "image", "to_cut")
+    front, _ = activations.front(model.network)
+    start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
+    between = graph.chain(layers[start:end], front.output.shape[1:], "trunk", "between")
+
+    def at_cut(faces: Faces) -> Features:
+        def compute(output: np.ndarray) -> None:
+            images = activations.whole_chips(faces.chips, model.input_size)
+            trunk = activations.compute(front, images, cache, np.float32).values
+            _run(between, trunk, output)
+            if not np.allclose(to_cut(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
+                raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
+
+        shape = (len(faces.chips), *to_cut.output_shape[1:])
+        return _kept(_key(to_cut, faces), shape, compute, cache, faces, model.name)
+
+    def extract(faces: Faces) -> Features:
+        activation = at_cut(faces)
+        if end == len(layers):
+            return activation
+        rest = graph.chain(layers[end:], to_cut.output_shape[1:], "activation", "embedding")
+        shape = (len(faces.chips), *model.head.output_shape[1:])
+        return _kept(
+            _key(model.head, faces),
+            shape,
+            lambda output: _run(rest, activation.read(), output),
+            cache,
+            faces,
+            model.name,
+        )
+
+    return View(FLOAT, model_sha256(model.head), extract)
+
+
+def _run(layers: keras.Model, values: np.ndarray, output: np.ndarray) -> None:
+    for i in range(0, len(output), BATCH):
+        output[i : i + BATCH] = layers(np.asarray(values[i : i + BATCH]), training=False)
+
+
+def _key(head: keras.Model, faces: Faces | None = None, **facts: Any) -> str:
+    """Hash of a head's layers and weights, of faces, and of further facts; models that share a head share it."""
     import keras
 
     from privzoo import activations
     from privzoo.architectures import graph
     from privzoo.export.manifest import model_sha256
 
-    sha256 = model_sha256(model.head)
-    layers = graph.layers(model.head)
-    facts = [[type(layer).__name__, layer.get_config()] for layer in layers]
-    structure = keras.saving.serialize_keras_object(facts)
-    front, _ = activations.front(model.network)
-    start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
-    rest = graph.chain(layers[start:], front.output.shape[1:], "trunk", "rest_of_head")
-
-    def extract(faces: Faces) -> Features:
-        key = activations.key(structure=structure, sha256=sha256, chips=faces.chips)
-
-        def compute(output: np.ndarray) -> None:
-            images = activations.whole_chips(faces.chips, model.input_size)
-            trunk = activations.compute(front, images, cache, np.float32).values
-            for i in range(0, len(output), BATCH):
-                output[i : i + BATCH] = rest(np.asarray(trunk[i : i + BATCH]), training=False)
-            if not np.allclose(model.head(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
-                raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
-
-        return _kept(key, (len(faces.chips), *model.head.output_shape[1:]), compute, cache, faces, model.name)
-
-    return View(FLOAT, sha256, extract)
+    # Weights alone do not tell: what a feature is scaled and rounded to is in the layers.
+    described = [[type(layer).__name__, layer.get_config()] for layer in graph.layers(head)]
+    structure = keras.saving.serialize_keras_object(described)
+    chips = {} if faces is None else {"chips": faces.chips}
+    return activations.key(structure=structure, sha256=model_sha256(head), **chips, **facts)
 
 
 def deployed_view(model: SplitModel, quantization: str, cache: Path) -> View:
     """A model's head as exported, on LiteRT; the file is kept, and exported once for all models that share it."""
-    import keras
-
     from privzoo import activations
-    from privzoo.architectures import graph
     from privzoo.edge import Head
-    from privzoo.export.manifest import model_sha256
 
-    facts = [[type(layer).__name__, layer.get_config()] for layer in graph.layers(model.head)]
-    structure = keras.saving.serialize_keras_object(facts)
-    name = activations.key(structure=structure, sha256=model_sha256(model.head), quantization=quantization)
+    name = _key(model.head, quantization=quantization)
     path = cache / f"head_{name}.tflite"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ the cell: head, data, attack, settings, seed:
 
     {"settings": {what was hashed}, "result": {what the attack returned}, "seconds": 12.3}
 
-`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick):
+`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick; of a quick audit
+in `audit_quick`):
 
     {"format": 1,
      "model": "vgg16_gender_simple_conv5_3",          "raw_pixels" for the yardstick
@@ -45,7 +46,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privzoo.errors import ConfigError, DataError, MissingExtraError
+from privzoo.errors import ConfigError, DataError, MissingExtraError, ServerUnavailableError
 from privzoo.provenance import write_json
 
 FORMAT = 1
@@ -125,7 +126,11 @@ def _on_ray(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float
     except ImportError:
         raise MissingExtraError("The engine ray needs Ray; install it with: pip install 'privzoo[ray]'.") from None
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
+        try:
+            ray.init(log_to_driver=False, include_dashboard=False)
+        except Exception as error:  # Ray raises no class of its own where a slow machine makes it give up
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ServerUnavailableError(f"Ray did not start ({reason}); try again, or use --engine local.") from None
     remote = ray.remote(num_cpus=1)(_timed)
     waiting = [remote.remote(key, cell) for key, cell in cells.items()]
     try:

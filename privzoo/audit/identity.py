@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from privzoo.audit import attackers as methods
 from privzoo.audit.attackers import Fit, Training, hits
 from privzoo.audit.preparation import as_rows, prepare
-from privzoo.edge.noise import Noise, protect
+from privzoo.edge.noise import Noise, clip
 from privzoo.errors import ConfigError, DataError
 
 SEEDS = (1, 2, 3)
@@ -179,7 +178,7 @@ def attack(
     left = averaged(noise, queries)
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in fits}
     for seed in seeds:
-        rng = random.Random(seed)
+        rng = np.random.default_rng(seed)
         preparation, spread = plain, None
         if prepared:
             others = background and (sent(as_rows(background[0], "background"), left, rng), background[1])
@@ -204,9 +203,14 @@ def averaged(noise: Noise | None, queries: int) -> Noise | None:
     return noise and dataclasses.replace(noise, sigma=noise.sigma / math.sqrt(queries))
 
 
-def sent(rows: np.ndarray, noise: Noise | None, rng: random.Random) -> np.ndarray:
-    """What the cloud gets of features: with fresh noise, where there is some."""
-    return rows if noise is None else protect(rows, noise, rng)
+def sent(rows: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
+    """What the cloud gets of features: clipped and with fresh noise, where there is some.
+
+    Drawn by numpy rather than `privzoo.edge.noise.protect`: the same density, a hundred times as fast, and no secret.
+    """
+    if noise is None:
+        return rows
+    return (clip(rows, noise.clip) + rng.normal(0, noise.sigma, rows.shape)).astype(np.float32)
 
 
 def plain(rows: np.ndarray) -> np.ndarray:
@@ -215,7 +219,7 @@ def plain(rows: np.ndarray) -> np.ndarray:
 
 
 def drawer(
-    rows: np.ndarray, noise: Noise | None, rng: random.Random, preparation: Callable[[np.ndarray], np.ndarray]
+    rows: np.ndarray, noise: Noise | None, rng: np.random.Generator, preparation: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Function that gives prepared features of chosen rows, with fresh noise at each call."""
     if noise is None:

@@ -21,7 +21,7 @@ caption { text-align: left; padding-bottom: .4rem; } a { color: var(--bar); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 2px solid var(--line); } tbody tr:nth-child(even) { background: var(--zebra); }
-td small { white-space: nowrap; } tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 9rem; }
+td small { white-space: nowrap; } tbody th { font-weight: 600; min-width: 7rem; }
 .bar { display: block; height: .4rem; min-width: 1px; width: calc(var(--share) * 6rem); background: var(--bar);
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .answers li { margin: .3rem 0; } figure { margin: 1rem 0; } summary { cursor: pointer; }
@@ -35,6 +35,11 @@ img { max-width: 100%; height: auto; background: #fff; padding: .3rem; box-sizin
 def text(value: object) -> str:
     """Anything as text that is safe in HTML."""
     return escape(str(value), quote=True)
+
+
+def name(value: object) -> str:
+    """A model's name, which may break at its underscores on a narrow screen."""
+    return text(value).replace("_", "_<wbr>")
 
 
 def number(value: float, form: str = ".1%") -> str:

@@ -145,10 +145,10 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
     kept = pca.explained_variance_ > NEGLIGIBLE * pca.explained_variance_[0]
     basis = pca.components_[kept].T / np.sqrt(pca.explained_variance_[kept])
     reduced, components = (rows - pca.mean_) @ basis, basis.shape[1]
-    _, labels = np.unique(labels, return_inverse=True)
-    sums = np.zeros((labels.max() + 1, components))
-    np.add.at(sums, labels, reduced)
-    within = reduced - (sums / np.bincount(labels)[:, None])[labels]
+    reduced = reduced[np.argsort(labels, kind="stable")]
+    counts = np.unique(labels, return_counts=True)[1]
+    means = np.add.reduceat(reduced, np.cumsum(counts) - counts) / counts[:, None]
+    within = reduced - np.repeat(means, counts, axis=0)
     scatter = within.T @ within / len(within)
     # A little of the identity matrix: with few photographs some directions never vary within a person.
     spread, directions = np.linalg.eigh(scatter + 1e-3 * np.trace(scatter) / components * np.eye(components))

@@ -108,7 +108,7 @@ def write(
     found = summary.read(folder)
     rows = sorted(
         (summary.row(result, cards(result["model"])) for result in found),
-        key=lambda r: (r.task, -(r.identity.value if r.identity else 0)),
+        key=lambda r: (r.task, -(r.leak.value if r.leak else 0)),
     )
     raw, rows = next((r for r in rows if r.model == RAW), None), [r for r in rows if r.model != RAW]
     comparisons = summary.compare(rows)
@@ -149,16 +149,10 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
         label, chance = most.floors.get("label"), most.floors.get("chance")
         floor = f" The predicted {page.text(task)} alone gives {page.number(label.value)}" if label else ""
         floor += f"{' and' if floor else ''} guessing {page.number(chance.value)}" if chance else ""
+        told = _told(most) + (f"; from {_told(least)}" if least is not most else "")
         lines.append(
-            f"<li><strong>{page.text(task.capitalize())}.</strong> From <b>{page.text(most.model)}</b> the cloud "
-            f"names {page.number(most.identity.value)} of people"
-            + (
-                f"; from <b>{page.text(least.model)}</b> {page.number(least.identity.value)}"
-                + (f", at an accuracy of {page.number(least.accuracy.value)}" if least.accuracy else "")
-                if least is not most
-                else ""
-            )
-            + f".{floor}{'.' if floor else ''}</li>\n"
+            f"<li><strong>{page.text(task.capitalize())}.</strong> Of the people that it knows, the cloud names, "
+            f"from {told}.{floor}{'.' if floor else ''}</li>\n"
         )
     if raw and raw.identity:
         weak = " That is too little: the attack is too weak to prove anything." if raw.identity.weak else ""
@@ -171,6 +165,14 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
     return f'<section aria-label="at a glance"><ul class="answers">\n{"".join(lines)}</ul></section>\n'
 
 
+def _told(r: Row) -> str:
+    """What one model gives away, and at what accuracy and cost."""
+    average = f" by averaging {r.queries} features of one photograph" if r.leak is r.averaged else ""
+    accuracy = f", at an accuracy of {page.number(r.accuracy.value)}" if r.accuracy else ""
+    cost = f" and {page.number(r.feature_bytes, ',')} bytes" if r.feature_bytes else ""
+    return f"<b>{page.name(r.model)}</b>, {page.number(r.leak.value)}{average}{accuracy}{cost}"
+
+
 def _attributes(r: Row) -> str:
     return "<br>".join(
         f"{name} {page.figure(value, YEARS) + ' years off' if name == 'age' else page.figure(value)}"
@@ -181,13 +183,13 @@ def _attributes(r: Row) -> str:
 def _models(rows: Sequence[Row]) -> str:
     lines = [
         (
-            page.text(r.model),
+            page.name(r.model),
             page.figure(r.accuracy),
             page.figure(r.identity, bar=True)
             + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else ""),
             page.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             page.figure(r.recognised),
-            page.figure(r.rank),
+            page.figure(r.rank) + (f"<br>other photographs {page.figure(r.rank_other)}" if r.rank_other else ""),
             _attributes(r),
             f"{page.number(r.head_share)} of the work,<br>{page.number(r.feature_bytes, ',')} bytes sent"
             if r.head_share is not None
@@ -217,7 +219,7 @@ def _ablations(comparisons: Sequence[Comparison]) -> str:
         own = [c for c in comparisons if c.question == question]
         lines = [
             (
-                f"{page.text(c.before)} to {page.text(c.after)}",
+                f"{page.name(c.before)} to {page.name(c.after)}",
                 page.figure(c.identity, "+.1%"),
                 page.figure(c.accuracy, "+.1%") if c.accuracy else "",
                 page.text(c.answer),
@@ -237,7 +239,7 @@ def _ablations(comparisons: Sequence[Comparison]) -> str:
 
 def _verdict(own: Sequence[Comparison]) -> str:
     counts = {answer: sum(c.answer == answer for c in own) for answer in dict.fromkeys(c.answer for c in own)}
-    return ", ".join(f"{answer.capitalize()} in {count} of {len(own)}" for answer, count in counts.items()) + "."
+    return ", ".join(f"{answer} in {count} of {len(own)}" for answer, count in counts.items()).capitalize() + "."
 
 
 def _curves(points: Sequence[tradeoff.Point]) -> str:
@@ -249,7 +251,7 @@ def _curves(points: Sequence[tradeoff.Point]) -> str:
         parts.append(page.picture(plots.tradeoff(points, task), f"{caption}; the table below has the figures", caption))
     lines = [
         (
-            page.text(p.model),
+            page.name(p.model),
             page.number(p.relative, "g"),
             page.figure(summary.Value(p.accuracy, p.accuracy_low, p.accuracy_high)),
             page.figure(summary.Value(p.rank, p.rank_low, p.rank_high)),
@@ -298,14 +300,15 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
         hashes = sorted({f"{f['variant']} {f['sha256'][:12]}" for f in result["figures"] if f.get("sha256")})
         seeds = sorted({seed for f in result["figures"] for seed in f.get("seeds", ())})
         cells = (result["model"], result["date"], result["git"], ", ".join(map(str, seeds)), "; ".join(hashes))
-        lines.append((*map(page.text, cells), f"<code>{page.text(result['command'])}</code>"))
+        lines.append((page.name(cells[0]), *map(page.text, cells[1:]), f"<code>{page.text(result['command'])}</code>"))
     heads = ("model", "date", "code", "seeds", "heads", "command")
     return (
         "<h2>How this was measured</h2>\n"
         "<p>Each figure is that of the strongest of several attackers, who know the head, have photographs of the "
         "people they look for, and see the noise as it is drawn on the device. People named: top-1 accuracy, mean over "
         "people. Rank privacy (Osia et al. 2017, equations 2 to 4): 1 over the number of people where the right "
-        "person is always the likeliest, half and a little more where the feature says nothing. People recognised in "
+        "person is always the likeliest, half and a little more where the feature says nothing; as in the paper, of "
+        "features that the cloud knows without their noise, and of other photographs. People recognised in "
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
         f"names the right person.</p>\n{yardstick}{page.table('Where the figures come from', heads, lines)}"
     )
@@ -319,8 +322,8 @@ def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Compari
     """The tables of RESULTS.md."""
     lines = [
         "| model | accuracy | people named | by | int8 head | floors: label, logit | recognised in reconstructions "
-        "| rank privacy | bytes |",
-        "| --- |" + " --- |" * 8,
+        "| rank privacy | of other photographs | bytes |",
+        "| --- |" + " --- |" * 9,
     ]
     for r in [*([raw] if raw else []), *rows]:
         floors = ", ".join(f"{v.value:.1%}" for name in ("label", "logit") if (v := r.floors.get(name)))
@@ -333,6 +336,7 @@ def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Compari
             floors,
             _cell(r.recognised),
             _cell(r.rank),
+            _cell(r.rank_other),
             f"{r.feature_bytes:,}" if r.feature_bytes else "",
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -58,11 +58,17 @@ class Row:
     queries: int  # these
     floors: Mapping[str, Value]  # "label", "logit", "chance": what the primary answer alone gives
     rank: Value | None  # rank privacy, equations 2 to 4
+    rank_other: Value | None  # the same of other photographs than those that the cloud knows
     recognised: Value | None  # reconstructions that a recogniser takes for the right person
     attributes: Mapping[str, Value]  # "race", "gender": balanced accuracy; "age": error in years
     head_share: float | None  # of the multiply-adds, 0..1
     feature_bytes: int | None
     result: Mapping[str, Any]  # the file
+
+    @property
+    def leak(self) -> Value | None:
+        """The most that an identity attack got: from one feature, or by averaging many of one image."""
+        return max((v for v in (self.identity, self.averaged) if v), key=lambda v: v.value, default=None)
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
@@ -138,6 +144,7 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         queries=most["queries"] if most else 1,
         floors=floors,
         rank=_value(find(figures, attack="rank", attacker="equation 4", variant=variant)),
+        rank_other=_value(find(figures, attack="rank", attacker="other photographs", variant=variant)),
         recognised=_value(find(once, attack="reconstruction", metric="recognised", variant=variant)),
         attributes=attributes,
         head_share=card.cost.head_share if card else None,
@@ -158,10 +165,11 @@ class Comparison:
     answer: str  # "yes", "no", "at a cost", "not shown"
 
 
-SIAMESE, REDUCTION, NOISE, CUT, INT8_LEAKS = (
+SIAMESE, REDUCTION, NOISE, AVERAGED, CUT, INT8_LEAKS = (
     "Does Siamese fine-tuning help, at equal accuracy?",
     "Does reduction help, at equal accuracy?",
     "Does noise help, at equal accuracy?",
+    "Does it still help when many features of one image are averaged?",
     "Does a later cut help, at equal accuracy?",
     "Does int8 change what leaks?",
 )
@@ -170,6 +178,7 @@ PAIRS = {
     SIAMESE: (("simple", "siamese"), ("reduced_simple", "reduced_siamese"), ("noisy_reduced_simple", "advanced")),
     REDUCTION: (("simple", "reduced_simple"), ("siamese", "reduced_siamese")),
     NOISE: (("reduced_simple", "noisy_reduced_simple"), ("reduced_siamese", "advanced")),
+    AVERAGED: (("reduced_simple", "noisy_reduced_simple"), ("reduced_siamese", "advanced")),
 }
 
 
@@ -189,7 +198,7 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
     def add(question: str, a: Row | None, b: Row | None) -> None:
         if a and b:
             accuracy = b.accuracy.minus(a.accuracy) if a.accuracy and b.accuracy else None
-            identity = b.identity.minus(a.identity)
+            identity = (b.averaged or b.identity if question == AVERAGED else b.identity).minus(a.identity)
             found.append(Comparison(question, a.model, b.model, identity, accuracy, _answer(identity, accuracy)))
 
     places = sorted({(task, cut) for task, _, cut in by_place})

@@ -174,6 +174,13 @@ def write_csv(points: Sequence[Point], path: Path) -> None:
     write_text(Path(path), text.getvalue())
 
 
+def add_csv(points: Sequence[Point], path: Path) -> None:
+    """Puts points into a table in place of all of their models, and leaves the other models' as they are."""
+    new = {point.model for point in points}
+    kept = [point for point in read_csv(path) if point.model not in new] if Path(path).exists() else []
+    write_csv(sorted([*kept, *points], key=lambda point: (point.model, point.relative)), path)
+
+
 def read_csv(path: Path) -> list[Point]:
     """Reads what `write_csv` wrote.
 
