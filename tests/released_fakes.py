@@ -54,7 +54,7 @@ def models() -> tuple[SplitModel, SplitModel]:
     for layer in (
         keras.layers.Rescaling(1 / 64, offset=-2.0, name="normalize"),
         keras.layers.Conv2D(8, 3, strides=4, activation="relu", kernel_initializer="he_normal", name="conv1"),
-        keras.layers.Conv2D(DIMENSIONS, 11, kernel_initializer="he_normal", name="reduce"),
+        keras.layers.Conv2D(DIMENSIONS, 12, kernel_initializer="he_normal", name="reduce"),
         keras.layers.Reshape((DIMENSIONS,), name="vector"),
     ):
         x = layer(x)
