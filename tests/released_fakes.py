@@ -81,9 +81,3 @@ def heads() -> Path:
         else:
             shutil.copy(path, made / "web")
     return made
-
-
-def with_entry(listed: dict, **changed) -> dict:
-    """A list of heads whose first entry is changed."""
-    first, *rest = listed["heads"]
-    return {**listed, "heads": [{**first, **changed}, *rest]}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import privzoo
 from privzoo import architectures
 from privzoo.measure import wire
 
@@ -48,8 +49,16 @@ def test_later_cuts_cost_more_on_the_device_and_reduced_ones_less_on_the_wire(ar
     for cut in cuts:
         reduced = transfers[f"{cut.sent} reduced to {wire.DIMENSIONS[cut.sent]}"]
         assert reduced.bytes < cut.bytes and reduced.seconds < cut.seconds
-        assert 0 < cut.device_share < reduced.device_share < 1
+        assert 0 < cut.device_share < 1 and 0 < reduced.device_share < 1
     assert all(t.paper is None for t in transfers.values())
+
+
+def test_shares_are_the_cards():
+    card = privzoo.show("vgg16_gender_reduced_simple_conv5_3")
+    transfers = found(card.network.input_size, classes=2, classifier=())
+    assert transfers["conv5_3"].device_share == privzoo.show("vgg16_gender_simple_conv5_3").cost.head_share
+    assert transfers["conv5_3 reduced to 4"].device_share == card.cost.head_share
+    assert transfers["conv5_3 reduced to 4"].bytes == card.cost.feature_bytes
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9))

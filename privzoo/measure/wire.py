@@ -38,7 +38,7 @@ class Transfer:
     size: int  # side of the network's input in pixels
     bytes: int  # of one image's share
     seconds: float  # equation 1
-    device_share: float  # of the network's multiply-adds, 0..1
+    device_share: float  # of the multiply-adds of head and tail, 0..1
     paper: tuple[float, float, float] | None  # per cent on the edge, megabytes and seconds in DataMix's Table 1
 
 
@@ -80,14 +80,15 @@ def transfers(
     ends = {layer.name: index for index, layer in enumerate(layers)}
     total = sum(layer.multiply_adds for layer in layers)
     pixels = input_size * input_size * CHANNELS
-    rows = [("image, 8 bits a channel", pixels, 0), ("image as float32", pixels * BYTES_OF_FLOAT32, 0)]
+    rows = [("image, 8 bits a channel", pixels, 0, 0), ("image as float32", pixels * BYTES_OF_FLOAT32, 0, 0)]
     for name in (*(n for n in ("conv1_1", "pool1") if n in ends), *architectures.cuts(architecture)):
         done = layers[: ends[name] + 1]
         values, products = math.prod(done[-1].shape), _products(done)
-        rows.append((name, values * BYTES_OF_FLOAT32, products))
+        rows.append((name, values * BYTES_OF_FLOAT32, products, 0))
         if name in architectures.cuts(architecture):
             count = DIMENSIONS[name]
-            rows.append((f"{name} reduced to {count}", count * BYTES_OF_FLOAT32, products + values * count))
+            added = values * count  # on the device, and once more in the cloud
+            rows.append((f"{name} reduced to {count}", count * BYTES_OF_FLOAT32, products + added, 2 * added))
     comparable = (architecture, input_size, classifier) == ("vgg16", DATAMIX_SIZE, PUBLISHED_CLASSIFIER)
     return [
         Transfer(
@@ -95,10 +96,10 @@ def transfers(
             input_size,
             size,
             seconds(size, classes * BYTES_OF_FLOAT32),
-            products / total,
+            products / (total + added),
             DATAMIX.get(name) if comparable else None,
         )
-        for name, size, products in rows
+        for name, size, products, added in rows
     ]
 
 

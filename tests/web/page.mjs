@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 const [url, executablePath, packages, photograph, screenshot] = process.argv.slice(2);
 const { chromium } = createRequire(packages)("playwright-core");
 const seen = { urls: [], bodies: [], console: [] };
+let page;
 
 const browser = await chromium.launch({
   executablePath,
@@ -14,22 +15,34 @@ const browser = await chromium.launch({
 try {
   const context = await browser.newContext({ viewport: { width: 390, height: 844 } }); // a phone's
   context.setDefaultTimeout(120_000);
-  const page = await context.newPage();
+  page = await context.newPage();
   page.on("request", (request) => seen.urls.push(request.url()));
   page.on("request", (request) => request.postData() && seen.bodies.push(request.postData()));
-  page.on("console", (message) => message.type() === "error" && seen.console.push(message.text()));
+  // LiteRT.js writes its notes as errors.
+  const note = /^(INFO|WARNING):/;
+  page.on("console", (message) => {
+    if (message.type() === "error" && !note.test(message.text())) seen.console.push(message.text());
+  });
   page.on("pageerror", (error) => seen.console.push(String(error)));
   const text = (id) => page.locator(`#${id}`).innerText();
   const trouble = async () => {
     await page.locator("#trouble:not([hidden])").waitFor();
     return text("trouble");
   };
-  const ready = () => page.waitForFunction(() => document.getElementById("state").textContent.startsWith("Ready"));
+  // Not page.waitForFunction: the page's content security policy forbids what that does.
+  const until = async (condition) => {
+    const end = Date.now() + 120_000;
+    while (!(await page.evaluate(condition))) {
+      if (Date.now() > end) throw new Error(`it never became true: ${condition}`);
+      await page.waitForTimeout(100);
+    }
+  };
+  const ready = () => until(() => document.getElementById("state").textContent.startsWith("Ready"));
   const asked = async () => {
     await page.locator("#ask:not([disabled])").waitFor();
     const before = seen.bodies.length;
     await page.click("#ask");
-    await page.waitForFunction(() => !document.getElementById("ask").disabled);
+    await until(() => !document.getElementById("ask").disabled);
     if (!(await page.locator("#trouble").isHidden())) throw new Error(await text("trouble"));
     return {
       label: await text("label"),
@@ -47,6 +60,7 @@ try {
   await ready();
   seen.golden = Number(await page.locator("#state").getAttribute("data-golden"));
   await page.click("#example");
+  await until(() => document.getElementById("photo").width === 190);
   seen.example = await asked();
   await page.screenshot({ path: screenshot, fullPage: true });
   seen.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -55,7 +69,7 @@ try {
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "image/png", buffer: Buffer.from("no picture") });
   seen.noPicture = await trouble();
   await page.setInputFiles("#file", photograph);
-  await page.waitForFunction(() => document.getElementById("trouble").hidden);
+  await until(() => document.getElementById("photo").width === 512);
   seen.photograph = await asked();
   const area = await page.locator("#photo").boundingBox();
   for (const across of [0.4, 0.6]) await page.mouse.click(area.x + across * area.width, area.y + 0.4 * area.height);
@@ -65,9 +79,10 @@ try {
   seen.cameraRefused = await trouble();
   await context.grantPermissions(["camera"]);
   await page.click("#camera");
-  await page.waitForFunction(() => document.getElementById("photo").width >= 640);
+  await until(() => document.getElementById("photo").width >= 640);
   seen.camera = await asked();
   await page.click("#example");
+  await until(() => document.getElementById("photo").width === 190);
 
   await context.setOffline(true);
   await page.click("#ask");
@@ -75,8 +90,8 @@ try {
   await context.setOffline(false);
 
   if ((await page.locator("#model option").count()) > 1) {
+    await page.locator("#state").evaluate((state) => (state.textContent = ""));
     await page.selectOption("#model", { index: 1 });
-    await page.waitForFunction(() => document.getElementById("state").textContent.startsWith("Loading"));
     await ready();
     await page.click("#ask");
     seen.otherModel = await trouble();
@@ -84,6 +99,10 @@ try {
     await page.route("**/v1/models/**", (route) => route.fulfill({ body: reply }));
     seen.noisy = [await asked(), await asked()];
   }
+} catch (error) {
+  const shown = await page?.locator("body").innerText();
+  console.error(`${error}\n${shown}\n${seen.console.join("\n")}`);
+  process.exitCode = 1;
 } finally {
   await browser.close();
 }
