@@ -93,7 +93,8 @@ def test_photographs_cameras_and_taps(seen):
 def test_troubles_are_told_in_one_sentence(seen):
     assert seen["noPicture"].startswith("This file is no picture")
     assert seen["cameraRefused"].startswith("The camera was refused")
-    assert seen["serverDown"].startswith("The server gave no answer")
+    assert seen["serverDown"].startswith("The server cannot be reached")
+    assert seen["incomplete"].startswith("A part of this page could not be loaded")
     assert seen["otherModel"] == f"The server has no model {NOISY}; start it with --model_name {NOISY}."
 
 

@@ -52,4 +52,5 @@ def add_demo_page(app: FastAPI, folder: str | os.PathLike[str]) -> None:
     """
     for suffix, kind in TYPES.items():
         mimetypes.add_type(kind, suffix)
-    app.mount(PATH, StaticFiles(directory=folder, html=True), name="demo page")
+    # Links in the folder are the operator's own, as some of npm's kind make them.
+    app.mount(PATH, StaticFiles(directory=folder, html=True, follow_symlink=True), name="demo page")

@@ -99,6 +99,10 @@ try {
     await page.route("**/v1/models/**", (route) => route.fulfill({ body: reply }));
     seen.noisy = [await asked(), await asked()];
   }
+
+  await page.route("**/@litertjs/core/dist/index.js", (route) => route.fulfill({ status: 404 }));
+  await page.goto(url);
+  seen.incomplete = await trouble();
 } catch (error) {
   const shown = await page?.locator("body").innerText();
   console.error(`${error}\n${shown}\n${seen.console.join("\n")}`);

@@ -59,8 +59,9 @@ export async function predict(body, manifest, model) {
       body,
       signal: AbortSignal.timeout(SECONDS * 1000),
     });
-  } catch {
-    throw new Error(`The server gave no answer within ${SECONDS} s; check that it still runs.`);
+  } catch (error) {
+    const how = error.name === "TimeoutError" ? `gave no answer within ${SECONDS} s` : "cannot be reached";
+    throw new Error(`The server ${how}; check that it still runs.`);
   }
   if (!response.ok) throw new Error(await refusal(response, model, manifest.tail.signature));
   const row = await response.json().then((reply) => reply.predictions?.[0], () => null);
