@@ -206,7 +206,7 @@ def test_readmes_python_runs(tmp_path, monkeypatch, astronaut):
     models()[1].export_tail(tmp_path)
     file = golden.read_list(heads())["heads"][1]["file"]
     monkeypatch.chdir(tmp_path)
-    with Server(tmp_path / NOISY, NOISY) as server:
+    with Server(tmp_path / NOISY, NOISY, timeout=300) as server:
         for old, new in (
             ("vgg16_gender_advanced_conv5_3_int8.tflite", str(heads() / file)),
             ("http://cloud:8501", server.url),

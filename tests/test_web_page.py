@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from PIL import Image
 from released_fakes import NOISE, NOISY, PLAIN, WEB, heads, models
 
 from privzoo.edge import golden
-from privzoo.errors import ServerError
+from privzoo.errors import ConfigError, WeightsError
 from privzoo.serving import Server
+from privzoo.serving.demo_page import RUNTIME, check_folder
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -42,13 +44,19 @@ def visit(url: str, folder: Path, photograph: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory, astronaut):
+def server(tmp_path_factory):
+    """A server with the page; its tail is that of the first head."""
+    folder = tmp_path_factory.mktemp("served")
+    models()[0].export_tail(folder)
+    with Server(folder / PLAIN, PLAIN, flags=["--demo_page", str(heads())], timeout=300) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def seen(server, tmp_path_factory, astronaut):
     folder = tmp_path_factory.mktemp("page")
     Image.fromarray(astronaut).save(folder / "photo.jpg", quality=95)
-    models()[0].export_tail(folder)
-    with Server(folder / PLAIN, PLAIN, flags=["--demo_page", str(heads())]) as server:
-        found = visit(server.url, folder, folder / "photo.jpg") | {"url": server.url, "folder": folder}
-    return found
+    return visit(server.url, folder, folder / "photo.jpg") | {"url": server.url}
 
 
 @needs_browser
@@ -113,33 +121,30 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
 
 
 @pytest.mark.skipif(not (WEB / "node_modules/@litertjs").is_dir(), reason="needs npm ci --prefix tflite/web")
-def test_the_server_gives_the_page_and_still_speaks_its_protocol(tmp_path):
-    models()[0].export_tail(tmp_path)
-    with Server(tmp_path / PLAIN, PLAIN, flags=["--demo_page", str(heads())]) as server:
-        for path, kind in (("web/", "text/html"), ("web/page.js", "text/javascript"), ("manifest.json", "json")):
-            with urllib.request.urlopen(f"{server.url}/demo/{path}") as response:
-                assert kind in response.headers["content-type"]
-        for path in ("demo/no/such", "demo/../setup.cfg", "demo/%2e%2e/%2e%2e/etc/passwd", ""):
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{server.url}/{path}")
-            assert refused.value.code == 404 and "error" in json.loads(refused.value.read())
+def test_the_server_gives_the_page_and_still_speaks_its_protocol(server):
+    for path, kind in (("web/", "text/html"), ("web/page.js", "text/javascript"), ("manifest.json", "json")):
+        with urllib.request.urlopen(f"{server.url}/demo/{path}") as response:
+            assert kind in response.headers["content-type"]
+    for path in ("demo/no/such", "demo/../setup.cfg", "demo/%2e%2e/%2e%2e/etc/passwd", ""):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{server.url}/{path}")
+        assert refused.value.code == 404 and "error" in json.loads(refused.value.read())
 
 
 def test_a_folder_without_the_page_is_refused(tmp_path):
-    models()[0].export_tail(tmp_path)
-
-    def refusal(folder: Path) -> str:
-        with pytest.raises(ServerError) as error:
-            Server(tmp_path / PLAIN, PLAIN, flags=["--demo_page", str(folder)]).start()
-        return str(error.value)
-
-    (tmp_path / "page" / "web").mkdir(parents=True)
-    assert "holds no demo page" in refusal(tmp_path / "page")
-    (tmp_path / "page" / "web" / "index.html").touch()
-    assert "npm ci" in refusal(tmp_path / "page")
-    runtime = tmp_path / "page" / "web/node_modules/@litertjs/core/dist/index.js"
+    (tmp_path / "web").mkdir()
+    with pytest.raises(ConfigError, match="holds no demo page"):
+        check_folder(tmp_path)
+    (tmp_path / "web" / "index.html").touch()
+    with pytest.raises(ConfigError, match="npm ci"):
+        check_folder(tmp_path)
+    runtime = tmp_path / RUNTIME
     runtime.parent.mkdir(parents=True)
     runtime.touch()
-    assert "There is no list of heads" in refusal(tmp_path / "page")
-    (tmp_path / "page" / "manifest.json").write_text(json.dumps({"format": 1, "heads": [{"file": "a.tflite"}]}))
-    assert "lacks the head a.tflite" in refusal(tmp_path / "page")
+    with pytest.raises(WeightsError, match="There is no list of heads"):
+        check_folder(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "heads": [{"file": "a.tflite"}]}))
+    with pytest.raises(ConfigError, match=r"lacks the head a\.tflite"):
+        check_folder(tmp_path)
+    (tmp_path / "a.tflite").touch()
+    assert check_folder(tmp_path) == tmp_path
