@@ -141,6 +141,9 @@ def test_tables_stand_between_their_marks(results, tmp_path):
     assert page.read_text() == first
     assert first.startswith("# Results\n\nbefore\n\n<!-- accuracy -->\n")
     assert "![inference time](docs/benchmark/inference_time.png)" in first
+    page.write_text(first + "\nafter\n")
+    report.write(page, text)
+    assert page.read_text() == first + "\nafter\n"
     assert "93 %, 0.4 MB, 0.3 s" in first
     for line in first.splitlines():
         if line.startswith("|"):

@@ -72,7 +72,7 @@ def write_int8(source: Path, path: Path, chips: np.ndarray, activations: str) ->
 
     prepared = path.with_suffix(".prepared")
     try:
-        quantization.quant_pre_process(str(source), str(prepared))
+        quantization.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantization.quantize_static(
             str(prepared),
             str(path),

@@ -159,4 +159,4 @@ def write(path: Path, text: str) -> None:
     old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
     before, _, rest = old.partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_text(path, f"{before.rstrip()}\n\n{BEGIN}\n\n{text}\n\n{END}\n{after}")
+    write_text(path, f"{before.rstrip()}\n\n{BEGIN}\n\n{text}\n\n{END}\n\n{after.lstrip()}".rstrip() + "\n")

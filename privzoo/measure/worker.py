@@ -68,8 +68,10 @@ def measure(kind: str, path: str, inferences: int) -> dict[str, Any]:
     start = time.perf_counter()
     import numpy as np
 
-    if kind == "litert":
+    if kind == "litert":  # all that a device has in memory, and nothing left to import while loading is timed
         import ai_edge_litert.interpreter  # noqa: F401
+
+        import privzoo.edge.runtime  # noqa: F401
     else:
         import onnxruntime  # noqa: F401
     imported, before = time.perf_counter(), peak_bytes()
