@@ -38,9 +38,10 @@ def test_batches_are_loops(head):
 def test_tensors_are_allocated_once(monkeypatch):
     from ai_edge_litert.interpreter import Interpreter
 
+    path = exported("int8")  # first: the export opens the file too
     calls, allocate = [], Interpreter.allocate_tensors
     monkeypatch.setattr(Interpreter, "allocate_tensors", lambda self: calls.append(self) or allocate(self))
-    opened = Head(exported("int8"))
+    opened = Head(path)
     for _ in range(3):
         opened.features(chips()[:2])
     assert len(calls) == 1

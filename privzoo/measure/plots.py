@@ -53,7 +53,7 @@ def write(results: Mapping[str, Result], folder: Path) -> list[Path]:
                 range(len(shown)),
                 [f.value for f in found],
                 xerr=[[f.value - f.low for f in found], [f.high - f.value for f in found]],
-                color=[COLOURS.get(r.quantization, OTHER) for r in shown],
+                color=[COLOURS.get(r.quantization.split()[0], OTHER) for r in shown],
                 tick_label=names,
                 error_kw={"elinewidth": 1},
             )
