@@ -14,7 +14,7 @@ help:
 demo: $(VENV)/cloud.stamp
 	@$(BIN)/privzoo demo
 
-test: $(VENV)/test.stamp
+test: $(VENV)/test.stamp tflite/web/node_modules
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/test.stamp
@@ -28,5 +28,9 @@ $(VENV)/%.stamp: setup.cfg pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
+# For the tests of the browser page, which are skipped without it or without Chromium.
+tflite/web/node_modules: tflite/web/package-lock.json
+	@npm ci --silent --prefix tflite/web || echo "npm could not fetch LiteRT.js: the page's tests are skipped."
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf tflite/web/node_modules $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -35,6 +35,18 @@ def test_batches_are_loops(head):
     assert head.features(chips()[:0]).shape == (0, 12, 12, 16)
 
 
+def test_tensors_are_allocated_once(monkeypatch):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = exported("int8")  # first: the export opens the file too
+    calls, allocate = [], Interpreter.allocate_tensors
+    monkeypatch.setattr(Interpreter, "allocate_tensors", lambda self: calls.append(self) or allocate(self))
+    opened = Head(path)
+    for _ in range(3):
+        opened.features(chips()[:2])
+    assert len(calls) == 1
+
+
 def test_threads(head):
     expected = head.features(chips())
     assert np.array_equal(Head(exported("int8"), threads=2).features(chips()), expected)

@@ -107,7 +107,7 @@ def test_a_wrong_file_is_refused_and_not_kept(tmp_path, monkeypatch):
     import keras
 
     other = keras.models.clone_model(head)  # same layers, fresh weights
-    monkeypatch.setattr(tflite, "_convert", lambda *_: wrong)
+    monkeypatch.setattr(tflite, "convert", lambda *_: wrong)
     with pytest.raises(WeightsError, match="does not compute its head"):
         tflite.export_head(other, path, "float32", manifest_of(other, tail), chips())
     assert path.read_bytes() == b"the one before"

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "training": {"activations", "architectures", "config", "data", "edge", "embeddings", "faces", "weights"},
     "edge": {"faces"},
     "serving": {"edge", "faces"},
-    "export": {"card", "edge", "faces"},
+    "export": {"card", "config", "edge", "faces"},
+    "measure": {"architectures", "card", "edge", "export"},
     "model": {"card", "config", "edge", "export", "faces"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
     "audit": {

@@ -1,4 +1,8 @@
-"""Exports models' heads in every quantization, and their tails: `tools/export.py --model PATTERN --out DIR`."""
+"""Exports models' heads in every quantization, and their tails: `tools/export.py --model PATTERN --out DIR`.
+
+`tools/export.py --released` writes what the project publishes: the recommended models' int8 heads to `tflite/`, with
+golden input and output and the list of all, `manifest.json`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,13 @@ from absl import app, flags
 from privzoo.export.manifest import QUANTIZATIONS
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", "*", "name or shell pattern of the models")
-flags.DEFINE_string("out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/", required=True)
-flags.DEFINE_list("quantizations", list(QUANTIZATIONS), "of the heads; empty for tails only")
+RELEASED_FOLDER = "tflite"
+flags.DEFINE_bool("released", False, "write the released heads and their list; with it, defaults are others")
+flags.DEFINE_string("model", None, "name or shell pattern of the models; default: all, or with --released, recommended")
+flags.DEFINE_string(
+    "out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/; with --released: tflite"
+)
+flags.DEFINE_list("quantizations", None, "of the heads; empty for tails only; default: all, or with --released, int8")
 flags.DEFINE_bool("tail", True, "write the tails too")
 flags.DEFINE_bool("overwrite", False, "replace a tail's version where it is there")
 flags.DEFINE_string("calibration_dir", None, "folder of face chips for int8; default: chips that come with packages")
@@ -35,26 +43,68 @@ def _chips(folder: Path, count: int, size: int):
     return chips
 
 
+def _names() -> list[str]:
+    import privzoo
+    from privzoo.errors import UnknownNameError
+    from privzoo.export.released import RECOMMENDED
+
+    if FLAGS.released and FLAGS.model is None:
+        return list(RECOMMENDED)
+    names = privzoo.list_models(FLAGS.model or "*")
+    if not names:
+        raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
+    return names
+
+
+def _quantizations() -> list[str]:
+    from privzoo.errors import ConfigError
+
+    chosen = FLAGS.quantizations
+    if chosen is None:
+        return ["int8"] if FLAGS.released else list(QUANTIZATIONS)
+    for quantization in chosen:
+        if quantization not in QUANTIZATIONS:
+            raise ConfigError(f"There is no quantization {quantization!r}; use some of {', '.join(QUANTIZATIONS)}.")
+    return chosen
+
+
+def _release(names: list[str], quantizations: list[str], out: Path) -> None:
+    import privzoo
+    from privzoo.export import released
+
+    for name in names:  # one that is not there is told before minutes of work
+        privzoo.show(name)
+    models = [privzoo.load(name) for name in names]
+    chips = {}
+    if FLAGS.calibration_dir:
+        folder, count = Path(FLAGS.calibration_dir), FLAGS.calibration_count
+        chips = {model.name: _chips(folder, count, model.input_size) for model in models}
+    for entry in released.release(models, out, quantizations, chips)["heads"]:
+        print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
+        if not entry["measured"]:
+            print(f"{entry['file']} is not the head of its card's figures: tools/evaluate.py", file=sys.stderr)
+
+
 def main(_: list[str]) -> None:
     """Exports every matching model, and prints each file with its size and its agreement with the Keras head."""
     import privzoo
     from privzoo.edge import read_manifest
-    from privzoo.errors import ConfigError, UnknownNameError
+    from privzoo.errors import ConfigError
 
-    names = privzoo.list_models(FLAGS.model)
-    if not names:
-        raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
-    for quantization in FLAGS.quantizations:  # before any model is loaded
-        if quantization not in QUANTIZATIONS:
-            raise ConfigError(f"There is no quantization {quantization!r}; use some of {', '.join(QUANTIZATIONS)}.")
-    out = Path(FLAGS.out)
+    names, quantizations = _names(), _quantizations()
+    if FLAGS.out is None and not FLAGS.released:
+        raise ConfigError("There is no folder to write to; give one with --out.")
+    out = Path(FLAGS.out or RELEASED_FOLDER)
+    if FLAGS.released:
+        _release(names, quantizations, out)
+        return
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
         model = privzoo.load(name)
         chips = None
         if FLAGS.calibration_dir:
             chips = _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
-        for quantization in FLAGS.quantizations:
+        for quantization in quantizations:
             path = model.export_head(out / f"{name}_{quantization}.tflite", quantization, chips)
             agreement = read_manifest(path)["head"]["agreement"]
             print(f"{path}  {path.stat().st_size:,} bytes, agreement with the Keras head {agreement}", flush=True)

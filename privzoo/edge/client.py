@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from privzoo.edge.head import Head
 from privzoo.edge.rest import Rest
+from privzoo.edge.stream import Stream
 from privzoo.faces import Box
 
 # Faces in one request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers take by default.
@@ -100,6 +103,28 @@ class Client:
             stop = start + BATCH
             answers += self._ask(chips[start:stop], found[start:stop])
         return answers
+
+    def stream(self, frames: Iterable[Any], face: str = "detect") -> Stream:
+        """Asks about the frames of a camera as they come; frames that come while it is busy are dropped.
+
+        Each frame is a feature of its own: of a head with noise, each spends its budget (`Head.spent_epsilon`).
+
+        Args:
+            frames: anything that gives images in real time, as a generator over a camera; read in a thread.
+            face: as for `predict`.
+
+        Returns:
+            An iterator over answers, without those for frames that show no face. It counts the frames that were
+            `read`, `dropped` and `without_face`; `close` stops it early, as does the end of a `with` block.
+
+        Raises (while iterating):
+            As `predict`, but for FaceNotFoundError; and whatever reading a frame raises.
+
+        Example:
+            >>> for answer in client.stream(camera):  # doctest: +SKIP
+            ...     print(answer.image, answer.label)
+        """
+        return Stream(frames, lambda frame, name: dataclasses.replace(self.predict(frame, face)[0], image=name))
 
     def _ask(self, chips: np.ndarray, found: list[Any]) -> list[Answer]:
         begin = time.perf_counter()

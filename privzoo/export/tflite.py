@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo.edge import golden
 from privzoo.edge.head import as_chips
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, require_tensorflow
@@ -82,7 +83,7 @@ def export_head(
     if str(head.outputs[0].dtype) != "float32":
         raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
     chips = chips.astype(np.float32)
-    flatbuffer = _convert(head, size, quantization, chips)
+    flatbuffer = convert(head, size, quantization, chips)
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
     try:
@@ -107,20 +108,26 @@ def export_head(
 
 
 def _check(head: keras.Model, path: Path, chips: np.ndarray) -> float:
-    from privzoo.edge import runtime
-
     # Not edge.Head: it refuses heads whose noise it cannot draw, and the check wants the features before noise.
-    interpreter = runtime.interpreter(str(path), threads=1)
-    inputs, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    features = []
-    for chip in chips:
-        interpreter.set_tensor(inputs["index"], chip[None])
-        interpreter.invoke()
-        features.append(interpreter.get_tensor(outputs["index"])[0])
-    return agreement(np.stack(features), np.asarray(head(chips, training=False)))
+    return agreement(golden.run(path, chips), np.asarray(head(chips, training=False)))
 
 
-def _convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) -> bytes:
+def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) -> bytes:
+    """Makes a TFLite flatbuffer of a model, without manifest or check; see `export_head`.
+
+    Args:
+        head: float32 model `image` (N, size, size, 3) -> one output.
+        size: side of its input in pixels.
+        quantization: as for `export_head`.
+        chips: float32 (N, size, size, 3), 0..255, that set the ranges of int8 activations.
+
+    Returns:
+        The flatbuffer.
+
+    Raises:
+        ConfigError: the converter refuses the model.
+        MissingExtraError: TensorFlow is not installed.
+    """
     require_tensorflow()
     import keras
     import tensorflow as tf

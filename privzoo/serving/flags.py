@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from pathlib import Path
 
 from privzoo.errors import MissingExtraError
 from privzoo.serving import settings
@@ -44,6 +45,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="largest body of a request (default: %(default)s)",
     )
+    add(
+        "--demo_page",
+        nargs="?",
+        const=str(Path(__file__).resolve().parents[2] / "tflite"),
+        metavar="DIR",
+        help="serve the browser page too, at /demo/web/ (default folder: tflite of the checkout)",
+    )
     add("--stop_on_eof", action="store_true", help="stop when standard input ends, as when the parent process is gone")
 
 
@@ -71,6 +79,7 @@ def main(args: argparse.Namespace) -> int:
         rest_api_num_threads=args.rest_api_num_threads,
         max_body_bytes=args.max_body_bytes,
         stop_on_eof=args.stop_on_eof,
+        demo_page=args.demo_page,
     )
     # TensorFlow takes its time to leave; a second signal meanwhile is not to turn code 0 into another.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,6 +13,7 @@ import uvicorn
 
 from privzoo.errors import ConfigError
 from privzoo.serving import settings
+from privzoo.serving.demo_page import PAGE, add_demo_page, check_folder
 from privzoo.serving.models import Models, check_name, find_versions, load_versions
 from privzoo.serving.rest import create_app
 
@@ -37,6 +38,7 @@ def serve(
     rest_api_num_threads: int | None = None,
     max_body_bytes: int = settings.MAX_BODY_BYTES,
     stop_on_eof: bool = False,
+    demo_page: str | os.PathLike[str] | None = None,
 ) -> None:
     """Serves the latest version of a model until SIGINT or SIGTERM; running requests are answered first.
 
@@ -48,6 +50,7 @@ def serve(
         rest_api_num_threads: that run requests; None: four for each processor.
         max_body_bytes: largest body of a request.
         stop_on_eof: stop too when standard input ends, as it does when the parent process is gone.
+        demo_page: folder `tflite` of a checkout, whose browser page is served at `/demo/web/`; None: no page.
 
     Raises:
         ConfigError: a name, folder, address or port that cannot be.
@@ -59,6 +62,7 @@ def serve(
     """
     check_name(model_name)
     find_versions(model_base_path)  # what is wrong here is told at once, not after TensorFlow's import
+    page = check_folder(demo_page) if demo_page is not None else None
     listener = _bind(host, rest_api_port)
     config = uvicorn.Config(
         None,
@@ -79,8 +83,12 @@ def serve(
         servables = load_versions(model_name, model_base_path)
         models = Models(servables)
         config.app = create_app(models, rest_api_num_threads, max_body_bytes)
+        if page is not None:
+            add_demo_page(config.app, page)
         versions = ", ".join(str(servable.version) for servable in servables)
         server.ready = f"privzoo serves {model_name} version {versions} at {_url(listener)}"
+        if page is not None:
+            server.ready += f"\nThe demo page is at {_url(listener)}{PAGE}"
         if not server.should_exit:
             _listen(listener)
             server.run(sockets=[listener])

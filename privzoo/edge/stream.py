@@ -1,0 +1,109 @@
+"""Answers for the frames of a camera: the newest frame each time, those that came meanwhile are dropped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from privzoo.errors import FaceNotFoundError
+
+if TYPE_CHECKING:
+    from privzoo.edge.client import Answer
+
+_NOTHING = object()
+
+
+class Stream:
+    """Iterates over the answers for frames; `Client.stream` makes it.
+
+    A thread reads the frames as they come, so that a camera's buffer does not fill with old ones, and keeps the newest.
+    Only one frame is worked on at a time. The last frame of all is always among those that are looked at.
+
+    Args:
+        frames: anything that gives frames, as uint8 RGB (H, W, 3), in real time; read in a thread of its own.
+        ask: gives the answer for one frame, and its name for errors.
+
+    Attributes:
+        read: frames read so far.
+        dropped: of them, those that a newer one replaced before anything was done with them.
+        without_face: of them, those that were looked at and showed no face.
+
+    Raises (while iterating):
+        Whatever `ask` raises but FaceNotFoundError, and whatever the frames raise.
+    """
+
+    def __init__(self, frames: Iterable[Any], ask: Callable[[Any, str], Answer]) -> None:
+        self.read = self.dropped = self.without_face = 0
+        self._frames, self._ask = iter(frames), ask
+        self._changed = threading.Condition()
+        self._newest: Any = _NOTHING
+        self._ended = False
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Stream:
+        """The stream itself; it is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the stream."""
+        self.close()
+
+    def __iter__(self) -> Iterator[Answer]:
+        """The stream itself."""
+        return self
+
+    def __next__(self) -> Answer:
+        """The answer for the newest frame that shows a face; waits for one."""
+        while True:
+            frame, number = self._take()
+            try:
+                return self._ask(frame, f"frame {number}")
+            except FaceNotFoundError:
+                self.without_face += 1
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Stops reading frames; the thread ends as soon as the frame that it waits for has come."""
+        with self._changed:
+            self._ended, self._newest = True, _NOTHING
+            self._changed.notify_all()
+
+    def _take(self) -> tuple[Any, int]:
+        if self._thread is None:  # a camera is not read before someone wants its frames
+            # A daemon: a camera that gives no more frames must not keep the program from ending.
+            self._thread = threading.Thread(target=self._read, name="privzoo-frames", daemon=True)
+            self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not _NOTHING or self._ended)
+            frame, self._newest = self._newest, _NOTHING
+            if frame is not _NOTHING:
+                return frame, self.read - 1
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            raise StopIteration
+
+    def _read(self) -> None:
+        try:
+            for frame in self._frames:
+                with self._changed:
+                    if self._ended:
+                        return
+                    self.read += 1
+                    self.dropped += self._newest is not _NOTHING
+                    self._newest = frame
+                    self._changed.notify_all()
+        except BaseException as error:  # it belongs to the one who iterates
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+            # In this thread: a generator cannot be closed while it runs in another.
+            close = getattr(self._frames, "close", None)
+            if close is not None:
+                close()

@@ -1,0 +1,146 @@
+"""Writes the recommended heads with the list of them, `tflite/manifest.json`; `privzoo.edge.golden` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+import privzoo
+from privzoo import faces
+from privzoo.config import to_dict
+from privzoo.edge import golden
+from privzoo.edge.manifest import read_manifest
+from privzoo.errors import ConfigError, MissingExtraError
+from privzoo.export.calibration import default_calibration
+from privzoo.provenance import write_json
+
+if TYPE_CHECKING:
+    from privzoo.model import SplitModel
+
+RECOMMENDED = ("vgg16_gender_advanced_conv5_3", "vgg_s_emotion_advanced_conv5")
+# How far another runtime's output may lie from the golden one, in standard deviations of the feature over faces.
+TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "dynamic": 0.1, "int8": 0.1}
+SPREAD_CHIPS = 16
+# A piece of the portrait of Eileen Collins (NASA, public domain) that scikit-image carries, and the face in it.
+PIECE, FACE = faces.Box(130, 30, 190), faces.Box(46, 48, 93)
+PHOTOGRAPH = "golden/astronaut.png"
+PHOTOGRAPH_LICENCE = "public domain (NASA; scikit-image's data.astronaut())"
+PREPROCESSING = {
+    "document": "docs/face_chip.md",
+    "chip": "a square of whole pixels around the face, edge pixels repeated beyond the border, resized with the "
+    "triangle filter in integers, 8 bits a channel",
+    "tensor": "float32 (1, size, size, 3), RGB, values 0 to 255 as they are; the head normalises them itself",
+}
+
+
+def _photograph() -> np.ndarray:
+    try:
+        import skimage.data
+    except ImportError:
+        raise MissingExtraError(
+            "The golden photograph needs scikit-image; run: pip install 'privzoo[detect]'."
+        ) from None
+    return faces.crop(skimage.data.astronaut(), PIECE, PIECE.size)
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    Image.fromarray(image).save(temporary, "PNG", optimize=True)
+    os.replace(temporary, path)
+
+
+def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Path, spread: np.ndarray) -> dict:
+    size = model.input_size
+    chip = faces.crop(_photograph(), FACE, size)
+    name = f"golden/chip_{size}.png"
+    _save(chip, folder / name)
+    features = golden.run(path, chip[None].astype(np.float32))
+    sent = np.rint(features) if manifest["feature"]["rounded"] else features
+    [probabilities] = model.classify(sent)
+    return {
+        "photograph": PHOTOGRAPH,
+        "box": {"x": FACE.x, "y": FACE.y, "size": FACE.size},
+        "chip": name,
+        "chip_rgb_sha256": hashlib.sha256(chip.tobytes()).hexdigest(),
+        "features": [float(value) for value in features.ravel()],  # float32 -> JSON and back is exact
+        "tolerance": float(f"{TOLERANCE[manifest['quantization']] * spread.std(axis=0).max():.3g}"),
+        "label": model.classes[int(probabilities.argmax())],  # of the features without noise
+        "probabilities": {name: float(p) for name, p in zip(model.classes, probabilities, strict=True)},
+    }
+
+
+def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.ndarray | None) -> dict[str, Any]:
+    path = folder / f"{model.name}_{quantization}.tflite"
+    model.export_head(path, quantization, calibration)
+    manifest, content = read_manifest(path), path.read_bytes()
+    chips = default_calibration(model.input_size, SPREAD_CHIPS) if calibration is None else calibration[:SPREAD_CHIPS]
+    spread = golden.run(path, chips.astype(np.float32))
+    measurements = [to_dict(m) for m in model.card.measurements]
+    return {
+        "file": path.name,
+        "model": model.name,
+        "kind": "full",
+        "quantization": quantization,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        # Whether the card's figures were measured on this very head.
+        "measured": any(m["sha256"] == manifest["head"]["sha256"] for m in measurements),
+        "manifest": manifest,
+        "golden": _golden(model, path, manifest, folder, spread),
+        "description": model.card.network.description,
+        "measurements": measurements,
+    }
+
+
+def release(
+    models: Sequence[SplitModel],
+    folder: str | os.PathLike[str],
+    quantizations: Sequence[str] = ("int8",),
+    calibration: dict[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Writes heads, golden pictures and, last, `manifest.json` over all; then checks the files against it.
+
+    Args:
+        models: to release.
+        folder: `tflite/` of a checkout; made where there is none.
+        quantizations: of each head.
+        calibration: name of a model -> face chips for int8, uint8 (N, S, S, 3); without: chips that come with packages,
+            as the cards' figures were measured.
+
+    Returns:
+        The list of heads as it was written.
+
+    Raises:
+        ConfigError: no models or quantizations.
+        WeightsError: a file cannot be written, or does not compute what it should.
+        MissingExtraError: TensorFlow, LiteRT or scikit-image is not installed.
+    """
+    if not models or not quantizations:
+        raise ConfigError("There is nothing to release; name one model and one quantization or more.")
+    folder = Path(folder)
+    photograph = _photograph()
+    _save(photograph, folder / PHOTOGRAPH)
+    calibration = calibration or {}
+    listed = {
+        "format": golden.FORMAT,
+        "privzoo": privzoo.__version__,
+        "preprocessing": PREPROCESSING,
+        "photograph": {
+            "file": PHOTOGRAPH,
+            "rgb_sha256": hashlib.sha256(photograph.tobytes()).hexdigest(),
+            "licence": PHOTOGRAPH_LICENCE,
+        },
+        "heads": [
+            _entry(m, quantization, folder, calibration.get(m.name)) for m in models for quantization in quantizations
+        ],
+    }
+    write_json(folder / golden.LIST, listed)
+    golden.verify(folder)
+    return listed

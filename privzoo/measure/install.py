@@ -1,0 +1,69 @@
+"""What the plain install costs a device: megabytes on disk, and seconds to import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plain_megabytes() -> float | None:
+    """Size on disk of privzoo's code and of every package that the plain install brings, in 10^6 bytes.
+
+    Returns:
+        None where one of the packages is not installed, or there is nothing to read requirements with.
+    """
+    try:
+        packages = _plain_packages()
+    except (metadata.PackageNotFoundError, ImportError):
+        return None
+    files = [Path(package.locate_file(path)) for package in packages for path in package.files or ()]
+    files += (ROOT / "privzoo").rglob("*.py")
+    files += (path for path in (ROOT / "zoo_configs").rglob("*.*") if "planned" not in path.parts)
+    return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+
+
+def _plain_packages() -> list[metadata.Distribution]:
+    import configparser
+
+    from packaging.requirements import Requirement
+
+    config = configparser.ConfigParser()
+    if not config.read(ROOT / "setup.cfg"):
+        raise metadata.PackageNotFoundError("privzoo")
+    waiting = [Requirement(line) for line in config["options"]["install_requires"].splitlines() if line.strip()]
+    found: dict[str, metadata.Distribution] = {}
+    while waiting:
+        requirement = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        package = metadata.distribution(requirement.name)
+        if package.name not in found:
+            found[package.name] = package
+            waiting += [Requirement(text) for text in package.requires or ()]
+    return list(found.values())
+
+
+def import_seconds(count: int) -> list[float]:
+    """Processor time from the start of Python until `privzoo.edge` is imported, in fresh processes.
+
+    Args:
+        count: of processes.
+    """
+    code = "import time, privzoo.edge; print(time.process_time())"
+    return [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for _ in range(count)
+    ]

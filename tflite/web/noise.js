@@ -1,0 +1,50 @@
+// The noise that a feature gets before it leaves the device, from the browser's cryptographic random source.
+
+/** A number above 0 and at most 1, of 53 random bits. */
+export function uniform() {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+  return ((high >>> 5) * 67108864 + (low >>> 6) + 0.5) / 9007199254740992;
+}
+
+/** A draw of the standard normal distribution (Box and Muller). */
+export function gaussian() {
+  return Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
+}
+
+/** Shrinks a feature that is longer than the radius to it. */
+export function clip(feature, radius) {
+  const largest = feature.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  if (largest === 0) return Float64Array.from(feature);
+  // By way of the largest value: the squares of large values would overflow.
+  const squares = feature.reduce((sum, value) => sum + (value / largest) ** 2, 0);
+  const factor = radius / Math.max(largest * Math.sqrt(squares), radius);
+  return Float64Array.from(feature, (value) => value * factor);
+}
+
+/** The nearest whole number, halves to the even one, as the head's manifest means by `rounded`. */
+export function round(value) {
+  const low = Math.floor(value);
+  if (value - low === 0.5) return low % 2 === 0 ? low : low + 1;
+  return Math.round(value);
+}
+
+/**
+ * What may leave the device of a head's output.
+ *
+ * @param {Float32Array} output of the head.
+ * @param {object} manifest of the head: `feature.rounded` and `noise`.
+ * @returns {Float32Array} of the same length, with fresh noise where the manifest asks for some.
+ */
+export function protect(output, manifest) {
+  if (!output.every(Number.isFinite)) {
+    throw new Error("The head gave values that are not finite, which no noise can hide; nothing was sent.");
+  }
+  const feature = manifest.feature.rounded ? output.map(round) : output;
+  const { noise } = manifest;
+  if (noise === null) return feature;
+  const usable = noise.kind === "gaussian" && noise.sigma > 0 && noise.clip > 0;
+  if (!usable || !Number.isFinite(noise.sigma) || !Number.isFinite(noise.clip)) {
+    throw new Error("This head needs noise that the page cannot draw; nothing was sent.");
+  }
+  return Float32Array.from(clip(feature, noise.clip), (value) => value + noise.sigma * gaussian());
+}

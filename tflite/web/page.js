@@ -1,0 +1,205 @@
+// The page: picture in, numbers out, answer shown.
+
+import { cutChip, decode, pixelsUnder } from "./chip.js";
+import { Frame } from "./frame.js";
+import { goldenShare, Head, readList } from "./head.js";
+import { protect } from "./noise.js";
+import { encode, predict, shortest } from "./wire.js";
+
+const SHOWN_NUMBERS = 32;
+const FOLDER = new URL("../", import.meta.url); // heads, their list and golden pictures lie beside web/
+const element = (id) => document.getElementById(id);
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const bytes = (count) => `${count.toLocaleString("en")} bytes`;
+
+const frame = new Frame(element("photo"), element("size"));
+let list, head, stream, source; // source: what the picture came as, { name, bytes or null }
+
+function complain(error) {
+  element("trouble").textContent = error ? error.message : "";
+  element("trouble").hidden = !error;
+}
+
+/** Runs what a button does: errors become a sentence on the page. */
+async function attempt(what) {
+  complain(null);
+  try {
+    await what();
+  } catch (error) {
+    console.error(error);
+    complain(error);
+  }
+}
+
+async function choose() {
+  element("ask").disabled = true;
+  element("results").hidden = true;
+  element("state").textContent = "Loading the model.";
+  head?.close();
+  head = null;
+  const entry = list.heads[element("model").selectedIndex];
+  try {
+    head = await Head.open(entry, FOLDER);
+    const share = goldenShare(await head.run(await goldenChip(entry)), entry.golden);
+    if (!(share <= 1)) throw new Error(`This browser computes ${entry.file} wrongly; use another or newer one.`);
+    element("state").dataset.golden = share;
+    element("state").textContent =
+      `Ready: ${entry.description} ${bytes(entry.bytes)}; this browser gives its golden output.`;
+    element("ask").disabled = !frame.picture;
+  } catch (error) {
+    element("state").textContent = "The model is not ready.";
+    throw error;
+  }
+}
+
+async function fetched(name) {
+  const response = await fetch(new URL(name, FOLDER));
+  if (!response.ok) throw new Error(`${name} is not on this server (${response.status}).`);
+  return response.blob();
+}
+
+/** Cut here from the golden photograph: what is checked is decoder, arithmetic and head together. */
+async function goldenChip({ golden, manifest }) {
+  const photograph = await decode(await fetched(golden.photograph));
+  return cutChip(...pixelsUnder(photograph, golden.box), manifest.input.size);
+}
+
+function show(picture, from, box) {
+  frame.show(picture, box, from.name === source?.name);
+  source = from;
+  element("ask").disabled = !head;
+}
+
+function stopCamera() {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = null;
+}
+
+const CAMERA_TROUBLES = {
+  NotAllowedError: "The camera was refused; allow it for this page, or choose a photograph.",
+  NotFoundError: "There is no camera; choose a photograph.",
+  NotReadableError: "Another program holds the camera; close that, or choose a photograph.",
+};
+
+async function openCamera() {
+  stopCamera();
+  if (!navigator.mediaDevices) {
+    throw new Error("The camera needs a page from https or from this very machine; choose a photograph.");
+  }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+  } catch (error) {
+    throw new Error(CAMERA_TROUBLES[error.name] ?? `The camera does not start (${error.name}); choose a photograph.`);
+  }
+  const video = element("video");
+  video.srcObject = stream;
+  await video.play();
+  const mine = stream;
+  const draw = async () => {
+    if (stream !== mine) return;
+    if (video.videoWidth) show(await createImageBitmap(video), { name: "camera", bytes: null });
+    requestAnimationFrame(draw);
+  };
+  draw();
+}
+
+async function openFile(event) {
+  const [file] = event.target.files;
+  if (!file) return;
+  stopCamera();
+  show(await decode(file), { name: file.name, bytes: file.size });
+}
+
+async function openExample() {
+  stopCamera();
+  const { golden } = list.heads[element("model").selectedIndex];
+  const blob = await fetched(golden.photograph);
+  show(await decode(blob), { name: golden.photograph, bytes: blob.size }, golden.box);
+}
+
+async function ask() {
+  const { manifest, entry } = head;
+  element("ask").disabled = true;
+  try {
+    const chip = cutChip(...pixelsUnder(frame.picture, frame.box), manifest.input.size);
+    const begin = performance.now();
+    const feature = protect(await head.run(chip), manifest);
+    const milliseconds = performance.now() - begin;
+    const body = encode(feature, manifest);
+    const model = new URLSearchParams(location.search).get("model") ?? manifest.model;
+    const answer = await predict(body, manifest, model);
+    report({ entry, chip, feature, body, answer, milliseconds });
+  } finally {
+    element("ask").disabled = false;
+  }
+}
+
+function items(id, texts) {
+  element(id).replaceChildren(
+    ...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
+  );
+}
+
+function report({ entry, chip, feature, body, answer, milliseconds }) {
+  const { manifest } = entry;
+  element("label").textContent = answer.label;
+  items("probabilities", Object.entries(answer.probabilities).map(([name, share]) => `${name} ${percent(share)}`));
+  const sent = new TextEncoder().encode(body).length;
+  element("sent_bytes").textContent =
+    `${feature.length.toLocaleString("en")} numbers, ${bytes(sent)} as JSON (${bytes(manifest.feature.bytes)} as float32)`;
+  const texts = Array.from(feature.slice(0, SHOWN_NUMBERS), (value) => String(shortest(value)));
+  items("sent", feature.length > SHOWN_NUMBERS ? [...texts, "and so on"] : texts);
+  element("noise").textContent = noiseText(manifest);
+  drawChip(chip, manifest.input.size);
+  element("picture_bytes").textContent =
+    (source.bytes === null ? "" : `the photograph, ${bytes(source.bytes)}, or `) + `the face, ${bytes(chip.length)}`;
+  element("attack").textContent = attackText(entry);
+  element("times").textContent =
+    `${milliseconds.toFixed(0)} ms in the head on this device, ${answer.milliseconds.toFixed(0)} ms for the answer.`;
+  element("body").textContent = body.slice(0, 4000);
+  element("results").hidden = false;
+}
+
+function noiseText({ noise }) {
+  if (noise === null) return "This model adds no noise.";
+  const epsilon = noise.epsilon.toPrecision(2);
+  return (
+    `With fresh noise of deviation ${noise.sigma.toPrecision(3)} on each, drawn here (epsilon ${epsilon}, delta ` +
+    `${noise.delta}); every question spends that again.`
+  );
+}
+
+/** The strongest identity attack among the card's measurements. */
+function attackText({ measurements }) {
+  const attacks = measurements.filter((m) => m.metric.startsWith("identity"));
+  if (!attacks.length) return "not measured yet.";
+  const worst = attacks.reduce((one, other) => (other.value > one.value ? other : one));
+  return (
+    `${percent(worst.value)} (${percent(worst.low)} to ${percent(worst.high)}; ${worst.metric}, ${worst.variant}, ` +
+    `${worst.data}, ${worst.count.toLocaleString("en")} faces).`
+  );
+}
+
+function drawChip(chip, size) {
+  const canvas = element("chip");
+  canvas.width = canvas.height = size;
+  const image = new ImageData(size, size);
+  for (let i = 0; i < size * size; i++) image.data.set([...chip.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+async function start() {
+  list = await readList(new URL("manifest.json", FOLDER));
+  element("model").replaceChildren(
+    ...list.heads.map(({ model, quantization }) => new Option(`${model} (${quantization})`)),
+  );
+  element("model").disabled = false;
+  element("model").addEventListener("change", () => attempt(choose));
+  element("camera").addEventListener("click", () => attempt(openCamera));
+  element("file").addEventListener("change", (event) => attempt(() => openFile(event)));
+  element("example").addEventListener("click", () => attempt(openExample));
+  element("ask").addEventListener("click", () => attempt(ask));
+  await choose();
+}
+
+attempt(start);

@@ -1,0 +1,100 @@
+"""Measures heads and whole networks on this machine: `tools/benchmark.py`; see section VI.C of Osia et al. 2017.
+
+A full run takes about an hour on an idle machine, and no figure of a busy one is worth keeping. `--rounds 2
+--inferences 3 --sizes 96 --nopublished` tries things out in some minutes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import app, flags
+
+from privzoo.export.manifest import QUANTIZATIONS
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("architecture", "vgg16", ["vgg16", "vgg_s"], "of the networks")
+flags.DEFINE_list("sizes", ["96", "224"], "sides of the input in pixels, the released models' first")
+flags.DEFINE_list("quantizations", list(QUANTIZATIONS), "of the heads")
+flags.DEFINE_bool("published", True, "measure the network as published too: 4096-wide classifiers, 553 MB, at 224 px")
+flags.DEFINE_bool("onnx", True, "measure the last cut's head on ONNX Runtime too")
+flags.DEFINE_integer("rounds", 10, "how often everything is measured, in changing order", lower_bound=1)
+flags.DEFINE_integer("inferences", 20, "timed in each process", lower_bound=1)
+flags.DEFINE_string("out", "docs/benchmark", "folder for benchmark.json and the plots")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose part on the benchmark is written anew; empty: none")
+
+# Whose label agreement is among the goals, beside the recommended models.
+ALSO = ("vgg16_gender_simple_conv5_3",)
+IMPORTS = 5
+
+
+def main(arguments: list[str]) -> None:
+    """Builds the files in a temporary folder, measures them, and writes and prints what was found."""
+    import privzoo
+    from privzoo import architectures
+    from privzoo.errors import ConfigError
+    from privzoo.export.released import RECOMMENDED
+    from privzoo.measure import bar, files, install, machine, onnx_files, plots, report, runs, wire
+    from privzoo.provenance import git_revision, write_json
+
+    sizes = [int(size) for size in FLAGS.sizes if size.isdigit()]
+    if len(sizes) != len(FLAGS.sizes) or not sizes:
+        raise ConfigError(f"--sizes={','.join(FLAGS.sizes)} cannot be; give whole numbers of pixels, as 96,224.")
+    for quantization in FLAGS.quantizations:
+        if quantization not in QUANTIZATIONS:
+            raise ConfigError(f"There is no quantization {quantization!r}; use some of {', '.join(QUANTIZATIONS)}.")
+    if FLAGS.onnx:
+        onnx_files.require()
+    described, git = machine.describe(), git_revision()
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="privzoo-benchmark-") as folder:
+        candidates = list(
+            files.build(Path(folder), FLAGS.architecture, sizes, FLAGS.quantizations, FLAGS.published, FLAGS.onnx, say)
+        )
+        results = runs.run(candidates, FLAGS.rounds, FLAGS.inferences, say)
+    known = set(privzoo.list_models())
+    cards = {name: privzoo.show(name) if name in known else None for name in (*RECOMMENDED, *ALSO)}
+    transfers = [t for size in sizes for t in wire.transfers(FLAGS.architecture, size)]
+    rows = [
+        *bar.cost_rows(results, architectures.cuts(FLAGS.architecture)[-1], sizes),
+        *bar.card_rows(cards),
+        *bar.install_rows(install.import_seconds(IMPORTS), install.plain_megabytes()),
+    ]
+    found = report.Report(
+        machine=described,
+        date=datetime.date.today().isoformat(),
+        git=git,
+        command=" ".join(["tools/benchmark.py", *sys.argv[1:]]),
+        rounds=FLAGS.rounds,
+        inferences=FLAGS.inferences,
+        results=results,
+        transfers=transfers,
+        rows=rows,
+    )
+    out = Path(FLAGS.out)
+    drawn = plots.write(results, out)
+    write_json(out / "benchmark.json", found.to_dict())
+    if FLAGS.results:
+        page = Path(FLAGS.results)
+        report.write(page, report.markdown(found, [_relative(path, page) for path in drawn]))
+    print("\n".join(report.bar_lines(rows)))
+
+
+def _relative(path: Path, page: Path) -> str:
+    return Path(os.path.relpath(path, page.parent)).as_posix()
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"benchmark: {error}")
