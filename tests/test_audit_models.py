@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from privzoo.errors import ConfigError, DataError
 from privzoo.model import SplitModel
 
 ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 PEOPLE, PHOTOGRAPHS, STRANGERS = 100, 3, 12
 NAME = "vgg_s_tiny_simple_conv5"
 PLAN = functools.partial(cells.Plan, seeds=(1,), queries=(1, 10), attackers=("lda",), deep="none")
@@ -209,7 +211,9 @@ sys.argv = ["audit", "--data_dir={data_folder}", "--cache_dir={tmp_path}", "--qu
 import runpy
 runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=550)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=550
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "identity top-1" in done.stdout and "raw_pixels" in done.stdout
     written = json.loads((tmp_path / "audit_quick" / f"{NAME}.json").read_text(encoding="utf-8"))
@@ -229,6 +233,7 @@ def test_the_tool_refuses_in_one_sentence(flags, words):
     done = subprocess.run(
         [sys.executable, "tools/audit.py", "--data_dir=no_such_folder", *flags],
         cwd=ROOT,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=120,
