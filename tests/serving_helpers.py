@@ -83,3 +83,13 @@ def refusal(response, status=400):
 
 def features(*batch):
     return np.linspace(0, 1, int(np.prod([*batch, *FEATURE]))).reshape(*batch, *FEATURE).tolist()
+
+
+def pem_config(path, certificate, authority=None):
+    quote = lambda pem: pem.decode().replace("\n", "\\n")  # noqa: E731
+    text = f'server_key: "{quote(certificate.private_key_pem.bytes())}"\n'
+    text += 'server_cert: "' + "".join(quote(p.bytes()) for p in certificate.cert_chain_pems) + '"\n'
+    if authority is not None:
+        text += f'custom_ca: "{quote(authority.cert_pem.bytes())}"\nclient_verify: true\n'
+    path.write_text(text)
+    return path

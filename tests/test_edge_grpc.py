@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import pytest
 from export_fakes import CLASSES, NAME, chips, exported, manifest_of, pair, served
-from serving_helpers import running
+from serving_helpers import pem_config, running
 
 from privzoo.edge import AsyncClient, Client, Head, grpc_messages
 from privzoo.edge.access import Access, Target
@@ -151,7 +151,6 @@ def test_addresses_that_cannot_be(head, url):
 
 def test_keys_and_tls(head, models, tmp_path):
     import trustme
-    from test_serving_security import pem_config
 
     from privzoo.serving.keys import Keys, new_key
     from privzoo.serving.tls import read_tls

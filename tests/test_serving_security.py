@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from serving_helpers import predict, refusal, running
+from serving_helpers import pem_config, predict, refusal, running
 
 from privzoo.errors import ConfigError
 from privzoo.serving.keys import Keys, new_key, read_keys
@@ -130,16 +130,6 @@ def test_the_command_prints_a_line_and_shows_the_key_once():
     key = done.stderr.split()[-1]
     assert (name, role, until) == ("phone", "admin", "2099-01-31")
     assert digest == hashlib.sha256(key.encode()).hexdigest()
-
-
-def pem_config(path, certificate, authority=None):
-    quote = lambda pem: pem.decode().replace("\n", "\\n")  # noqa: E731
-    text = f'server_key: "{quote(certificate.private_key_pem.bytes())}"\n'
-    text += 'server_cert: "' + "".join(quote(p.bytes()) for p in certificate.cert_chain_pems) + '"\n'
-    if authority is not None:
-        text += f'custom_ca: "{quote(authority.cert_pem.bytes())}"\nclient_verify: true\n'
-    path.write_text(text)
-    return path
 
 
 def test_tls_and_mutual_tls_over_rest_and_grpc(models, tmp_path):

@@ -45,8 +45,6 @@ class Servable:
         MissingExtraError: TensorFlow is not installed.
     """
 
-    max_rows = settings.MAX_ROWS  # features that a tail takes in one request
-
     def __init__(self, name: str, version: int, folder: Path) -> None:
         self.name, self.version, self.folder = name, version, Path(folder)
         self.tail = read_tail(self.folder)
@@ -73,11 +71,12 @@ class Servable:
             return found
         raise bad_request(self.missing(name) or f'Serving signature name: "{name[:80]}" not found in signature def')
 
-    def check(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def check(self, inputs: Mapping[str, np.ndarray], max_rows: int = settings.MAX_ROWS) -> None:
         """Refuses features that the tail's head cannot have given; any other model takes what TensorFlow takes.
 
         Args:
             inputs: input name -> array.
+            max_rows: features that it takes at once.
 
         Raises:
             Refusal: no features or too many, of another shape, or with numbers that are not finite.
@@ -92,9 +91,9 @@ class Servable:
                 f"The features have the shape {show_shape(features.shape)}, and the tail takes "
                 f"{show_shape((-1, *self.tail.shape))}; send what its head gives."
             )
-        if len(features) > self.max_rows:
+        if len(features) > max_rows:
             raise bad_request(
-                f"The request has {len(features)} features, and this server takes {self.max_rows} at once; send fewer."
+                f"The request has {len(features)} features, and this server takes {max_rows} at once; send fewer."
             )
         if features.dtype.kind not in "fiu":
             return  # TensorFlow's own refusal names both types

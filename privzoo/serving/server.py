@@ -23,7 +23,6 @@ from privzoo.serving.model_config import ModelConfig, read_config
 from privzoo.serving.models import Models
 from privzoo.serving.protocol import limited
 from privzoo.serving.rest import app_for
-from privzoo.serving.servable import Servable
 from privzoo.serving.service import Service
 from privzoo.serving.settings import Options
 from privzoo.serving.textproto import read
@@ -98,13 +97,13 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     models = Models()
     manager = Manager(models, told.enable_model_warmup, told.allow_version_labels_for_unavailable_models)
     try:
-        Servable.max_rows = told.max_rows
         manager.apply(configs)
         service = Service(
             models,
             told.rest_api_num_threads,
             told.max_body_bytes,
             told.max_concurrent_requests,
+            told.max_rows,
             batching,
             keys,
             metrics,

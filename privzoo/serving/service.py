@@ -36,6 +36,7 @@ class Service:
         threads: that run requests; None: four for each processor, as TF Serving.
         max_body_bytes: largest body of a request.
         max_concurrent_requests: that are answered at once; more are refused.
+        max_rows: features in one request.
         batching: how to put requests together; None: not at all.
         keys: who may ask; None: anyone.
         metrics: where figures are collected; None: nowhere.
@@ -47,12 +48,13 @@ class Service:
         threads: int | None = None,
         max_body_bytes: int = settings.MAX_BODY_BYTES,
         max_concurrent_requests: int = settings.MAX_CONCURRENT_REQUESTS,
+        max_rows: int = settings.MAX_ROWS,
         batching: BatchingParameters | None = None,
         keys: Keys | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.models, self.max_body_bytes, self.keys, self.metrics = models, max_body_bytes, keys, metrics
-        self.max_concurrent_requests = max_concurrent_requests
+        self.max_concurrent_requests, self.max_rows = max_concurrent_requests, max_rows
         self.running = 0
         self._threads = ThreadPoolExecutor(threads or settings.default_threads(), thread_name_prefix="privzoo-run")
         self._batcher = Batcher(batching) if batching is not None else None
@@ -110,7 +112,7 @@ class Service:
         Raises:
             Refusal: the inputs cannot be run.
         """
-        servable.check(inputs)
+        servable.check(inputs, self.max_rows)
         start = time.perf_counter()
         if self._batcher is not None:
             outputs = await self._batcher.run(servable.model, signature, inputs)
