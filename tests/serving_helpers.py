@@ -29,11 +29,11 @@ def running(models, reload=None, tls=None, max_connections=1024, header_seconds=
     from privzoo.serving.grpc_server import GrpcServer
     from privzoo.serving.protocol import limited
     from privzoo.serving.rest import app_for
-    from privzoo.serving.server import _bind
+    from privzoo.serving.server import bind
     from privzoo.serving.service import Service
 
     service = Service(models, **{"threads": 4, "max_body_bytes": LIMIT, **options})
-    listener = _bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0)
     listener.listen(128)
     config = uvicorn.Config(
         app_for(service),

@@ -183,7 +183,7 @@ def test_a_missing_folder_is_told_before_tensorflow_is_imported(tmp_path):
 
 def test_answers_do_not_wait_for_nagle():
     """40 ms an answer, where the accepted socket does not say that it is TCP."""
-    from privzoo.serving.server import _bind
+    from privzoo.serving.server import bind
 
-    with _bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP

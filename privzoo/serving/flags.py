@@ -49,6 +49,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _switch(running, "enable_batching", "run requests together")
     _add(running, "batching_parameters_file", "a BatchingParameters in text protobuf", "FILE")
     _add(running, "monitoring_config_file", f"a MonitoringConfig; figures at {settings.METRICS_PATH}", "FILE")
+    running.add_argument(
+        "--engine", choices=("embedded", "ray"), default=_DEFAULTS.engine, help="ray: REST on a Ray Serve cluster"
+    )
+    _add(running, "engine_config_file", "for ray: replicas and their size, in YAML", "FILE")
     safety = parser.add_argument_group("security and limits")
     _add(safety, "ssl_config_file", "TLS on both interfaces: an SSLConfig in text protobuf", "FILE")
     _add(
@@ -83,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
         from privzoo.serving.server import serve
     except ImportError as error:
         raise MissingExtraError(f"The server needs {error.name}; run: pip install 'privzoo[cloud]'") from None
-    _log_to_stderr()
+    log_to_stderr()
     serve(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
     # TensorFlow takes its time to leave; a second signal meanwhile is not to turn code 0 into another.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """One line for what an operator has to know: versions that come and go, files that are wrong, keys refused."""
     log = logging.getLogger("privzoo.serving")
     if not log.handlers:

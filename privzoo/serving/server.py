@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,22 +79,27 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
         >>> serve("served/vgg16_gender_simple_conv5_3", model_name="vgg16_gender_simple_conv5_3")  # doctest: +SKIP
     """
     told = Options(model_base_path=model_base_path, **options)
+    if told.engine == "ray":
+        from privzoo.serving import ray_engine
+
+        ray_engine.serve(told, ray_engine.read_cluster(told.engine_config_file))
+        return
     # What is wrong here is told at once, not after TensorFlow's import.
-    configs = _configs(told)
+    configs = configs_of(told)
     tls = read_tls(told.ssl_config_file) if told.ssl_config_file is not None else None
     keys = Keys(told.api_key_file) if told.api_key_file is not None else None
     batching = read_parameters(told.batching_parameters_file) if told.enable_batching else None
     metrics = _metrics(told)
     if told.port >= 0:
-        _bind(told.host, told.port, "port").close()
-    listener = _bind(told.host, told.rest_api_port, "rest_api_port")
+        bind(told.host, told.port, "port").close()
+    listener = bind(told.host, told.rest_api_port, "rest_api_port")
     server = _Uvicorn(_uvicorn_config(told, tls))
     previous = {}
     if threading.current_thread() is threading.main_thread():
         # Set before the models load, so that a signal while they do ends the server in order too.
         previous = {n: signal.signal(n, server.handle_exit) for n in (signal.SIGINT, signal.SIGTERM)}
     if told.stop_on_eof:
-        threading.Thread(target=_stop_on_eof, args=[server], daemon=True).start()
+        threading.Thread(target=stop_on_eof, args=[lambda: setattr(server, "should_exit", True)], daemon=True).start()
     models = Models()
     manager = Manager(models, told.enable_model_warmup, told.allow_version_labels_for_unavailable_models)
     try:
@@ -131,7 +137,12 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
             signal.signal(number, handler)
 
 
-def _configs(told: Options) -> list[ModelConfig]:
+def configs_of(told: Options) -> list[ModelConfig]:
+    """The models that the options name, looked for on the disk.
+
+    Raises:
+        ConfigError: they name none, or something is not there.
+    """
     if told.model_config_file is not None:
         configs = read_config(told.model_config_file)
     elif told.model_base_path is not None:
@@ -159,6 +170,7 @@ def _uvicorn_config(told: Options, tls: Tls | None) -> uvicorn.Config:
     return uvicorn.Config(
         None,
         host=told.host,
+        loop="asyncio",  # the one that grpc.aio is made for, whatever else is installed
         http=limited(told.max_connections, told.header_seconds),
         ws="none",
         log_level="error",
@@ -186,7 +198,17 @@ def _served(models: Models) -> str:
     return "; ".join(parts)
 
 
-def _bind(host: str, port: int, flag: str = "rest_api_port") -> socket.socket:
+def bind(host: str, port: int, flag: str = "rest_api_port") -> socket.socket:
+    """A socket on an address, which does not listen yet.
+
+    Args:
+        host: address.
+        port: 0 for any free one.
+        flag: that named the port, for errors.
+
+    Raises:
+        ConfigError: the address cannot be, or is taken.
+    """
     if not 0 <= port <= 65535:  # getaddrinfo would wrap it around
         raise ConfigError(f"Port {port} cannot be; give a --{flag} of 0 to 65535.")
     try:
@@ -224,10 +246,15 @@ def _url(listener: socket.socket, tls: Tls | None) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _stop_on_eof(server: Any) -> None:
+def stop_on_eof(stop: Callable[[], None]) -> None:
+    """Reads standard input to its end, then stops the server.
+
+    Args:
+        stop: stops it.
+    """
     try:
         while os.read(sys.stdin.fileno(), 4096):
             pass
     except (OSError, ValueError, AttributeError):  # no standard input at all: its end has been reached
         pass
-    server.should_exit = True
+    stop()
