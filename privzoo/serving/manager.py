@@ -171,7 +171,8 @@ class Manager:
         self.models.publish(servable)
         if before is not None:
             self._retire(before)
-        _log.info("%s version %s is available.", name, version)
+        if self._watcher is not None:  # what serves from the start, the server itself says
+            _log.info("%s version %s is available.", name, version)
 
     def _leave(self, config: ModelConfig) -> None:
         """Unloads what a config no longer wants, once something that it wants serves."""

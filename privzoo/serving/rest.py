@@ -55,14 +55,20 @@ def create_app(models: Models, **options: Any) -> FastAPI:
     return app_for(Service(models, **options))
 
 
-def app_for(service: Service) -> FastAPI:
-    """The application for a service that gRPC may use too; it closes the service when it ends."""
+def app_for(service: Service, own: bool = True) -> FastAPI:
+    """The application for a service.
+
+    Args:
+        service: that runs the requests.
+        own: close the service with the application; not where gRPC uses it too.
+    """
     rest = Rest(service)
 
     @contextlib.asynccontextmanager
     async def drain(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        if own:
+            service.close()
 
     async def elsewhere(request: Request, error: Exception) -> Response:
         return await rest.handle(request)

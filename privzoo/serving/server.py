@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -49,18 +50,14 @@ class _Uvicorn(uvicorn.Server):
             await self._grpc.start()
         await super().startup(sockets)
         if self.started and not self.should_exit:
-            if self._grpc is not None:
-                print(f"privzoo listens for gRPC at {self.config.host}:{self._grpc.port}")
-            print(self.ready, flush=True)
+            # In one piece: who reads the first line finds the second too.
+            over_grpc = f"\nprivzoo listens for gRPC at {self.config.host}:{self._grpc.port}" if self._grpc else ""
+            print(self.ready + over_grpc, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes no new request over either, and answers those that run."""
-        over_rest = super().shutdown(sockets)
-        if self._grpc is None:
-            await over_rest
-        else:
-            await self._grpc.stop(settings.DRAIN_SECONDS)
-            await over_rest
+        over_grpc = [] if self._grpc is None else [self._grpc.stop(settings.DRAIN_SECONDS)]
+        await asyncio.gather(super().shutdown(sockets), *over_grpc)
 
 
 def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any) -> None:
@@ -117,7 +114,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
         if metrics is not None:
             metrics.watch("privzoo_requests_running", "Requests that are answered now.", lambda: service.running)
             metrics.watch("privzoo_models_available", "Models that take requests.", lambda: len(models.names()))
-        server.config.app = app_for(service)
+        server.config.app = app_for(service, own=False)
         if told.port >= 0:
             server.make_grpc = lambda: _grpc_server(service, manager, told, tls)
         server.ready = f"privzoo serves {_served(models)} at {_url(listener, tls)}"
@@ -127,6 +124,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
                 told.file_system_poll_wait_seconds, told.model_config_file, told.model_config_file_poll_wait_seconds
             )
             server.run(sockets=[listener])
+        service.close()
         if server.failure is not None:
             raise server.failure
     finally:
