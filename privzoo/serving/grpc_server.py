@@ -70,6 +70,7 @@ class GrpcServer:
             self.port = 0
         if not self.port:
             raise ConfigError(f"Port {port} on {host} cannot be used for gRPC; choose another --port.")
+        self.address = f"{address.rpartition(':')[0]}:{self.port}"
 
     async def start(self) -> None:
         """Starts to answer."""

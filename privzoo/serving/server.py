@@ -51,7 +51,7 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets)
         if self.started and not self.should_exit:
             # In one piece: who reads the first line finds the second too.
-            over_grpc = f"\nprivzoo listens for gRPC at {self.config.host}:{self._grpc.port}" if self._grpc else ""
+            over_grpc = f"\nprivzoo listens for gRPC at {self._grpc.address}" if self._grpc else ""
             print(self.ready + over_grpc, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
