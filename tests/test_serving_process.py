@@ -84,25 +84,30 @@ def test_many_models_over_both_protocols_from_files(folder, tmp_path):
             shutil.copytree(folder / "half" / "2", tmp_path / "half" / ".2.part")
             os.rename(tmp_path / "half" / ".2.part", tmp_path / "half" / "2")
             url, deadline = f"{server.url}/v1/models/half:predict", time.monotonic() + 60
-            while httpx.post(url, json={"instances": [1]}).json() != {"predictions": [2.5]}:
+            while httpx.post(url, json={"instances": [1]}, timeout=60).json() != {"predictions": [2.5]}:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             assert tf.make_ndarray(stub.Predict(request, timeout=60).outputs["y"]).tolist() == [1.5]
-            figures = httpx.get(f"{server.url}/monitoring/prometheus/metrics").text
+            figures = httpx.get(f"{server.url}/monitoring/prometheus/metrics", timeout=60).text
             assert ':tensorflow:serving:request_count{model_name="half",status="OK"}' in figures
             assert "privzoo_models_available 2.0" in figures
             request.model_spec.name, request.inputs["n"].dtype = "slow", tf.int64.as_datatype_enum
             request.model_spec.ClearField("version_label")
             del request.inputs["x"]
-            request.inputs["n"].CopyFrom(tf.make_tensor_proto(np.array([300_000])))
+            request.inputs["n"].CopyFrom(tf.make_tensor_proto(np.array([400_000])))
             over_grpc = pool.submit(stub.Predict, request, timeout=120)
             over_rest = pool.submit(
-                httpx.post, f"{server.url}/v1/models/slow:predict", json={"instances": [300_000]}, timeout=120
+                httpx.post, f"{server.url}/v1/models/slow:predict", json={"instances": [400_000]}, timeout=120
             )
-            time.sleep(0.5)
+            # Both, and the one that asks for the figures.
+            while (
+                "privzoo_requests_running 3.0"
+                not in httpx.get(f"{server.url}/monitoring/prometheus/metrics", timeout=60).text
+            ):
+                assert time.monotonic() < deadline + 60 and not over_rest.done() and not over_grpc.done()
             os.kill(server.pid, signal.SIGTERM)
-            assert tf.make_ndarray(over_grpc.result().outputs["y"]).tolist() == [300_000]
-            assert over_rest.result().json() == {"predictions": [300_000]}
+            assert tf.make_ndarray(over_grpc.result().outputs["y"]).tolist() == [400_000]
+            assert over_rest.result().json() == {"predictions": [400_000]}
         assert server.close() == 0
 
 
