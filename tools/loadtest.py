@@ -31,7 +31,7 @@ flags.DEFINE_string("served", None, "folder with NAME/VERSION/ of their tails; d
 flags.DEFINE_list("clients", ["1", "8", "64"], "counts of clients, up to 256 each")
 flags.DEFINE_list("protocols", ["rest", "grpc"], "of rest and grpc")
 flags.DEFINE_list("batching", ["off", "on"], "of off and on")
-flags.DEFINE_float("seconds", 10.0, "of each run", lower_bound=0.5, upper_bound=600.0)
+flags.DEFINE_integer("seconds", 10, "of each run", lower_bound=1, upper_bound=600)
 flags.DEFINE_integer("bare_runs", 300, "of the bare tail", lower_bound=1, upper_bound=100_000)
 flags.DEFINE_string("out", None, "JSON file to write all rows to")
 BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 500 } max_enqueued_batches { value: 1000 }"
@@ -100,7 +100,7 @@ def bare(folder: Path, feature: Any, runs: int) -> list[float]:
     return times
 
 
-def load(plan: dict[str, Any], body: bytes, clients: int, seconds: float) -> tuple[list[float], dict[str, int], float]:
+def load(plan: dict[str, Any], body: bytes, clients: int, seconds: int) -> tuple[list[float], dict[str, int], float]:
     """Lets locust ask.
 
     Args:
