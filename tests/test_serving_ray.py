@@ -48,8 +48,9 @@ def replicas(server):
 
 
 @pytest.mark.timeout(900)
-def test_a_replica_is_killed_under_load_and_every_request_is_answered(folder, tmp_path):
+def test_a_replica_is_killed_under_load_and_every_request_is_answered(folder, tmp_path, monkeypatch):
     pytest.importorskip("ray.serve")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine is slow to start Ray's processes
     (tmp_path / "cluster.yaml").write_text("replicas: 2\ncpus: 0.1\n")
     flags = ["--engine", "ray", "--engine_config_file", str(tmp_path / "cluster.yaml")]
     with Server(folder / "tail", "tail", flags, timeout=400) as server:

@@ -159,7 +159,7 @@ def serve(told: Options, cluster: Cluster) -> None:
             pass
     except PrivzooError:
         raise
-    except (RuntimeError, ConnectionError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones too, as for a node that starts too slowly
         reason = str(error).strip().splitlines()
         raise ConfigError(
             f"Ray cannot serve ({type(error).__name__}: {reason[0] if reason else 'no reason'})."
