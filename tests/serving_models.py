@@ -72,6 +72,7 @@ def build(folder: Path) -> Path:
     manifest = {"format": 1, "feature": {"name": "features", "shape": FEATURE}, "tail": {"signature": TAIL}}
     (version / "assets.extra" / "privzoo.json").write_text(json.dumps(manifest))
     _half_plus_three(folder / "half_plus_three" / "00000123")
+    _examples(folder / "examples" / "1")
     return folder
 
 
@@ -85,3 +86,54 @@ def _half_plus_three(folder: Path) -> None:
         y = x * v1.get_variable("a", initializer=0.5) + v1.get_variable("b", initializer=3.0)
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(folder), inputs={"x": x}, outputs={"y": y})
+
+
+def _examples(folder: Path) -> None:
+    """Signatures for classify and regress, right ones and wrong ones, on examples with the feature "x": two numbers."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    classify, regress = "tensorflow/serving/classify", "tensorflow/serving/regress"
+    with tf.Graph().as_default(), v1.Session() as session:
+        text = v1.placeholder(tf.string, [None], name="examples")
+        features = {"x": v1.FixedLenFeature([2], tf.float32), "bias": v1.FixedLenFeature([1], tf.float32, [0.0])}
+        parsed = v1.parse_example(text, features)
+        scores = parsed["x"] + parsed["bias"]
+        classes = tf.tile([["low", "high"]], [tf.shape(scores)[0], 1])
+        total = tf.reduce_sum(scores, axis=1)
+        signatures = {
+            "serving_default": (classify, {"inputs": text}, {"classes": classes, "scores": scores}),
+            "only_scores": (classify, {"inputs": text}, {"scores": scores}),
+            "only_classes": (classify, {"inputs": text}, {"classes": classes}),
+            "regress": (regress, {"inputs": text}, {"outputs": total}),
+            "regress_column": (regress, {"inputs": text}, {"outputs": total[:, None]}),
+            "predict": ("tensorflow/serving/predict", {"inputs": text}, {"y": scores}),
+            "other_input": (classify, {"text": text}, {"scores": scores}),
+            "two_inputs": (classify, {"inputs": text, "more": text}, {"scores": scores}),
+            "three_outputs": (classify, {"inputs": text}, {"scores": scores, "a": scores, "b": scores}),
+            "other_output": (classify, {"inputs": text}, {"y": scores}),
+            "flat_scores": (classify, {"inputs": text}, {"scores": total}),
+            "double_scores": (classify, {"inputs": text}, {"scores": tf.cast(scores, tf.float64)}),
+            "number_classes": (classify, {"inputs": text}, {"classes": scores}),
+            "one_score": (classify, {"inputs": text}, {"classes": classes, "scores": scores[:, :1]}),
+            "first_scores": (classify, {"inputs": text}, {"scores": scores[:1]}),
+            "regress_other_input": (regress, {"text": text}, {"outputs": total}),
+            "regress_other_output": (regress, {"inputs": text}, {"y": total}),
+            "regress_two_outputs": (regress, {"inputs": text}, {"outputs": total, "y": total}),
+            "regress_two_inputs": (regress, {"inputs": text, "more": text}, {"outputs": total}),
+            "regress_matrix": (regress, {"inputs": text}, {"outputs": scores}),
+            "regress_first": (regress, {"inputs": text}, {"outputs": total[:1]}),
+            "regress_double": (regress, {"inputs": text}, {"outputs": tf.cast(total, tf.float64)}),
+        }
+        info = v1.saved_model.build_tensor_info
+        definitions = {
+            name: v1.saved_model.build_signature_def(
+                {key: info(tensor) for key, tensor in inputs.items()},
+                {key: info(tensor) for key, tensor in outputs.items()},
+                method,
+            )
+            for name, (method, inputs, outputs) in signatures.items()
+        }
+        builder = v1.saved_model.builder.SavedModelBuilder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=definitions)
+        builder.save()

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from privzoo.edge import Client, Head, client, rest
+from privzoo.edge.access import Access, Target
+from privzoo.edge.retry import Patience
 from privzoo.errors import (
     ConfigError,
     FaceNotFoundError,
@@ -178,14 +180,23 @@ def test_answers_that_are_none(head, status, body, error, sentence):
     assert type(caught.value) is error
 
 
-@pytest.mark.parametrize("url", ["cloud:8501", "ftp://cloud", "http://", "", None, "http://[::1", "grpc://cloud:8500"])
+@pytest.mark.parametrize("url", ["cloud:8501", "ftp://cloud", "http://", "", None, "http://[::1"])
 def test_addresses_that_cannot_be(head, url):
     with pytest.raises(ConfigError, match="http://cloud:8501"):
         Client(head, url)
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"timeout": "1"}, {"version": -1}, {"version": "1"}, {"model_name": ""}]
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": "1"},
+        {"version": -1},
+        {"version": "1"},
+        {"model_name": ""},
+        {"attempts": 0},
+        {"deadline": -1},
+    ],
 )
 def test_options_that_cannot_be(head, options):
     [name] = options
@@ -203,7 +214,7 @@ def test_a_name_cannot_leave_its_place_in_the_path(head, server):
 def test_a_feature_that_is_not_finite_is_never_sent(head, server):
     url, handler = server
     handler.bodies.clear()
-    wire = rest.Rest(url, NAME, None, "s", 2, 1.0)
+    wire = rest.Rest(url, Target(NAME, None, "s", "features", 2), Patience(), Access())
     with pytest.raises(FeatureError, match="not sent"):
         wire.predict(np.full((1, 4), np.nan, np.float32))
     assert not handler.bodies

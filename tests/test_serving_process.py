@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,19 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from serving_models import build
 
 from privzoo.errors import ConfigError, ServerError, ServerUnavailableError
 from privzoo.serving import Server, add_flags
 
+pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    pytest.importorskip("tensorflow")
-    return build(tmp_path_factory.getbasetemp() / "served")
 
 
 def gone(pid: int, seconds: float = 60) -> bool:
@@ -56,6 +51,66 @@ def test_it_serves_drains_and_ends_with_code_0(folder):
     assert gone(pid)
 
 
+def test_many_models_over_both_protocols_from_files(folder, tmp_path):
+    """Two models, labels, batching, figures, a new version under way, and a stop that answers what runs."""
+    import grpc
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    shutil.copytree(folder / "half" / "1", tmp_path / "half" / "1")
+    (tmp_path / "models").write_text(
+        f"""
+        model_config_list {{
+          config {{
+            name: "half" base_path: "{tmp_path / "half"}" model_platform: "tensorflow"
+            version_labels {{ key: "stable" value: 1 }} model_version_policy {{ all {{}} }}
+          }}
+          config {{ name: "slow" base_path: "{folder / "slow"}" model_platform: "tensorflow" }}
+        }}
+        """
+    )
+    (tmp_path / "batching").write_text("max_batch_size { value: 8 } batch_timeout_micros { value: 500 }")
+    (tmp_path / "monitoring").write_text("prometheus_config { enable: true }")
+    flags = ["--model_config_file", tmp_path / "models", "--enable_batching", "--file_system_poll_wait_seconds", "0.1"]
+    flags += ["--batching_parameters_file", tmp_path / "batching", "--monitoring_config_file", tmp_path / "monitoring"]
+    with Server(None, flags=[str(flag) for flag in flags], timeout=300) as server, ThreadPoolExecutor() as pool:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.version_label = "half", "stable"
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones(1, np.float32)))
+        with grpc.insecure_channel(server.grpc) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert tf.make_ndarray(stub.Predict(request, timeout=60).outputs["y"]).tolist() == [1.5]
+            shutil.copytree(folder / "half" / "2", tmp_path / "half" / ".2.part")
+            os.rename(tmp_path / "half" / ".2.part", tmp_path / "half" / "2")
+            url, deadline = f"{server.url}/v1/models/half:predict", time.monotonic() + 60
+            while httpx.post(url, json={"instances": [1]}, timeout=60).json() != {"predictions": [2.5]}:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert tf.make_ndarray(stub.Predict(request, timeout=60).outputs["y"]).tolist() == [1.5]
+            figures = httpx.get(f"{server.url}/monitoring/prometheus/metrics", timeout=60).text
+            assert ':tensorflow:serving:request_count{model_name="half",status="OK"}' in figures
+            assert "privzoo_models_available 2.0" in figures
+            request.model_spec.name, request.inputs["n"].dtype = "slow", tf.int64.as_datatype_enum
+            request.model_spec.ClearField("version_label")
+            del request.inputs["x"]
+            request.inputs["n"].CopyFrom(tf.make_tensor_proto(np.array([150_000])))
+            over_grpc = pool.submit(stub.Predict, request, timeout=120)
+            over_rest = pool.submit(
+                httpx.post, f"{server.url}/v1/models/slow:predict", json={"instances": [150_000]}, timeout=120
+            )
+            # Both, and the one that asks for the figures.
+            while (
+                "privzoo_requests_running 3.0"
+                not in httpx.get(f"{server.url}/monitoring/prometheus/metrics", timeout=60).text
+            ):
+                assert time.monotonic() < deadline + 60 and not over_rest.done() and not over_grpc.done()
+            os.kill(server.pid, signal.SIGTERM)
+            assert tf.make_ndarray(over_grpc.result().outputs["y"]).tolist() == [150_000]
+            assert over_rest.result().json() == {"predictions": [150_000]}
+        assert server.close() == 0
+
+
 def test_it_is_gone_when_the_block_fails(folder):
     pid = None
     with pytest.raises(ZeroDivisionError):
@@ -84,14 +139,21 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
     (tmp_path / "1" / "saved_model.pb").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ServerError, match=f"Port {port} on 127.0.0.1 cannot be used"):
-            Server(tmp_path, flags=["--rest_api_port", str(port)]).start()
+        for flag in ("--rest_api_port", "--port"):
+            with pytest.raises(ServerError, match=f"Port {port} on 127.0.0.1 cannot be used .*another {flag}"):
+                Server(tmp_path, flags=[flag, str(port)]).start()
     with pytest.raises(ServerError, match="give a --rest_api_port of 0 to 65535"):
         Server(tmp_path, flags=["--rest_api_port", "70000"]).start()
     with pytest.raises(ServerError, match="give another --host"):
         Server(tmp_path, flags=["--host", "no such host"]).start()
     with pytest.raises(ServerError, match="The model name 'a:b' cannot be"):
         Server(tmp_path, "a:b").start()
+    for flag in ("--model_config_file", "--ssl_config_file", "--api_key_file", "--monitoring_config_file"):
+        base = None if flag == "--model_config_file" else tmp_path
+        with pytest.raises(ServerError, match="none.* cannot be read"):
+            Server(base, flags=[flag, str(tmp_path / "none")]).start()
+    with pytest.raises(ServerError, match="cannot be loaded as a SavedModel"):
+        Server(tmp_path).start()
 
 
 def test_a_server_that_takes_too_long_is_ended(tmp_path):
@@ -106,7 +168,12 @@ def test_flags_have_tf_servings_names_and_refuse_nonsense(capsys):
     add_flags(parser)
     flags = vars(parser.parse_args(["--model_base_path", "served/x"]))
     assert flags["rest_api_port"] == 8501 and flags["model_name"] == "default" and flags["host"] == "127.0.0.1"
-    for wrong in (["--rest_api_num_threads", "0"], ["--max_body_bytes", "x"], []):
+    assert flags["port"] == 8500 and flags["enable_batching"] is False and flags["enable_model_warmup"] is True
+    told = ["--model_config_file", "x", "--enable_batching", "--enable_model_warmup=false", "--port", "-1"]
+    flags = vars(parser.parse_args(told))
+    assert flags["enable_batching"] is True and flags["enable_model_warmup"] is False and flags["port"] == -1
+    both = ["--model_config_file", "y"]
+    for wrong in (["--rest_api_num_threads", "0"], ["--max_body_bytes", "x"], ["--header_seconds", "nan"], both, []):
         with pytest.raises(SystemExit):
             parser.parse_args(wrong if not wrong else ["--model_base_path", "x", *wrong])
     capsys.readouterr()
@@ -121,7 +188,7 @@ def test_a_missing_folder_is_told_before_tensorflow_is_imported(tmp_path):
 
 def test_answers_do_not_wait_for_nagle():
     """40 ms an answer, where the accepted socket does not say that it is TCP."""
-    from privzoo.serving.server import _bind
+    from privzoo.serving.server import bind
 
-    with _bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP

@@ -8,8 +8,9 @@ Example:
 
 from __future__ import annotations
 
-from privzoo.edge.client import Answer, Client
+from privzoo.edge.client import Answer, AsyncClient, Client
 from privzoo.edge.head import Head
 from privzoo.edge.manifest import read_manifest
+from privzoo.edge.queue import Queue
 
-__all__ = ["Answer", "Client", "Head", "read_manifest"]
+__all__ = ["Answer", "AsyncClient", "Client", "Head", "Queue", "read_manifest"]

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import json
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from privzoo.edge.access import Access, Target
+from privzoo.edge.grpc_wire import SCHEMES, Grpc
 from privzoo.edge.head import Head
-from privzoo.edge.rest import Rest
+from privzoo.edge.queue import Queue
+from privzoo.edge.rest import Reply, Rest
+from privzoo.edge.retry import Patience
 from privzoo.edge.stream import Stream
+from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError, ServerUnavailableError
 from privzoo.faces import Box
 
 # Faces in one request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers take by default.
 BATCH = 32
+_FEATURE = "features"  # input of the zoo's tails, for heads whose manifest leaves its name out
 
 
 @dataclass(frozen=True)
@@ -32,24 +41,10 @@ class Answer:
     bytes_sent: int  # this face's share of the request's body; the shares add up to the bodies sent
 
 
-class Client:
-    """Asks a TF Serving REST server, as `privzoo serve`, about faces, and sends it nothing but features.
+class _Asking:
+    """What `Client` and `AsyncClient` share: a head, a server, and how to read its replies."""
 
-    Args:
-        head: the open head.
-        url: address of the server's REST interface, as `http://cloud:8501`.
-        model_name: name of the tail on the server; None: the model's own name, from the head's manifest.
-        version: of the tail on the server; None: the newest. A tail that is not the head's is refused either way.
-        timeout: seconds for each of connecting, sending and reading.
-
-    Raises:
-        ConfigError: an address, name, version or timeout that cannot be.
-        MissingExtraError: httpx or orjson is not installed.
-
-    Example:
-        >>> with Client(Head("head.tflite"), "http://cloud:8501") as client:  # doctest: +SKIP
-        ...     print(client.predict(["anna.jpg", "ben.jpg"]))
-    """
+    _asynchronous = False
 
     def __init__(
         self,
@@ -58,16 +53,82 @@ class Client:
         model_name: str | None = None,
         version: int | None = None,
         timeout: float = 10.0,
+        attempts: int = 3,
+        deadline: float | None = None,
+        key: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
     ) -> None:
         self.head = head
-        self._wire = Rest(
-            url,
+        self._target = Target(
             head.manifest["model"] if model_name is None else model_name,
             version,
             head.manifest["tail"]["signature"],
+            head.manifest["feature"].get("name", _FEATURE),
             len(head.classes),
-            timeout,
         )
+        over_grpc = isinstance(url, str) and url.partition("://")[0] in SCHEMES
+        self._wire = (Grpc if over_grpc else Rest)(
+            url,
+            self._target,
+            Patience(timeout, attempts, deadline),
+            Access(key, ca, certificate),
+            self._asynchronous,
+        )
+
+    def _features(self, chips: np.ndarray) -> tuple[np.ndarray, float]:
+        begin = time.perf_counter()
+        features = self.head.features(chips)
+        return features, (time.perf_counter() - begin) * 1e3 / len(chips)
+
+    def _answers(self, found: list[tuple[str, Box, float]], reply: Reply) -> list[Answer]:
+        share, rest = divmod(reply.bytes_sent, len(found))
+        return [
+            Answer(
+                image=image,
+                face=box,
+                label=self.head.classes[int(row.argmax())],
+                probabilities={name: float(row[k]) for k, name in enumerate(self.head.classes)},
+                edge_ms=edge_ms,
+                cloud_ms=reply.milliseconds / len(found),
+                bytes_sent=share + (index < rest),
+            )
+            for index, ((image, box, edge_ms), row) in enumerate(zip(found, reply.outputs, strict=True))
+        ]
+
+
+class Client(_Asking):
+    """Asks a TF Serving server, as `privzoo serve`, about faces, and sends it nothing but features.
+
+    Args:
+        head: the open head.
+        url: address of the server: `http://cloud:8501` or `https://...` for REST, `grpc://cloud:8500` or
+            `grpcs://...` for gRPC.
+        model_name: name of the tail on the server; None: the model's own name, from the head's manifest.
+        version: of the tail on the server; None: the newest. A tail that is not the head's is refused either way.
+        timeout: seconds for each of connecting, sending and reading; over gRPC for a whole attempt.
+        attempts: at most so many, while the server is away or busy, with growing random waits between.
+        deadline: seconds for one request with all its attempts; None: no bound of its own.
+        key: API key; it is refused over plain http or grpc to another machine.
+        ca: PEM file of the authority that signed the server's certificate; None: those that the system trusts.
+        certificate: PEM files of the device's own certificate and key, for mutual TLS.
+        queue: file that keeps features while the server is away, for `later` and `send`; or a `Queue`.
+
+    Raises:
+        ConfigError: an address, name, version, time, key or file that cannot be.
+        MissingExtraError: a package for the protocol is not installed.
+
+    Example:
+        >>> with Client(Head("head.tflite"), "http://cloud:8501") as client:  # doctest: +SKIP
+        ...     print(client.predict(["anna.jpg", "ben.jpg"]))
+    """
+
+    def __init__(
+        self, head: Head, url: str, *arguments: Any, queue: str | os.PathLike[str] | Queue | None = None, **options: Any
+    ) -> None:
+        super().__init__(head, url, *arguments, **options)
+        self._own_queue = queue is not None and not isinstance(queue, Queue)
+        self.queue = Queue(queue) if self._own_queue else queue
 
     def __enter__(self) -> Client:
         """The client itself; it is closed at the end of the block."""
@@ -78,8 +139,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection to the server."""
+        """Closes the connection to the server, and the queue if the client opened it."""
         self._wire.close()
+        if self._own_queue:
+            self.queue.close()
 
     def predict(self, images: Any, face: str = "detect") -> list[Answer]:
         """Finds the face in each image, runs the head on it, and asks the server.
@@ -93,15 +156,16 @@ class Client:
 
         Raises:
             ImageError: an image cannot be read; FaceNotFoundError: one shows no face.
-            ServerUnavailableError: the server could not be reached.
+            ServerUnavailableError: the server could not be reached, or is busy.
             MismatchError: the server's tail does not belong to this head.
             ServerError: the server answered, but with no prediction.
         """
         chips, found, _ = self.head.prepare(images, face=face)
         answers = []
         for start in range(0, len(chips), BATCH):
-            stop = start + BATCH
-            answers += self._ask(chips[start:stop], found[start:stop])
+            features, edge_ms = self._features(chips[start : start + BATCH])
+            faces = [(one.image, one.box, edge_ms) for one in found[start : start + BATCH]]
+            answers += self._answers(faces, self._wire.predict(features))
         return answers
 
     def stream(self, frames: Iterable[Any], face: str = "detect") -> Stream:
@@ -126,21 +190,106 @@ class Client:
         """
         return Stream(frames, lambda frame, name: dataclasses.replace(self.predict(frame, face)[0], image=name))
 
-    def _ask(self, chips: np.ndarray, found: list[Any]) -> list[Answer]:
-        begin = time.perf_counter()
-        features = self.head.features(chips)
-        edge_ms = (time.perf_counter() - begin) * 1e3 / len(chips)
-        reply = self._wire.predict(features)
-        share, rest = divmod(reply.bytes_sent, len(chips))
+    def later(self, images: Any, face: str = "detect") -> list[str]:
+        """Finds the faces, runs the head, and keeps the features in the queue; asks nobody yet.
+
+        Args:
+            images: as for `predict`.
+            face: as for `predict`.
+
+        Returns:
+            A ticket for each image, in their order; a feature that waits already gets the same one again. (A head that
+            adds noise never gives a feature twice.)
+
+        Raises:
+            ConfigError: the client has no queue.
+            ServerUnavailableError: the queue is full.
+        """
+        queue = self._queue()
+        chips, found, _ = self.head.prepare(images, face=face)
+        features, edge_ms = self._features(chips)
+        if not np.isfinite(features).all():
+            raise FeatureError("A feature has values that are not finite; it was not kept.")
+        signature = self._target.signature
         return [
-            Answer(
-                image=found[index].image,
-                face=found[index].box,
-                label=self.head.classes[int(row.argmax())],
-                probabilities={name: float(row[k]) for k, name in enumerate(self.head.classes)},
-                edge_ms=edge_ms,
-                cloud_ms=reply.milliseconds / len(chips),
-                bytes_sent=share + (index < rest),
-            )
-            for index, row in enumerate(reply.outputs)
+            queue.add(feature, signature, one.image, json.dumps(dataclasses.asdict(one.box)), edge_ms)
+            for feature, one in zip(features, found, strict=True)
         ]
+
+    def send(self) -> Iterator[tuple[str, Answer]]:
+        """Asks about the features in the queue, those that wait longest first.
+
+        A feature leaves the queue when the loop takes the next answer, or ends: an answer that was under way when the
+        device went down comes again, under the same ticket.
+
+        Returns:
+            Tickets and answers, as they come.
+
+        Raises:
+            ConfigError: the client has no queue.
+            ServerUnavailableError: the server is still away; what was not answered stays.
+            MismatchError: the server has another tail; all stays.
+            ServerError: the server refuses one of the next features for good; that one is dropped.
+
+        Example:
+            >>> for ticket, answer in client.send():  # doctest: +SKIP
+            ...     print(ticket, answer.label)
+        """
+        queue = self._queue()
+        while waiting := queue.first(self._target.signature, BATCH):
+            try:
+                reply = self._wire.predict(np.stack([one.feature for one in waiting]))
+            except (ServerUnavailableError, MismatchError):
+                raise
+            except (ServerError, FeatureError, ValueError):
+                # One of them is at fault; alone, the first is either answered or the one to drop.
+                waiting = waiting[:1]
+                try:
+                    reply = self._wire.predict(waiting[0].feature[None])
+                except (ServerUnavailableError, MismatchError):
+                    raise
+                except ServerError:
+                    queue.remove(waiting[0].ticket)
+                    raise
+            faces = [(one.image, Box(**json.loads(one.box)), one.edge_ms) for one in waiting]
+            for one, answer in zip(waiting, self._answers(faces, reply), strict=True):
+                yield one.ticket, answer
+                queue.remove(one.ticket)
+
+    def _queue(self) -> Queue:
+        if self.queue is None:
+            raise ConfigError("This client has no queue; make it with queue='features.sqlite'.")
+        return self.queue
+
+
+class AsyncClient(_Asking):
+    """As `Client`, for asyncio: the head runs on a thread, the requests in the event loop; it has no queue.
+
+    Example:
+        >>> async with AsyncClient(Head("head.tflite"), "grpc://cloud:8500") as client:  # doctest: +SKIP
+        ...     print(await client.predict("anna.jpg"))
+    """
+
+    _asynchronous = True
+
+    async def __aenter__(self) -> AsyncClient:
+        """The client itself; it is closed at the end of the block."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the connection."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection to the server."""
+        await self._wire.close_async()
+
+    async def predict(self, images: Any, face: str = "detect") -> list[Answer]:
+        """As `Client.predict`; a task of its own for each call may run beside others."""
+        chips, found, _ = await asyncio.to_thread(self.head.prepare, images, face=face)
+        answers = []
+        for start in range(0, len(chips), BATCH):
+            features, edge_ms = await asyncio.to_thread(self._features, chips[start : start + BATCH])
+            faces = [(one.image, one.box, edge_ms) for one in found[start : start + BATCH]]
+            answers += self._answers(faces, await self._wire.predict_async(features))
+        return answers

@@ -9,18 +9,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from privzoo.errors import (
-    ConfigError,
-    FeatureError,
-    MismatchError,
-    MissingExtraError,
-    ServerError,
-    ServerUnavailableError,
-)
+from privzoo.edge.access import Access, Target
+from privzoo.edge.retry import Patience, unavailable
+from privzoo.errors import ConfigError, FeatureError, MismatchError, MissingExtraError, ServerError
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
-_AWAY = (429, 502, 503, 504)  # the server, or what stands before it, cannot answer now
+_AWAY = (408, 429, 502, 503, 504)  # the server, or what stands before it, cannot answer now
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,7 @@ class Reply:
 
     outputs: np.ndarray  # float32 (N, classes)
     bytes_sent: int  # of the request's body
-    milliseconds: float  # from the first byte sent to the last byte read
+    milliseconds: float  # from the first byte sent to the last byte read, of the attempt that was answered
 
 
 def encode(features: np.ndarray, signature: str) -> bytes:
@@ -49,22 +44,23 @@ def encode(features: np.ndarray, signature: str) -> bytes:
 
 
 class Rest:
-    """One model on one server; its connection is kept open between requests.
+    """One model on one server; its connections are kept open between requests.
 
     Args:
         url: address of the REST interface, as `http://cloud:8501`; a path in it is kept as a prefix.
-        model: name of the model on the server.
-        version: of the model on the server; None: the newest.
-        signature: name of the signature to run.
-        classes: count of probabilities that one feature gives.
-        timeout: seconds for each of connecting, sending and reading.
+        target: the model on the server.
+        patience: how long to try.
+        access: key and certificates.
+        asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address, name, version or timeout that cannot be.
+        ConfigError: an address that cannot be, or certificates that cannot be read.
         MissingExtraError: httpx or orjson is not installed.
     """
 
-    def __init__(self, url: str, model: str, version: int | None, signature: str, classes: int, timeout: float) -> None:
+    def __init__(
+        self, url: str, target: Target, patience: Patience, access: Access, asynchronous: bool = False
+    ) -> None:
         try:
             import httpx
             import orjson  # noqa: F401
@@ -75,23 +71,28 @@ class Rest:
         except (httpx.InvalidURL, TypeError):
             address = None
         if address is None or address.scheme not in ("http", "https") or not address.host:
-            raise ConfigError(f"The server's address {url!r} cannot be; give one as http://cloud:8501.")
-        if not isinstance(model, str) or not model:
-            raise ConfigError(f"model_name={model!r} cannot be; give the name under which the server has the model.")
-        if version is not None and (type(version) is not int or version < 0):
-            raise ConfigError(f"version={version!r} cannot be; give a whole number, or None for the newest.")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise ConfigError(f"timeout={timeout!r} cannot be; give a number of seconds above 0.")
-        self.url, self.signature, self.classes, self.timeout = str(url).rstrip("/"), signature, classes, timeout
-        self.what = f"model {model!r}" + ("" if version is None else f" version {version}")
-        place = f"/v1/models/{quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
-        self._predict = f"{self.url}{place}:predict"
+            raise ConfigError(
+                f"The server's address {url!r} cannot be; give one as http://cloud:8501, or grpc://cloud:8500."
+            )
+        access.check(url, address.host, address.scheme == "https")
+        self.url, self.target, self.patience = str(url).rstrip("/"), target, patience
+        place = f"/v1/models/{quote(target.model, safe='')}"
+        self._predict = f"{self.url}{place}{'' if target.version is None else f'/versions/{target.version}'}:predict"
         self._errors = httpx.RequestError
-        self._http = httpx.Client(timeout=timeout, limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS))
+        kind = httpx.AsyncClient if asynchronous else httpx.Client
+        self._http = kind(
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
+            verify=access.context() if address.scheme == "https" else True,
+            headers={"content-type": "application/json", **access.headers()},
+        )
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         self._http.close()
+
+    async def close_async(self) -> None:
+        """Closes the connections of an asynchronous one."""
+        await self._http.aclose()
 
     def predict(self, features: np.ndarray) -> Reply:
         """Sends features, waits for their probabilities.
@@ -108,35 +109,66 @@ class Rest:
             MismatchError: the server has no such model, version or tail.
             ServerError: any other answer that is no prediction.
         """
+        body = self._body(features)
+
+        def ask(seconds: float) -> Reply:
+            start = time.perf_counter()
+            try:
+                response = self._http.post(self._predict, content=body, timeout=seconds)
+            except self._errors as error:
+                raise self._away(error, seconds) from error
+            return self._reply(response, len(features), body, start)
+
+        return self.patience.call(ask)
+
+    async def predict_async(self, features: np.ndarray) -> Reply:
+        """As `predict`, for an asynchronous one."""
+        body = self._body(features)
+
+        async def ask(seconds: float) -> Reply:
+            start = time.perf_counter()
+            try:
+                response = await self._http.post(self._predict, content=body, timeout=seconds)
+            except self._errors as error:
+                raise self._away(error, seconds) from error
+            return self._reply(response, len(features), body, start)
+
+        return await self.patience.call_async(ask)
+
+    def _body(self, features: np.ndarray) -> bytes:
         if not np.isfinite(features).all():
             raise FeatureError("A feature has values that are not finite; it was not sent.")
-        body = encode(features, self.signature)
-        start = time.perf_counter()
-        try:
-            response = self._http.post(self._predict, content=body, headers={"content-type": "application/json"})
-        except self._errors as error:
-            raise ServerUnavailableError(
-                f"The server at {self.url} gave no answer within {self.timeout:g} s "
-                f"({type(error).__name__}: {str(error) or 'no reason given'}); check that it runs and the address."
-            ) from error
+        return encode(features, self.target.signature)
+
+    def _away(self, error: Exception, seconds: float) -> ServerError:
+        reason = str(error) or "no reason given"
+        advice = "check that it runs and the address"
+        if "certificate" in reason.lower():
+            advice = "check its certificate, and the ca that this client trusts"
+        return unavailable(
+            f"The server at {self.url} gave no answer within {seconds:g} s ({type(error).__name__}: {reason}); "
+            f"{advice}."
+        )
+
+    def _reply(self, response: Any, count: int, body: bytes, start: float) -> Reply:
         elapsed = (time.perf_counter() - start) * 1e3
         if response.status_code != 200:
             raise self._refusal(response)
-        return Reply(self._outputs(response, len(features)), len(body), elapsed)
+        return Reply(self._outputs(response, count), len(body), elapsed)
 
     def _refusal(self, response: Any) -> ServerError | MismatchError:
         status, reason = response.status_code, _error_text(response)
         if status in _AWAY:
-            return ServerUnavailableError(
-                f"The server at {self.url} cannot answer now ({status}: {reason}); try later."
+            return unavailable(
+                f"The server at {self.url} cannot answer now ({status}: {reason}); try later.",
+                _seconds(response.headers.get("retry-after")),
             )
-        if reason and status in (400, 404) and self.signature in reason:
-            return MismatchError(
-                f"The {self.what} at {self.url} is not the tail of this head: it lacks the signature "
-                f"{self.signature!r}; serve the tail that was exported with this head."
-            )
+        if reason and status in (400, 404) and self.target.signature in reason:
+            return self.target.mismatch(self.url)
         if reason and status == 404:
-            return MismatchError(f"The server at {self.url} has no {self.what} ({reason}); check name and version.")
+            return MismatchError(
+                f"The server at {self.url} has no {self.target.what} ({reason}); check name and version."
+            )
         if reason is None:
             return ServerError(
                 f"The server at {self.url} answered {status} without an error message of TF Serving's protocol; "
@@ -151,12 +183,12 @@ class Rest:
             outputs = np.asarray(orjson.loads(response.content)["predictions"], np.float32)
         except (ValueError, KeyError, TypeError):
             outputs = None
-        if outputs is None or outputs.shape != (count, self.classes) or not np.isfinite(outputs).all():
-            raise ServerError(
-                f"The server at {self.url} answered with something else than {count} x {self.classes} probabilities; "
-                f"check that {self.what} is this head's tail."
-            )
-        return outputs
+        return self.target.checked(outputs, count, self.url)
+
+
+def _seconds(text: str | None) -> float | None:
+    """Seconds of a Retry-After header; None for a date, or none."""
+    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else None
 
 
 def _error_text(response: Any) -> str | None:

@@ -1,10 +1,11 @@
-"""The cloud: serves tails, and any other SavedModel, over TF Serving's REST protocol.
+"""The cloud: serves tails, and any other SavedModel, over TF Serving's REST and gRPC protocols.
 
 Importing this package imports neither TensorFlow nor the web server. What a client can notice beside TF Serving: bodies
 over `--max_body_bytes` are refused (413), features of the zoo's tails have to be finite and of the head's shape, error
-messages leave the insides of lists and objects out, JSON comes without indentation, and classify and regress are not
-there (501). What an operator can: the server listens on the loopback interface unless `--host` says otherwise, and
-`--rest_api_port` has a default; 0 there means any free port.
+messages leave the insides of lists and objects out, JSON comes without indentation, there is no MultiInference, and a
+server that is busy says so (429, RESOURCE_EXHAUSTED). What an operator can: the server listens on the loopback
+interface unless `--host` says otherwise, `--rest_api_port` has a default, 0 as a port means any free one, a model whose
+versions all disappear keeps its last one, and `--ssl_config_file` holds for REST too.
 
 Example:
     >>> with Server("served/vgg16_gender_simple_conv5_3", "vgg16_gender_simple_conv5_3") as server:  # doctest: +SKIP
@@ -19,8 +20,14 @@ from privzoo.errors import MissingExtraError
 from privzoo.serving.flags import add_flags, main
 from privzoo.serving.process import Server
 
-__all__ = ["Models", "Server", "add_flags", "create_app", "load_versions", "main", "serve"]
-_HEAVY = {"Models": "models", "load_versions": "models", "create_app": "rest", "serve": "server"}
+__all__ = ["Models", "Server", "add_flags", "create_app", "load_versions", "main", "serve", "write_warmup"]
+_HEAVY = {
+    "Models": "models",
+    "create_app": "rest",
+    "load_versions": "servable",
+    "serve": "server",
+    "write_warmup": "warmup",
+}
 
 
 def __getattr__(name: str) -> Any:

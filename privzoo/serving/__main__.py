@@ -11,7 +11,9 @@ from privzoo.serving.flags import add_flags, main
 
 def run() -> int:
     """Parses the command line and serves; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m privzoo.serving", description="Serves a SavedModel over REST.")
+    parser = argparse.ArgumentParser(
+        prog="python -m privzoo.serving", description="Serves SavedModels over REST and gRPC."
+    )
     add_flags(parser)
     try:
         return main(parser.parse_args())

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import logging
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from privzoo.errors import MissingExtraError
 from privzoo.serving import settings
+from privzoo.serving.settings import Options
+
+_DEFAULTS = Options()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -16,43 +24,59 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of `privzoo serve` or `python -m privzoo.serving`.
     """
-    add = parser.add_argument
-    add("--model_base_path", required=True, metavar="DIR", help="folder with <version>/saved_model.pb in it")
-    add("--model_name", default=settings.MODEL_NAME, metavar="NAME", help="name for clients (default: %(default)s)")
-    add(
-        "--rest_api_port",
-        type=int,
-        default=settings.REST_API_PORT,
-        metavar="PORT",
-        help="port of the REST interface, 0 for any free one (default: %(default)s)",
+    models = parser.add_argument_group("models")
+    which = models.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model_base_path", metavar="DIR", help="folder with <version>/saved_model.pb in it")
+    which.add_argument("--model_config_file", metavar="FILE", help="many models: a ModelServerConfig in text protobuf")
+    _add(models, "model_name", "name for clients", "NAME")
+    _add(models, "file_system_poll_wait_seconds", "time between two looks for new versions, 0: never", "S", _seconds)
+    _add(models, "model_config_file_poll_wait_seconds", "the same for the config file", "S", _seconds)
+    _switch(models, "allow_version_labels_for_unavailable_models", "labels may name versions that are not served")
+    models.add_argument(
+        "--enable_model_warmup",
+        type=_boolean,
+        default=True,
+        metavar="BOOL",
+        help="run assets.extra/tf_serving_warmup_requests before a version takes requests (default: true)",
     )
-    add(
-        "--host",
-        default=settings.HOST,
-        metavar="ADDRESS",
-        help="address to listen on, 0.0.0.0 for every interface (default: %(default)s)",
+    addresses = parser.add_argument_group("addresses")
+    _add(addresses, "host", "address to listen on, 0.0.0.0 for every interface", "ADDRESS")
+    _add(addresses, "port", "port of the gRPC interface, 0: any free one, -1: none", "PORT", int)
+    _add(addresses, "rest_api_port", "port of the REST interface, 0: any free one", "PORT", int)
+    running = parser.add_argument_group("running")
+    _add(
+        running, "rest_api_num_threads", "threads that run requests, four for each processor by default", "N", _positive
     )
-    add(
-        "--rest_api_num_threads",
-        type=_positive,
-        metavar="N",
-        help="threads that run requests (default: four for each processor)",
+    _switch(running, "enable_batching", "run requests together")
+    _add(running, "batching_parameters_file", "a BatchingParameters in text protobuf", "FILE")
+    _add(running, "monitoring_config_file", f"a MonitoringConfig; figures at {settings.METRICS_PATH}", "FILE")
+    running.add_argument(
+        "--engine", choices=("embedded", "ray"), default=_DEFAULTS.engine, help="ray: REST on a Ray Serve cluster"
     )
-    add(
-        "--max_body_bytes",
-        type=_positive,
-        default=settings.MAX_BODY_BYTES,
-        metavar="N",
-        help="largest body of a request (default: %(default)s)",
+    _add(running, "engine_config_file", "for ray: replicas and their size, in YAML", "FILE")
+    safety = parser.add_argument_group("security and limits")
+    _add(safety, "ssl_config_file", "TLS on both interfaces: an SSLConfig in text protobuf", "FILE")
+    _add(
+        safety,
+        "api_key_file",
+        "hashes of the keys that clients need; python -m privzoo.serving.keys makes them",
+        "FILE",
     )
-    add(
+    _add(safety, "max_body_bytes", "largest body of a request", "N", _positive)
+    _add(safety, "max_rows", "most features in one request", "N", _positive)
+    _add(safety, "max_concurrent_requests", "requests at once; more are told to come back", "N", _positive)
+    _add(safety, "max_connections", "open connections of the REST interface", "N", _positive)
+    _add(safety, "header_seconds", "time for the head of a request", "S", _seconds)
+    parser.add_argument(
         "--demo_page",
         nargs="?",
         const=str(Path(__file__).resolve().parents[2] / "tflite"),
         metavar="DIR",
         help="serve the browser page too, at /demo/web/ (default folder: tflite of the checkout)",
     )
-    add("--stop_on_eof", action="store_true", help="stop when standard input ends, as when the parent process is gone")
+    parser.add_argument(
+        "--stop_on_eof", action="store_true", help="stop when standard input ends, as when the parent process is gone"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -71,24 +95,50 @@ def main(args: argparse.Namespace) -> int:
         from privzoo.serving.server import serve
     except ImportError as error:
         raise MissingExtraError(f"The server needs {error.name}; run: pip install 'privzoo[cloud]'") from None
-    serve(
-        model_base_path=args.model_base_path,
-        model_name=args.model_name,
-        host=args.host,
-        rest_api_port=args.rest_api_port,
-        rest_api_num_threads=args.rest_api_num_threads,
-        max_body_bytes=args.max_body_bytes,
-        stop_on_eof=args.stop_on_eof,
-        demo_page=args.demo_page,
-    )
+    log_to_stderr()
+    serve(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
     # TensorFlow takes its time to leave; a second signal meanwhile is not to turn code 0 into another.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     return 0
 
 
+def log_to_stderr() -> None:
+    """One line for what an operator has to know: versions that come and go, files that are wrong, keys refused."""
+    log = logging.getLogger("privzoo.serving")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("privzoo: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+
+
+def _add(group: Any, name: str, text: str, metavar: str, kind: Callable[[str], Any] = str) -> None:
+    default = getattr(_DEFAULTS, name)
+    shown = "" if default is None else " (default: %(default)s)"
+    group.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text + shown)
+
+
+def _switch(group: Any, name: str, text: str) -> None:
+    # As TF Serving's own parser: --name, --name=true and --name=false.
+    group.add_argument(f"--{name}", type=_boolean, nargs="?", const=True, default=False, metavar="BOOL", help=text)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+    return text.lower() == "true"
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time")
     return number

@@ -113,8 +113,8 @@ def answer(outputs: Mapping[str, np.ndarray], row: bool) -> bytes:
     else:
         document = {"outputs": _single(plain, plain)}
     if any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in outputs.values()):
-        return json.dumps(document, default=_exact).encode()
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=_exact)
+        return json.dumps(document, default=exact).encode()
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=exact)
 
 
 def _single(tensors: Mapping[str, Any], several: Any) -> Any:
@@ -232,8 +232,8 @@ def _writable(name: str, array: np.ndarray) -> Any:
     return texts[()]
 
 
-def _exact(value: Any) -> Any:
+def exact(value: Any) -> Any:
     """Numpy values as plain ones; a float keeps the few digits that give it back, as 0.1 and not 0.10000000149."""
     if isinstance(value, np.ndarray):
-        return value.tolist() if value.dtype.kind in "biuO" else [_exact(part) for part in value]
+        return value.tolist() if value.dtype.kind in "biuO" else [exact(part) for part in value]
     return float(str(value)) if isinstance(value, np.floating) else value.item()

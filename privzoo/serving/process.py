@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import re
 import subprocess
@@ -12,11 +10,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from privzoo.errors import ServerError, ServerUnavailableError
 
-_READY = re.compile(rb"^privzoo serves .* at (http://\S+)$", re.MULTILINE)
+_READY = re.compile(rb"^privzoo serves .* at (https?://\S+)$", re.MULTILINE)
+_GRPC = re.compile(rb"^privzoo listens for gRPC at (\S+)$", re.MULTILINE)
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 35.0  # the server's own time to drain, and a little more
 
@@ -28,7 +26,7 @@ class Server:
     be killed, the server ends by itself.
 
     Args:
-        model_base_path: folder with `<version>/saved_model.pb` in it.
+        model_base_path: folder with `<version>/saved_model.pb` in it; None where `flags` names a config file.
         model_name: under which clients ask for the model.
         flags: more flags of `privzoo serve`.
         timeout: seconds until it has to be ready.
@@ -40,14 +38,15 @@ class Server:
 
     def __init__(
         self,
-        model_base_path: str | os.PathLike[str],
+        model_base_path: str | os.PathLike[str] | None,
         model_name: str = "default",
         flags: Sequence[str] = (),
         timeout: float = 120.0,
     ) -> None:
-        self.model_base_path, self.model_name = os.fspath(model_base_path), model_name
+        self.model_base_path, self.model_name = model_base_path, model_name
         self.flags, self.timeout = tuple(flags), timeout
         self.url = ""  # address of the REST interface, once started
+        self.grpc = ""  # host:port of the gRPC interface, once started
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -78,12 +77,14 @@ class Server:
             raise ServerError("This server runs already; close it first.")
         # Files, not pipes: nobody has to read them for the server to go on.
         self._folder = tempfile.TemporaryDirectory(prefix="privzoo-server-")
-        command = [sys.executable, "-m", "privzoo.serving", "--model_base_path", self.model_base_path]
-        command += ["--model_name", self.model_name, "--host", "127.0.0.1", "--rest_api_port", "0", "--stop_on_eof"]
+        command = [sys.executable, "-m", "privzoo.serving", "--model_name", self.model_name]
+        if self.model_base_path is not None:
+            command += ["--model_base_path", os.fspath(self.model_base_path)]
+        command += ["--host", "127.0.0.1", "--port", "0", "--rest_api_port", "0"]
         try:
             with open(self._file("out"), "wb") as out, open(self._file("err"), "wb") as err:
                 self._process = subprocess.Popen(
-                    [*command, *self.flags],
+                    [*command, "--stop_on_eof", *self.flags],
                     stdin=subprocess.PIPE,  # closes with this process, however that ends
                     stdout=out,
                     stderr=err,
@@ -129,24 +130,13 @@ class Server:
             ready = _READY.search(self._file("out").read_bytes())
             if ready:
                 self.url = ready[1].decode()
-                if self._available():
-                    return
+                over_grpc = _GRPC.search(self._file("out").read_bytes())
+                self.grpc = over_grpc[1].decode() if over_grpc else ""
+                return
             time.sleep(_POLL_SECONDS)
         raise ServerUnavailableError(
             f"The server was not ready within {self.timeout:g} s: {self._last_words()}; give it a longer timeout."
         )
-
-    def _available(self) -> bool:
-        address = urlsplit(self.url)
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5.0)
-        try:
-            connection.request("GET", f"/v1/models/{quote(self.model_name, safe='')}")
-            statuses = json.loads(connection.getresponse().read())["model_version_status"]
-            return any(status["state"] == "AVAILABLE" for status in statuses)
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-            return False
-        finally:
-            connection.close()
 
     def _last_words(self) -> str:
         lines = [line for line in self._file("err").read_text(errors="replace").splitlines() if line.strip()]

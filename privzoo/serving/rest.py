@@ -1,14 +1,12 @@
-"""TF Serving's REST interface on FastAPI: predict, model status and metadata."""
+"""TF Serving's REST interface on FastAPI: predict, classify, regress, model status and metadata, figures."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
-import traceback
+import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,33 +16,35 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from privzoo.serving import predict_json
+from privzoo.serving import classify, metrics, openapi, predict_json, settings
+from privzoo.serving.folders import MAX_VERSION
 from privzoo.serving.models import Models
 from privzoo.serving.refusal import Refusal, bad_request
-from privzoo.serving.settings import MAX_BODY_BYTES, default_threads
+from privzoo.serving.service import Service, unexpected
 
-_log = logging.getLogger(__name__)
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
 _POST = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", _FLAGS)
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<verb>/metadata)?", _FLAGS)
-_MAX_VERSION = 2**63 - 1
 # Bodies up to so many times the limit are read to their end, and thrown away: a client that still writes when the
 # connection closes sees a reset, not the refusal.
 DISCARD = 4
 
 
-class TooLarge(Exception):
-    """A body over the limit; TF Serving has no code for it."""
+class BodyError(Exception):
+    """A body that is not taken, for a reason that TF Serving has no code for."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
 
 
-def create_app(models: Models, threads: int | None = None, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+def create_app(models: Models, **options: Any) -> FastAPI:
     """Builds the server's application.
 
     Args:
         models: loaded models.
-        threads: that run requests; None: four for each processor, as TF Serving.
-        max_body_bytes: largest body of a request.
+        options: of `privzoo.serving.service.Service`: threads, max_body_bytes, batching, keys, metrics, ...
 
     Returns:
         The application; its OpenAPI page is at `/openapi.json`.
@@ -52,12 +52,23 @@ def create_app(models: Models, threads: int | None = None, max_body_bytes: int =
     Example:
         >>> app = create_app(Models(load_versions("gender", "served/gender")))  # doctest: +SKIP
     """
-    rest = Rest(models, threads or default_threads(), max_body_bytes)
+    return app_for(Service(models, **options))
+
+
+def app_for(service: Service, own: bool = True) -> FastAPI:
+    """The application for a service.
+
+    Args:
+        service: that runs the requests.
+        own: close the service with the application; not where gRPC uses it too.
+    """
+    rest = Rest(service)
 
     @contextlib.asynccontextmanager
     async def drain(app: FastAPI) -> AsyncIterator[None]:
         yield
-        rest.close()
+        if own:
+            service.close()
 
     async def elsewhere(request: Request, error: Exception) -> Response:
         return await rest.handle(request)
@@ -70,7 +81,7 @@ def create_app(models: Models, threads: int | None = None, max_body_bytes: int =
         redirect_slashes=False,
         lifespan=drain,
     )
-    for method, path, summary, extra in _pages():
+    for method, path, summary, extra in openapi.pages():
         app.add_api_route(
             path, rest.handle, methods=[method], summary=summary, openapi_extra=extra, response_model=None
         )
@@ -80,35 +91,33 @@ def create_app(models: Models, threads: int | None = None, max_body_bytes: int =
 
 
 class Rest:
-    """Answers requests; TensorFlow and JSON run on threads, so that the status answers meanwhile."""
+    """Answers HTTP requests."""
 
-    def __init__(self, models: Models, threads: int, max_body_bytes: int) -> None:
-        self.models, self.max_body_bytes = models, max_body_bytes
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="privzoo-predict")
-
-    def close(self) -> None:
-        """Waits for the requests that still run."""
-        self._threads.shutdown(wait=True)
+    def __init__(self, service: Service) -> None:
+        self.service = service
 
     async def handle(self, request: Request) -> Response:
         """Answers any request, with `{"error": sentence}` where it is refused."""
         try:
-            return await self._answer(request)
+            with self.service.admit():
+                return await self._answer(request)
         except Refusal as refusal:
-            return _error(refusal.status, refusal.sentence)
-        except TooLarge:
-            limit = f"The body of the request is larger than the server's limit of {self.max_body_bytes} bytes"
-            return _error(413, f"{limit}; send fewer features at once.", {"connection": "close"})
+            return _refused(refusal, await self._discard(request))
+        except BodyError as error:
+            return _error(error.status, error.sentence, {"connection": "close"})
         except ClientDisconnect:
             return _error(499, "The client closed the connection before its request was complete.")
         except Exception as error:
-            # The message of an error may hold values of a feature; its kind and place may not.
-            places = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("%s while answering a request\n%s", type(error).__name__, places)
-            return _error(500, "The server failed on this request; its log says where.")
+            return _refused(unexpected(error))
 
     async def _answer(self, request: Request) -> Response:
         path = request.scope.get("raw_path", request.scope["path"].encode()).decode("ascii", errors="replace")
+        if self.service.keys is not None:
+            headers = request.headers
+            self.service.keys.check(headers.get("authorization") or headers.get("x-api-key"))
+        figures = self.service.metrics
+        if figures is not None and path == figures.path and request.method == "GET":
+            return Response(figures.text(), media_type=metrics.CONTENT_TYPE)
         pattern = {"POST": _POST, "GET": _GET}.get(request.method)
         match = pattern.fullmatch(path) if pattern else None
         if match is None:
@@ -117,45 +126,121 @@ class Rest:
             raise bad_request(f"Malformed request: {request.method} {path[:200]}")
         if match["name"] is None:
             raise bad_request("Missing model name in request.")
-        name, version = unquote(match["name"]), _version(match["version"])
-        if match["label"] is not None:
-            raise bad_request(f"Unrecognized servable version label: {unquote(match['label'])}")
+        wanted = unquote(match["name"]), _version(match["version"]), _label(match["label"])
         if request.method == "GET":
-            return _json((self.models.metadata if match["verb"] else self.models.status)(name, version))
-        if match["verb"].lower() != "predict":
-            raise Refusal("UNIMPLEMENTED", f"This server does not {match['verb'].lower()}; ask it to predict.")
-        body = await self._body(request)
-        loop = asyncio.get_running_loop()
-        return _response(200, await loop.run_in_executor(self._threads, self._predict, name, version, body))
+            models = self.service.models
+            return _json((models.metadata if match["verb"] else models.status)(*wanted))
+        return await self._inference(match["verb"].lower(), wanted, request)
 
-    def _predict(self, name: str, version: int | None, body: bytes) -> bytes:
-        document = predict_json.parse(body)
-        predict_json.signature_name(document)  # TF Serving complains of the body before it looks for the model
-        return self.models.find(name, version).predict(document)
+    async def _inference(self, verb: str, wanted: tuple[str, int | None, str | None], request: Request) -> Response:
+        start, code = time.perf_counter(), "INTERNAL"
+        try:
+            body = await self._body(request)
+            content = await (self._predict(wanted, body) if verb == "predict" else self._examples(verb, wanted, body))
+            code = "OK"
+            return _response(200, content)
+        except Refusal as refusal:
+            code = refusal.code
+            raise
+        except (BodyError, ClientDisconnect):
+            code = "CANCELLED"
+            raise
+        finally:
+            self.service.record(wanted[0], verb.capitalize(), "REST", start, code)
+
+    async def _predict(self, wanted: tuple[str, int | None, str | None], body: bytes) -> bytes:
+        document = await self.service.work(len(body), predict_json.parse, body)
+        name = predict_json.signature_name(document)  # TF Serving complains of the body before it looks for the model
+        with self.service.models.lease(*wanted) as servable:
+            signature = servable.signature(name)
+            inputs, row = await self.service.work(len(body), predict_json.inputs, document, signature)
+            outputs = await self.service.run(servable, signature, inputs, "Predict")
+        return await self.service.work(_bytes(outputs), predict_json.answer, outputs, row)
+
+    async def _examples(self, verb: str, wanted: tuple[str, int | None, str | None], body: bytes) -> bytes:
+        document = await self.service.work(len(body), predict_json.parse, body)
+        name = predict_json.signature_name(document)
+        examples = await self.service.work(len(body), classify.examples_of_json, document)
+        with self.service.models.lease(*wanted) as servable:
+            signature = classify.signature_for(servable, name, verb)
+            outputs = await self.service.run(servable, signature, classify.as_inputs(examples), verb.capitalize())
+        read = classify.classifications if verb == "classify" else classify.regressions
+        return classify.json_of(read(outputs, len(examples)))
+
+    async def _discard(self, request: Request) -> bool:
+        """Reads what is left of a refused request's body; False where it is too long for that."""
+        size = 0
+        try:
+            async with _within(settings.BODY_SECONDS):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > self.service.max_body_bytes:
+                        return False
+        except (TimeoutError, ClientDisconnect, RuntimeError):  # the last: its end has been read before
+            pass
+        return True
 
     async def _body(self, request: Request) -> bytes:
+        limit = self.service.max_body_bytes
+        too_large = BodyError(
+            413, f"The body of the request is larger than the server's limit of {limit} bytes; send fewer features."
+        )
         announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced[:20]) > DISCARD * self.max_body_bytes:
-            raise TooLarge
+        if announced.isdigit() and int(announced[:20]) > DISCARD * limit:
+            raise too_large
         chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= self.max_body_bytes:
-                chunks.append(chunk)
-            elif size > DISCARD * self.max_body_bytes:
-                raise TooLarge
-        if size > self.max_body_bytes:
-            raise TooLarge
+        try:
+            async with _within(settings.BODY_SECONDS):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size <= limit:
+                        chunks.append(chunk)
+                    elif size > DISCARD * limit:
+                        raise too_large
+        except TimeoutError:
+            raise BodyError(408, f"The body of the request did not come within {settings.BODY_SECONDS:g} s.") from None
+        if size > limit:
+            raise too_large
         return b"".join(chunks)
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """As asyncio.timeout, which Python 3.10 lacks."""
+    task, late = asyncio.current_task(), False
+
+    def stop() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, stop)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if late:
+            getattr(task, "uncancel", int)()  # Python 3.11 counts
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def _bytes(outputs: dict[str, Any]) -> int:
+    return sum(array.nbytes for array in outputs.values())
 
 
 def _version(digits: str | None) -> int | None:
     if digits is None:
         return None
     version = int(digits[:40])
-    if len(digits) > 40 or version > _MAX_VERSION:
+    if len(digits) > 40 or version > MAX_VERSION:
         raise bad_request(f"Failed to convert version: {digits[:40]} to numeric.")
     return version
+
+
+def _label(text: str | None) -> str | None:
+    return None if text is None else unquote(text)
 
 
 def _response(status: int, content: bytes, headers: dict[str, str] | None = None) -> Response:
@@ -166,32 +251,12 @@ def _json(document: Any) -> Response:
     return _response(200, orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
+def _refused(refusal: Refusal, keep: bool = True) -> Response:
+    headers = {"UNAUTHENTICATED": {"www-authenticate": "Bearer"}, "RESOURCE_EXHAUSTED": {"retry-after": "1"}}
+    close = {} if keep else {"connection": "close"}
+    return _error(refusal.status, refusal.sentence, headers.get(refusal.code, {}) | close)
+
+
 def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
     printable = sentence.encode("utf-8", errors="replace").decode("utf-8")
     return _response(status, orjson.dumps({"error": printable}), headers)
-
-
-def _pages() -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Method, path, summary and OpenAPI entry of what the server answers."""
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    version = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
-    tensor = {"description": "Numbers, booleans, strings or {'b64': ...}, in nested lists."}
-    request = {
-        "type": "object",
-        "properties": {"signature_name": {"type": "string"}, "instances": tensor, "inputs": tensor},
-    }
-    sentence = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    refused = {"description": "Refused", "content": {"application/json": {"schema": sentence}}}
-    answers = {str(status): refused for status in (400, 404)}
-    body = {"required": True, "content": {"application/json": {"schema": request}}}
-    pages = []
-    for place, parameters in (("", [name]), ("/versions/{version}", [name, version])):
-        base = {"parameters": parameters, "responses": answers}
-        more = {str(status): refused for status in (413, 501)}
-        predict = base | {"requestBody": body, "responses": answers | more}
-        pages += [
-            ("POST", f"/v1/models/{{name}}{place}:predict", "Predict", predict),
-            ("GET", f"/v1/models/{{name}}{place}", "Model status", base),
-            ("GET", f"/v1/models/{{name}}{place}/metadata", "Model metadata", base),
-        ]
-    return pages

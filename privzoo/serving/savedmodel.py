@@ -40,6 +40,7 @@ class SavedModel:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, [TAG], os.fspath(folder))
             self.signatures = {name: _signature(name, s) for name, s in sorted(meta_graph.signature_def.items())}
+            self.signature_protos = dict(meta_graph.signature_def)
             self.signature_defs = _signature_defs(meta_graph)
         except Exception as error:  # TensorFlow raises errors of many kinds for damaged files
             self._session.close()
@@ -117,7 +118,7 @@ def _array(value: Any) -> np.ndarray:
 def _signature(name: str, definition: Any) -> Signature:
     inputs = {key: _spec(info) for key, info in sorted(definition.inputs.items())}
     outputs = {key: _spec(info) for key, info in sorted(definition.outputs.items())}
-    return Signature(name, inputs, outputs)
+    return Signature(name, inputs, outputs, definition.method_name)
 
 
 def _spec(info: Any) -> TensorSpec:

@@ -1,107 +1,220 @@
-"""The embedded server as a process: socket, models, uvicorn, signals."""
+"""The embedded server as a process: sockets, models, uvicorn and gRPC in one event loop, signals."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, PrivzooError
 from privzoo.serving import settings
+from privzoo.serving.batching import read_parameters
 from privzoo.serving.demo_page import PAGE, add_demo_page, check_folder
-from privzoo.serving.models import Models, check_name, find_versions, load_versions
-from privzoo.serving.rest import create_app
+from privzoo.serving.folders import check_name
+from privzoo.serving.keys import Keys
+from privzoo.serving.manager import Manager
+from privzoo.serving.metrics import Metrics
+from privzoo.serving.model_config import ModelConfig, read_config
+from privzoo.serving.models import Models
+from privzoo.serving.protocol import limited
+from privzoo.serving.rest import app_for
+from privzoo.serving.service import Service
+from privzoo.serving.settings import Options
+from privzoo.serving.textproto import read
+from privzoo.serving.tls import Tls, read_tls
 
 
 class _Uvicorn(uvicorn.Server):
-    """Says when it is ready."""
+    """Runs gRPC beside REST, and says when both are ready."""
 
-    ready = ""
+    ready = ""  # what it prints then, for a parent process that waits
+    make_grpc: Any = None  # gives the gRPC server; None: there is none
+    failure: PrivzooError | None = None
+    _grpc: Any = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to answer, then prints the line that a parent process waits for."""
+        """Starts to answer, then prints the lines that a parent process waits for."""
+        if self.make_grpc is not None:
+            try:
+                self._grpc = self.make_grpc()
+            except PrivzooError as error:
+                self.failure, self.should_exit = error, True
+                return
+            await self._grpc.start()
         await super().startup(sockets)
         if self.started and not self.should_exit:
-            print(self.ready, flush=True)
+            # In one piece: who reads the first line finds the second too.
+            over_grpc = f"\nprivzoo listens for gRPC at {self._grpc.address}" if self._grpc else ""
+            print(self.ready + over_grpc, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no new request over either, and answers those that run."""
+        over_grpc = [] if self._grpc is None else [self._grpc.stop(settings.DRAIN_SECONDS)]
+        await asyncio.gather(super().shutdown(sockets), *over_grpc)
 
 
-def serve(
-    model_base_path: str | os.PathLike[str],
-    model_name: str = settings.MODEL_NAME,
-    host: str = settings.HOST,
-    rest_api_port: int = settings.REST_API_PORT,
-    rest_api_num_threads: int | None = None,
-    max_body_bytes: int = settings.MAX_BODY_BYTES,
-    stop_on_eof: bool = False,
-    demo_page: str | os.PathLike[str] | None = None,
-) -> None:
-    """Serves the latest version of a model until SIGINT or SIGTERM; running requests are answered first.
+def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any) -> None:
+    """Serves models until SIGINT or SIGTERM; running requests are answered first.
 
     Args:
-        model_base_path: folder with `<version>/saved_model.pb` in it.
-        model_name: under which clients ask for the model.
-        host: address to listen on; "0.0.0.0" for every interface.
-        rest_api_port: to listen on; 0 for any free one.
-        rest_api_num_threads: that run requests; None: four for each processor.
-        max_body_bytes: largest body of a request.
-        stop_on_eof: stop too when standard input ends, as it does when the parent process is gone.
-        demo_page: folder `tflite` of a checkout, whose browser page is served at `/demo/web/`; None: no page.
+        model_base_path: folder with `<version>/saved_model.pb` in it; None with `model_config_file`.
+        options: the other fields of `privzoo.serving.settings.Options`.
 
     Raises:
-        ConfigError: a name, folder, address or port that cannot be.
+        ConfigError: a name, folder, file, address or port that cannot be.
         WeightsError: a version that is no SavedModel, or a damaged one.
         MissingExtraError: TensorFlow is not installed.
 
     Example:
-        >>> serve("served/vgg16_gender_simple_conv5_3", "vgg16_gender_simple_conv5_3")  # doctest: +SKIP
+        >>> serve("served/vgg16_gender_simple_conv5_3", model_name="vgg16_gender_simple_conv5_3")  # doctest: +SKIP
     """
-    check_name(model_name)
-    find_versions(model_base_path)  # what is wrong here is told at once, not after TensorFlow's import
-    page = check_folder(demo_page) if demo_page is not None else None
-    listener = _bind(host, rest_api_port)
-    config = uvicorn.Config(
-        None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=settings.DRAIN_SECONDS,
-    )
-    server = _Uvicorn(config)
+    told = Options(model_base_path=model_base_path, **options)
+    if told.engine == "ray":
+        from privzoo.serving import ray_engine
+
+        ray_engine.serve(told, ray_engine.read_cluster(told.engine_config_file))
+        return
+    # What is wrong here is told at once, not after TensorFlow's import.
+    configs = configs_of(told)
+    page = check_folder(told.demo_page) if told.demo_page is not None else None
+    tls = read_tls(told.ssl_config_file) if told.ssl_config_file is not None else None
+    keys = Keys(told.api_key_file) if told.api_key_file is not None else None
+    batching = read_parameters(told.batching_parameters_file) if told.enable_batching else None
+    metrics = _metrics(told)
+    if told.port >= 0:
+        bind(told.host, told.port, "port").close()
+    listener = bind(told.host, told.rest_api_port, "rest_api_port")
+    server = _Uvicorn(_uvicorn_config(told, tls))
     previous = {}
     if threading.current_thread() is threading.main_thread():
         # Set before the models load, so that a signal while they do ends the server in order too.
         previous = {n: signal.signal(n, server.handle_exit) for n in (signal.SIGINT, signal.SIGTERM)}
-    if stop_on_eof:
-        threading.Thread(target=_stop_on_eof, args=[server], daemon=True).start()
+    if told.stop_on_eof:
+        threading.Thread(target=stop_on_eof, args=[lambda: setattr(server, "should_exit", True)], daemon=True).start()
+    models = Models()
+    manager = Manager(models, told.enable_model_warmup, told.allow_version_labels_for_unavailable_models)
     try:
-        servables = load_versions(model_name, model_base_path)
-        models = Models(servables)
-        config.app = create_app(models, rest_api_num_threads, max_body_bytes)
+        manager.apply(configs)
+        service = Service(
+            models,
+            told.rest_api_num_threads,
+            told.max_body_bytes,
+            told.max_concurrent_requests,
+            told.max_rows,
+            batching,
+            keys,
+            metrics,
+        )
+        if metrics is not None:
+            metrics.watch("privzoo_requests_running", "Requests that are answered now.", lambda: service.running)
+            metrics.watch("privzoo_models_available", "Models that take requests.", lambda: len(models.names()))
+        server.config.app = app_for(service, own=False)
         if page is not None:
-            add_demo_page(config.app, page)
-        versions = ", ".join(str(servable.version) for servable in servables)
-        server.ready = f"privzoo serves {model_name} version {versions} at {_url(listener)}"
+            add_demo_page(server.config.app, page)
+        if told.port >= 0:
+            server.make_grpc = lambda: _grpc_server(service, manager, told, tls)
+        server.ready = f"privzoo serves {_served(models)} at {_url(listener, tls)}"
         if page is not None:
-            server.ready += f"\nThe demo page is at {_url(listener)}{PAGE}"
+            server.ready += f"\nThe demo page is at {_url(listener, tls)}{PAGE}"
         if not server.should_exit:
             _listen(listener)
+            manager.watch(
+                told.file_system_poll_wait_seconds, told.model_config_file, told.model_config_file_poll_wait_seconds
+            )
             server.run(sockets=[listener])
-        models.close()
+        service.close()
+        if server.failure is not None:
+            raise server.failure
     finally:
+        manager.close()
+        models.close()
         listener.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def configs_of(told: Options) -> list[ModelConfig]:
+    """The models that the options name, looked for on the disk.
+
+    Raises:
+        ConfigError: they name none, or something is not there.
+    """
+    if told.model_config_file is not None:
+        configs = read_config(told.model_config_file)
+    elif told.model_base_path is not None:
+        check_name(told.model_name)
+        configs = [ModelConfig(told.model_name, Path(told.model_base_path))]
+    else:
+        raise ConfigError("The server has no model to serve; give --model_base_path or --model_config_file.")
+    for config in configs:
+        config.check()
+    return configs
+
+
+def _metrics(told: Options) -> Metrics | None:
+    """As TF Serving: figures only where the monitoring config asks for them."""
+    if told.monitoring_config_file is None:
+        return None
+    config = read("MonitoringConfig", told.monitoring_config_file, "monitoring_config_file").prometheus_config
+    path = config.path or settings.METRICS_PATH
+    if not path.startswith("/") or path.lower().startswith("/v1"):
+        raise ConfigError(f"The path {path!r} in {told.monitoring_config_file} cannot be; begin it with /monitoring.")
+    return Metrics(path) if config.enable else None
+
+
+def _uvicorn_config(told: Options, tls: Tls | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        None,
+        host=told.host,
+        loop="asyncio",  # the one that grpc.aio is made for, whatever else is installed
+        http=limited(told.max_connections, told.header_seconds),
+        ws="none",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        timeout_graceful_shutdown=settings.DRAIN_SECONDS,
+        ssl_context_factory=None if tls is None else lambda config, default: tls.context(),
+    )
+
+
+def _grpc_server(service: Service, manager: Manager, told: Options, tls: Tls | None) -> Any:
+    from privzoo.serving.grpc_server import GrpcServer
+
+    credentials = None if tls is None else tls.grpc_credentials()
+    return GrpcServer(service, manager.reload, told.host, told.port, credentials)
+
+
+def _served(models: Models) -> str:
+    parts = []
+    for name in models.names():
+        versions = ", ".join(str(servable.version) for servable in models.available(name))
+        parts.append(f"{name} version {versions}")
+    return "; ".join(parts)
+
+
+def bind(host: str, port: int, flag: str = "rest_api_port") -> socket.socket:
+    """A socket on an address, which does not listen yet.
+
+    Args:
+        host: address.
+        port: 0 for any free one.
+        flag: that named the port, for errors.
+
+    Raises:
+        ConfigError: the address cannot be, or is taken.
+    """
     if not 0 <= port <= 65535:  # getaddrinfo would wrap it around
-        raise ConfigError(f"Port {port} cannot be; give a --rest_api_port of 0 to 65535.")
+        raise ConfigError(f"Port {port} cannot be; give a --{flag} of 0 to 65535.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
@@ -114,7 +227,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind(found[4])
     except OSError as error:
         listener.close()
-        raise _no_port(host, port, error) from None
+        raise _no_port(host, port, error, flag) from None
     return listener
 
 
@@ -123,23 +236,29 @@ def _listen(listener: socket.socket) -> None:
     try:
         listener.listen(2048)
     except OSError as error:
-        raise _no_port(*listener.getsockname()[:2], error) from None
+        raise _no_port(*listener.getsockname()[:2], error, "rest_api_port") from None
 
 
-def _no_port(host: str, port: int, error: OSError) -> ConfigError:
+def _no_port(host: str, port: int, error: OSError, flag: str) -> ConfigError:
     reason = error.strerror or error
-    return ConfigError(f"Port {port} on {host} cannot be used ({reason}); choose another --rest_api_port.")
+    return ConfigError(f"Port {port} on {host} cannot be used ({reason}); choose another --{flag}.")
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, tls: Tls | None) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _stop_on_eof(server: Any) -> None:
+def stop_on_eof(stop: Callable[[], None]) -> None:
+    """Reads standard input to its end, then stops the server.
+
+    Args:
+        stop: stops it.
+    """
     try:
         while os.read(sys.stdin.fileno(), 4096):
             pass
     except (OSError, ValueError, AttributeError):  # no standard input at all: its end has been reached
         pass
-    server.should_exit = True
+    stop()

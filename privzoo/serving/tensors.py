@@ -40,6 +40,7 @@ class Signature:
     name: str
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    method: str = ""  # "tensorflow/serving/predict", or classify, or regress
 
 
 def to_array(value: Any, dtype: str) -> np.ndarray:
@@ -65,6 +66,22 @@ def to_array(value: Any, dtype: str) -> np.ndarray:
 def is_base64(value: Any) -> bool:
     """True for the object that stands for bytes: `{"b64": "..."}` and nothing else in it."""
     return type(value) is dict and len(value) == 1 and type(value.get("b64")) is str
+
+
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """The bytes that an object `{"b64": "..."}` stands for.
+
+    Raises:
+        Refusal: another object, or text that is no base64.
+    """
+    if not is_base64(value):
+        raise bad_request(f"JSON Value: {show(value)} not formatted correctly for base64 data")
+    text = re.sub(r"\s", "", value["b64"]).rstrip("=")
+    try:
+        # TF Serving takes base64 without its padding too.
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_request("Unable to base64 decode") from None
 
 
 def show(value: Any) -> str:
@@ -163,19 +180,8 @@ def _booleans(leaves: list[Any], dtype: str) -> np.ndarray:
 def _strings(leaves: list[Any], dtype: str) -> np.ndarray:
     _check_types(leaves, {str, dict}, dtype)
     array = np.empty(len(leaves), object)
-    array[:] = [leaf.encode("utf-8") if type(leaf) is str else _decode(leaf) for leaf in leaves]
+    array[:] = [leaf.encode("utf-8") if type(leaf) is str else decode_base64(leaf) for leaf in leaves]
     return array
-
-
-def _decode(value: dict[str, Any]) -> bytes:
-    if not is_base64(value):
-        raise bad_request(f"JSON Value: {show(value)} not formatted correctly for base64 data")
-    text = re.sub(r"\s", "", value["b64"]).rstrip("=")
-    try:
-        # TF Serving takes base64 without its padding too.
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise bad_request("Unable to base64 decode") from None
 
 
 _FLOATS = {"float": np.float32, "double": np.float64}

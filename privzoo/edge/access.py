@@ -1,0 +1,133 @@
+"""Where a client's features go, and what it shows there: the model, key, certificates."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from privzoo.errors import ConfigError, MismatchError, ServerError
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tail on a server.
+
+    Raises:
+        ConfigError: a name or version that cannot be.
+    """
+
+    model: str  # its name on the server
+    version: int | None  # None: the newest
+    signature: str  # to run
+    feature: str  # name of its input
+    classes: int  # probabilities that one feature gives
+
+    def __post_init__(self) -> None:
+        """Checks name and version."""
+        if not isinstance(self.model, str) or not self.model:
+            raise ConfigError(f"model_name={self.model!r} cannot be; give the name under which the server has it.")
+        if self.version is not None and (type(self.version) is not int or self.version < 0):
+            raise ConfigError(f"version={self.version!r} cannot be; give a whole number, or None for the newest.")
+
+    @property
+    def what(self) -> str:
+        """What errors call it."""
+        return f"model {self.model!r}" + ("" if self.version is None else f" version {self.version}")
+
+    def mismatch(self, url: str) -> MismatchError:
+        """The error for a server whose tail is another head's."""
+        return MismatchError(
+            f"The {self.what} at {url} is not the tail of this head: it lacks the signature {self.signature!r}; "
+            "serve the tail that was exported with this head."
+        )
+
+    def checked(self, outputs: np.ndarray | None, count: int, url: str) -> np.ndarray:
+        """The probabilities of an answer, float32 (count, classes).
+
+        Raises:
+            ServerError: they are something else.
+        """
+        if outputs is None or outputs.shape != (count, self.classes) or not np.isfinite(outputs).all():
+            raise ServerError(
+                f"The server at {url} answered with something else than {count} x {self.classes} probabilities; "
+                f"check that {self.what} is this head's tail."
+            )
+        return outputs
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a client shows a server, and whom it trusts."""
+
+    key: str | None = field(default=None, repr=False)  # API key; sent as authorization: Bearer KEY
+    ca: str | os.PathLike[str] | None = None  # PEM file of the authority to trust; None: the system's
+    certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None  # own PEM files: chain, key
+
+    def check(self, url: str, host: str, secure: bool) -> None:
+        """Refuses to send what an address would give away.
+
+        Raises:
+            ConfigError: a key over a plain connection to another machine, or a key that no header can hold.
+        """
+        if self.key is not None and (not self.key or not self.key.isascii() or not self.key.isprintable()):
+            raise ConfigError("The key cannot be; give the text that the server's operator handed out.")
+        if not secure and (self.ca is not None or self.certificate is not None):
+            raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
+        if self.key is not None and not secure and not _is_this_machine(host):
+            raise ConfigError(f"The key would travel in the clear to {url}; write https:// or grpcs:// in it.")
+
+    def headers(self) -> dict[str, str]:
+        """Headers of every request."""
+        return {} if self.key is None else {"authorization": f"Bearer {self.key}"}
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTPS.
+
+        Raises:
+            ConfigError: a file that cannot be read, or is no PEM.
+        """
+        self._files()
+        try:
+            context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
+            if self.certificate is not None:
+                context.load_cert_chain(*map(os.fspath, self.certificate), password="")
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(
+                f"The certificates {self.ca}, {self.certificate} cannot be used ({type(error).__name__}); "
+                "give PEM files that belong together."
+            ) from None
+        return context
+
+    def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """For gRPC: authority, own key, own chain.
+
+        Raises:
+            ConfigError: a file that cannot be read, or is no PEM.
+        """
+        self.context()
+        authority, key, chain = self._files()
+        return authority, key, chain
+
+    def _files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        chain, key = self.certificate or (None, None)
+        found = []
+        for path in (self.ca, key, chain):
+            try:
+                found.append(None if path is None else Path(path).read_bytes())
+            except OSError as error:
+                raise ConfigError(f"{path} cannot be read: {error.strerror or error}; check the path.") from None
+        return found[0], found[1], found[2]
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

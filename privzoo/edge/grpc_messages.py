@@ -1,0 +1,112 @@
+"""The few messages of TF Serving's gRPC protocol that a client needs, without TensorFlow.
+
+`tensorflow-serving-api` imports TensorFlow, which a device does not have. These have the same field numbers, so that
+the same bytes go over the wire; fields that a client never reads are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+DT_FLOAT = 1
+_PACKAGE = "privzoo.edge"
+# Message -> field -> (number, type); "*" repeated, "map" string to a message.
+_MESSAGES = {
+    "Dim": {"size": (1, "int64")},
+    "Shape": {"dim": (2, "*Dim")},
+    "Tensor": {
+        "dtype": (1, "int32"),
+        "tensor_shape": (2, "Shape"),
+        "tensor_content": (4, "bytes"),
+        "float_val": (5, "*float"),
+    },
+    "Version": {"value": (1, "int64")},
+    "ModelSpec": {"name": (1, "string"), "version": (2, "Version"), "signature_name": (3, "string")},
+    "Entry": {"key": (1, "string"), "value": (2, "Tensor")},  # what a map<string, TensorProto> is on the wire
+    "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "*Entry")},
+    "PredictResponse": {"outputs": (1, "*Entry")},
+}
+
+
+@functools.cache
+def messages() -> SimpleNamespace:
+    """The message classes, by name."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    field = descriptor_pb2.FieldDescriptorProto
+    scalars = {
+        "int64": field.TYPE_INT64,
+        "int32": field.TYPE_INT32,
+        "bytes": field.TYPE_BYTES,
+        "string": field.TYPE_STRING,
+        "float": field.TYPE_FLOAT,
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="privzoo/edge.proto", package=_PACKAGE, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for label, (number, kind) in fields.items():
+            entry = message.field.add(name=label, number=number, label=field.LABEL_OPTIONAL)
+            if kind.startswith("*"):
+                entry.label, kind = field.LABEL_REPEATED, kind[1:]
+            if kind in scalars:
+                entry.type = scalars[kind]
+            else:
+                entry.type, entry.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    find = pool.FindMessageTypeByName
+    return SimpleNamespace(**{n: message_factory.GetMessageClass(find(f"{_PACKAGE}.{n}")) for n in _MESSAGES})
+
+
+def encode(features: np.ndarray, model: str, version: int | None, signature: str, name: str) -> bytes:
+    """A serialized PredictRequest; the numbers of the features are sent as they lie in memory.
+
+    Args:
+        features: float32 array (N, *shape).
+        model: name on the server.
+        version: on the server; None: the newest.
+        signature: to run.
+        name: of the input.
+    """
+    request = messages().PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = model, signature
+    if version is not None:
+        request.model_spec.version.value = version
+        request.model_spec.version.SetInParent()
+    entry = request.inputs.add(key=name)
+    entry.value.dtype = DT_FLOAT
+    for size in features.shape:
+        entry.value.tensor_shape.dim.add(size=size)
+    entry.value.tensor_content = np.ascontiguousarray(features, "<f4").tobytes()
+    return request.SerializeToString()
+
+
+def decode(data: bytes) -> dict[str, np.ndarray]:
+    """The float32 outputs of a serialized PredictResponse, by name.
+
+    Raises:
+        ValueError: no such message, or an output that is no float32 tensor.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        response = messages().PredictResponse.FromString(data)
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
+    return {entry.key: _array(entry.value) for entry in response.outputs}
+
+
+def _array(tensor: Any) -> np.ndarray:
+    if tensor.dtype != DT_FLOAT:
+        raise ValueError(f"an output of the type {tensor.dtype}")
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if tensor.tensor_content:
+        flat = np.frombuffer(tensor.tensor_content, "<f4")
+    else:
+        flat = np.asarray(tensor.float_val, np.float32)
+    return flat.reshape(shape)

@@ -1,0 +1,141 @@
+"""TF Serving's gRPC protocol, as a client: features out as raw float32, probabilities in."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from privzoo.edge import grpc_messages
+from privzoo.edge.access import Access, Target
+from privzoo.edge.rest import Reply
+from privzoo.edge.retry import Patience, unavailable
+from privzoo.errors import ConfigError, FeatureError, MismatchError, MissingExtraError, ServerError
+
+SCHEMES = ("grpc", "grpcs")
+OUTPUT = "probabilities"
+_AWAY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),  # the server's limit decides
+    ("grpc.max_receive_message_length", 64 * 2**20),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_retries", 0),  # one place decides when to ask again
+]
+
+
+class Grpc:
+    """One model on one server, over one connection that is kept open.
+
+    Args:
+        url: `grpc://cloud:8500`, or `grpcs://` with TLS.
+        target: the model on the server.
+        patience: how long to try; `timeout` holds for a whole attempt.
+        access: key and certificates.
+        asynchronous: for `predict_async`; else for `predict`.
+
+    Raises:
+        ConfigError: an address that cannot be, or certificates that cannot be read.
+        MissingExtraError: grpcio or protobuf is not installed.
+    """
+
+    def __init__(
+        self, url: str, target: Target, patience: Patience, access: Access, asynchronous: bool = False
+    ) -> None:
+        try:
+            import google.protobuf  # noqa: F401
+            import grpc
+            import grpc.aio
+        except ImportError:
+            raise MissingExtraError(
+                "The client needs grpcio and protobuf for gRPC; run: pip install 'privzoo[grpc]'"
+            ) from None
+        try:
+            address = urlsplit(url)
+            host, port = address.hostname, address.port or 8500
+        except ValueError:
+            address, host, port = None, None, 0
+        if address is None or address.scheme not in SCHEMES or not host or address.path.strip("/") or address.query:
+            raise ConfigError(f"The server's address {url!r} cannot be; give one as grpc://cloud:8500.")
+        secure = address.scheme == "grpcs"
+        access.check(url, host, secure)
+        self.url, self.target, self.patience = url.rstrip("/"), target, patience
+        self._metadata = tuple(access.headers().items())
+        self._error = grpc.RpcError
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        library = grpc.aio if asynchronous else grpc
+        if secure:
+            credentials = grpc.ssl_channel_credentials(*access.pem())
+            self._channel: Any = library.secure_channel(place, credentials, options=_OPTIONS)
+        else:
+            self._channel = library.insecure_channel(place, options=_OPTIONS)
+        self._call = self._channel.unary_unary(grpc_messages.PREDICT)  # bytes in, bytes out
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    async def close_async(self) -> None:
+        """Closes the connection of an asynchronous one."""
+        await self._channel.close()
+
+    def predict(self, features: np.ndarray) -> Reply:
+        """Sends features, waits for their probabilities; as `privzoo.edge.rest.Rest.predict`."""
+        body = self._body(features)
+
+        def ask(seconds: float) -> Reply:
+            start = time.perf_counter()
+            try:
+                data = self._call(body, timeout=seconds, metadata=self._metadata)
+            except self._error as error:
+                raise self._refusal(error, seconds) from error
+            return self._reply(data, len(features), body, start)
+
+        return self.patience.call(ask)
+
+    async def predict_async(self, features: np.ndarray) -> Reply:
+        """As `predict`, for an asynchronous one."""
+        body = self._body(features)
+
+        async def ask(seconds: float) -> Reply:
+            start = time.perf_counter()
+            try:
+                data = await self._call(body, timeout=seconds, metadata=self._metadata)
+            except self._error as error:
+                raise self._refusal(error, seconds) from error
+            return self._reply(data, len(features), body, start)
+
+        return await self.patience.call_async(ask)
+
+    def _body(self, features: np.ndarray) -> bytes:
+        if not np.isfinite(features).all():
+            raise FeatureError("A feature has values that are not finite; it was not sent.")
+        target = self.target
+        return grpc_messages.encode(features, target.model, target.version, target.signature, target.feature)
+
+    def _reply(self, data: bytes, count: int, body: bytes, start: float) -> Reply:
+        elapsed = (time.perf_counter() - start) * 1e3
+        try:
+            outputs = grpc_messages.decode(data).get(OUTPUT)
+        except ValueError:
+            outputs = None
+        return Reply(self.target.checked(outputs, count, self.url), len(body), elapsed)
+
+    def _refusal(self, error: Any, seconds: float) -> ServerError | MismatchError:
+        code, reason = error.code().name, " ".join((error.details() or "no reason given").split())
+        if code == "RESOURCE_EXHAUSTED" and "larger than max" in reason:
+            return ServerError(f"The server at {self.url} refused the request ({code}: {reason}); send fewer at once.")
+        if code in _AWAY:
+            return unavailable(
+                f"The server at {self.url} gave no answer within {seconds:g} s ({code}: {reason}); "
+                "check that it runs, the address and its certificate."
+            )
+        if code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND") and self.target.signature in reason:
+            return self.target.mismatch(self.url)
+        if code == "NOT_FOUND":
+            return MismatchError(
+                f"The server at {self.url} has no {self.target.what} ({reason}); check name and version."
+            )
+        return ServerError(f"The server at {self.url} refused the request ({code}: {reason}).")

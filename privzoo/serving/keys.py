@@ -1,0 +1,201 @@
+"""API keys: who may ask the server.
+
+A key file has one key a line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for who
+may also load models; UNTIL is a day (`2027-01-31`) after which the key no longer counts. The file holds hashes only:
+keys are 256 random bits, for which one SHA-256 is enough. To rotate, add the new key, hand it out, remove the old one;
+the server sees the changed file within a second.
+
+Example: `python -m privzoo.serving.keys phone-app >> keys.txt` shows a new key on standard error, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from privzoo.errors import ConfigError
+from privzoo.serving.refusal import Refusal
+
+_log = logging.getLogger(__name__)
+ROLES = ("predict", "admin")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LOOK_SECONDS = 1.0  # between two looks whether the file has changed
+_LONGEST = 512  # characters of a key that are looked at
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of a key file."""
+
+    name: str
+    role: str
+    sha256: bytes
+    until: datetime.date | None  # the last day on which it counts, in UTC
+
+
+def new_key(name: str, role: str = "predict", until: datetime.date | None = None) -> tuple[str, str]:
+    """Makes a key.
+
+    Args:
+        name: of who gets it, for people.
+        role: "predict" or "admin".
+        until: the last day on which it counts.
+
+    Returns:
+        The key, for the client, and its line, for the key file.
+
+    Raises:
+        ConfigError: a name or role that cannot be.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"The key's name {name!r} cannot be; use letters, digits, dots, dashes and underscores.")
+    if role not in ROLES:
+        raise ConfigError(f"The role {role!r} cannot be; use one of {', '.join(ROLES)}.")
+    key = "pz_" + secrets.token_urlsafe(32)
+    line = f"{name} {role} {hashlib.sha256(key.encode()).hexdigest()}"
+    return key, line if until is None else f"{line} {until.isoformat()}"
+
+
+def read_keys(path: str | os.PathLike[str]) -> tuple[Key, ...]:
+    """Reads a key file.
+
+    Raises:
+        ConfigError: a file that cannot be read, has a wrong line, or has no key.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"The key file {path} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The key file {path} is no text; write NAME ROLE SHA256 lines in it.") from None
+    keys = []
+    for number, line in enumerate(lines, start=1):
+        parts = line.split("#", 1)[0].split()
+        if not parts:
+            continue
+        try:
+            name, role, digest, *rest = parts
+            until = datetime.date.fromisoformat(rest[0]) if rest else None
+            right = _NAME.fullmatch(name) and role in ROLES and _SHA256.fullmatch(digest) and len(rest) < 2
+        except ValueError:
+            right = False
+        if not right:
+            raise ConfigError(f"Line {number} of the key file {path} is no NAME ROLE SHA256 [UNTIL]; correct it.")
+        keys.append(Key(name, role, bytes.fromhex(digest), until))
+    if not keys:
+        raise ConfigError(f"The key file {path} has no key in it; add one with python -m privzoo.serving.keys NAME.")
+    return tuple(keys)
+
+
+class Keys:
+    """The keys of a key file, kept up to date with it.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is wrong.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._noted = -_LOOK_SECONDS
+        self._seen = self._stamp()
+        self._looked = time.monotonic()
+        self._keys = read_keys(path)
+
+    def check(self, header: str | None, role: str = "predict") -> str:
+        """Lets a request in, or not.
+
+        Args:
+            header: `Bearer KEY`, or the key alone, as the client sent it.
+            role: that it needs.
+
+        Returns:
+            The key's name.
+
+        Raises:
+            Refusal: UNAUTHENTICATED without a valid key, PERMISSION_DENIED with one of another role.
+        """
+        self._refresh()
+        given = (header or "").strip()
+        if given[:7].lower() == "bearer ":
+            given = given[7:].strip()
+        if not given:
+            self._note("no key")
+            raise Refusal("UNAUTHENTICATED", "This server needs an API key; send it as authorization: Bearer KEY.")
+        digest = hashlib.sha256(given[:_LONGEST].encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for key in self._keys:  # every one, so that the time tells nothing of where the right one stands
+            if hmac.compare_digest(digest, key.sha256):
+                found = key
+        today = datetime.datetime.now(datetime.timezone.utc).date()
+        if found is None or (found.until is not None and today > found.until):
+            self._note("an unknown key" if found is None else f"the key of {found.name}, which is no longer valid")
+            raise Refusal("UNAUTHENTICATED", "The API key is unknown or no longer valid; ask the operator for another.")
+        if role == "admin" and found.role != "admin":
+            raise Refusal("PERMISSION_DENIED", "This API key may not change the server's models; use an admin's.")
+        return found.name
+
+    def _note(self, what: str) -> None:
+        now = time.monotonic()
+        if now - self._noted >= _LOOK_SECONDS:  # who guesses keys is not to fill the disk
+            self._noted = now
+            _log.warning("A request came with %s, and was refused.", what)
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_SECONDS or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._looked = now
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._seen = stamp
+                try:
+                    self._keys = read_keys(self.path)
+                except ConfigError as error:  # half-written, perhaps: the keys before it stay
+                    _log.error("%s The keys before it stay in force.", error)
+        finally:
+            self._lock.release()
+
+
+def main() -> int:
+    """`python -m privzoo.serving.keys NAME`: prints a line for the key file, and the key on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m privzoo.serving.keys", description=main.__doc__)
+    parser.add_argument("name", help="who gets it")
+    parser.add_argument("--role", choices=ROLES, default="predict", help="admin: may also load models")
+    parser.add_argument("--until", type=datetime.date.fromisoformat, metavar="DAY", help="last day, as 2027-01-31")
+    options = parser.parse_args()
+    try:
+        key, line = new_key(options.name, options.role, options.until)
+    except ConfigError as error:
+        print(f"privzoo: {error}", file=sys.stderr)
+        return 2
+    print(line)
+    print(f"The key, shown this once: {key}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The offline queue: bounded, survives a restart, sends each feature once it can."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from export_fakes import chips, exported, serving
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privzoo.edge import Client, Head, Queue
+from privzoo.errors import ConfigError, MismatchError, ServerError, ServerUnavailableError
+
+ONE = np.arange(4, dtype=np.float32)
+BOX = '{"x": 0, "y": 0, "size": 24, "score": 0.0}'
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "queue.sqlite"
+
+
+def add(queue, value, signature="s"):
+    return queue.add(ONE + value, signature, f"image {value}", BOX, 1.0)
+
+
+def test_features_come_back_in_order_after_a_restart(path):
+    queue = Queue(path)
+    tickets = [add(queue, k) for k in range(5)]
+    queue.close()
+    queue = Queue(path)
+    assert len(queue) == 5
+    waiting = queue.first("s", 3)
+    assert [one.ticket for one in waiting] == tickets[:3]
+    np.testing.assert_array_equal([one.feature for one in waiting], [ONE, ONE + 1, ONE + 2])
+    assert waiting[0].image == "image 0" and waiting[0].feature.dtype == np.float32
+    queue.remove(tickets[0])
+    queue.remove(tickets[0])
+    assert [one.ticket for one in queue.first("s", 9)] == tickets[1:]
+    assert queue.first("other", 9) == []
+    queue.close()
+
+
+def test_the_same_feature_is_taken_once(path):
+    queue = Queue(path)
+    assert add(queue, 1) == add(queue, 1) and len(queue) == 1
+    assert add(queue, 1, "t") != add(queue, 1) and len(queue) == 2
+    queue.close()
+
+
+def test_it_is_bounded(path):
+    queue = Queue(path, most=2)
+    add(queue, 1)
+    add(queue, 2)
+    add(queue, 2)
+    with pytest.raises(ServerUnavailableError, match="is full .2 features, 32 bytes"):
+        add(queue, 3)
+    queue.most, queue.most_bytes = 100, 40
+    with pytest.raises(ServerUnavailableError, match="is full"):
+        add(queue, 3)
+    queue.days = 1e-9
+    assert add(queue, 4) and len(queue) == 1  # what was too old has gone
+    time.sleep(0.01)
+    assert queue.first("s", 9) == []
+    queue.close()
+
+
+def test_files_that_are_no_queue(path, tmp_path):
+    path.write_bytes(b"no database, but long enough to be looked at" * 10)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Queue(path)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Queue(tmp_path / "none" / "queue")
+    with sqlite3.connect(tmp_path / "newer") as base:
+        base.execute("PRAGMA user_version=7")
+    with pytest.raises(ConfigError, match="another version"):
+        Queue(tmp_path / "newer")
+    for wrong in ({"most": 0}, {"most_bytes": 0}, {"days": 0}):
+        with pytest.raises(ConfigError):
+            Queue(path, **wrong)
+
+
+def test_only_its_owner_reads_it(path):
+    Queue(path).close()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_sent_features_leave_no_trace_in_the_file(path):
+    queue = Queue(path)
+    secret = np.full(4, 0.123456789, np.float32)
+    queue.remove(queue.add(secret, "s", "image", BOX, 1.0))
+    queue.close()
+    for file in path.parent.iterdir():
+        assert secret.tobytes() not in file.read_bytes()
+
+
+def test_kill_9_leaves_what_was_taken(path):
+    code = """
+import os, sys, numpy as np
+from privzoo.edge import Queue
+queue = Queue(sys.argv[1])
+for k in range(20):
+    queue.add(np.full(4, k, np.float32), "s", str(k), "{}", 1.0)
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    queue = Queue(path)
+    assert [one.image for one in queue.first("s", 99)] == [str(k) for k in range(20)]
+    queue.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["add", "remove", "restart"]), st.integers(0, 5)), max_size=20))
+def test_it_is_a_queue(tmp_path_factory, steps):
+    file = tmp_path_factory.mktemp("queue") / "q"
+    queue, model = Queue(file), {}
+    for step, value in steps:
+        if step == "add":
+            model.setdefault(add(queue, value), value)
+        elif step == "remove" and model:
+            ticket = next(iter(model))
+            queue.remove(ticket)
+            del model[ticket]
+        elif step == "restart":
+            queue.close()
+            queue = Queue(file)
+        assert [one.ticket for one in queue.first("s", 99)] == list(model)
+    queue.close()
+
+
+@pytest.fixture(scope="module")
+def head():
+    return Head(exported("float32"))
+
+
+def test_features_wait_for_the_server_over_a_restart(head, path):
+    with serving() as (url, _):
+        pass
+    port = int(url.rsplit(":", 1)[1])
+    with Client(head, url, attempts=1, queue=path) as client:
+        tickets = client.later(chips()[:3], face="given")
+        assert client.later(chips()[:3], face="given") == tickets and len(client.queue) == 3
+        with pytest.raises(ServerUnavailableError):
+            list(client.send())
+        assert len(client.queue) == 3
+    with serving(port=port) as (_, handler), Client(head, url, timeout=60, queue=path) as client:
+        sending = client.send()
+        first, _ = next(sending)
+        sending.close()  # the device went down while it looked at the first answer
+        assert len(client.queue) == 3
+        answers = list(client.send())
+        assert [ticket for ticket, _ in answers] == tickets and first == tickets[0] and len(client.queue) == 0
+        direct = client.predict(chips()[:3], face="given")
+        assert [a.label for _, a in answers] == [a.label for a in direct]
+        assert answers[0][1].face == direct[0].face and answers[0][1].image == direct[0].image
+        assert list(client.send()) == []
+    assert not any(b"image" in body for body in handler.bodies)
+
+
+def test_a_feature_that_is_refused_holds_nobody_up(head, path):
+    with serving() as (url, handler), Client(head, url, timeout=60, queue=path) as client:
+        bad = client.queue.add(np.zeros(3, np.float32), head.manifest["tail"]["signature"], "bad", BOX, 1.0)
+        good = client.later(chips()[0], face="given")
+        answer = handler.predict
+        handler.predict = lambda self, request: (
+            answer(self, request)
+            if np.ndim(request["instances"]) == 4 and np.shape(request["instances"])[0]
+            else (400, b'{"error": "wrong shape"}')
+        )
+        with pytest.raises(ServerError, match="wrong shape"):
+            list(client.send())
+        assert bad not in [one.ticket for one in client.queue.first(head.manifest["tail"]["signature"], 9)]
+        assert [ticket for ticket, _ in client.send()] == good
+
+
+def test_another_tail_loses_nothing(head, path):
+    with serving() as (url, _), Client(head, url, model_name="x", timeout=60, queue=path) as client:
+        client.later(chips()[0], face="given")
+        with pytest.raises(MismatchError):
+            list(client.send())
+        assert len(client.queue) == 1
+
+
+def test_a_client_without_a_queue_says_so(head):
+    with Client(head, "http://127.0.0.1:1") as client:
+        with pytest.raises(ConfigError, match="has no queue"):
+            client.later(chips()[0], face="given")
+        with pytest.raises(ConfigError, match="has no queue"):
+            next(client.send())
