@@ -114,7 +114,7 @@ def test_export_into_a_file_is_refused(tmp_path, capsys):
 
 
 def test_serve_answers_a_client_and_ends_when_it_is_told(exported, photograph):
-    command = [sys.executable, "-m", "privzoo", "serve", "--model_name", MODEL, "--rest_api_port", "0"]
+    command = [sys.executable, "-m", "privzoo", "serve", "--model_name", MODEL, "--port", "0", "--rest_api_port", "0"]
     command += ["--model_base_path", str(exported["folder"] / MODEL)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
