@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", "*", "name or shell pattern of the models")
+flags.DEFINE_list("model", ["*"], "names or shell patterns of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
@@ -27,9 +27,9 @@ def main(_: list[str]) -> None:
     from privzoo.data import fer2013, lfw, splits
     from privzoo.errors import ConfigError, UnknownNameError
 
-    names = privzoo.list_models(FLAGS.model)
+    names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
     if not names:
-        raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
+        raise UnknownNameError(f"No model matches {', '.join(FLAGS.model)}; privzoo list shows all names.")
     if FLAGS.limit and FLAGS.write:
         raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
     tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
