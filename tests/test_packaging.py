@@ -23,6 +23,8 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
+NOT_FOR_USE = ("zoo_configs/planned/", "zoo_configs/sweeps/")  # without weights; and how settings were chosen
+
 
 def entries(text: str) -> list[str]:
     """Lines of a list in setup.cfg."""
