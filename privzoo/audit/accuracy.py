@@ -48,21 +48,19 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray]:
     return lambda activations: np.asarray(rest(activations, training=False))
 
 
-def _answers(model: SplitModel, features: np.ndarray) -> dict[str, np.ndarray]:
-    """Probabilities by variant: with the model's noise, where it has some, and with that of each usual budget."""
+def _answers(model: SplitModel, features: np.ndarray, some: np.ndarray) -> dict[str, np.ndarray]:
+    """Probabilities by variant: with the model's noise, where it has some, and of some with that of usual budgets."""
     if model.noise is None:
         return {FLOAT: model.classify(features)}
-    budgets = {
-        f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}": Noise(
-            budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip
-        )
-        for epsilon in EPSILONS
-    }
-    return {name: model.classify(protect(features, noise)) for name, noise in {FLOAT: model.noise, **budgets}.items()}
+    answers = {FLOAT: model.classify(protect(features, model.noise))}
+    for epsilon in EPSILONS:
+        noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
+        answers[f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}"] = model.classify(protect(features[some], noise))
+    return answers
 
 
 def float_probabilities(
-    models: Sequence[SplitModel], chips: np.ndarray, cache: Path, progress: bool
+    models: Sequence[SplitModel], chips: np.ndarray, cache: Path, progress: bool, every: int = 1
 ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
     """Probabilities of the whole network, and of head and tail of each model.
 
@@ -75,9 +73,11 @@ def float_probabilities(
         chips: uint8 (N, S, S, 3).
         cache: folder for what the first layers give.
         progress: show a progress bar.
+        every: noise of other budgets than the model's is drawn for every so manieth face only.
 
     Returns:
-        float32 (N, classes) of the network, and for each model variant -> such an array, with noise where it has some.
+        float32 (N, classes) of the network, and for each model variant -> such an array, with noise where it has some;
+        of other budgets (N / every, classes).
 
     Raises:
         ConfigError: a head does not compute its network's activation.
@@ -103,7 +103,7 @@ def float_probabilities(
             features = embedding(found[model.config.cut])
             if start == 0 and not np.allclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4):
                 raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
-            part.append(_answers(model, features))
+            part.append(_answers(model, features, np.arange(-start % every, len(features), every)))
     joined = [{name: np.concatenate([piece[name] for piece in part]) for name in part[0]} for part in parts]
     return np.concatenate(whole), joined
 
@@ -141,7 +141,8 @@ def evaluate(
         command: name of a model -> what the user types to measure it again, for the card.
         cache: folder for what the networks' first layers give.
         progress: show progress bars.
-        every: exported heads run on every so manieth face only, as they share no work and take long.
+        every: exported heads, and budgets other than the model's, take every so manieth face only: they share no
+            work, and take long.
 
     Yields:
         Each model with its measurements, as soon as it has them: accuracy of the network as released, of the float
@@ -151,7 +152,7 @@ def evaluate(
     """
     size, task = models[0].input_size, models[0].card.network.task
     chips, labels = arrays(data, size, task, progress=progress)
-    network, split = float_probabilities(models, chips, cache, progress)
+    network, split = float_probabilities(models, chips, cache, progress, every)
     truth, reference = labels, network.argmax(1)
     git = git_revision()  # now: the checkout may move on meanwhile
     for model, answers in zip(models, split, strict=True):
@@ -166,9 +167,11 @@ def evaluate(
 
         results = [
             measure("accuracy", "network as released", reference == truth, digest),
-            *(measure("accuracy", name, found.argmax(1) == truth, digest) for name, found in answers.items()),
+            measure("accuracy", FLOAT, answers.pop(FLOAT).argmax(1) == truth, digest),
         ]
         part = data.name if every == 1 else f"{data.name}, one face in {every}"
+        for budget, probabilities in answers.items():
+            results.append(measure("accuracy", budget, probabilities.argmax(1) == truth[::every], digest, part))
         for quantization in quantizations:
             probabilities, sha256 = deployed_probabilities(model, quantization, chips[::every], progress)
             variant, found = f"{quantization} TFLite head + tail", probabilities.argmax(1)
