@@ -13,9 +13,7 @@ flags.DEFINE_list("model", ["*"], "names or shell patterns of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
-flags.DEFINE_integer(
-    "every", 1, "measure exported heads and other budgets on every so manieth face only", lower_bound=1
-)
+flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every so manieth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of all cards is written anew; empty for none")
