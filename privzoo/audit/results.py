@@ -68,8 +68,8 @@ def section(path: Path, begin: str, end: str, text: str) -> None:
     """Puts text between two marks in a Markdown file, or at its end, and leaves the rest as it is."""
     whole = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
     before, _, rest = whole.partition(begin)
-    _, _, after = rest.partition(end)
-    write_text(path, f"{before.rstrip()}\n\n{begin}\n\n{text}\n\n{end}\n{after}")
+    after = rest.partition(end)[2].strip()
+    write_text(path, f"{before.rstrip()}\n\n{begin}\n\n{text}\n\n{end}\n" + (f"\n{after}\n" if after else ""))
 
 
 def write(path: Path, cards: Sequence[Card]) -> None:
