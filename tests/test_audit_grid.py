@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -75,10 +77,12 @@ def test_ray_is_an_extra(tmp_path, monkeypatch):
         grid.run(cells(tmp_path), tmp_path, "ray", progress=False)
 
 
-def test_ray_gives_the_same(tmp_path):
+def test_ray_gives_the_same(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     for name in "abc":
         (tmp_path / name).mkdir()
+    folder = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{folder.parent}")  # of the workers
     ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False)
     try:
         found = grid.run(cells(tmp_path / "a"), tmp_path / "a", "ray", progress=False)

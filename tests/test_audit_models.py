@@ -200,6 +200,7 @@ def test_wrong_data_are_one_sentence(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.timeout(1800)  # some seconds on a free machine
 def test_the_tool_audits_from_data_to_card(model, data_folder, tmp_path):
     """In a process of its own, as flags are one for each process."""
     code = f"""
@@ -212,7 +213,7 @@ import runpy
 runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=550
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1700
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "identity top-1" in done.stdout and "raw_pixels" in done.stdout
