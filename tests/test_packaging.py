@@ -58,7 +58,7 @@ def test_wheel_holds_the_package_the_configs_and_nothing_else(wheel):
     configs = {
         f"privzoo/{name}"
         for name in files_under(ROOT / "zoo_configs")
-        if not name.endswith(".png") and not name.startswith("zoo_configs/planned/")  # without weights, of no use
+        if not name.endswith(".png") and not name.startswith(NOT_FOR_USE)
     }
     assert names == files_under(ROOT / "privzoo") | configs
     assert wheel.name == f"privzoo-{privzoo.__version__}-py3-none-any.whl"
