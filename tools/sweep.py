@@ -133,7 +133,8 @@ def main(_: list[str]) -> None:
         bench = benches.get(model.network) or Bench(model.network, cuts, Path(FLAGS.cache_dir))
         benches = {model.network: bench}  # one at a time in memory
         for trial in FLAGS["try"].value:
-            command = f"tools/sweep.py --model {model.name} --data_dir DIR --try {trial}"
+            how = f"--attackers {','.join(FLAGS.attackers)} --seeds {','.join(FLAGS.seeds)}"
+            command = f"tools/sweep.py --model {model.name} --data_dir DIR {how} --try {trial}"
             row = bench.measure(changed(model, trial))
             results.add_trial(folder / f"{model.name}.json", trial, command, tuple(map(int, FLAGS.seeds)), row)
             people = ", ".join(f"{q} queries {f['value']:.1%} ({f['attacker']})" for q, f in row["identity"].items())
