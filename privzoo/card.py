@@ -24,7 +24,7 @@ class Measurement:
     metric: str  # "accuracy", "label agreement", ...
     variant: str  # what was measured, as "int8 head + tail"
     data: str  # data set and split
-    value: float  # share in 0..1 unless the metric says otherwise
+    value: float  # share in 0..1, or in `unit`
     low: float  # 95 % interval
     high: float
     count: int  # faces
@@ -33,6 +33,11 @@ class Measurement:
     git: str  # revision of the code
     command: str  # that reproduces it
     sha256: str  # of the head that was measured: the .tflite's flatbuffer, or the float weights
+    unit: str = "share"  # or "years"
+
+    def shown(self, value: float) -> str:
+        """The value, or an end of its interval, as people read it."""
+        return f"{value:.2%}" if self.unit == "share" else f"{value:.1f} {self.unit}"
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,8 @@ class Card:
             "| metric | of | data | value | 95 % interval | faces | date |",
             "| --- | --- | --- | --- | --- | --- | --- |",
             *(
-                f"| {m.metric} | {m.variant} | {m.data} | {m.value:.2%} | {m.low:.2%} to {m.high:.2%} | {m.count:,} "
-                f"| {m.date} |"
+                f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
+                f"| {m.count:,} | {m.date} |"
                 for m in self.measurements
             ),
             "",

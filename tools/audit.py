@@ -21,6 +21,7 @@ flags.DEFINE_list("epsilons", [], "further budgets to attack models with noise a
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
 flags.DEFINE_bool("looks", True, "reconstruct faces from features too, and trade accuracy for privacy by noise")
+flags.DEFINE_list("decoders", ["linear", "up-convolution"], "of --looks; adversarial is pix2pix's, and slow")
 flags.DEFINE_bool("report", False, "write the page on all audited models")
 flags.DEFINE_string("report_dir", None, "folder of the page; by default the folder audit/report of --cache_dir")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables --report writes anew; empty for none")
@@ -48,8 +49,13 @@ def _plan():
     )
 
 
+SETTINGS = ("quick", "quantizations", "seeds", "attackers", "deep", "deep_epochs", "epsilons", "looks", "decoders")
+
+
 def _command(name: str) -> str:
-    return f"tools/audit.py --model {name} --data_dir DIR" + (" --quick" if FLAGS.quick else "")
+    """What repeats the figures: with the flags that decide them where they are not the usual ones."""
+    changed = [FLAGS[flag].serialize() for flag in SETTINGS if FLAGS[flag].value != FLAGS[flag].default]
+    return " ".join(["tools/audit.py", f"--model={name}", "--data_dir=DIR", *changed])
 
 
 def _print(document: dict) -> None:
@@ -104,7 +110,7 @@ def main(_: list[str]) -> None:
         if FLAGS.looks:
             from privzoo.audit import appearance
 
-            looks = appearance.QUICK if FLAGS.quick else appearance.Looks()
+            looks = appearance.QUICK if FLAGS.quick else appearance.Looks(tuple(FLAGS.decoders))
             figures += appearance.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
         document = keep(model, figures, weak)
         if FLAGS.write:

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.audit import page, plots, summary, tradeoff
+from privzoo.audit import page, plots, summary, tables, tradeoff
 from privzoo.audit.summary import RAW, Comparison, Row
 from privzoo.card import Card
 from privzoo.errors import DataError, UnknownNameError
 from privzoo.provenance import write_json, write_text
 
 TITLE = "What does the cloud learn?"
-BEGIN, END = "<!-- audit: written by tools/audit.py -->", "<!-- end of audit -->"
 FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings beside each other, as in the paper's Figure 11
 YEARS = ".1f"
 
@@ -92,7 +91,7 @@ def write(
     Args:
         folder: the audit's results.
         out: folder of the report; None: `report` in `folder`.
-        results: a Markdown file whose tables between `BEGIN` and `END` are written anew; None: none.
+        results: a Markdown file whose tables of the audit are written anew; None: none.
         people: show reconstructed people of research data sets. A page that is to be published must not: it shows
             faces in the public domain only.
         cards: name -> card; None for a model that the zoo does not have.
@@ -134,7 +133,7 @@ def write(
         tradeoff.write_csv(points, out / table.name)
     write_text(out / "index.html", page.whole(TITLE, parts))
     if results:
-        _write_markdown(Path(results), markdown(rows, raw, comparisons))
+        tables.write(Path(results), tables.markdown(rows, raw, comparisons))
     return out / "index.html"
 
 
@@ -180,15 +179,21 @@ def _attributes(r: Row) -> str:
     ) or page.figure(None)
 
 
+def _likeness(r: Row) -> str:
+    forms = {"PSNR": ("dB", ".1f"), "SSIM": ("", ".2f")}
+    return "".join(f"<br>{name} {page.figure(v, forms[name][1])} {forms[name][0]}" for name, v in r.likeness.items())
+
+
 def _models(rows: Sequence[Row]) -> str:
     lines = [
         (
             page.name(r.model),
             page.figure(r.accuracy),
             page.figure(r.identity, bar=True)
-            + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else ""),
+            + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else "")
+            + (f"<br>among five {page.figure(r.top5)}" if r.top5 else ""),
             page.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
-            page.figure(r.recognised),
+            page.figure(r.recognised) + _likeness(r),
             page.figure(r.rank) + (f"<br>other photographs {page.figure(r.rank_other)}" if r.rank_other else ""),
             _attributes(r),
             f"{page.number(r.head_share)} of the work,<br>{page.number(r.feature_bytes, ',')} bytes sent"
@@ -312,52 +317,3 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
         f"names the right person.</p>\n{yardstick}{page.table('Where the figures come from', heads, lines)}"
     )
-
-
-def _cell(value: summary.Value | None, form: str = ".1%") -> str:
-    return f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})" if value else ""
-
-
-def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Comparison]) -> str:
-    """The tables of RESULTS.md."""
-    lines = [
-        "| model | accuracy | people named | by | int8 head | floors: label, logit | recognised in reconstructions "
-        "| rank privacy | of other photographs | bytes |",
-        "| --- |" + " --- |" * 9,
-    ]
-    for r in [*([raw] if raw else []), *rows]:
-        floors = ", ".join(f"{v.value:.1%}" for name in ("label", "logit") if (v := r.floors.get(name)))
-        cells = (
-            r.model,
-            _cell(r.accuracy),
-            _cell(r.identity),
-            (r.identity.source + (", too weak" if r.identity.weak else "")) if r.identity else "",
-            _cell(r.identity_int8),
-            floors,
-            _cell(r.recognised),
-            _cell(r.rank),
-            _cell(r.rank_other),
-            f"{r.feature_bytes:,}" if r.feature_bytes else "",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    if comparisons:
-        lines += ["", "| question | from | to | people named, in points | accuracy, in points | answer |"]
-        lines.append("| --- |" + " --- |" * 5)
-        for c in comparisons:
-            change = (_cell(c.identity, "+.1%"), _cell(c.accuracy, "+.1%"))
-            lines.append(f"| {' | '.join((c.question, c.before, c.after, *change, c.answer))} |")
-    dates = sorted({r.result["date"] for r in rows})
-    seeds = sorted({seed for r in rows for f in r.result["figures"] for seed in f.get("seeds", ())})
-    if dates:
-        lines += [
-            "",
-            f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, seeds {', '.join(map(str, seeds))}.",
-        ]
-    return "\n".join(lines)
-
-
-def _write_markdown(path: Path, tables: str) -> None:
-    content = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
-    before, _, rest = content.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_text(path, f"{before.rstrip()}\n\n{BEGIN}\n\n{tables}\n\n{END}\n{after.lstrip()}")

@@ -21,6 +21,7 @@ RAW = "raw_pixels"
 FLOAT, INT8, PIXELS = "float head", "int8 TFLite head", "pixels"
 PIXEL_FEATURES = ("pixels", "gradients", "both")
 FLOORS = ("label", "logit", "chance")
+RANKS = ("equation 4", "other photographs", "per sample")
 EQUAL = 0.02  # loss of accuracy, with its interval, up to which two models count as equally accurate
 FIELDS = {"attack", "metric", "variant", "feature", "noise", "queries", "attacker", "best", "value", "low", "high"}
 
@@ -54,12 +55,16 @@ class Row:
     accuracy: Value | None  # of float head and tail
     identity: Value | None  # best attacker's top-1, with the model's own noise
     identity_int8: Value | None  # the same on the deployed head
-    averaged: Value | None  # the same, by averaging over most queries of one image; None without noise
+    top5: Value | None  # right person among the first five, best attacker
+    averaged: Value | None  # the same as `identity`, by averaging over most queries of one image; None without noise
     queries: int  # these
+    queried: Mapping[int, Value]  # number of queries -> the same, of all numbers above 1
     floors: Mapping[str, Value]  # "label", "logit", "chance": what the primary answer alone gives
     rank: Value | None  # rank privacy, equations 2 to 4
     rank_other: Value | None  # the same of other photographs than those that the cloud knows
+    rank_sample: Value | None  # the authors' variant, sample by sample
     recognised: Value | None  # reconstructions that a recogniser takes for the right person
+    likeness: Mapping[str, Value]  # "PSNR" in dB, "SSIM": of the same decoder
     attributes: Mapping[str, Value]  # "race", "gender": balanced accuracy; "age": error in years
     head_share: float | None  # of the multiply-adds, 0..1
     feature_bytes: int | None
@@ -105,6 +110,10 @@ def _value(figures: Sequence[Mapping[str, Any]]) -> Value | None:
     return Value(f["value"], f["low"], f["high"], f["attacker"], bool(f.get("weak")))
 
 
+def _highest(figures: Sequence[Mapping[str, Any]]) -> Value | None:
+    return _value(sorted(figures, key=lambda f: -f["value"]))
+
+
 def row(result: Mapping[str, Any], card: Card | None) -> Row:
     """One model's row.
 
@@ -125,27 +134,37 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
     features = [f for f in find(figures, best=True) if f["feature"] in ("features", *PIXEL_FEATURES)]
     top = {"attack": "identity", "metric": "top-1"}
     repeated = [figure for figure in find(features, variant=variant, **top) if figure["queries"] > 1]
-    most = max(repeated, key=lambda f: f["queries"], default=None)
+    queried = {f["queries"]: _value([f]) for f in sorted(repeated, key=lambda f: f["queries"])}
+    most = max(queried, default=1)
     measured = card.figure("accuracy", FLOAT_ACCURACY) if card else None
     floors = {f["feature"]: _value([f]) for f in find(result["figures"], best=True, **top) if f["feature"] in FLOORS}
     once = [figure for figure in features if figure["queries"] == 1]
     attributes = {
         name: _value(found) for name in ("race", "gender", "age") if (found := find(once, attack=name, variant=variant))
     }
+    ranks = {kind: _value(find(figures, attack="rank", attacker=kind, variant=variant)) for kind in RANKS}
+    recognised = _value(find(once, attack="reconstruction", metric="recognised", variant=variant))
+    pictures = find(figures, attack="reconstruction", feature="features", variant=variant) if recognised else []
+    decoded = find(pictures, attacker=recognised.source) if recognised else []
+    likeness = {name: value for name in ("PSNR", "SSIM") if (value := _value(find(decoded, metric=name)))}
     return Row(
         model=result["model"],
         task=result["task"] or "",
         embedding=result["embedding"] or "",
         cut=result["cut"] or "",
         accuracy=Value(measured.value, measured.low, measured.high, measured.data) if measured else None,
-        identity=_value(sorted(find(once, variant=variant, **top), key=lambda f: -f["value"])),
+        identity=_highest(find(once, variant=variant, **top)),
         identity_int8=_value(find(once, variant=INT8, **top)),
-        averaged=_value([most] if most else []),
-        queries=most["queries"] if most else 1,
+        top5=_highest(find(once, attack="identity", metric="top-5", variant=variant)),
+        averaged=queried.get(most),
+        queries=most,
+        queried=queried,
         floors=floors,
-        rank=_value(find(figures, attack="rank", attacker="equation 4", variant=variant)),
-        rank_other=_value(find(figures, attack="rank", attacker="other photographs", variant=variant)),
-        recognised=_value(find(once, attack="reconstruction", metric="recognised", variant=variant)),
+        rank=ranks[RANKS[0]],
+        rank_other=ranks[RANKS[1]],
+        rank_sample=ranks[RANKS[2]],
+        recognised=recognised,
+        likeness=likeness,
         attributes=attributes,
         head_share=card.cost.head_share if card else None,
         feature_bytes=card.cost.feature_bytes if card else None,
