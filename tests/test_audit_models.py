@@ -116,6 +116,15 @@ def test_features_are_the_heads_and_are_kept(audited, model, cache, monkeypatch)
     assert sorted(path.name for path in cache.glob("features_*")) == before
 
 
+def test_a_photograph_on_both_sides_is_not_scored(audited):
+    _, _, data = audited
+    train, test = data.utkface(48)
+    both = features.Faces(
+        "both", *(np.concatenate([a.chips, b.chips]) for a, b in [(test, train)]), {}, (*test.ids, *train.ids)
+    )
+    assert both.without(train).ids == test.ids and len(both.without(train).chips) == len(test.chips)
+
+
 def test_results_are_kept(audited, cache, monkeypatch):
     figures, attacks, _ = audited
     monkeypatch.setattr(grid, "_timed", None)  # nothing may be computed again
@@ -131,6 +140,7 @@ def test_noise_shares_the_features_and_asks_often(audited, model, data_folder, c
     asked = [(a.queries, a.target.noise, a.target.epsilon) for a in own if a.target.feature == "features"]
     assert {q for q, _, _ in asked} == {1, 10} and len({n for _, n, _ in asked}) == 2
     assert any(e == 4.0 for _, _, e in asked)
+    assert all(a.target.epsilon for a in own if a.target.noise)
     figures = models.measure(own[:2], PLAN(cache), "local", False)
     assert {f["noise"]["sigma"] for f in figures if f["feature"] == "features"} == {0.5}
     document = models.document(noisy, figures, "command", False)

@@ -45,6 +45,13 @@ class Faces:
 
         return activations.key(ids=list(self.ids), **{f"label {k}": v for k, v in self.labels.items()})
 
+    def without(self, others: Faces) -> Faces:
+        """These faces but for those whose chips are among others."""
+        known = set(others.ids)
+        kept = [i for i, name in enumerate(self.ids) if name not in known]
+        labels = {label: values[kept] for label, values in self.labels.items()}
+        return Faces(self.name, self.chips[kept], labels, tuple(self.ids[i] for i in kept))
+
     def mirrored(self) -> Faces:
         """The mirror images."""
         return Faces(f"{self.name}-mirrored", np.ascontiguousarray(self.chips[:, :, ::-1]), self.labels, self.ids)
@@ -139,7 +146,9 @@ def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Fac
     train, test = (utkface.load(root, split=split) for split in ("train", "validation"))
     train = splits.take(train, ATTRIBUTE_TRAINING // (4 if quick else 1))
     test = splits.take(test, ATTRIBUTE_SCORED // 3) if quick else test
-    return read(train, "utkface-train", size), read(test, "utkface-validation", size)
+    known = read(train, "utkface-train", size)
+    # UTKFace has some photographs twice, under two names.
+    return known, read(test, "utkface-validation", size).without(known)
 
 
 def float_view(model: SplitModel, cache: Path) -> View:

@@ -110,7 +110,7 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         # Averaging takes noise away, not the rounding of an exported head.
         queries = queries if view.name == FLOAT else queries[:1]
         found += [Attack(target, "identity", q, tuple(cells.make(target, "identity", plan, q))) for q in queries]
-    first = replace(clean, noise=model.noise)
+    first = found[0].target
     spatial = plan.deep == "spatial" and len(model.head.output_shape) == 4
     if view.name == FLOAT and (spatial or plan.deep == "all"):
         layers = deep.tail_layers(model.tail)
