@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def compute(model: keras.Model, source: Source, cache: Path, dtype: type = np.fl
     if not path.exists():
         logging.info("Computing %s for %d images.", path.name, source.count)
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
         output = np.lib.format.open_memmap(temporary, "w+", dtype, (source.count, *model.output_shape[1:]))
         for index in range(-(-source.count // BATCH)):
             part(output, index)[:] = _fitting(model(source.batch(index), training=False), dtype, model)

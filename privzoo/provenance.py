@@ -27,7 +27,7 @@ def git_revision() -> str:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file under a temporary name, then renames it; makes its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 

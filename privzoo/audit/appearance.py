@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def write_gallery(data: Data, cache: Path) -> Path:
     path = cache / f"gallery_{key}.npz"
     if not path.exists():
         gallery = recogniser.fit(images, people).gallery(train.chips, train.labels["identity"])
-        temporary = path.with_name("writing_" + path.name)
+        temporary = path.with_name(f"writing_{os.getpid()}_{path.name}")
         cache.mkdir(parents=True, exist_ok=True)
         own = gallery.recogniser
         np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)

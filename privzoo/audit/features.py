@@ -7,6 +7,7 @@ weights: features are kept under a hash of the head's layers, their weights, and
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,7 +247,7 @@ def _kept(
     path = cache / f"features_{key}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
         output = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
         compute(output)
         for i in range(0, len(output), BATCH):
@@ -267,7 +268,7 @@ def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> 
     path = cache / f"features_{key}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
         with temporary.open("wb") as file:
             np.save(file, np.ascontiguousarray(make(), np.float32))
         temporary.replace(path)
