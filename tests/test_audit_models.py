@@ -18,7 +18,7 @@ from PIL import Image
 
 import privzoo
 from privzoo import card, config
-from privzoo.audit import cells, features, grid, models, pixels
+from privzoo.audit import cells, features, grid, models, pixels, tables
 from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError
 from privzoo.model import SplitModel
@@ -143,6 +143,9 @@ def test_noise_shares_the_features_and_asks_often(audited, model, data_folder, c
     assert all(a.target.epsilon for a in own if a.target.noise)
     figures = models.measure(own[:2], PLAN(cache), "local", False)
     assert {f["noise"]["sigma"] for f in figures if f["feature"] == "features"} == {0.5}
+    every = models.measure(own, PLAN(cache), "local", False)
+    table = tables.terminal(models.document(noisy, every, "audit", False))
+    assert "10 queries" in table and "years" in table and "rank privacy" in table
     document = models.document(noisy, figures, "command", False)
     variants = [m.variant for m in models.measurements(document)]
     assert any("10 queries" in v for v in variants) and len(set(variants)) == len(variants) / 2  # top-1 and top-5

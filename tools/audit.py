@@ -58,28 +58,11 @@ def _command(name: str) -> str:
     return " ".join(["tools/audit.py", f"--model={name}", "--data_dir=DIR", *changed])
 
 
-def _print(document: dict) -> None:
-    """The strongest attackers' figures, as a table."""
-    rows = [("attack", "on", "head", "noise", "attacker", "figure", "95 % interval")]
-    for f in document["figures"]:
-        if f["best"]:
-            noise = f"epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
-            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}"
-            value, low, high = (form.format(f[key]) for key in ("value", "low", "high"))
-            weak = ", too weak to count" if f["weak"] else ""
-            figure = f"{f['attack']} {f['metric']}"
-            rows.append((figure, f["feature"], f["variant"], noise, f["attacker"], value, f"{low} to {high}{weak}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print(f"\n{document['model']}")
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
-
-
 def main(_: list[str]) -> None:
     """Attacks raw pixels first, then every matching model, network by network."""
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import models
+    from privzoo.audit import models, tables
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.provenance import write_json
 
@@ -96,7 +79,7 @@ def main(_: list[str]) -> None:
         name = model.name if model else FLAGS.model
         document = models.document(model, models.marked(figures, weak), _command(name), FLAGS.quick)
         write_json(folder / f"{document['model']}.json", document)
-        _print(document)
+        print(tables.terminal(document), flush=True)
         return document
 
     pixels = models.measure(models.yardstick(data, plan), plan, FLAGS.engine, progress)

@@ -1,9 +1,10 @@
-"""The audit's tables in RESULTS.md."""
+"""The audit's tables: in RESULTS.md and on the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from privzoo.audit.results import section
 from privzoo.audit.summary import Comparison, Row, Value
@@ -20,6 +21,26 @@ def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Compari
     if rows:
         parts.append(_measured(rows))
     return "\n\n".join(parts)
+
+
+def terminal(document: Mapping[str, Any]) -> str:
+    """The strongest attackers' figures of one model, aligned.
+
+    Args:
+        document: `audit/<model>.json`; see `privzoo.audit.grid`.
+    """
+    rows = [("attack", "on", "head", "noise", "attacker", "figure", "95 % interval")]
+    for f in document["figures"]:
+        if f["best"]:
+            noise = f"epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
+            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}"
+            value, low, high = (form.format(f[key]) for key in ("value", "low", "high"))
+            weak = ", too weak to count" if f["weak"] else ""
+            figure = f"{f['attack']} {f['metric']}"
+            rows.append((figure, f["feature"], f["variant"], noise, f["attacker"], value, f"{low} to {high}{weak}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(["", document["model"], *lines])
 
 
 def write(path: Path, tables: str) -> None:
