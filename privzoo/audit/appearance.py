@@ -208,8 +208,11 @@ def _shown(test: Faces, size: int) -> Faces:
 def tradeoff_points(
     model: SplitModel, data: Data, plan: Plan, factors: Sequence[float] = tradeoff.GRID, progress: bool = True
 ) -> list[tradeoff.Point]:
-    """A reduced model's accuracy against privacy at each deviation of the noise; of other models nothing."""
-    if len(model.head.output_shape) != 2:
+    """A noisy model's accuracy against privacy at each deviation of the noise; of other models nothing.
+
+    At no noise the curve is that of the reduced model with the same head.
+    """
+    if model.noise is None:
         return []
     view, size, task = features.float_view(model, plan.cache), model.input_size, model.card.network.task
     train, test, settings = _common(model, view, data)
@@ -220,7 +223,7 @@ def tradeoff_points(
         "model": {"model": model.name, "task": task, "embedding": model.config.embedding, "cut": model.config.cut},
         "tail": model_sha256(model.tail),
         "primary": primary.keys,
-        "radius": model.noise and model.noise.clip,
+        "radius": model.noise.clip,
         "seeds": list(plan.seeds),
     }
     del settings["noise"]
