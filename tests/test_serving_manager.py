@@ -251,7 +251,8 @@ def test_a_config_in_full(tmp_path):
 
 
 def test_warm_up_requests_are_written_read_and_run(manager, folder, tmp_path, monkeypatch):
-    from privzoo.serving import warmup, write_warmup
+    from privzoo.export.warmup import write_warmup
+    from privzoo.serving import warmup
     from privzoo.serving.savedmodel import SavedModel
 
     base = tmp_path / "tail"
@@ -270,7 +271,7 @@ def test_warm_up_requests_are_written_read_and_run(manager, folder, tmp_path, mo
 
 
 def test_warm_up_requests_that_cannot_be_run_keep_the_version_out(manager, folder, base):
-    from privzoo.serving import write_warmup
+    from privzoo.export.warmup import write_warmup
 
     manager.apply([ModelConfig("half", base)])
     bring(folder, base, 2)
