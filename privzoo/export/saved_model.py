@@ -28,7 +28,7 @@ def export_tail(
     manifest: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Path:
-    """Writes `<directory>/<name>/<version>/` with the SavedModel, and in `assets.extra` its manifest and warm-up requests.
+    """Writes `<directory>/<name>/<version>/`: the SavedModel, and in `assets.extra` its manifest and warm-up requests.
 
     The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
     asks for the second, so that any TF Serving refuses features of a head that belongs to another tail.
