@@ -105,4 +105,7 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
                 lambda features: {OUTPUT_NAME: tail(features, training=False)},
                 input_signature=[tf.TensorSpec(shape, tf.float32, name=FEATURE_NAME)],
             )
-        archive.write_out(folder, verbose=False)
+        try:
+            archive.write_out(folder, verbose=False)
+        except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
+            raise OSError(error.message.strip().split("\n", 1)[0]) from None
