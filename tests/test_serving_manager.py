@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
 
@@ -315,3 +316,17 @@ def test_the_last_states_are_kept_and_not_more(manager, folder, base):
     assert len(states(manager.models, "x")) == 8
     with pytest.raises(PrivzooError):
         manager.apply([ModelConfig("x", base / "none")])
+
+
+def test_requests_get_pythons_lock_soon_while_a_version_loads(manager, folder, base, monkeypatch):
+    from privzoo.serving import manager as module
+
+    usual, seen = sys.getswitchinterval(), []
+    servable = module.Servable
+    monkeypatch.setattr(module, "Servable", lambda *a: seen.append(sys.getswitchinterval()) or servable(*a))
+    manager.apply([ModelConfig("half", base)])
+    assert seen[0] < usual / 5 and sys.getswitchinterval() == usual
+    (base / "2").mkdir()
+    (base / "2" / "saved_model.pb").write_bytes(b"damaged")
+    manager.poll()
+    assert len(seen) == 2 and sys.getswitchinterval() == usual

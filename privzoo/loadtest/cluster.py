@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.loadtest import processor
-from privzoo.loadtest.generator import Generator, p99
+from privzoo.loadtest.generator import START_SECONDS, Generator, p99
 from privzoo.loadtest.grid import batching_flags, complain
 from privzoo.loadtest.report import Goal, Result
 from privzoo.loadtest.target import Target, answer
 from privzoo.serving import Server
 
-START_SECONDS = 400  # for Ray's processes on a busy machine
 HEADER = ("engine", "replicas", "clients", "answers", "failed", "a second", "median, ms", "p99, ms", "cores taken by")
 
 
@@ -57,7 +55,7 @@ def group(name: str) -> str:
     for part, what in (("ServeReplica", "replicas"), ("ProxyActor", "proxy"), ("haproxy", "proxy")):
         if part in name:
             return what
-    return "server" if "python" in name else "Ray itself"
+    return "Ray itself"
 
 
 def one(target: Target, engine: str, replicas: int, clients: Sequence[int], seconds: int) -> list[Row]:
@@ -80,11 +78,12 @@ def one(target: Target, engine: str, replicas: int, clients: Sequence[int], seco
         with Server(target.base, target.model, flags, timeout=START_SECONDS) as server:
             answer(server.url, target.request("rest"))
             for count in clients:
-                before = processor.seconds_of(server.pid, group)
+                groups = (group,) if engine == "ray" else ()
+                before = processor.seconds_of(server.pid, *groups)
                 with Generator([target.request("rest")], server.url, server.grpc, count, seconds) as generator:
                     seen = generator.wait()
                 complain(seen)
-                used = Counter(processor.seconds_of(server.pid, group))
+                used = processor.seconds_of(server.pid, *groups)
                 used.subtract(before)
                 cores = {name: round(value / seen.seconds, 2) for name, value in used.most_common()}
                 rows.append(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from privzoo.errors import PrivzooError
 
 MOST_CLIENTS = 256
 LONGEST_SECONDS = 4 * 3600  # of any run, those that end with a count of requests too
-STOP_SECONDS = 30
+START_SECONDS = 400.0  # of servers and clients, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,18 @@ class Generator:
         """Whether the clients still ask."""
         return self._process.poll() is None
 
+    def begun(self) -> None:
+        """Waits until a first request has been answered.
+
+        Raises:
+            PrivzooError: none was, for long.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while not Path(f"{self._out}.begun").exists():
+            if not self.running or time.monotonic() > deadline:
+                raise self._failed()
+            time.sleep(0.05)
+
     def stop(self) -> Seen:
         """Tells the clients to end; gives what they saw."""
         self._process.terminate()
@@ -135,12 +148,10 @@ class Generator:
         """
         longest = self.seconds + 120 if self.seconds else LONGEST_SECONDS
         try:
-            code = self._process.wait(longest)
+            self._process.wait(longest)
             found = json.loads(self._out.read_text())
         except (OSError, ValueError, subprocess.TimeoutExpired):
-            lines = self._errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            code = self._process.poll()
-            raise PrivzooError(f"locust ended with code {code} and no figures ({lines[-1]}); look at it.") from None
+            raise self._failed() from None
         return Seen(
             np.fromfile(f"{self._out}.milliseconds"),
             np.fromfile(f"{self._out}.starts"),
@@ -149,6 +160,11 @@ class Generator:
             max(1e-9, found["last"] - found["first"]),
             found["cpu"],
         )
+
+    def _failed(self) -> PrivzooError:
+        lines = self._errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        how = "has not begun" if self.running else f"ended with code {self._process.poll()}"
+        return PrivzooError(f"locust {how}, and there are no figures ({lines[-1]}); look at it.")
 
     @property
     def _out(self) -> Path:

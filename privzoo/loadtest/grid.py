@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from privzoo.loadtest import processor
-from privzoo.loadtest.generator import Generator, Seen, p99
+from privzoo.loadtest.generator import START_SECONDS, Generator, Seen, p99
 from privzoo.loadtest.report import WANTED, Goal, Result
 from privzoo.loadtest.target import Target, answer
 from privzoo.serving import Server
 
 BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 500 } max_enqueued_batches { value: 1000 }"
-MANY, PER_SECOND, ABOVE_BARE_MS, START_SECONDS = 64, 3000.0, 2.0, 6.0
+MANY, PER_SECOND, ABOVE_BARE_MS, STARTED_SECONDS = 64, 3000.0, 2.0, 6.0
 MILLION = 1_000_000
 HEADER = (
     *("model", "feature, bytes", "over", "batching", "clients", "answers", "failed", "a second", "median, ms"),
@@ -193,7 +193,7 @@ def run(
             add(summarise(times, 0, sum(times) / 1e3, protocol="bare", batching=False, clients=1, **what))
             for batches in batching:
                 begin = time.perf_counter()
-                with Server(target.base, target.model, batching_flags(Path(scratch), batches)) as server:
+                with Server(target.base, target.model, batching_flags(Path(scratch), batches), START_SECONDS) as server:
                     answer(server.url, target.request("rest"))
                     started = time.perf_counter() - begin
                     for protocol in protocols:
@@ -208,7 +208,7 @@ def run(
         best = max(_of(rows, targets[0], MANY, True), key=lambda row: row.per_second, default=None)
         if best is not None and best.per_second < PER_SECOND:
             flags = batching_flags(Path(scratch), True)
-            with Server(targets[0].base, targets[0].model, flags) as server:
+            with Server(targets[0].base, targets[0].model, flags, START_SECONDS) as server:
                 notes = why(targets[0], server, best, max(5, seconds))
     return Result("load", HEADER, [row.cells for row in rows], goals(rows, targets), notes, [asdict(r) for r in rows])
 
@@ -253,7 +253,7 @@ def goals(rows: Sequence[Row], targets: Sequence[Target]) -> list[Goal]:
     started = [row.start_seconds for row in rows if row.start_seconds]
     if started:
         text = f"{max(started):.1f} s, the slowest of {len(set(started))} starts"
-        found.append(Goal(start, seconds, text, max(started) < START_SECONDS))
+        found.append(Goal(start, seconds, text, max(started) < STARTED_SECONDS))
     return found
 
 
@@ -268,7 +268,8 @@ def why(target: Target, server: Server, best: Row, seconds: int) -> list[str]:
     """
     request = target.request(best.protocol)
     with Generator([request], server.url, server.grpc, best.clients, 3 * seconds + 20) as generator:
-        time.sleep(4)  # until they all ask
+        generator.begun()
+        time.sleep(1)  # until they all ask
         most, locked = processor.profile(server.pid, seconds)
         generator.stop()
     each = best.server_cores / best.per_second * 1e3 if best.per_second else float("nan")
@@ -299,7 +300,7 @@ def million(target: Target, protocols: Sequence[str], clients: int, count: int) 
     rows = []
     with tempfile.TemporaryDirectory(prefix="privzoo-load-") as scratch:
         begin = time.perf_counter()
-        with Server(target.base, target.model, batching_flags(Path(scratch), True)) as server:
+        with Server(target.base, target.model, batching_flags(Path(scratch), True), START_SECONDS) as server:
             answer(server.url, target.request("rest"))
             started = time.perf_counter() - begin
             for protocol in protocols:

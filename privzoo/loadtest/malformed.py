@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from privzoo.loadtest import fuzz, processor
 from privzoo.loadtest.fuzz import Malformed
+from privzoo.loadtest.generator import START_SECONDS
 from privzoo.loadtest.grid import batching_flags
 from privzoo.loadtest.report import WANTED, Goal, Result
 from privzoo.loadtest.target import Target, answer, answer_grpc, models_config
@@ -139,7 +140,7 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
         monitoring.write_text("prometheus_config { enable: true }")
         flags = ["--model_config_file", str(config), "--monitoring_config_file", str(monitoring)]
         with (
-            Server(None, flags=[*flags, *batching_flags(Path(scratch), True)]) as server,
+            Server(None, flags=[*flags, *batching_flags(Path(scratch), True)], timeout=START_SECONDS) as server,
             grpc.insecure_channel(server.grpc) as channel,
         ):
             before = [_right(server, one) for one in targets]
@@ -160,10 +161,11 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
                         if found in DEFECTS and len(wrong) < 20:
                             wrong.append({"answer": found, "request": repr(one)[:2000]})
                     done += len(chunk)
-                    if server.pid is None:
+                    seen = processor.sample(pid, start)
+                    if seen is None or server.pid is None:
                         break
                     if done >= settled:
-                        memory.append(processor.sample(pid, start))
+                        memory.append(seen)
                     if done % 10_000 < len(chunk):
                         print(f"{done:,} of {count:,} sent", file=sys.stderr, flush=True)
             for wire in wires:

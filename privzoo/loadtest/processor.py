@@ -26,8 +26,8 @@ class Sample:
     threads: int
 
 
-def sample(pid: int, start: float) -> Sample:
-    """Looks at a process.
+def sample(pid: int, start: float) -> Sample | None:
+    """Looks at a process; None where it has ended.
 
     Args:
         pid: of the process.
@@ -35,9 +35,13 @@ def sample(pid: int, start: float) -> Sample:
     """
     import psutil
 
-    process = psutil.Process(pid)
-    with process.oneshot():
-        return Sample(time.monotonic() - start, process.memory_info().rss, process.num_fds(), process.num_threads())
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            memory, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
+    except psutil.Error:
+        return None
+    return Sample(time.monotonic() - start, memory, files, threads)
 
 
 def seconds_of(pid: int, group: Callable[[str], str] = lambda name: "server") -> Counter[str]:

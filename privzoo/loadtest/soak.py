@@ -13,7 +13,7 @@ import numpy as np
 
 from privzoo.edge import grpc_messages
 from privzoo.loadtest import fuzz, processor
-from privzoo.loadtest.generator import Generator, Request
+from privzoo.loadtest.generator import START_SECONDS, Generator, Request
 from privzoo.loadtest.grid import batching_flags, complain
 from privzoo.loadtest.processor import Sample
 from privzoo.loadtest.report import WANTED, Goal, Result
@@ -78,14 +78,14 @@ def run(targets: Sequence[Target], clients: int, seconds: int, seed: int) -> Res
         config, monitoring = models_config(list(targets), Path(scratch, "models")), Path(scratch, "monitoring")
         monitoring.write_text("prometheus_config { enable: true }")
         flags = ["--model_config_file", str(config), "--monitoring_config_file", str(monitoring)]
-        with Server(None, flags=[*flags, *batching_flags(Path(scratch), True)]) as server:
+        with Server(None, flags=[*flags, *batching_flags(Path(scratch), True)], timeout=START_SECONDS) as server:
             requests, pid, start = mixture(targets, seed), server.pid, time.monotonic()
             with Generator(requests, server.url, server.grpc, clients, seconds, keep=False) as generator:
-                while generator.running and server.pid == pid:
-                    samples.append(processor.sample(pid, start))
+                while generator.running and (one := processor.sample(pid, start)) is not None:
+                    samples.append(one)
                     time.sleep(max(0.2, seconds / 1000))
                 alive = server.pid == pid
-                seen = generator.wait()
+                seen = generator.wait() if alive else generator.stop()
     complain(seen)
     return result(samples, seconds, clients, seen.answered, seen.failures, alive)
 

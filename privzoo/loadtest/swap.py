@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.errors import ServerError
-from privzoo.loadtest.generator import Generator, Seen, p99
+from privzoo.loadtest.generator import START_SECONDS, Generator, Request, Seen, p99
 from privzoo.loadtest.grid import batching_flags, complain
 from privzoo.loadtest.report import WANTED, Goal, Result
 from privzoo.loadtest.target import Target, answer
@@ -90,8 +90,6 @@ def bring(folder: Path, base: Path, version: int) -> None:
 
 def states(server: Server, model: str) -> dict[int, str]:
     """Version -> its state."""
-    from privzoo.loadtest.generator import Request
-
     told = json.loads(answer(server.url, Request("status", "rest", f"/v1/models/{model}")))
     return {int(one["version"]): one["state"] for one in told["model_version_status"]}
 
@@ -132,10 +130,11 @@ def one(target: Target, protocol: str, clients: int, swaps: int, pause: float) -
         base.mkdir()
         bring(target.folder, base, 1)
         flags = [*batching_flags(Path(scratch), True), "--file_system_poll_wait_seconds", str(POLL_SECONDS)]
-        with Server(base, target.model, flags) as server:
+        with Server(base, target.model, flags, START_SECONDS) as server:
             answer(server.url, target.request("rest"))
             with Generator([target.request(protocol)], server.url, server.grpc, clients) as generator:
-                time.sleep(4 + pause)  # until all clients ask, and then as usual
+                generator.begun()
+                time.sleep(1 + pause)  # until all clients ask, and then as usual
                 for version in range(2, swaps + 2):
                     windows.append(swap(server, target, base, version))
                     time.sleep(pause)

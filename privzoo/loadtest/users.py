@@ -46,6 +46,7 @@ def note(name: str, response_time: float, start_time: float, exception: Exceptio
     """Keeps every time as it is: locust itself rounds them to milliseconds."""
     if not seen["first"]:
         seen["first"], seen["cpu"] = start_time, time.process_time()
+        Path(f"{PLAN['out']}.begun").touch()
     seen["last"] = time.time()
     if exception is not None:
         failures[f"{name}: {type(exception).__name__}: {exception}"[:200]] += 1
