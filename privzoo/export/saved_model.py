@@ -12,7 +12,7 @@ import numpy as np
 
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.export.backend import quiet, require_tensorflow
+from privzoo.export.backend import quiet, require_tensorflow, write_out
 from privzoo.export.manifest import FEATURE_NAME, OUTPUT_NAME, check_weights, to_json
 from privzoo.export.warmup import write_warmup
 
@@ -105,7 +105,4 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
                 lambda features: {OUTPUT_NAME: tail(features, training=False)},
                 input_signature=[tf.TensorSpec(shape, tf.float32, name=FEATURE_NAME)],
             )
-        try:
-            archive.write_out(folder, verbose=False)
-        except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
-            raise OSError(error.message.strip().split("\n", 1)[0]) from None
+        write_out(archive, folder)
