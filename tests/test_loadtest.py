@@ -7,13 +7,16 @@ import math
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from privzoo.loadtest import grid, report, soak, swap
-from privzoo.loadtest.generator import Seen
+from privzoo.loadtest.generator import Generator, Request, Seen
 from privzoo.loadtest.processor import Sample
 from privzoo.loadtest.report import Goal, Result
 
@@ -119,6 +122,76 @@ def test_all_kinds_stand_in_one_part_of_the_page(tmp_path):
     saved = json.loads((tmp_path / "load" / "swap.json").read_text())
     assert {"format", "machine", "date", "git", "command", "rows", "goals"} <= set(saved)
     assert Goal("w", "a", "f", None, "n").line == "not measured  w: f; a [n]"
+
+
+class Odd(BaseHTTPRequestHandler):
+    """Answers with the number in the path."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(int(self.path[1:]))
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """REST and gRPC addresses of servers that answer as the path says."""
+    grpc = pytest.importorskip("grpc")
+    pytest.importorskip("locust")
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details):
+            def answer(request, context):
+                code = details.method.rpartition("/")[2]
+                return request if code == "OK" else context.abort(getattr(grpc.StatusCode, code), "no")
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    over_grpc = grpc.server(ThreadPoolExecutor(4))
+    over_grpc.add_generic_rpc_handlers([Handler()])
+    port = over_grpc.add_insecure_port("127.0.0.1:0")
+    over_grpc.start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as over_rest:
+        threading.Thread(target=over_rest.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{over_rest.server_port}", f"127.0.0.1:{port}"
+        over_rest.shutdown()
+    over_grpc.stop(0)
+
+
+def test_clients_tell_defects_from_refusals(odd):
+    requests = [Request("right", "rest", "/200", b"x"), Request("refused", "rest", "/400", b"x")]
+    requests += [Request("malformed", "rest", f"/{status}", b"x", malformed=True) for status in (400, 501, 500)]
+    requests += [Request("call", "grpc", "/a/OK", b"x"), Request("refused call", "grpc", "/a/NOT_FOUND", b"x")]
+    for code in ("INVALID_ARGUMENT", "INTERNAL"):
+        requests.append(Request("malformed call", "grpc", f"/a/{code}", b"x", malformed=True))
+    with Generator(requests, *odd, clients=4, count=180) as generator:
+        seen = generator.wait()
+    assert seen.requests + seen.failed == 180 and len(seen.milliseconds) == len(seen.starts) == seen.requests
+    assert {"right", "malformed", "call", "malformed call"} == set(seen.answered)
+    failed = {sentence.partition(":")[0] for sentence in seen.failures}
+    assert failed == {"refused", "malformed", "refused call", "malformed call"}
+    assert all("500" in s or "400" in s or "NOT_FOUND" in s or "INTERNAL" in s for s in seen.failures), seen.failures
+    assert seen.seconds > 0 and seen.cpu > 0 and seen.milliseconds.min() > 0
+
+
+def test_clients_are_stopped_and_tell_what_they_saw(odd):
+    with Generator([Request("right", "rest", "/200", b"x")], *odd, clients=2, keep=False) as generator:
+        generator.begun()
+        assert generator.running
+        seen = generator.stop()
+    assert seen.answered["right"] > 0 and not seen.failures and not len(seen.milliseconds)
+
+
+def test_clients_without_a_server_say_so():
+    with Generator([Request("right", "rest", "/200", b"x")], "http://127.0.0.1:9", "", clients=1, count=3) as generator:
+        seen = generator.wait()
+    assert seen.failed == 3 and not seen.requests
 
 
 @pytest.fixture(scope="module")
