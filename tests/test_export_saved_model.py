@@ -58,6 +58,41 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     assert list((tmp_path / "m").iterdir()) == []
 
 
+def test_warm_up_requests_are_in_it_before_it_has_its_name(tmp_path, monkeypatch):
+    """Replayed at load by the server, and read by the official protos."""
+    import os
+
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from privzoo.serving import Models
+    from privzoo.serving.manager import Manager
+    from privzoo.serving.model_config import ModelConfig
+    from privzoo.serving.savedmodel import SavedModel
+
+    head, tail, _ = pair()
+    manifest, seen, rename = manifest_of(head, tail), [], os.rename
+
+    def watched(source, target):
+        seen.append((os.path.basename(target), sorted(os.listdir(os.path.join(source, "assets.extra")))))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", watched)
+    folder = saved_model.export_tail(tail, tmp_path, "m", 1, manifest)
+    assert seen == [("1", ["privzoo.json", "tf_serving_warmup_requests"])]
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests")).as_numpy_iterator()
+    requests = [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in records]
+    signatures = ["serving_default", manifest["tail"]["signature"]]
+    assert [request.model_spec.signature_name for request in requests] == signatures
+    assert all(tf.make_ndarray(r.inputs["features"]).shape == (1, 12, 12, 16) for r in requests)
+    ran, run = [], SavedModel.run
+    monkeypatch.setattr(SavedModel, "run", lambda self, s, i: ran.append(s.name) or run(self, s, i))
+    manager = Manager(Models())
+    manager.apply([ModelConfig("m", tmp_path / "m")])
+    assert ran == signatures
+    manager.models.close()
+
+
 @pytest.mark.parametrize(
     ("name", "version", "sentence"),
     [("m", 0, "version=0"), ("m", True, "version=True"), ("../m", 1, "name"), ("", 1, "name"), (".m", 1, "name")],

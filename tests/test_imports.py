@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "serving": {"edge", "faces"},
     "export": {"card", "config", "edge", "faces"},
     "measure": {"architectures", "card", "edge", "export"},
+    "loadtest": {"edge", "measure", "serving"},
     "model": {"card", "config", "edge", "export", "faces"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
     "audit": {

@@ -290,3 +290,24 @@ def test_a_failure_inside_logs_its_place_and_no_feature(stub, models, monkeypatc
     monkeypatch.setattr(models.find("half").model, "run", fail)
     sentence = refused(stub.Predict, request_of("half", x=np.array([0.123456789], np.float32)), "INTERNAL")
     assert "0.1234" not in caplog.text + sentence and "ValueError while answering a request" in caplog.text
+
+
+@pytest.mark.parametrize("message", [b"\xff\xff\xff", b"\x0a\x05abc", b"\x08"])
+def test_messages_that_are_none_are_refused_in_a_sentence(channel, message, caplog):
+    """grpc.aio itself would answer INTERNAL or UNKNOWN, and write a trace into the log."""
+    for method in (
+        "tensorflow.serving.PredictionService/Predict",
+        "tensorflow.serving.PredictionService/GetModelMetadata",
+        "tensorflow.serving.ModelService/GetModelStatus",
+        "tensorflow.serving.ModelService/HandleReloadConfigRequest",
+        "grpc.health.v1.Health/Check",
+    ):
+        with pytest.raises(grpc.RpcError, match="is no request of") as error:
+            channel.unary_unary(f"/{method}")(message, timeout=60)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.RpcError, match="is no request of Watch"):
+        next(channel.unary_stream("/grpc.health.v1.Health/Watch")(message, timeout=60))
+    with pytest.raises(grpc.RpcError, match="not found") as error:
+        channel.unary_unary("/tensorflow.serving.PredictionService/None")(message, timeout=60)
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert not caplog.text

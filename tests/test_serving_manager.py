@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
 
@@ -251,7 +252,8 @@ def test_a_config_in_full(tmp_path):
 
 
 def test_warm_up_requests_are_written_read_and_run(manager, folder, tmp_path, monkeypatch):
-    from privzoo.serving import warmup, write_warmup
+    from privzoo.export.warmup import write_warmup
+    from privzoo.serving import warmup
     from privzoo.serving.savedmodel import SavedModel
 
     base = tmp_path / "tail"
@@ -270,7 +272,7 @@ def test_warm_up_requests_are_written_read_and_run(manager, folder, tmp_path, mo
 
 
 def test_warm_up_requests_that_cannot_be_run_keep_the_version_out(manager, folder, base):
-    from privzoo.serving import write_warmup
+    from privzoo.export.warmup import write_warmup
 
     manager.apply([ModelConfig("half", base)])
     bring(folder, base, 2)
@@ -314,3 +316,17 @@ def test_the_last_states_are_kept_and_not_more(manager, folder, base):
     assert len(states(manager.models, "x")) == 8
     with pytest.raises(PrivzooError):
         manager.apply([ModelConfig("x", base / "none")])
+
+
+def test_requests_get_pythons_lock_soon_while_a_version_loads(manager, folder, base, monkeypatch):
+    from privzoo.serving import manager as module
+
+    usual, seen = sys.getswitchinterval(), []
+    servable = module.Servable
+    monkeypatch.setattr(module, "Servable", lambda *a: seen.append(sys.getswitchinterval()) or servable(*a))
+    manager.apply([ModelConfig("half", base)])
+    assert seen[0] < usual / 5 and sys.getswitchinterval() == usual
+    (base / "2").mkdir()
+    (base / "2" / "saved_model.pb").write_bytes(b"damaged")
+    manager.poll()
+    assert len(seen) == 2 and sys.getswitchinterval() == usual

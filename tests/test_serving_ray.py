@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -43,14 +44,16 @@ def test_clusters(tmp_path):
 
 def replicas(server):
     psutil = pytest.importorskip("psutil")
-    children = psutil.Process(server.pid).children(recursive=True)
-    return [child.pid for child in children if any("ServeReplica" in part for part in child.cmdline()[:1])]
+    found = []
+    for child in psutil.Process(server.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ends while it is looked at
+            found += [child.pid] if "ServeReplica" in "".join(child.cmdline()[:1]) else []
+    return found
 
 
 @pytest.mark.timeout(900)
-def test_a_replica_is_killed_under_load_and_every_request_is_answered(folder, tmp_path, monkeypatch):
+def test_a_replica_is_killed_under_load_and_every_request_is_answered(folder, tmp_path):
     pytest.importorskip("ray.serve")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine is slow to start Ray's processes
     (tmp_path / "cluster.yaml").write_text("replicas: 2\ncpus: 0.1\n")
     flags = ["--engine", "ray", "--engine_config_file", str(tmp_path / "cluster.yaml")]
     with Server(folder / "tail", "tail", flags, timeout=400) as server:

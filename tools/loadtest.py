@@ -1,241 +1,118 @@
-"""Load on `privzoo serve` on this machine: `tools/loadtest.py --seconds 10 --out load.json`.
+"""Load on `privzoo serve` on this machine: `tools/loadtest.py --mode load`.
 
-For each model: the bare tail in this process, then the server over REST and gRPC, with and without batching, at several
-counts of clients (locust, in a process of its own). The server is started here, on the loopback interface; no other
-address can be given. Everything is bounded: seconds, clients, runs.
+Modes: `load` (throughput and latency against the bare tail in this process), `million` requests, `swap` (new versions
+under load), `malformed` requests, `soak` (mixed load for long) and `ray` (replicas). Each writes its JSON to --out, and
+the part of RESULTS.md on load anew from all of them; with `--quick`, which takes seconds, neither unless it is asked.
+
+The server is started here, on the loopback interface; no other address can be given. The clients are locust's, in a
+process of their own. Everything is bounded: seconds, clients, counts.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags
 
+from privzoo.loadtest.generator import MOST_CLIENTS
+
 FLAGS = flags.FLAGS
+MODES = ("load", "million", "swap", "malformed", "soak", "ray")
+# Flag -> its value in each mode, and with --quick; a flag that is given counts in every mode.
+CLIENTS = {"load": ["1", "8", "64"], "million": ["64"], "swap": ["8"], "soak": ["8"], "ray": ["8", "64"]}
+SECONDS = {"load": (10, 1), "soak": (3600, 5), "ray": (10, 1)}
+COUNT = {"million": (1_000_000, 2_000), "swap": (10, 2), "malformed": (100_000, 400)}
+flags.DEFINE_enum("mode", "load", MODES, "what to measure")
+flags.DEFINE_bool("quick", False, "a run of seconds, to see that all of it works; its figures are none")
 flags.DEFINE_list(
     "models",
     ["vgg16_gender_reduced_simple_conv5_3", "vgg16_gender_simple_conv5_1"],
-    "models whose tails are asked: a small feature and a large one",
+    "models whose tails are asked: a small feature and a large one; million, malformed and ray ask the first",
 )
 flags.DEFINE_string("served", None, "folder with NAME/VERSION/ of their tails; default: they are exported for the run")
-flags.DEFINE_list("clients", ["1", "8", "64"], "counts of clients, up to 256 each")
-flags.DEFINE_list("protocols", ["rest", "grpc"], "of rest and grpc")
-flags.DEFINE_list("batching", ["off", "on"], "of off and on")
-flags.DEFINE_integer("seconds", 10, "of each run", lower_bound=1, upper_bound=600)
-flags.DEFINE_integer("bare_runs", 300, "of the bare tail", lower_bound=1, upper_bound=100_000)
-flags.DEFINE_string("out", None, "JSON file to write all rows to")
-BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 500 } max_enqueued_batches { value: 1000 }"
-MOST_CLIENTS = 256
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
+flags.DEFINE_list("clients", None, "counts of clients, up to 256 each; only load and ray take several")
+flags.DEFINE_list("protocols", ["rest", "grpc"], "of rest and grpc, for load, million and swap")
+flags.DEFINE_list("batching", ["off", "on"], "of off and on, for load; all others have it on")
+flags.DEFINE_integer("seconds", None, "of each run, for load, soak and ray", lower_bound=1, upper_bound=7200)
+flags.DEFINE_integer("count", None, "of requests for million and malformed, of swaps for swap", lower_bound=1)
+flags.DEFINE_float("pause", 5.0, "seconds between two swaps", lower_bound=0.1, upper_bound=60)
+flags.DEFINE_list("replicas", ["1", "2"], "counts of replicas, up to 16 each, for ray")
+flags.DEFINE_integer("seed", 1, "of malformed requests")
+flags.DEFINE_integer("bare_runs", 300, "of the bare tail, for load", lower_bound=1, upper_bound=100_000)
+flags.DEFINE_string("out", "docs/load", "folder for the JSON files; empty: none")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose part on load is written anew; empty: none")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One run."""
+def counts(name: str, most: int, default: list[str]) -> list[int]:
+    """Numbers of a flag that is a list of them."""
+    from privzoo.errors import ConfigError
 
-    model: str
-    feature_bytes: int
-    protocol: str  # "rest", "grpc", or "bare": the tail in this process
-    batching: bool
-    clients: int
-    requests: int
-    failures: int
-    per_second: float
-    median_ms: float
-    p99_ms: float
-    start_seconds: float  # from the start of the server's process to its first answer; 0 for the bare tail
+    given = getattr(FLAGS, name) or default
+    if not all(text.isdigit() and 1 <= int(text) <= most for text in given):
+        raise ConfigError(f"--{name} {','.join(given)} cannot be; give counts of 1 to {most}.")
+    return [int(text) for text in given]
 
 
-def summarise(times: list[float], failures: int, seconds: float, start_seconds: float = 0.0, **what: Any) -> Row:
-    """A row of the times of its requests.
+def check() -> list[int]:
+    """Refuses flags that cannot be; gives the counts of clients."""
+    from privzoo.errors import ConfigError
 
-    Args:
-        times: milliseconds of each answered request, in the order of their ends.
-        failures: requests that were not answered.
-        seconds: that the run took.
-        start_seconds: of the server.
-        what: the other fields of `Row`.
-    """
-    ordered = sorted(times)
-    return Row(
-        requests=len(times),
-        failures=failures,
-        per_second=round(len(times) / seconds, 1) if seconds else 0.0,
-        median_ms=round(statistics.median(ordered), 3) if ordered else float("nan"),
-        p99_ms=round(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 3) if ordered else float("nan"),
-        start_seconds=round(start_seconds, 2),
-        **what,
-    )
+    clients = counts("clients", MOST_CLIENTS, CLIENTS.get(FLAGS.mode, ["1"]))
+    if len(clients) > 1 and FLAGS.mode not in ("load", "ray"):
+        raise ConfigError(f"--clients {','.join(FLAGS.clients)} cannot be with --mode {FLAGS.mode}; give one count.")
+    for name, allowed in (("protocols", {"rest", "grpc"}), ("batching", {"off", "on"})):
+        given = getattr(FLAGS, name)
+        if not given or not set(given) <= allowed:
+            raise ConfigError(f"--{name} {','.join(given)} cannot be; give some of {', '.join(sorted(allowed))}.")
+    if not FLAGS.models:
+        raise ConfigError("--models names no model; give one or more.")
+    return clients
 
 
-def bare(folder: Path, feature: Any, runs: int) -> list[float]:
-    """Milliseconds of each run of a tail in this process, the first ones left out.
+def measure(targets: list, clients: list[int]):
+    """One run of the mode; gives its result."""
+    from privzoo.loadtest import cluster, grid, malformed, soak, swap
 
-    Args:
-        folder: of the version.
-        feature: float32 array (1, *shape).
-        runs: how many.
-    """
-    from privzoo.serving.savedmodel import SavedModel
-
-    model = SavedModel(folder)
-    signature = model.signatures["serving_default"]
-    times = []
-    for number in range(runs + 10):
-        start = time.perf_counter()
-        model.run(signature, {"features": feature})
-        if number >= 10:
-            times.append((time.perf_counter() - start) * 1e3)
-    model.close()
-    return times
-
-
-def load(plan: dict[str, Any], body: bytes, clients: int, seconds: int) -> tuple[list[float], dict[str, int], float]:
-    """Lets locust ask.
-
-    Args:
-        plan: protocol, url and path.
-        body: of every request.
-        clients: at once.
-        seconds: to ask for.
-
-    Returns:
-        Milliseconds of each answered request, failures by their sentence, and the seconds that it took.
-    """
-    users = Path(__file__).with_name("loadtest_users.py")
-    with tempfile.TemporaryDirectory(prefix="privzoo-load-") as folder:
-        (Path(folder) / "body").write_bytes(body)
-        plan = plan | {"body": f"{folder}/body", "out": f"{folder}/out"}
-        command = [sys.executable, "-m", "locust", "--locustfile", str(users), "--headless", "--only-summary"]
-        command += ["--users", str(clients), "--spawn-rate", str(clients), "--run-time", f"{seconds}s", "--skip-log"]
-        done = subprocess.run(
-            [*command, "--exit-code-on-error", "0", "--stop-timeout", "10"],
-            env=os.environ | {"PRIVZOO_LOAD": json.dumps(plan)},
-            capture_output=True,
-            text=True,
-            timeout=seconds + 120,
-        )
-        try:
-            seen = json.loads((Path(folder) / "out").read_text())
-        except OSError:
-            lines = done.stderr.strip().splitlines()
-            sys.exit(f"locust ended with code {done.returncode} and no figures: {lines[-1] if lines else 'no reason'}")
-    return seen["milliseconds"], seen["failures"], seconds
-
-
-def request(protocol: str, feature: Any, model: str, signature: str) -> tuple[bytes, str]:
-    """Body and path of a request for one feature."""
-    from privzoo.edge import grpc_messages, rest
-
-    if protocol == "rest":
-        return rest.encode(feature, signature), f"/v1/models/{model}:predict"
-    return grpc_messages.encode(feature, model, None, signature, "features"), PREDICT
-
-
-def first_answer(url: str, body: bytes, path: str) -> None:
-    """Asks once over REST."""
-    with urllib.request.urlopen(urllib.request.Request(url + path, body), timeout=60) as answer:
-        answer.read()
-
-
-def runs(served: Path, model: str, clients: list[int]) -> list[Row]:
-    """All runs of a model.
-
-    Args:
-        served: folder with `<model>/<version>/` in it.
-        model: its name.
-        clients: counts of clients.
-    """
-    import numpy as np
-
-    from privzoo.serving import Server, load_versions
-
-    (servable,) = load_versions(model, served / model)
-    shape, signature, folder = servable.tail.shape, servable.tail.signature, servable.folder
-    servable.model.close()
-    feature = np.random.default_rng(1).normal(size=(1, *shape)).astype(np.float32)
-    what = {"model": model, "feature_bytes": feature.nbytes}
-    times = bare(folder, feature, FLAGS.bare_runs)
-    rows = [summarise(times, 0, sum(times) / 1e3, protocol="bare", batching=False, clients=1, **what)]
-    show(rows[-1])
-    with tempfile.TemporaryDirectory(prefix="privzoo-load-") as scratch:
-        parameters = Path(scratch) / "batching"
-        parameters.write_text(BATCHING)
-        for batching in FLAGS.batching:
-            flags_of_server = ["--enable_batching", "--batching_parameters_file", str(parameters)]
-            begin = time.perf_counter()
-            with Server(served / model, model, flags_of_server if batching == "on" else []) as server:
-                first_answer(server.url, *request("rest", feature, model, signature))
-                started = time.perf_counter() - begin
-                for protocol in FLAGS.protocols:
-                    body, path = request(protocol, feature, model, signature)
-                    plan = {
-                        "protocol": protocol,
-                        "url": server.url if protocol == "rest" else server.grpc,
-                        "path": path,
-                    }
-                    for count in clients:
-                        times, failures, seconds = load(plan, body, count, FLAGS.seconds)
-                        for sentence, number in failures.items():
-                            print(f"{number} failed: {sentence}", file=sys.stderr)
-                        row = summarise(
-                            times,
-                            sum(failures.values()),
-                            seconds,
-                            started,
-                            protocol=protocol,
-                            batching=batching == "on",
-                            clients=count,
-                            **what,
-                        )
-                        rows.append(row)
-                        show(row)
-    return rows
-
-
-def show(row: Row) -> None:
-    """Prints a row."""
-    batching = "batching" if row.batching else ""
-    print(
-        f"{row.model:40} {row.feature_bytes:9,} B {row.protocol:5} {batching:9} {row.clients:4} clients "
-        f"{row.requests:8,} answers {row.failures:5,} failed {row.per_second:9,.1f}/s "
-        f"median {row.median_ms:8.3f} ms p99 {row.p99_ms:8.3f} ms",
-        flush=True,
-    )
+    mode, quick = FLAGS.mode, FLAGS.quick
+    seconds = FLAGS.seconds or SECONDS.get(mode, (1, 1))[quick]
+    count = FLAGS.count or COUNT.get(mode, (1, 1))[quick]
+    if mode == "load":
+        batching = [text == "on" for text in FLAGS.batching]
+        return grid.run(targets, FLAGS.protocols, batching, clients, seconds, FLAGS.bare_runs)
+    if mode == "million":
+        return grid.million(targets[0], FLAGS.protocols, clients[0], count)
+    if mode == "swap":
+        return swap.run(targets, FLAGS.protocols, clients[0], count, 0.5 if quick else FLAGS.pause)
+    if mode == "malformed":
+        return malformed.run(targets, count, FLAGS.seed)
+    if mode == "soak":
+        return soak.run(targets, clients[0], seconds, FLAGS.seed)
+    return cluster.run(targets[0], counts("replicas", 16, []), clients, seconds)
 
 
 def main(_: list[str]) -> None:
-    """Runs everything, and writes the rows."""
+    """Exports the tails, runs the mode, writes and prints what was found."""
     import privzoo
-    from privzoo.errors import ConfigError
+    from privzoo.loadtest import report
+    from privzoo.loadtest.target import Target
+    from privzoo.measure import machine
 
-    clients = [int(text) for text in FLAGS.clients]
-    if not clients or not all(1 <= count <= MOST_CLIENTS for count in clients):
-        raise ConfigError(f"--clients {FLAGS.clients} cannot be; give counts of 1 to {MOST_CLIENTS}.")
-    for name, allowed in (("protocols", {"rest", "grpc"}), ("batching", {"off", "on"})):
-        if not set(getattr(FLAGS, name)) <= allowed:
-            raise ConfigError(f"--{name} {getattr(FLAGS, name)} cannot be; give some of {', '.join(sorted(allowed))}.")
-    rows = []
+    clients, described = check(), machine.describe(report.PACKAGES)
     with tempfile.TemporaryDirectory(prefix="privzoo-served-") as exported:
-        for model in FLAGS.models:
-            served = Path(FLAGS.served or exported)
-            if FLAGS.served is None:
-                privzoo.load(model).export_tail(served)
-            rows += runs(served, model, clients)
-    if FLAGS.out:
-        temporary = Path(f"{FLAGS.out}.part")
-        temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-        os.replace(temporary, FLAGS.out)
+        served = Path(FLAGS.served or exported)
+        for model in FLAGS.models if FLAGS.served is None else []:
+            privzoo.load(model).export_tail(served)
+        result = measure([Target.find(served, model) for model in FLAGS.models], clients)
+    written = {
+        name: getattr(FLAGS, name) if not FLAGS.quick or FLAGS[name].present else "" for name in ("out", "results")
+    }
+    if written["out"]:
+        report.save(result, Path(written["out"]), " ".join(["tools/loadtest.py", *sys.argv[1:]]), described)
+        if written["results"]:
+            report.publish(Path(written["out"]), Path(written["results"]))
+    print("\n".join([*(goal.line for goal in result.goals), *result.notes]))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from privzoo.errors import ConfigError, MissingExtraError
 
@@ -45,3 +47,21 @@ def quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(sink)
+
+
+def write_out(archive: Any, folder: str | os.PathLike[str]) -> None:
+    """Writes a SavedModel.
+
+    Args:
+        archive: a `keras.export.ExportArchive` with its endpoints.
+        folder: that becomes the SavedModel.
+
+    Raises:
+        OSError: the folder cannot be written, as on a full disk, which TensorFlow has errors of its own for.
+    """
+    import tensorflow as tf
+
+    try:
+        archive.write_out(folder, verbose=False)
+    except tf.errors.OpError as error:
+        raise OSError(re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message).strip().split("\n", 1)[0]) from None

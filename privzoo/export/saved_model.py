@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.export.backend import quiet, require_tensorflow
+from privzoo.export.backend import quiet, require_tensorflow, write_out
 from privzoo.export.manifest import FEATURE_NAME, OUTPUT_NAME, check_weights, to_json
+from privzoo.export.warmup import write_warmup
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +28,7 @@ def export_tail(
     manifest: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Path:
-    """Writes `<directory>/<name>/<version>/` with the SavedModel and its manifest in `assets.extra`.
+    """Writes `<directory>/<name>/<version>/`: the SavedModel, and in `assets.extra` its manifest and warm-up requests.
 
     The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
     asks for the second, so that any TF Serving refuses features of a head that belongs to another tail.
@@ -44,7 +47,7 @@ def export_tail(
     Raises:
         ConfigError: a name or version that cannot be, a version that is there already, or a manifest of another tail.
         WeightsError: the folder cannot be written.
-        MissingExtraError: TensorFlow and Keras are not installed.
+        MissingExtraError: TensorFlow, Keras or tensorflow-serving-api is not installed.
 
     Example:
         >>> export_tail(model.tail, "served", model.name, 1, manifest)  # doctest: +SKIP
@@ -67,6 +70,8 @@ def export_tail(
         extra = temporary / "assets.extra"
         extra.mkdir()
         (extra / MEMBER).write_bytes(to_json(manifest))
+        one = np.zeros((1, *manifest["feature"]["shape"]), np.float32)
+        write_warmup(temporary, name, {FEATURE_NAME: one}, ("serving_default", manifest["tail"]["signature"]))
         _put(temporary, final)
     except OSError as error:
         raise WeightsError(f"{final} cannot be written: {error.strerror or error}; choose another place.") from error
@@ -100,4 +105,4 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
                 lambda features: {OUTPUT_NAME: tail(features, training=False)},
                 input_signature=[tf.TensorSpec(shape, tf.float32, name=FEATURE_NAME)],
             )
-        archive.write_out(folder, verbose=False)
+        write_out(archive, folder)

@@ -13,7 +13,7 @@ import numpy as np
 from privzoo.edge import golden
 from privzoo.edge.head import as_chips
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.export.backend import quiet, require_tensorflow
+from privzoo.export.backend import quiet, require_tensorflow, write_out
 from privzoo.export.calibration import default_calibration
 from privzoo.export.manifest import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
 
@@ -126,6 +126,7 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
 
     Raises:
         ConfigError: the converter refuses the model.
+        WeightsError: the folder of temporary files is full.
         MissingExtraError: TensorFlow is not installed.
     """
     require_tensorflow()
@@ -141,7 +142,12 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
             lambda image: {FEATURE_NAME: head(image, training=False)},
             input_signature=[tf.TensorSpec((1, size, size, 3), tf.float32, name=INPUT_NAME)],
         )
-        archive.write_out(folder, verbose=False)
+        try:
+            write_out(archive, folder)
+        except OSError as error:
+            raise WeightsError(
+                f"The folder of temporary files cannot be written ({error.strerror or error}); set TMPDIR to another."
+            ) from None
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def _memory_gb() -> float | None:
         return None
 
 
-def describe() -> dict[str, Any]:
-    """Processor, cores, memory, operating system and versions, as plain data."""
+def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Processor, cores, memory, operating system and versions of packages, as plain data."""
     try:
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError, AttributeError):
@@ -52,6 +53,6 @@ def describe() -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "system": f"{system}, {platform.system()} {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in packages if (version := _version(name))},
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }

@@ -76,7 +76,8 @@ def found(row: Row) -> str:
     return f"{_spread(row.found)}{' ' if row.unit else ''}{row.unit}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
@@ -101,6 +102,15 @@ def _wire(transfer: Transfer) -> list[str]:
     ]
 
 
+def on(machine: Mapping[str, Any]) -> str:
+    """A sentence of `privzoo.measure.machine.describe`."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"On {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; "
+        f"Python {machine['python']}, {packages}; load {machine['load']} at the start."
+    )
+
+
 def markdown(report: Report, plots: Sequence[str]) -> str:
     """Tables and plots for RESULTS.md.
 
@@ -108,19 +118,15 @@ def markdown(report: Report, plots: Sequence[str]) -> str:
         report: of a run.
         plots: paths of the pictures, as the Markdown file is to name them.
     """
-    machine = report.machine
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
-        f"On {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; "
-        f"Python {machine['python']}, {packages}; load {machine['load']} at the start. {report.date}, code "
-        f"{report.git}, `{report.command}`.",
+        f"{on(report.machine)} {report.date}, code {report.git}, `{report.command}`.",
         "",
         f"One thread. {report.rounds} rounds in changing order, a fresh process for each cell with {report.inferences} "
         "inferences after the first; medians over the rounds (of each round's median for inference), with 95 % "
         "intervals. Files are in the system's cache. Peak memory is that of the whole process; Python with the "
         "runtime alone has what the column before says. Weights are random: they change none of these figures.",
         "",
-        *_table(
+        *table(
             ("what", "input", "weights", "runtime", "file, MB", "inference, ms", "loading, ms", "peak, MB", "before"),
             (
                 (
@@ -139,14 +145,14 @@ def markdown(report: Report, plots: Sequence[str]) -> str:
         *(f"![{Path(plot).stem.replace('_', ' ')}]({plot})\n" for plot in plots),
         "On the wire by DataMix's equation 1 (15 Mbps up, 30 down, 25 ms each way), for one image:",
         "",
-        *_table(
+        *table(
             ("sent", "input", "bytes", "multiply-adds on the device", "seconds", "DataMix's Table 1"),
             map(_wire, report.transfers),
         ),
         "",
         "Goals, as ratios within this run:",
         "",
-        *_table(
+        *table(
             ("goal", "asked", "found", "", "compared"),
             ((row.what, row.goal, found(row), ANSWERS[row.met], row.note) for row in report.rows),
         ),
@@ -154,9 +160,9 @@ def markdown(report: Report, plots: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Puts the tables between their marks in a Markdown file, or at its end, and leaves the rest as it is."""
     old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
-    before, _, rest = old.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_text(path, f"{before.rstrip()}\n\n{BEGIN}\n\n{text}\n\n{END}\n\n{after.lstrip()}".rstrip() + "\n")
+    before, _, rest = old.partition(begin)
+    _, _, after = rest.partition(end)
+    write_text(path, f"{before.rstrip()}\n\n{begin}\n\n{text}\n\n{end}\n\n{after.lstrip()}".rstrip() + "\n")

@@ -20,13 +20,12 @@ from privzoo.errors import MissingExtraError
 from privzoo.serving.flags import add_flags, main
 from privzoo.serving.process import Server
 
-__all__ = ["Models", "Server", "add_flags", "create_app", "load_versions", "main", "serve", "write_warmup"]
+__all__ = ["Models", "Server", "add_flags", "create_app", "load_versions", "main", "serve"]
 _HEAVY = {
     "Models": "models",
     "create_app": "rest",
     "load_versions": "servable",
     "serve": "server",
-    "write_warmup": "warmup",
 }
 
 

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from privzoo.errors import ConfigError
 from privzoo.serving import settings
 from privzoo.serving.grpc_services import ModelService, PredictionService
+from privzoo.serving.grpc_tolerance import Tolerance
 from privzoo.serving.service import Service
 
 # Bytes of a message beside its features: names, shapes, and the tags before each number of an unpacked list.
@@ -43,6 +44,7 @@ class GrpcServer:
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._server = grpc.aio.server(
+            interceptors=[Tolerance()],
             options=[
                 ("grpc.max_receive_message_length", service.max_body_bytes + MARGIN),
                 ("grpc.max_send_message_length", -1),
@@ -54,7 +56,7 @@ class GrpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
-            ]
+            ],
         )
         self._health = HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(service), self._server)

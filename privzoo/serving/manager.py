@@ -6,10 +6,12 @@ cannot be loaded changes nothing but its own status, and is tried again when its
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from privzoo.serving.model_config import ModelConfig, from_message, read_config
 from privzoo.serving.models import Models, Servable
 
 _log = logging.getLogger(__name__)
+# Python gives its lock away after so long. TensorFlow builds a graph in Python: with the usual 5 ms, every request that
+# runs meanwhile would wait so long, several times.
+POLITE_SECONDS = 0.0005
 
 
 class Manager:
@@ -161,13 +166,14 @@ class Manager:
     def _bring(self, name: str, version: int, folder: Path, before: Servable | None) -> None:
         if before is None:
             self.models.mark(name, version, "LOADING")
-        servable = Servable(name, version, folder)
-        try:
-            if self._warm:
-                warmup.warm(servable)
-        except PrivzooError:
-            servable.model.close()
-            raise
+        with _polite():
+            servable = Servable(name, version, folder)
+            try:
+                if self._warm:
+                    warmup.warm(servable)
+            except PrivzooError:
+                servable.model.close()
+                raise
         self.models.publish(servable)
         if before is not None:
             self._retire(before)
@@ -215,3 +221,14 @@ class Manager:
         if self._said.get(model) != sentence:
             self._said[model] = sentence
             _log.error("%s", sentence)
+
+
+@contextlib.contextmanager
+def _polite() -> Iterator[None]:
+    """Lets requests have Python's lock soon while a version loads beside them."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(POLITE_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

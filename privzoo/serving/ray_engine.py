@@ -24,6 +24,7 @@ from privzoo.serving import settings
 from privzoo.serving.settings import Options
 
 NAME = "privzoo"
+STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -141,13 +142,9 @@ def serve(told: Options, cluster: Cluster) -> None:
     if told.stop_on_eof:
         threading.Thread(target=stop_on_eof, args=[stop.set], daemon=True).start()
     try:
-        ray.init(
-            address=os.environ.get("RAY_ADDRESS"),
-            namespace=NAME,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        _join(ray, stop)
+        if stop.is_set():
+            return
         ray_serve.start(http_options={"host": told.host, "port": port})
         ray_serve.run(
             _deployment(ray_serve, cluster).bind(told), name=NAME, route_prefix="/", _local_testing_mode=False
@@ -171,6 +168,25 @@ def serve(told: Options, cluster: Cluster) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
         sys.stdout.flush()
+
+
+def _join(ray: Any, stop: threading.Event) -> None:
+    """Joins the cluster of RAY_ADDRESS, or starts one of this machine.
+
+    Ray gives its processes 30 s to start, whatever it is told; on a busy machine that is too short for the first time,
+    and enough once their files are in memory.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address=address, namespace=NAME, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
+            return
+        except Exception as error:  # a bare one
+            if address is not None or not left or stop.is_set() or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def _deployment(ray_serve: Any, cluster: Cluster) -> Any:

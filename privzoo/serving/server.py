@@ -29,7 +29,7 @@ from privzoo.serving.rest import app_for
 from privzoo.serving.service import Service
 from privzoo.serving.settings import Options
 from privzoo.serving.textproto import read
-from privzoo.serving.tls import Tls, read_tls
+from privzoo.serving.tls import Renewal
 
 
 class _Uvicorn(uvicorn.Server):
@@ -38,7 +38,9 @@ class _Uvicorn(uvicorn.Server):
     ready = ""  # what it prints then, for a parent process that waits
     make_grpc: Any = None  # gives the gRPC server; None: there is none
     failure: PrivzooError | None = None
+    renewal: Renewal | None = None
     _grpc: Any = None
+    _watch: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts to answer, then prints the lines that a parent process waits for."""
@@ -50,6 +52,8 @@ class _Uvicorn(uvicorn.Server):
                 return
             await self._grpc.start()
         await super().startup(sockets)
+        if self.renewal is not None:
+            self._watch = asyncio.create_task(self.renewal.watch())
         if self.started and not self.should_exit:
             # In one piece: who reads the first line finds the second too.
             over_grpc = f"\nprivzoo listens for gRPC at {self._grpc.address}" if self._grpc else ""
@@ -57,6 +61,8 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes no new request over either, and answers those that run."""
+        if self._watch is not None:
+            self._watch.cancel()
         over_grpc = [] if self._grpc is None else [self._grpc.stop(settings.DRAIN_SECONDS)]
         await asyncio.gather(super().shutdown(sockets), *over_grpc)
 
@@ -85,7 +91,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     # What is wrong here is told at once, not after TensorFlow's import.
     configs = configs_of(told)
     page = check_folder(told.demo_page) if told.demo_page is not None else None
-    tls = read_tls(told.ssl_config_file) if told.ssl_config_file is not None else None
+    tls = Renewal(told.ssl_config_file) if told.ssl_config_file is not None else None
     keys = Keys(told.api_key_file) if told.api_key_file is not None else None
     batching = read_parameters(told.batching_parameters_file) if told.enable_batching else None
     metrics = _metrics(told)
@@ -93,6 +99,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
         bind(told.host, told.port, "port").close()
     listener = bind(told.host, told.rest_api_port, "rest_api_port")
     server = _Uvicorn(_uvicorn_config(told, tls))
+    server.renewal = tls
     previous = {}
     if threading.current_thread() is threading.main_thread():
         # Set before the models load, so that a signal while they do ends the server in order too.
@@ -170,7 +177,7 @@ def _metrics(told: Options) -> Metrics | None:
     return Metrics(path) if config.enable else None
 
 
-def _uvicorn_config(told: Options, tls: Tls | None) -> uvicorn.Config:
+def _uvicorn_config(told: Options, tls: Renewal | None) -> uvicorn.Config:
     return uvicorn.Config(
         None,
         host=told.host,
@@ -183,11 +190,11 @@ def _uvicorn_config(told: Options, tls: Tls | None) -> uvicorn.Config:
         proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=settings.DRAIN_SECONDS,
-        ssl_context_factory=None if tls is None else lambda config, default: tls.context(),
+        ssl_context_factory=None if tls is None else lambda config, default: tls.context,
     )
 
 
-def _grpc_server(service: Service, manager: Manager, told: Options, tls: Tls | None) -> Any:
+def _grpc_server(service: Service, manager: Manager, told: Options, tls: Renewal | None) -> Any:
     from privzoo.serving.grpc_server import GrpcServer
 
     credentials = None if tls is None else tls.grpc_credentials()
@@ -244,7 +251,7 @@ def _no_port(host: str, port: int, error: OSError, flag: str) -> ConfigError:
     return ConfigError(f"Port {port} on {host} cannot be used ({reason}); choose another --{flag}.")
 
 
-def _url(listener: socket.socket, tls: Tls | None) -> str:
+def _url(listener: socket.socket, tls: Renewal | None) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "http" if tls is None else "https"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

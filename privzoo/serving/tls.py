@@ -6,7 +6,9 @@ The file is the text of an SSLConfig: `server_key`, `server_cert` and `custom_ca
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import logging
 import os
 import ssl
 import tempfile
@@ -17,7 +19,9 @@ from typing import Any
 from privzoo.errors import ConfigError
 from privzoo.serving import textproto
 
+_log = logging.getLogger(__name__)
 FLAG = "ssl_config_file"
+LOOK_SECONDS = 1.0  # between two looks for another certificate
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,21 @@ class Tls:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.load(context)
+        if self.verify:
+            context.verify_mode = ssl.CERT_REQUIRED
+            try:
+                context.load_verify_locations(cadata=self.authority.decode("ascii"))
+            except (ssl.SSLError, ValueError):
+                raise ConfigError(f"custom_ca of --{FLAG} is no PEM certificate; correct it.") from None
+        return context
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Puts key and certificate into a context, for connections from now on.
+
+        Raises:
+            ConfigError: as `context`.
+        """
         # The ssl module reads files only; these are gone before anybody could open them.
         with tempfile.TemporaryDirectory(prefix="privzoo-tls-") as folder:
             key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
@@ -49,23 +68,83 @@ class Tls:
                 raise ConfigError(
                     f"server_key and server_cert of --{FLAG} are no PEM, or do not belong together; correct them."
                 ) from None
-        if self.verify:
-            context.verify_mode = ssl.CERT_REQUIRED
-            try:
-                context.load_verify_locations(cadata=self.authority.decode("ascii"))
-            except (ssl.SSLError, ValueError):
-                raise ConfigError(f"custom_ca of --{FLAG} is no PEM certificate; correct it.") from None
-        return context
 
-    def grpc_credentials(self) -> Any:
-        """What the gRPC interface needs."""
+    def grpc_configuration(self) -> Any:
+        """Key, certificate and authority for the gRPC interface."""
         import grpc
 
-        return grpc.ssl_server_credentials(
-            [(self.key, self.certificate)],
-            root_certificates=self.authority or None,
-            require_client_auth=self.verify,
-        )
+        return grpc.ssl_server_certificate_configuration([(self.key, self.certificate)], self.authority or None)
+
+    def grpc_credentials(self) -> Any:
+        """What the gRPC interface needs, for one that keeps its certificate."""
+        import grpc
+
+        return grpc.ssl_server_credentials([(self.key, self.certificate)], self.authority or None, self.verify)
+
+
+class Renewal:
+    """A running server's certificate, kept up to date with its file; belongs to one event loop.
+
+    Args:
+        path: of `--ssl_config_file`.
+
+    Raises:
+        ConfigError: as `read_tls`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path, self.tls = Path(path), read_tls(path)
+        self.context = self.tls.context()
+        self._seen, self._expired = self._stamp(), False
+
+    def grpc_credentials(self) -> Any:
+        """What the gRPC interface needs; it asks for the certificate at every new connection."""
+        import grpc
+
+        given = self.tls
+
+        def newest() -> Any:
+            nonlocal given
+            if given is self.tls:
+                return None
+            given = self.tls
+            return given.grpc_configuration()
+
+        return grpc.dynamic_ssl_server_credentials(given.grpc_configuration(), newest, given.verify)
+
+    async def watch(self) -> None:
+        """Looks for a new certificate, and whether the old one has expired, until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
+
+    def look(self) -> None:
+        """Takes the file's key and certificate where it has changed; connections that are open keep theirs."""
+        stamp = self._stamp()
+        if stamp != self._seen:
+            self._seen = stamp
+            try:
+                found = read_tls(self.path)
+                if (found.authority, found.verify) != (self.tls.authority, self.tls.verify):
+                    raise ConfigError(f"custom_ca or client_verify in {self.path} has changed; restart the server.")
+                found.load(self.context)
+                self.tls, self._expired = found, False
+                _log.info("The certificate in %s is in use.", self.path)
+            except ConfigError as error:  # half-written, perhaps
+                _log.error("%s The certificate before it stays in use.", error)
+        if not self._expired:
+            try:
+                _check_time(self.tls.certificate, self.path)
+            except ConfigError as error:
+                self._expired = True
+                _log.error("%s", error)
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def read_tls(path: str | os.PathLike[str]) -> Tls:

@@ -1,73 +1,24 @@
 """Warm-up: requests that lie beside a SavedModel, and are run before the version takes others.
 
 The file is TF Serving's own, `assets.extra/tf_serving_warmup_requests`: a TFRecord of PredictionLog messages.
+`privzoo.export.warmup` writes it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from privzoo.errors import WeightsError
 from privzoo.serving import classify, settings
-from privzoo.serving.protos import inputs_of, predict_plan, set_tensor
+from privzoo.serving.protos import inputs_of, predict_plan
 from privzoo.serving.refusal import Refusal
 from privzoo.serving.servable import Servable
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000  # TF Serving's
-
-
-def write_warmup(
-    folder: str | os.PathLike[str],
-    model: str,
-    inputs: Mapping[str, np.ndarray],
-    signatures: Iterable[str] = ("serving_default",),
-) -> Path:
-    """Writes the warm-up file of a version: one Predict request for each signature.
-
-    Args:
-        folder: of the version, with `saved_model.pb` in it; it may still have its temporary name.
-        model: its name on the server.
-        inputs: input name -> array, as a client would send it.
-        signatures: to run.
-
-    Returns:
-        The file.
-
-    Raises:
-        WeightsError: it cannot be written.
-
-    Example:
-        >>> zeros = np.zeros((1, 6, 6, 512), np.float32)
-        >>> write_warmup("served/x/1", "x", {"features": zeros}, ["tail_0123456789ab"])  # doctest: +SKIP
-        PosixPath('served/x/1/assets.extra/tf_serving_warmup_requests')
-    """
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    file = Path(folder) / FILE
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(exist_ok=True)
-        with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
-            for signature in signatures:
-                log = prediction_log_pb2.PredictionLog()
-                request = log.predict_log.request
-                request.model_spec.name, request.model_spec.signature_name = model, signature
-                for name, array in inputs.items():
-                    set_tensor(request.inputs[name], np.asarray(array))
-                writer.write(log.SerializeToString())
-        os.replace(temporary, file)
-    except (OSError, tf.errors.OpError) as error:
-        raise WeightsError(f"{file} cannot be written ({type(error).__name__}); choose another place.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return file
 
 
 def read_warmup(folder: str | os.PathLike[str]) -> Iterator[Any]:

@@ -1,0 +1,181 @@
+"""Lets locust ask, in a process of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from privzoo.errors import PrivzooError
+
+MOST_CLIENTS = 256
+LONGEST_SECONDS = 4 * 3600  # of any run, those that end with a count of requests too
+START_SECONDS = 400.0  # of servers and clients, on a busy machine
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that clients send again and again."""
+
+    name: str
+    protocol: str  # "rest" or "grpc"
+    path: str
+    body: bytes = b""
+    method: str = "POST"
+    malformed: bool = False  # may be refused
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the clients saw."""
+
+    milliseconds: np.ndarray  # of each answered request, in the order of their ends; empty where they were not kept
+    starts: np.ndarray  # of the same requests, in seconds as time.time() has them
+    answered: dict[str, int]  # name of the request -> count
+    failures: dict[str, int]  # sentence -> count
+    seconds: float  # from the first request's start to the last one's end
+    cpu: float  # seconds of the processor that the clients took
+
+    @property
+    def requests(self) -> int:
+        """Count of the answered requests."""
+        return sum(self.answered.values())
+
+    @property
+    def failed(self) -> int:
+        """Count of the others."""
+        return sum(self.failures.values())
+
+
+class Generator:
+    """Clients at work, from `start` or the beginning of a `with` block on.
+
+    Args:
+        requests: that every client of their protocol sends in turn.
+        url: of the REST interface.
+        grpc: of the gRPC interface, host:port.
+        clients: at once.
+        seconds: to ask for; 0: until the count is reached, or `stop`.
+        count: of requests in all; 0: no limit.
+        keep: the time of each request.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        url: str,
+        grpc: str,
+        clients: int,
+        seconds: float = 0,
+        count: int = 0,
+        keep: bool = True,
+    ) -> None:
+        self.requests, self.url, self.grpc, self.clients = requests, url, grpc, clients
+        self.seconds, self.count, self.keep = seconds, count, keep
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Generator:
+        """Starts the clients."""
+        self._folder = tempfile.TemporaryDirectory(prefix="privzoo-load-")
+        plan = {
+            "rest": self.url,
+            "grpc": self.grpc,
+            "count": self.count,
+            "keep": self.keep,
+            "out": str(self._out),
+            "requests": [vars(one) | {"body": base64.b64encode(one.body).decode()} for one in self.requests],
+        }
+        file = Path(self._folder.name, "plan")
+        file.write_text(json.dumps(plan))
+        command = [sys.executable, "-m", "locust", "--locustfile", str(Path(__file__).with_name("users.py"))]
+        command += ["--headless", "--only-summary", "--skip-log", "--exit-code-on-error", "0"]
+        command += ["--users", str(self.clients), "--spawn-rate", str(self.clients), "--stop-timeout", "10"]
+        if self.seconds:
+            command += ["--run-time", f"{max(1, round(self.seconds))}s"]
+        self._process = subprocess.Popen(
+            command,
+            env=os.environ | {"PRIVZOO_LOAD": str(file)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=open(self._errors, "w", encoding="utf-8"),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the clients."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._folder.cleanup()
+
+    @property
+    def running(self) -> bool:
+        """Whether the clients still ask."""
+        return self._process.poll() is None
+
+    def begun(self) -> None:
+        """Waits until a first request has been answered.
+
+        Raises:
+            PrivzooError: none was, for long.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while not Path(f"{self._out}.begun").exists():
+            if not self.running or time.monotonic() > deadline:
+                raise self._failed()
+            time.sleep(0.05)
+
+    def stop(self) -> Seen:
+        """Tells the clients to end; gives what they saw."""
+        self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> Seen:
+        """Waits for the clients' end.
+
+        Raises:
+            PrivzooError: they ended without figures.
+        """
+        longest = self.seconds + 120 if self.seconds else LONGEST_SECONDS
+        try:
+            self._process.wait(longest)
+            found = json.loads(self._out.read_text())
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            raise self._failed() from None
+        return Seen(
+            np.fromfile(f"{self._out}.milliseconds"),
+            np.fromfile(f"{self._out}.starts"),
+            found["answered"],
+            found["failures"],
+            max(1e-9, found["last"] - found["first"]),
+            found["cpu"],
+        )
+
+    def _failed(self) -> PrivzooError:
+        lines = self._errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        how = "has not begun" if self.running else f"ended with code {self._process.poll()}"
+        return PrivzooError(f"locust {how}, and there are no figures ({lines[-1]}); look at it.")
+
+    @property
+    def _out(self) -> Path:
+        return Path(self._folder.name, "out")
+
+    @property
+    def _errors(self) -> Path:
+        return Path(self._folder.name, "errors")
+
+
+def p99(milliseconds: np.ndarray) -> float:
+    """The time that one request of a hundred takes longer than; NaN of none."""
+    ordered = np.sort(milliseconds)
+    return float(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]) if len(ordered) else float("nan")
