@@ -110,8 +110,8 @@ def check_same(model: Any, chips: np.ndarray, expected: np.ndarray) -> float:
     apart = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not apart <= SAME:  # written so that NaN is refused too
         raise WeightsError(
-            f"The head carried to tf_keras gives other features (apart by {apart:.2g} of the largest, {SAME} at most is "
-            "usual); check that tf_keras and TensorFlow are of the same version."
+            f"The head carried to tf_keras gives other features (apart by {apart:.2g} of the largest, {SAME} at most "
+            "is usual); check that tf_keras and TensorFlow are of the same version."
         )
     return apart
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.errors import ConfigError, MissingExtraError
+from privzoo.export.backend import quiet
 from privzoo.export.manifest import INPUT_NAME
 
 SIGNATURE = "serving_default"
@@ -25,8 +27,8 @@ def require() -> None:
         from ai_edge_quantizer import quantizer  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f"ai-edge-quantizer cannot be imported ({error}); run: pip install 'privzoo[optimise]', or leave the method "
-            "'quantizer' out."
+            f"ai-edge-quantizer cannot be imported ({error}); run: pip install 'privzoo[optimise]', or leave 'quantizer' "
+            "out of the methods."
         ) from None
 
 
@@ -69,9 +71,11 @@ def quantize(float_head: Path, calibration: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    """Drops what the quantizer prints; it has no switch for that."""
     kept = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), quiet():
+            yield
     finally:
         logging.disable(kept)

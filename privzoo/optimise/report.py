@@ -19,11 +19,11 @@ TITLE = "## Heads that cost the device less"
 LOST, GIVEN_AWAY, SLOWER = 0.005, 0.003, 1.05  # of accuracy and labels; of identity; times the latency
 SMALLER, CLOSER = 0.9, 0.005  # of the compressed size; of labels
 RULE = (
-    "Post-training int8 by TFLite's converter needs no training and no faces, so another head has to be better to win. It "
-    "is let in if it loses at most 0.5 points of accuracy (with the model's noise) and of labels that are the float "
-    "head's, gives the best identity attack at most 0.3 points more, and takes at most 5 % longer. Of those let in, the "
-    "one with the smallest compressed file wins if that is at least a tenth smaller; else the one with the most labels "
-    "that are the float head's, if these are at least 0.5 points more; else post-training int8."
+    "Post-training int8 by TFLite's converter needs no training and no faces, so another head has to be better to win. "
+    "It is let in if it loses at most 0.5 points of accuracy (with the model's noise) and of labels that are the float "
+    "head's, gives the best identity attack at most 0.3 points more, and takes at most 5 % longer. Of those let in, "
+    "the one with the smallest compressed file wins if that is at least a tenth smaller; else the one with the most "
+    "labels that are the float head's, if these are at least 0.5 points more; else post-training int8."
 )
 
 
@@ -132,8 +132,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines = [
         f"### {found['model']}",
         "",
-        f"**{found['winner']}** wins: {found['why']}. {found['data']}, {found['faces']:,} faces; identity on LFW-100 by the "
-        f"best of {', '.join(found['attackers'])}; seeds {', '.join(map(str, found['seeds']))}. "
+        f"**{found['winner']}** wins: {found['why']}. {found['data']}, {found['faces']:,} faces; identity on LFW-100 by "
+        f"the best of {', '.join(found['attackers'])}; seeds {', '.join(map(str, found['seeds']))}. "
         + (f"Trained: {trained}. " if trained else "")
         + f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} at the start, one thread, "
         f"{found['rounds']} rounds of {found['inferences']} inferences. {found['date']}, code {found['git']}, "
