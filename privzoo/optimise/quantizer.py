@@ -27,8 +27,8 @@ def require() -> None:
         from ai_edge_quantizer import quantizer  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f"ai-edge-quantizer cannot be imported ({error}); run: pip install 'privzoo[optimise]', or leave 'quantizer' "
-            "out of the methods."
+            f"ai-edge-quantizer cannot be imported ({error}); run: pip install 'privzoo[optimise]', or leave "
+            "'quantizer' out of the methods."
         ) from None
 
 

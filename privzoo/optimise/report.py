@@ -132,8 +132,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines = [
         f"### {found['model']}",
         "",
-        f"**{found['winner']}** wins: {found['why']}. {found['data']}, {found['faces']:,} faces; identity on LFW-100 by "
-        f"the best of {', '.join(found['attackers'])}; seeds {', '.join(map(str, found['seeds']))}. "
+        f"**{found['winner']}** wins: {found['why']}. {found['data']}, {found['faces']:,} faces; identity on LFW-100 "
+        f"by the best of {', '.join(found['attackers'])}; seeds {', '.join(map(str, found['seeds']))}. "
         + (f"Trained: {trained}. " if trained else "")
         + f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} at the start, one thread, "
         f"{found['rounds']} rounds of {found['inferences']} inferences. {found['date']}, code {found['git']}, "
