@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "export": {"card", "config", "edge", "faces"},
     "measure": {"architectures", "card", "edge", "export"},
     "model": {"card", "config", "edge", "export", "faces"},
+    "optimise": {"activations", "architectures", "audit", "data", "edge", "export", "measure", "model"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
