@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,17 +87,25 @@ def build(keras: Any, layers: list[dict[str, Any]], size: int, weights: dict[str
     return keras.Model(image, x, name="head")
 
 
-def trained_weights(model: Any) -> dict[str, np.ndarray]:
-    """Weights of a trained model under the names that they came with; those of wrappers and rescalings are left out."""
+def trained_weights(model: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Weights of a trained model.
+
+    Args:
+        model: of a method's `finish`.
+        names: `<layer>/<variable>`, as they came.
+
+    Returns:
+        The same names -> array, without what wrappers added.
+    """
+    layers = {getattr(layer, "layer", layer).name: layer for layer in model.layers}
     found = {}
-    for layer in model.layers:
-        inner = getattr(layer, "layer", layer)
-        if type(inner).__name__ == "DepthwiseConv2D" and not layer.trainable:
-            continue
-        for variable in layer.weights:
-            owner, _, name = variable.name.partition(":")[0].rpartition("/")
-            if owner == inner.name:
-                found[f"{owner}/{name}"] = variable.numpy()
+    for name in names:
+        owner, _, part = name.rpartition("/")
+        layer = layers[owner]
+        # A quantizing wrapper keeps the variable and puts a rounded tensor into its place in the layer; a stripped
+        # layer has the variable in its place, under another name.
+        kept = [variable for variable in layer.weights if variable.name.partition(":")[0] == name]
+        found[name] = (kept[0] if kept else getattr(layer, part)).numpy()
     return found
 
 
@@ -342,8 +351,8 @@ def run(folder: Path) -> None:
     losses = train(tf, keras, method, job, data, folder)
     trained = method.finish(first[: job["batch"]])
     flatbuffer = convert(tf, trained, job["size"], calibration if method.calibrated else None, method.per_channel)
-    found = trained_weights(trained)
-    kernels = [value for name, value in found.items() if name.endswith("/kernel")]
+    found = trained_weights(trained, weights)
+    kernels = [found[f"{name}/kernel"] for name in sorted(_convolutions(keras, model))]
     temporary = folder / "trained.part.npz"
     np.savez(temporary, **found)
     os.replace(temporary, folder / "trained.npz")
