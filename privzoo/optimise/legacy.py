@@ -294,8 +294,8 @@ def train(tf: Any, keras: Any, method: Any, job: dict[str, Any], data: dict[str,
         batches.epoch, began = epoch, time.monotonic()
         history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=method.callbacks)
         losses.append(round(float(history.history["loss"][0]), 6))
-        manager.save(checkpoint_number=epoch + 1)
         write_json(log, losses)
+        manager.save(checkpoint_number=epoch + 1)
         spent = time.monotonic() - began
         print(f"{job['method']}: epoch {epoch + 1} of {epochs}, loss {losses[-1]:.4f}, {spent:.0f} s", flush=True)
     return losses
