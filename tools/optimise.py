@@ -25,7 +25,7 @@ flags.DEFINE_list("methods", list(METHODS), f"some of {', '.join(METHODS)}")
 flags.DEFINE_integer("steps", 300, "of training, for each method that trains", lower_bound=1)
 flags.DEFINE_integer("batch", 16, "chips in a step", lower_bound=1)
 flags.DEFINE_integer("chips", 4096, "training faces to learn from, spread over the set", lower_bound=8)
-flags.DEFINE_float("learning_rate", None, f"at the start; by default {LEARNING_RATES}")
+flags.DEFINE_list("learning_rates", [f"{name}={rate}" for name, rate in LEARNING_RATES.items()], "at the start")
 flags.DEFINE_float("sparsity", 0.6, "share of each convolution's weights that are pruned")
 flags.DEFINE_integer("clusters", 32, "values that each convolution's weights take", lower_bound=2)
 flags.DEFINE_integer("seed", 1, "of training")
@@ -64,9 +64,16 @@ def _faces(model):
 
 
 def _job(method: str):
+    from privzoo.errors import ConfigError
     from privzoo.optimise.process import Job
 
-    rate = FLAGS.learning_rate or LEARNING_RATES[method]
+    try:
+        rates = LEARNING_RATES | {
+            name: float(rate) for name, rate in (pair.split("=") for pair in FLAGS.learning_rates)
+        }
+    except ValueError:
+        raise ConfigError(f"--learning_rates {FLAGS.learning_rates} cannot be; give qat=1e-6,pruned=3e-5.") from None
+    rate = rates[method]
     options = {"sparsity": FLAGS.sparsity, "clusters": FLAGS.clusters, "seed": FLAGS.seed}
     return Job(method, FLAGS.steps, FLAGS.batch, learning_rate=rate, **options)
 

@@ -106,7 +106,7 @@ def make(model: SplitModel, method: str, faces: Faces, job: process.Job | None, 
     trained = process.run(model.head, model.input_size, job, *data, folder / "runs")
     facts = {key: trained.facts[key] for key in ("zeros", "values_per_kernel", "packages")}
     described |= {"steps": job.steps, "batch": job.batch, "learning_rate": job.learning_rate, "seed": job.seed, **facts}
-    described |= {"loss": trained.facts["losses"][-1]}
+    described |= {key: trained.facts[key] for key in ("loss_before", "loss_after")}
     weights = carry.weights(model.head) | trained.weights
     manifest = {**manifest, "head": {**manifest["head"], "weights_sha256": weights_sha256(weights)}}
     return seal(trained.flatbuffer, path, manifest, described, model, faces)

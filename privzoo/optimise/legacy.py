@@ -241,6 +241,17 @@ class Clustered:
 METHODS = {"qat": Quantized, "pruned": Pruned, "clustered": Clustered}
 
 
+def variance_of(features: np.ndarray) -> float:
+    """Mean variance of features over faces, in which losses are counted."""
+    return max(float(features.var(axis=0).mean()), 1e-12)
+
+
+def loss_of(model: Any, chips: np.ndarray, features: np.ndarray, variance: float) -> float:
+    """Squared error of a model's features as a share of their variance."""
+    found = model.predict(chips, batch_size=PREDICTED, verbose=0)
+    return round(float(np.square(found - features).mean()) / variance, 6)
+
+
 def train(tf: Any, keras: Any, method: Any, job: dict[str, Any], data: dict[str, np.ndarray], folder: Path) -> list:
     """Trains towards the float head's features, and keeps each finished epoch.
 
@@ -256,7 +267,7 @@ def train(tf: Any, keras: Any, method: Any, job: dict[str, Any], data: dict[str,
         Mean loss of each epoch: the squared error as a share of the features' variance.
     """
     chips, features, batch, steps = data["chips"], data["features"], job["batch"], job["steps"]
-    variance = max(float(features.var(axis=0).mean()), 1e-12)
+    variance = variance_of(features)
     per_epoch = max(1, min(job["epoch_steps"], steps))
     epochs = -(-steps // per_epoch)
     order = np.random.default_rng(job["seed"])
@@ -348,6 +359,8 @@ def run(folder: Path) -> None:
     apart = check_same(model, calibration, data["expected"])
     first = np.asarray(data["chips"][: RANGE_BATCHES * job["batch"]], np.float32)
     method = METHODS[job["method"]](tfmot, keras, model, job, first)
+    some, variance = data["features"][: len(first)], variance_of(data["features"])
+    before = loss_of(method.model, first, some, variance)
     losses = train(tf, keras, method, job, data, folder)
     trained = method.finish(first[: job["batch"]])
     flatbuffer = convert(tf, trained, job["size"], calibration if method.calibrated else None, method.per_channel)
@@ -362,7 +375,9 @@ def run(folder: Path) -> None:
     write_json(
         folder / "result.json",
         {
+            "loss_before": before,
             "losses": losses,
+            "loss_after": loss_of(trained, first, some, variance),
             "apart_before": apart,
             "zeros": round(sum(int((k == 0).sum()) for k in kernels) / sum(k.size for k in kernels), 4),
             "values_per_kernel": max(len(np.unique(kernel)) for kernel in kernels),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.legacy`
 NEEDED = ("tensorflow_model_optimization", "tf_keras")
-LEARNING_RATES = {"qat": 1e-5, "pruned": 3e-5, "clustered": 3e-5}
+# A head that is quantized is nearly right from the start: Adam's first steps, as long as any, must not undo that.
+LEARNING_RATES = {"qat": 1e-6, "pruned": 3e-5, "clustered": 3e-5}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,7 +37,7 @@ class Job:
     steps: int = 300
     batch: int = 16  # chips in a step
     epoch_steps: int = 25  # after so many, what was learnt is kept on disk
-    learning_rate: float = 1e-5  # at the start; a cosine to zero
+    learning_rate: float = 1e-6  # at the start; a cosine to zero
     sparsity: float = 0.6  # share of each convolution's weights that are pruned
     clusters: int = 32  # values that each convolution's weights take
     seed: int = 1
