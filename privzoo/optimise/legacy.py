@@ -24,7 +24,7 @@ from privzoo.provenance import write_json
 
 SAME = 1e-4  # largest difference from the Keras 3 head, as a share of the largest feature
 PREDICTED = 64  # chips that go through at once
-RANGE_BATCHES = 4  # of chips, over which activations' ranges are averaged before training
+RANGE_BATCHES = 4  # of chips, from which activations' ranges are taken before training
 PRUNED_BY = 0.6  # share of the steps after which the last weight is pruned
 MASKS = 50  # how often, at most, masks are made anew until then
 PACKAGES = ("tensorflow-model-optimization", "tf_keras")
@@ -165,7 +165,10 @@ class Quantized:
 
 
 def _ranges(keras: Any, model: Any, chips: np.ndarray, batch: int) -> dict[str, tuple[float, float]]:
-    """Layer -> mean over batches of the least and the largest value of its output; that of an image is exact."""
+    """Layer -> least and largest value of its output, as converters take them; that of an image is exact.
+
+    The library itself moves towards the mean over batches, which cuts off the largest values.
+    """
     layers = [layer for layer in model.layers if "Conv2D" in type(layer).__name__]
     outputs = keras.Model(model.input, [layer.output for layer in layers])
     found = {layer.name: [] for layer in layers}
@@ -173,7 +176,7 @@ def _ranges(keras: Any, model: Any, chips: np.ndarray, batch: int) -> dict[str, 
         values = outputs(chips[start : start + batch], training=False)
         for layer, value in zip(layers, values if len(layers) > 1 else [values], strict=True):
             found[layer.name].append((float(value.numpy().min()), float(value.numpy().max())))
-    ranges = {name: tuple(np.mean(pairs, axis=0)) for name, pairs in found.items()}
+    ranges = {name: (min(low for low, _ in pairs), max(high for _, high in pairs)) for name, pairs in found.items()}
     first = layers[0]
     if not first.trainable:
         scale, offset = (float(w.ravel()[0]) for w in first.get_weights())
