@@ -23,7 +23,7 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
-NOT_FOR_USE = ("zoo_configs/planned/", "zoo_configs/sweeps/")  # without weights; and how settings were chosen
+NOT_FOR_USE = ("zoo_configs/optimised/", "zoo_configs/planned/", "zoo_configs/sweeps/")  # figures; without weights
 
 
 def entries(text: str) -> list[str]:
@@ -133,7 +133,9 @@ def test_one_distribution_provides_tensorflow():
 def test_no_extra_asks_for_a_second_tensorflow():
     names = {requirement.name for extra in EXTRAS for requirement in requirements(extra)}
     # The stubs require plain tensorflow themselves, and are none.
-    assert {name for name in names if re.match("tensorflow|tf[-_]", name)} == {"tensorflow", "tensorflow-serving-api"}
+    assert {name for name in names if re.match("tensorflow|tf[-_]", name)} == {
+        *("tensorflow", "tensorflow-model-optimization", "tensorflow-serving-api", "tf_keras")
+    }
 
 
 def test_installed_packages_fit_each_other():

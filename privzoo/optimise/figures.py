@@ -1,0 +1,268 @@
+"""Measures heads beside each other: what they answer, what they cost the device, and whom they give away."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privzoo.audit import features as seen
+from privzoo.audit import identity
+from privzoo.audit.accuracy import share
+from privzoo.edge import Head
+from privzoo.errors import ConfigError
+from privzoo.export.tflite import agreement
+from privzoo.measure import runs
+from privzoo.optimise.heads import METHODS, POST_TRAINING
+
+if TYPE_CHECKING:
+    from privzoo.data import Dataset
+    from privzoo.model import SplitModel
+
+FLOAT = "float32"
+ALIKE = 1e-3  # of features by way of kept activations and straight from the chips
+COSTS = ("inference_ms", "load_ms", "peak_mb")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one head."""
+
+    method: str
+    what: str
+    sha256: str  # of the flatbuffer
+    bytes: int  # of the file
+    zip_bytes: int  # of the file in a zip archive, as stores deliver it
+    accuracy: Figure  # with the model's noise, mean over seeds
+    accuracy_without_noise: Figure
+    agreement: Figure  # labels that are the float head's, both without noise
+    network_agreement: Figure  # labels, without noise, that are the whole network's
+    kept: float  # share of the float features' variance over faces; 1 for equal ones
+    mse: float  # of features
+    psnr_db: float | None  # of features, peak: their range over the faces; None where nothing differs
+    identity: Mapping[str, Mapping[str, Any]]  # averaged queries -> attacker, value, low, high
+    costs: Mapping[str, Figure]  # each of `COSTS`: medians over rounds
+    latency_ratio: Figure  # to post-training int8, within rounds
+    optimisation: Mapping[str, Any] | None  # how the head was made, from its manifest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How heads are measured."""
+
+    data_dir: str
+    cache: Path
+    every: int = 1  # accuracy on every so manieth face
+    seeds: tuple[int, ...] = identity.SEEDS
+    attackers: tuple[str, ...] = ("lda", "logistic", "knn")
+    rounds: int = 5
+    inferences: int = 20
+
+
+class Bench:
+    """One model's faces, and what its float head makes of them.
+
+    Args:
+        model: whose heads are measured.
+        test: with the primary labels.
+        plan: what to measure.
+    """
+
+    def __init__(self, model: SplitModel, test: Dataset, plan: Plan):
+        from privzoo.data import arrays
+
+        self.model, self.plan = model, plan
+        chips, labels = arrays(test, model.input_size, model.card.network.task)
+        self.chips, self.labels = chips[:: plan.every], labels[:: plan.every]
+        self.features, self.network_labels = self._float(chips)
+        self.people = seen.lfw100(plan.data_dir, model.input_size)
+
+    def _float(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the float head and labels of the network; their first layers run on all, and are kept."""
+        from privzoo import activations
+        from privzoo.architectures import graph
+
+        model = self.model
+        front, tail = activations.front(model.network)
+        images = activations.whole_chips(chips, model.input_size)
+        kept = activations.compute(front, images, self.plan.cache, np.float32).values
+        layers = graph.layers(model.head)
+        start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
+        rest = graph.chain(layers[start:], front.output.shape[1:], "trunk", "rest")
+        rows = range(0, len(chips), self.plan.every)
+        found, answers = [], []
+        for part in (rows[i : i + 64] for i in range(0, len(rows), 64)):
+            x = np.asarray(kept[part])
+            found.append(np.asarray(rest(x, training=False)))
+            answers.append(np.asarray(tail(x, training=False)).argmax(1))
+        straight = np.asarray(model.head(self.chips[:2].astype(np.float32), training=False))
+        # A value between two levels may be rounded to either.
+        if not model.config.step and not np.allclose(straight, found[0][:2], rtol=ALIKE, atol=ALIKE):
+            raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
+        return np.concatenate(found), np.concatenate(answers)
+
+    def sides(self, method: str, head: Head) -> tuple[np.ndarray, ...]:
+        """Features before noise of the test faces, and of LFW-100's training and scored faces."""
+        if method == FLOAT:
+            view = seen.float_view(self.model, self.plan.cache)
+            return self.features, *(view.extract(faces).read() for faces in self.people)
+        facts = {"sha256": head.manifest["head"]["sha256"], "rounded": bool(head.manifest["feature"].get("rounded"))}
+        found = []
+        for chips in (self.chips, *(faces.chips for faces in self.people)):
+            make = _maker(head, chips)
+            found.append(seen.keep({**facts, "chips": chips}, make, self.plan.cache).read())
+        return tuple(found)
+
+    def row(self, method: str, path: Path, costs: Mapping[str, runs.Summary], ratio: runs.Summary) -> Row:
+        """Measures one head.
+
+        Args:
+            method: by which it was made.
+            path: of its file.
+            costs: of `costs`.
+            ratio: of its latency to post-training int8's.
+        """
+        head = Head(path, threads=1)
+        head.noise = None  # drawn here, the same for all heads
+        sent, train, test = self.sides(method, head)
+        plain = self.model.classify(sent).argmax(1)
+        reference = self.model.classify(self.features).argmax(1)
+        mse = float(np.square(sent - self.features, dtype=np.float64).mean())
+        peak = float(self.features.max() - self.features.min())
+        size, packed = sizes(path)
+        return Row(
+            method=method,
+            what=METHODS[method],
+            sha256=head.manifest["head"]["sha256"],
+            bytes=size,
+            zip_bytes=packed,
+            accuracy=self._noisy_accuracy(sent),
+            accuracy_without_noise=Figure(*share(plain == self.labels)),
+            agreement=Figure(*share(plain == reference)),
+            network_agreement=Figure(*share(plain == self.network_labels)),
+            kept=agreement(sent, self.features),
+            mse=mse,
+            psnr_db=float(10 * np.log10(peak**2 / mse)) if mse > 0 else None,
+            identity=self._identity(train, test),
+            costs={name: Figure(s.value, s.low, s.high) for name, s in costs.items()},
+            latency_ratio=Figure(ratio.value, ratio.low, ratio.high),
+            optimisation=head.manifest["head"].get("optimisation"),
+        )
+
+    def _noisy_accuracy(self, sent: np.ndarray) -> Figure:
+        noise = self.model.noise
+        draws = self.plan.seeds if noise else (0,)
+        found = []
+        for seed in draws:
+            arrived = identity.sent(sent, noise, np.random.default_rng(seed))
+            found.append(share(self.model.classify(arrived).argmax(1) == self.labels))
+        return Figure(*(float(value) for value in np.mean(found, axis=0)))
+
+    def _identity(self, train: np.ndarray, test: np.ndarray) -> dict[str, dict[str, Any]]:
+        known, scored = self.people
+        found = {}
+        for queries in (1, 100) if self.model.noise else (1,):
+            result = identity.attack(
+                train,
+                known.labels["identity"],
+                test,
+                scored.labels["identity"],
+                noise=self.model.noise,
+                queries=queries,
+                seeds=self.plan.seeds,
+                attackers=self.plan.attackers,
+                train_ids=known.ids,
+                test_ids=scored.ids,
+            )
+            best = result.figure(result.best)
+            found[str(queries)] = {"attacker": result.best, "value": best.value, "low": best.low, "high": best.high}
+        return found
+
+
+def _maker(head: Head, chips: np.ndarray) -> Callable[[], np.ndarray]:
+    return lambda: head.features(chips)
+
+
+def sizes(path: Path) -> tuple[int, int]:
+    """Bytes of a file, and of it in a zip archive."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.write(path, path.name)
+    return path.stat().st_size, len(packed.getvalue())
+
+
+def costs(
+    paths: Mapping[str, Path], size: int, plan: Plan, say: Callable[[str], None]
+) -> dict[str, tuple[dict[str, runs.Summary], runs.Summary]]:
+    """Latency, loading and memory of all heads, one thread, a fresh process for each, in turn.
+
+    Args:
+        paths: method -> file; post-training int8, to which the others' latency is compared, is among them.
+        size: side of the input in pixels.
+        plan: with rounds and inferences.
+        say: gets a line for each round.
+
+    Returns:
+        Method -> summaries of `COSTS`, and the ratio of its latency to post-training int8's.
+    """
+    candidates = {
+        name: runs.Candidate(name, size, FLOAT if name == FLOAT else "int8", "litert", path)
+        for name, path in paths.items()
+    }
+    results = runs.run(list(candidates.values()), plan.rounds, plan.inferences, say)
+    first = results[candidates[POST_TRAINING].key]
+    return {
+        name: (
+            {cost: results[c.key].summary(cost) for cost in COSTS},
+            runs.ratio(results[c.key], first, "inference_ms"),
+        )
+        for name, c in candidates.items()
+    }
+
+
+def measure(
+    model: SplitModel, test: Dataset, paths: Mapping[str, Path], plan: Plan, say: Callable[[str], None]
+) -> tuple[list[Row], int]:
+    """Measures heads of one model.
+
+    Args:
+        model: with the float head and the tail.
+        test: faces with the primary labels.
+        paths: method -> its head's file, post-training int8 among them.
+        plan: what to measure.
+        say: gets a line for each step.
+
+    Returns:
+        A row for each head, and the number of test faces.
+    """
+    found = costs(paths, model.input_size, plan, say)
+    bench = Bench(model, test, plan)
+    rows = []
+    for name, path in paths.items():
+        say(f"measuring the answers of {name}")
+        rows.append(bench.row(name, path, *found[name]))
+    return rows, len(bench.chips)
+
+
+def best_identity(row: Row) -> float:
+    """What the best attacker gets of single features, 0..1."""
+    return float(row.identity["1"]["value"])
+
+
+def by_method(rows: Sequence[Row]) -> dict[str, Row]:
+    """Rows by their method."""
+    return {row.method: row for row in rows}

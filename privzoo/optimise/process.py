@@ -1,0 +1,142 @@
+"""Starts the process on tf_keras, hands it a head and faces, and takes what it trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privzoo import errors
+from privzoo.errors import ConfigError, MissingExtraError, PrivzooError
+from privzoo.optimise import carry
+from privzoo.provenance import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.legacy`
+NEEDED = ("tensorflow_model_optimization", "tf_keras")
+# A head that is quantized is nearly right from the start: Adam's first steps, as long as any, must not undo that.
+LEARNING_RATES = {"qat": 1e-6, "pruned": 3e-5, "clustered": 3e-5}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that, with the head and the faces, decides what comes of a method."""
+
+    method: str  # one of `TRAINED`
+    steps: int = 300
+    batch: int = 16  # chips in a step
+    epoch_steps: int = 25  # after so many, what was learnt is kept on disk
+    learning_rate: float = 1e-6  # at the start; a cosine to zero
+    sparsity: float = 0.6  # share of each convolution's weights that are pruned
+    clusters: int = 32  # values that each convolution's weights take
+    seed: int = 1
+
+    def __post_init__(self):
+        """Raises ConfigError for a job that cannot be."""
+        if self.method not in TRAINED:
+            raise ConfigError(f"There is no method {self.method!r} to train by; there are {', '.join(TRAINED)}.")
+        counts = (self.steps, self.batch, self.epoch_steps)
+        if min(counts) < 1 or not 0 < self.learning_rate < 1 or not 0 < self.sparsity < 1 or self.clusters < 2:
+            raise ConfigError(
+                f"Steps, batch and epoch of {counts}, rate {self.learning_rate}, sparsity {self.sparsity}, "
+                f"{self.clusters} clusters cannot be; give counts of 1 or more, shares between 0 and 1, 2 clusters or "
+                "more."
+            )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a process left."""
+
+    flatbuffer: bytes  # int8, without manifest
+    weights: dict[str, np.ndarray]  # `<layer>/<variable>` -> float32
+    facts: dict[str, Any]  # losses, seconds, versions
+
+
+def require() -> None:
+    """Refuses to go on where the packages for training are not installed; imports none of them.
+
+    Raises:
+        MissingExtraError: one is missing.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"Training heads for the device needs {' and '.join(missing)}; run: pip install 'privzoo[optimise]', or "
+            "choose --methods that need no training."
+        )
+
+
+def run(
+    head: keras.Model,
+    size: int,
+    job: Job,
+    chips: np.ndarray,
+    features: np.ndarray,
+    calibration: np.ndarray,
+    runs: Path,
+) -> Trained:
+    """Trains a head by one method, unless that was done before; goes on where it was stopped.
+
+    Args:
+        head: Keras 3 chain, `image` float32 (N, size, size, 3), 0..255 -> features.
+        size: side of its input in pixels.
+        job: what to do.
+        chips: uint8 (N, size, size, 3), faces to learn from.
+        features: float32 (N, ...), what the head makes of them before any rounding.
+        calibration: float32 chips that set the ranges of int8 activations, and with which the carried head is checked.
+        runs: folder of the runs; this one's is named by the hash of all of the above.
+
+    Raises:
+        MissingExtraError: tensorflow-model-optimization or tf_keras is not installed.
+        ConfigError: the head has layers that cannot be carried, or TFLite cannot express the result.
+        WeightsError: the carried head is another one.
+        PrivzooError: the process failed otherwise; the sentence has its last words.
+    """
+    from privzoo import activations
+
+    require()
+    layers, weights = carry.describe(head), carry.weights(head)
+    arrays = {"chips": chips, "features": features, "calibration": calibration}
+    facts = {**dataclasses.asdict(job), "size": size, "layers": layers}
+    folder = runs / f"{job.method}_{activations.key(facts=facts, **arrays, **weights)}"
+    if not (folder / "result.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        expected = np.asarray(carry.unrounded(head)(calibration, training=False), np.float32)
+        for name, array in {**arrays, "expected": expected}.items():
+            np.save(folder / f"{name}.npy", array)
+        np.savez(folder / "weights.npz", **weights)
+        write_json(folder / "job.json", facts)
+        _start(folder)
+    with np.load(folder / "trained.npz") as file:
+        trained = {name: file[name] for name in file.files}
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return Trained((folder / "trained.tflite").read_bytes(), trained, result)
+
+
+def _start(folder: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    environment |= {"PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    with (folder / "stderr.txt").open("w", encoding="utf-8") as stderr:
+        done = subprocess.run(
+            [sys.executable, "-m", "privzoo.optimise.legacy", str(folder)], env=environment, stderr=stderr
+        )
+    if done.returncode == 0:
+        return
+    said = [line for line in (folder / "stderr.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
+    last = said[-1] if said else f"exit code {done.returncode} without a word"
+    if last.startswith("privzoo: "):
+        kind, _, sentence = last.removeprefix("privzoo: ").partition(": ")
+        raise getattr(errors, kind, PrivzooError)(sentence)
+    raise PrivzooError(f"The process on tf_keras failed ({last}); {folder / 'stderr.txt'} has all it said.")

@@ -1,0 +1,161 @@
+"""Makes a model's head cheaper in several ways, and measures all beside each other: `tools/optimise.py --help`.
+
+    tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --steps 300
+
+Heads go to --out with their manifests inside, figures to zoo_configs/optimised/NAME.json, the table to RESULTS.md. What
+was trained is kept: a run that was stopped goes on, and a second one only measures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from privzoo.optimise.heads import METHODS
+from privzoo.optimise.process import LEARNING_RATES, TRAINED
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "name of the model", required=True)
+flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_list("methods", list(METHODS), f"some of {', '.join(METHODS)}")
+flags.DEFINE_integer("steps", 300, "of training, for each method that trains", lower_bound=1)
+flags.DEFINE_integer("batch", 16, "chips in a step", lower_bound=1)
+flags.DEFINE_integer("chips", 4096, "training faces to learn from, spread over the set", lower_bound=8)
+flags.DEFINE_list("learning_rates", [f"{name}={rate}" for name, rate in LEARNING_RATES.items()], "at the start")
+flags.DEFINE_float("sparsity", 0.6, "share of each convolution's weights that are pruned")
+flags.DEFINE_integer("clusters", 32, "values that each convolution's weights take", lower_bound=2)
+flags.DEFINE_integer("seed", 1, "of training")
+flags.DEFINE_string("out", "runs/optimise", "folder for heads and training runs")
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, shared by all tools")
+flags.DEFINE_bool("measure", True, "measure the heads; without it, only make them")
+flags.DEFINE_integer("every", 1, "measure accuracy on every so manieth test face only", lower_bound=1)
+flags.DEFINE_integer("limit", None, "measure accuracy on about this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
+flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attackers")
+flags.DEFINE_integer("rounds", 5, "how often time and memory are measured, in changing order", lower_bound=1)
+flags.DEFINE_integer("inferences", 20, "timed in each process", lower_bound=1)
+flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it, only print the table")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table is written anew; empty for none")
+
+
+def _faces(model):
+    """Training faces, and what the float head makes of them."""
+    import numpy as np
+
+    from privzoo.audit.features import keep
+    from privzoo.data import arrays, splits
+    from privzoo.export.manifest import model_sha256
+    from privzoo.optimise import carry, heads
+
+    data, _ = splits.load_splits(model.card.network.training.dataset, FLAGS.data_dir)
+    chips, _ = arrays(splits.take(data, FLAGS.chips), model.input_size)
+    head = carry.unrounded(model.head)
+
+    def make() -> np.ndarray:
+        parts = (chips[i : i + 64].astype(np.float32) for i in range(0, len(chips), 64))
+        return np.concatenate([np.asarray(head(part, training=False)) for part in parts])
+
+    facts = {"head before rounding": model_sha256(head), "layers": carry.describe(head), "chips": chips}
+    return heads.Faces(chips, np.array(keep(facts, make, Path(FLAGS.cache_dir)).read()))
+
+
+def _job(method: str):
+    from privzoo.errors import ConfigError
+    from privzoo.optimise.process import Job
+
+    try:
+        rates = LEARNING_RATES | {
+            name: float(rate) for name, rate in (pair.split("=") for pair in FLAGS.learning_rates)
+        }
+    except ValueError:
+        raise ConfigError(f"--learning_rates {FLAGS.learning_rates} cannot be; give qat=1e-6,pruned=3e-5.") from None
+    rate = rates[method]
+    options = {"sparsity": FLAGS.sparsity, "clusters": FLAGS.clusters, "seed": FLAGS.seed}
+    return Job(method, FLAGS.steps, FLAGS.batch, learning_rate=rate, **options)
+
+
+def main(_: list[str]) -> None:
+    """Makes the heads, measures them, and writes and prints what was found."""
+    import privzoo
+    from privzoo import config
+    from privzoo.data import fer2013, lfw, splits
+    from privzoo.errors import ConfigError
+    from privzoo.measure import machine
+    from privzoo.optimise import figures, heads, report
+    from privzoo.provenance import git_revision
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    methods = list(dict.fromkeys(FLAGS.methods))
+    heads.check_methods(methods)
+    if FLAGS.measure and heads.POST_TRAINING not in methods:
+        raise ConfigError(f"Heads are compared with the method {heads.POST_TRAINING}; add it to --methods.")
+    if FLAGS.limit and FLAGS.write:
+        raise ConfigError("Figures of --limit are not to be kept; add --nowrite.")
+    try:
+        seeds = tuple(map(int, FLAGS.seeds))
+    except ValueError:
+        raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
+    described, git = machine.describe(), git_revision()
+    model = privzoo.load(FLAGS.model)
+    faces, jobs = _faces(model), {name: _job(name) for name in methods if name in TRAINED}
+    paths = {}
+    for name in methods:
+        say(f"making {name}")
+        paths[name] = heads.make(model, name, faces, jobs.get(name), Path(FLAGS.out) / model.name)
+        print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
+    if not FLAGS.measure:
+        return
+    gender = model.card.network.task == "gender"
+    test = lfw.load(FLAGS.data_dir) if gender else fer2013.load(FLAGS.data_dir, split="test")
+    if FLAGS.limit:
+        test = splits.take(test, FLAGS.limit)
+    plan = figures.Plan(
+        FLAGS.data_dir,
+        Path(FLAGS.cache_dir),
+        FLAGS.every,
+        seeds,
+        tuple(FLAGS.attackers),
+        FLAGS.rounds,
+        FLAGS.inferences,
+    )
+    rows, count = figures.measure(model, test, paths, plan, say)
+    options = {"steps": FLAGS.steps, "batch": FLAGS.batch, "chips": FLAGS.chips, "every": FLAGS.every}
+    command = f"tools/optimise.py --model {model.name} --data_dir DIR --methods {','.join(methods)} " + " ".join(
+        f"--{name} {value}" for name, value in options.items()
+    )
+    found = report.document(
+        model.name,
+        rows,
+        {
+            "date": datetime.date.today().isoformat(),
+            "git": git,
+            "command": command,
+            "machine": described,
+            "data": "LFW" if gender else "FER2013 test",
+            "faces": count,
+            "seeds": list(seeds),
+            "attackers": FLAGS.attackers,
+            "rounds": FLAGS.rounds,
+            "inferences": FLAGS.inferences,
+            "jobs": {name: dataclasses.asdict(job) for name, job in jobs.items()},
+        },
+    )
+    print(report.table(found))
+    if FLAGS.write:
+        folder = config.config_folder() / "optimised"
+        print(report.write(folder, found, Path(FLAGS.results) if FLAGS.results else None))
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"optimise: {error}")
