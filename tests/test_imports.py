@@ -33,6 +33,10 @@ MAY_IMPORT = {
     "edge": {"faces"},
     "serving": {"edge", "faces"},
     "export": {"card", "config", "edge", "faces"},
+    "optimise": {
+        *("activations", "architectures", "audit", "card", "config", "data", "edge", "embeddings"),
+        *("export", "measure", "model", "training"),
+    },
     "measure": {"architectures", "card", "edge", "export"},
     "model": {"card", "config", "edge", "export", "faces"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
