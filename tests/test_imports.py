@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "export": {"card", "config", "edge", "faces"},
     "optimise": {
         *("activations", "architectures", "audit", "card", "config", "data", "edge", "embeddings"),
-        *("export", "measure", "model", "training"),
+        *("export", "measure", "model", "training", "weights"),
     },
     "measure": {"architectures", "card", "edge", "export"},
     "model": {"card", "config", "edge", "export", "faces"},

@@ -184,7 +184,9 @@ def test_what_cannot_be_is_refused(made, tmp_path):
     with pytest.raises(ConfigError, match="cannot be; give a share"):
         Pruning(budget=1.2)
     with pytest.raises(ConfigError, match="no whole number of epochs"):
-        other = Distillation(steps=5, steps_per_epoch=2)
+        Distillation(steps=5, steps_per_epoch=2)
+    with pytest.raises(ConfigError, match="a run of another config"):
+        other = dataclasses.replace(fakes.TRAINING, peak_learning_rate=0.1)
         slim.make(model, *fakes.faces(), made["run"], cache, fakes.PRUNING, other)
     with pytest.raises(ConfigError, match="another --run_dir"):
         slim.make(model, *fakes.faces(), made["run"], cache, Pruning(0.5, 32), fakes.TRAINING)

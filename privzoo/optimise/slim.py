@@ -57,17 +57,18 @@ def save(arrays: dict[str, np.ndarray], path: Path) -> None:
     temporary.replace(path)
 
 
-def prune(model: SplitModel, train: Taught, settings: Pruning, run: Path) -> dict[str, Any]:
+def prune(model: SplitModel, train: Taught, validation: Taught, settings: Pruning, run: Path) -> dict[str, Any]:
     """Chooses channels and fits the layers, unless the run's folder holds that already.
 
     Args:
         model: the parent.
-        train: of `slim_distil.teach`.
+        train, validation: of `slim_distil.teach`; the second only measures.
         settings: of the pruning.
         run: folder; gets `start.npz` and `start.json`.
 
     Returns:
-        What `start.json` holds: `channels`, `multiply_adds`, `lost` at the choice and `left` after the fit by layer.
+        What `start.json` holds: `channels`, `multiply_adds`, `lost` at the choice and `left` after the fit by layer,
+        and `before_training`, of `check`.
 
     Raises:
         ConfigError: another model or other settings are in the run's folder, or the budget cannot be kept.
@@ -100,9 +101,11 @@ def prune(model: SplitModel, train: Taught, settings: Pruning, run: Path) -> dic
         "multiply_adds_of_network": whole,
         "lost": {name: round(float(orders[name].lost[count]), 5) for name, count in channels.items()},
         "left": left,
+        "before_training": check(model, head, validation),
         "kept": {name: [int(i) for i in chosen] for name, chosen in kept.items()},
     }
     write_json(run / START_FACTS, facts)
+    logging.info("Before training: %s.", facts["before_training"])
     return facts
 
 
@@ -180,7 +183,7 @@ def make(
         raise ConfigError(f"{model.name} sends an activation; only heads of reduced features are made slim.")
     train = _taught(model, train_set, cache, training.copies, run / TRAIN)
     validation = _taught(model, validation_set, cache, 0, run / VALIDATION)
-    facts = prune(model, train, pruning, run)
+    facts = prune(model, train, validation, pruning, run)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(training.precision)
     try:

@@ -46,6 +46,18 @@ class Distillation:
     precision: str = "float32"  # a Keras dtype policy
     seed: int = 1
 
+    def __post_init__(self):
+        """Raises ConfigError for steps that make no whole epochs."""
+        if self.steps < 1 or self.steps % self.steps_per_epoch:
+            raise ConfigError(
+                f"{self.steps} steps are no whole number of epochs of {self.steps_per_epoch}; change one of them."
+            )
+
+    @property
+    def epochs(self) -> int:
+        """Number of checkpoints."""
+        return self.steps // self.steps_per_epoch
+
 
 @dataclass(frozen=True)
 class Taught:
@@ -264,14 +276,9 @@ def distil(
         Seconds that all starts of the run took together.
 
     Raises:
-        ConfigError: steps that make no whole epochs, or a folder with a run of other settings.
+        ConfigError: the folder holds a run of other settings.
         WeightsError: the checkpoint is damaged.
     """
-    epochs, rest = divmod(settings.steps, settings.steps_per_epoch)
-    if rest or not epochs:
-        raise ConfigError(
-            f"{settings.steps} steps are no whole number of epochs of {settings.steps_per_epoch}; change one of them."
-        )
     run.mkdir(parents=True, exist_ok=True)
     network = student(slim, model)
     compile_student(network, settings, train.features)
@@ -280,11 +287,11 @@ def distil(
     log = run / "log.csv"
     record.trim_log(log, done)
     taught, checked = answers(model, train.features), answers(model, validation.features)
-    if done < epochs:
+    if done < settings.epochs:
         network.fit(
             Lessons(train, taught, settings.batch_size, settings.steps_per_epoch, settings.seed, done),
             validation_data=Lessons(validation, checked, settings.batch_size, None),
-            epochs=epochs,
+            epochs=settings.epochs,
             initial_epoch=done,
             shuffle=False,
             callbacks=[keras.callbacks.CSVLogger(str(log), append=done > 0), checkpoint],
