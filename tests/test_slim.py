@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,8 @@ from privzoo.errors import ConfigError, UnknownNameError, WeightsError
 from privzoo.optimise import slim, slim_channels, slim_distil, slim_patches, slim_reconstruct, slim_release
 from privzoo.optimise.slim import Pruning
 from privzoo.optimise.slim_distil import Distillation
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +181,29 @@ def test_a_broken_off_run_goes_on(made, tmp_path, monkeypatch):
     first, second = (slim.read(run / slim.FINISHED) for run in (made["run"], tmp_path))
     for key, value in first.items():
         np.testing.assert_allclose(second[key], value, atol=1e-4)
+
+
+def test_it_is_made_under_jax(tmp_path):
+    pytest.importorskip("jax")
+    code = """
+import pathlib, sys
+import slim_fakes as fakes, privzoo
+from privzoo.optimise import slim
+folder = pathlib.Path(sys.argv[1])
+(folder / "zoo").mkdir()
+with fakes.installed(folder / "zoo"):
+    model = privzoo.load(fakes.NAME)
+    record = slim.make(model, *fakes.faces(), folder / "run", folder / "cache", fakes.PRUNING, fakes.TRAINING)
+print(record["backend"], record["validation"]["error"])
+"""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    backend, error = done.stdout.splitlines()[-1].split()
+    assert backend == "jax" and float(error) < 0.5
 
 
 def test_what_cannot_be_is_refused(made, tmp_path):

@@ -35,7 +35,7 @@ FINISHED, RECORD = "slim.npz", "record.json"
 class Pruning:
     """Everything that, with the parent, the data and the code, decides the start of a slim head."""
 
-    budget: float = 0.2  # share of the whole network's multiply-adds, head and tail, that the slim head may have
+    budget: float = 0.12  # share of the whole network's multiply-adds, head and tail, that the slim head may have
     images: int = 1024  # training chips on which channels are chosen and layers fitted
     seed: int = 1  # of the positions in them
 
