@@ -14,7 +14,7 @@ from privzoo import config
 from privzoo.audit import accuracy, features, models
 from privzoo.audit.identity import Figure
 from privzoo.errors import ConfigError
-from privzoo.measure import bar
+from privzoo.measure import bar, files
 from privzoo.optimise import slim, slim_release, slim_report
 from privzoo.provenance import write_json
 
@@ -101,6 +101,14 @@ def test_evaluate_and_audit_take_the_slim_head(measured):
     expected = np.asarray(slender.head(faces.chips.astype(np.float32)))
     np.testing.assert_allclose(view.extract(faces).read(), expected, atol=1e-5)
     assert view.sha256 == slender.manifest()["head"]["weights_sha256"]
+
+
+def test_the_benchmark_builds_the_slim_head(measured, tmp_path):
+    card = privzoo.show(fakes.NAME, "slim")
+    found = files.build(tmp_path, "vgg_s", [tiny_zoo.SIZE], [], False, False, lambda line: None, card)
+    size = {(c.part, c.quantization): c.path.stat().st_size for c in found}
+    assert set(size) == {("whole", "float32"), ("whole", "int8"), ("slim", "int8")}
+    assert size["slim", "int8"] < size["whole", "int8"]
 
 
 def test_a_run_of_another_parent_is_not_released(measured, tmp_path):

@@ -171,7 +171,8 @@ def make(
     Args:
         model: the parent.
         train_set, validation_set: of `privzoo.data`; the second only measures.
-        run: folder; in the end it holds `slim.npz`, float32, and `record.json`.
+        run: folder; in the end it holds `slim.npz`, float32, and `record.json`. Where training did harm on validation
+            faces, the weights are those from before it.
         cache: folder for images and activations, shared by all tools.
         pruning, training: settings.
 
@@ -195,7 +196,11 @@ def make(
         training, facts["channels"], facts["of"]["head"], [len(train.images), len(validation.images)]
     )
     seconds = slim_distil.distil(head, model, train, validation, training, run, mark)
-    save(graph.get_weights(head), run / FINISHED)
+    trained = graph.get_weights(head)
+    after = check(model, heads.filled(network, model.config, facts["channels"], trained), validation)
+    # Chosen on validation faces: a training that did harm is not released.
+    better = after["error"] < facts["before_training"]["error"]
+    save(trained if better else read(run / START), run / FINISHED)
     record = {
         "model": model.name,
         "pruning": to_dict(pruning),
@@ -213,9 +218,9 @@ def make(
         "git": git,
         "date": datetime.date.today().isoformat(),
         "backend": keras.backend.backend(),
-        "validation": check(
-            model, heads.filled(network, model.config, facts["channels"], read(run / FINISHED)), validation
-        ),
+        "after_training": after,
+        "training_kept": better,
+        "validation": after if better else facts["before_training"],
     }
     write_json(run / RECORD, record)
     logging.info("The slim head of %s is in %s.", model.name, run)

@@ -35,10 +35,10 @@ LEAST_PROBABILITY = 1e-6  # of the divergence's logarithms
 class Distillation:
     """Everything that, with the parent, the data, the code and the start weights, decides a run."""
 
-    steps: int = 800  # of the optimizer, in all
-    steps_per_epoch: int = 100  # between two checkpoints
+    steps: int = 600  # of the optimizer, in all
+    steps_per_epoch: int = 50  # between two checkpoints
     batch_size: int = 64
-    peak_learning_rate: float = 1e-4  # of Adam; the start is near, and much more would shake it
+    peak_learning_rate: float = 2e-5  # of Adam; the start is near, and much more would shake it
     warm_up: float = 0.05  # share of the steps
     clip_norm: float = 1.0  # of the whole gradient
     divergence: float = 1.0  # weight of the tail's answers; the squared error has 1
