@@ -184,6 +184,16 @@ def test_a_broken_off_run_goes_on(made, tmp_path, monkeypatch):
         np.testing.assert_allclose(second[key], value, atol=1e-4)
 
 
+def test_without_training_it_stays_as_it_was_fitted(made, tmp_path):
+    for name in (slim.ORDERS, slim.START, slim.START_FACTS, slim.TRAIN, slim.VALIDATION):
+        (tmp_path / name).write_bytes((made["run"] / name).read_bytes())
+    untrained = dataclasses.replace(fakes.TRAINING, steps=0)
+    record = slim.make(privzoo.load(fakes.NAME), *fakes.faces(), tmp_path, made["cache"], fakes.PRUNING, untrained)
+    assert record["validation"] == record["before_training"] and not record["training_kept"]
+    start, finished = (slim.read(tmp_path / name) for name in (slim.START, slim.FINISHED))
+    assert all(np.array_equal(start[key], finished[key]) for key in start)
+
+
 def test_it_is_made_under_jax(tmp_path):
     pytest.importorskip("jax")
     code = """

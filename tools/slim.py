@@ -16,7 +16,7 @@ flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; de
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for images and activations, shared by all tools")
 flags.DEFINE_float("budget", 0.12, "share of the whole network's multiply-adds that the slim head may have")
 flags.DEFINE_integer("images", 1024, "training chips on which channels are chosen and layers fitted")
-flags.DEFINE_integer("steps", 600, "of the distillation, in all")
+flags.DEFINE_integer("steps", 600, "of the distillation, in all; 0: none")
 flags.DEFINE_integer("steps_per_epoch", 50, "between two checkpoints", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "images in a step", lower_bound=1)
 flags.DEFINE_float("learning_rate", 2e-5, "peak of the distillation's")

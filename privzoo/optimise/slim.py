@@ -195,7 +195,7 @@ def make(
     mark = slim_distil.fingerprint(
         training, facts["channels"], facts["of"]["head"], [len(train.images), len(validation.images)]
     )
-    seconds = slim_distil.distil(head, model, train, validation, training, run, mark)
+    seconds = slim_distil.distil(head, model, train, validation, training, run, mark) if training.steps else 0
     trained = graph.get_weights(head)
     after = check(model, heads.filled(network, model.config, facts["channels"], trained), validation)
     # Chosen on validation faces: a training that did harm is not released.

@@ -35,7 +35,7 @@ LEAST_PROBABILITY = 1e-6  # of the divergence's logarithms
 class Distillation:
     """Everything that, with the parent, the data, the code and the start weights, decides a run."""
 
-    steps: int = 600  # of the optimizer, in all
+    steps: int = 600  # of the optimizer, in all; 0: the head stays as it was fitted
     steps_per_epoch: int = 50  # between two checkpoints
     batch_size: int = 64
     peak_learning_rate: float = 2e-5  # of Adam; the start is near, and much more would shake it
@@ -48,7 +48,7 @@ class Distillation:
 
     def __post_init__(self):
         """Raises ConfigError for steps that make no whole epochs."""
-        if self.steps < 1 or self.steps % self.steps_per_epoch:
+        if self.steps < 0 or self.steps % self.steps_per_epoch:
             raise ConfigError(
                 f"{self.steps} steps are no whole number of epochs of {self.steps_per_epoch}; change one of them."
             )
