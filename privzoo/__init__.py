@@ -27,15 +27,15 @@ def list_models(pattern: str = "*") -> list[str]:
     return zoo.list_models(pattern)
 
 
-def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitModel:
-    """Loads a model of the zoo with its head, its tail and its card; see `privzoo.zoo.load`."""
+def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = "full") -> SplitModel:
+    """Loads a model of the zoo with its full or slim head, its tail and its card; see `privzoo.zoo.load`."""
     from privzoo import zoo
 
-    return zoo.load(name, epsilon, delta)
+    return zoo.load(name, epsilon, delta, head)
 
 
-def show(name: str) -> Card:
-    """Card of a model, without loading the model or TensorFlow; see `privzoo.zoo.show`."""
+def show(name: str, head: str = "full") -> Card:
+    """Card of a model with its full or slim head, without loading the model or TensorFlow; see `privzoo.zoo.show`."""
     from privzoo import zoo
 
-    return zoo.show(name)
+    return zoo.show(name, head)

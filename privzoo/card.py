@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from privzoo import architectures, config
 from privzoo.architectures.layers import LayerCost
-from privzoo.config import ModelConfig, NetworkConfig, from_dict, to_dict
-from privzoo.errors import ConfigError
+from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
+from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
 
 BYTES_OF_FLOAT32 = 4
@@ -50,22 +51,29 @@ class Cost:
     tail_parameters: int
     head_multiply_adds: int
     tail_multiply_adds: int
+    network_multiply_adds: int  # of the full head and the tail
 
     @property
     def head_share(self) -> float:
-        """Share of the multiply-adds that the device does, 0..1."""
-        return self.head_multiply_adds / (self.head_multiply_adds + self.tail_multiply_adds)
+        """The head's multiply-adds as a share of the full head's and the tail's, 0..1."""
+        return self.head_multiply_adds / self.network_multiply_adds
 
 
 @dataclass(frozen=True)
 class Card:
-    """Everything that the zoo says of a model."""
+    """Everything that the zoo says of a model with one of its heads."""
 
     model: ModelConfig
     network: NetworkConfig
     cost: Cost
     measurements: tuple[Measurement, ...]
     record: dict[str, Any] | None  # of the training run and the release, beside the weights; None until released
+    head: str = FULL  # "full" or "slim"
+
+    @property
+    def artefact(self) -> str:
+        """What files of this head are named after: the model, with the head where it is not the full one."""
+        return self.model.name if self.head == FULL else f"{self.model.name}_{self.head}"
 
     def figure(self, metric: str, variant: str) -> Measurement | None:
         """The measurement of a metric for a variant, if there is one."""
@@ -82,6 +90,8 @@ class Card:
             "cut": self.model.cut,
             "embedding": self.model.embedding,
             "version": self.model.version,
+            "head": self.head,
+            "heads": list(heads(self.model)),
             "reduction": self.model.reduction if self.model.dimensions else None,
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
@@ -93,6 +103,7 @@ class Card:
             "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
             "embedding_weights": to_dict(self.model.weights) if self.model.weights else None,
+            "slim_weights": to_dict(self.model.slim.weights) if self.model.slim else None,
             "training_record": self.record,
             "description": self.network.description,
             "licence": self.network.licence,
@@ -105,7 +116,7 @@ class Card:
         start = network.training.start or network.parent
         reduction = {"pca": ", by PCA", "autoencoder": ", by an auto-encoder"}[model.reduction]
         lines = [
-            f"# {self.model.name}",
+            f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
             "",
             self.network.description,
             "",
@@ -121,9 +132,14 @@ class Card:
                 for noise in (model.noise,)
                 if noise
             ),
-            f"- head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
+            f"- {self.head} head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",
             f"- tail: {cost.tail_parameters:,} parameters, {cost.tail_multiply_adds:,} multiply-adds",
+            *(
+                f'- another head for the same tail: privzoo.load("{self.model.name}", head="{other}")'
+                for other in heads(self.model)
+                if other != self.head
+            ),
             f"- trained on {network.training.dataset}" + (f", from {start}" if start else ""),
             *_history(self.record),
             f"- licence: {self.network.licence}",
@@ -170,21 +186,51 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     return ((gender,) if network.task == "gender" else ()) + common + ((noise,) if model.noise else ())
 
 
-def cost(model: ModelConfig, network: NetworkConfig) -> Cost:
+def heads(model: ModelConfig) -> tuple[str, ...]:
+    """Heads that a model has."""
+    return HEADS if model.slim else (FULL,)
+
+
+def check_head(model: ModelConfig, head: str) -> None:
+    """Raises UnknownNameError unless a model has the head."""
+    if head not in heads(model):
+        raise UnknownNameError(f"{model.name} has no head {head!r}; it has {', '.join(heads(model))}.")
+
+
+def _head_costs(
+    model: ModelConfig, network: NetworkConfig, channels: Mapping[str, int] | None = None
+) -> list[LayerCost]:
+    """Costs of the layers up to the cut, and of the reduction where there is one."""
+    layers = architectures.costs(
+        network.architecture, network.input_size, len(network.classes), network.classifier, channels
+    )
+    found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
+    if model.dimensions:
+        products = math.prod(found[-1].shape) * model.dimensions
+        found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
+    return found
+
+
+def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     """Computes a model's cost from the layer tables and its reduction.
 
     Raises:
-        UnknownNameError: the network's architecture cannot be cut there.
+        UnknownNameError: the network's architecture cannot be cut there, or the model has no such head.
     """
     architectures.check_cut(network.architecture, model.cut)
+    check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1
-    head, tail = layers[:end], layers[end:]
+    full, tail = _head_costs(model, network), layers[end:]
     if model.dimensions:
-        shape, k = head[-1].shape, model.dimensions
-        products = math.prod(shape) * k
-        head.append(LayerCost("reduce", (k,), products + k, products))
+        shape = layers[end - 1].shape
+        products = math.prod(shape) * model.dimensions
         tail.insert(0, LayerCost("reconstruct", shape, products + math.prod(shape), products))
+    own = _head_costs(model, network, model.slim.channels) if head == SLIM else full
+    return _cost(own, tail, full)
+
+
+def _cost(head: list[LayerCost], tail: list[LayerCost], full: list[LayerCost]) -> Cost:
     return Cost(
         feature_shape=head[-1].shape,
         feature_bytes=math.prod(head[-1].shape) * BYTES_OF_FLOAT32,
@@ -192,20 +238,21 @@ def cost(model: ModelConfig, network: NetworkConfig) -> Cost:
         tail_parameters=sum(layer.parameters for layer in tail),
         head_multiply_adds=sum(layer.multiply_adds for layer in head),
         tail_multiply_adds=sum(layer.multiply_adds for layer in tail),
+        network_multiply_adds=sum(layer.multiply_adds for layer in (*full, *tail)),
     )
 
 
-def _measurements_file(name: str) -> Path:
-    return config.config_folder() / "cards" / f"{name}.json"
+def _measurements_file(name: str, head: str) -> Path:
+    return config.config_folder() / "cards" / (f"{name}.json" if head == FULL else f"{name}_{head}.json")
 
 
-def read_measurements(name: str) -> tuple[Measurement, ...]:
-    """Measured figures of a model, empty where nothing was measured yet.
+def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
+    """Measured figures of a model's head, empty where nothing was measured yet.
 
     Raises:
         ConfigError: the file is damaged.
     """
-    path = _measurements_file(name)
+    path = _measurements_file(name, head)
     if not path.exists():
         return ()
     try:
@@ -217,10 +264,10 @@ def read_measurements(name: str) -> tuple[Measurement, ...]:
     return tuple(from_dict(Measurement, entry, str(path)) for entry in entries)
 
 
-def write_measurements(name: str, new: list[Measurement]) -> None:
-    """Adds measurements to a model's card, each in place of the one with the same metric, variant and data."""
-    merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name), *new)}
-    write_json(_measurements_file(name), [to_dict(m) for m in merged.values()])
+def write_measurements(name: str, new: list[Measurement], head: str = FULL) -> None:
+    """Adds measurements to the card of a model's head, each in place of that with the same metric, variant, data."""
+    merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name, head), *new)}
+    write_json(_measurements_file(name, head), [to_dict(m) for m in merged.values()])
 
 
 def _read_record(network: NetworkConfig) -> dict[str, Any] | None:
@@ -230,12 +277,13 @@ def _read_record(network: NetworkConfig) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def read(name: str) -> Card:
-    """Card of a model by its name.
+def read(name: str, head: str = FULL) -> Card:
+    """Card of a model by its name, with its full or its slim head.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: no such model, or the model has no such head.
     """
     model = config.model(name)
     network = config.network(model.network)
-    return Card(model, network, cost(model, network), read_measurements(name), _read_record(network))
+    costs = cost(model, network, head)
+    return Card(model, network, costs, read_measurements(name, head), _read_record(network), head)

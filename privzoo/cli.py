@@ -126,7 +126,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    card = privzoo.show(options.name)
+    card = privzoo.show(options.name, options.head)
     if options.json:
         _print_json(card.to_dict())
     else:
@@ -134,7 +134,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    answers = privzoo.load(options.name).explain(options.images, face=options.face)
+    answers = privzoo.load(options.name, head=options.head).explain(options.images, face=options.face)
     if options.json:
         _print_json([dataclasses.asdict(answer) for answer in answers])
         return
@@ -150,13 +150,13 @@ def _export(options: argparse.Namespace) -> None:
 
     if options.quantization not in QUANTIZATIONS:  # before the seconds that loading takes
         raise ConfigError(f"There is no quantization {options.quantization!r}; use one of {', '.join(QUANTIZATIONS)}.")
-    model = privzoo.load(options.name)
+    model = privzoo.load(options.name, head=options.head)
     options.out.mkdir(parents=True, exist_ok=True)
     written = {"model": model.name}
     if not options.head_only:
         written["tail"] = str(model.export_tail(options.out, options.version, options.overwrite))
     if not options.tail_only:
-        head = options.out / f"{model.name}_{options.quantization}.tflite"
+        head = options.out / f"{model.card.artefact}_{options.quantization}.tflite"
         model.export_head(head, options.quantization, options.calibration)
         written |= {"head": str(head), "quantization": options.quantization}
     if options.json:
@@ -243,14 +243,24 @@ def _parser() -> argparse.ArgumentParser:
             help="detect: find the largest face of each image; given: each image is a face chip already",
         )
 
+    def head(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--head",
+            choices=("full", "slim"),
+            default="full",
+            help="slim: another head for the same tail, that costs the device less, where the model has one",
+        )
+
     sub = command("list", _list, "list the models with what they cost and reach")
     sub.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell pattern, as 'vgg16_gender_*'")
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
+    head(sub)
     sub = command("predict", _predict, "classify faces, head and tail both on this machine")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
     face(sub)
+    head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
@@ -262,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--version", type=int, metavar="N", help="of the tail on the server; default: the model's own")
     sub.add_argument("--overwrite", action="store_true", help="replace that version of the tail where it is there")
+    head(sub)
     half = sub.add_mutually_exclusive_group()
     half.add_argument("--head-only", action="store_true", help="write no tail")
     half.add_argument("--tail-only", action="store_true", help="write no head")

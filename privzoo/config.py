@@ -15,6 +15,7 @@ from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_text
 
 T = TypeVar("T")
+FULL, SLIM = HEADS = ("full", "slim")  # heads that one tail answers
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,19 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
+class SlimConfig:
+    """A second head of a model, for the same tail: the network's layers with fewer channels, taught by the first."""
+
+    channels: dict[str, int]  # convolution up to the cut -> its output channels
+    weights: WeightsFile
+
+    def __post_init__(self):
+        """Raises ConfigError for channels that cannot be."""
+        if any(count < 1 for count in self.channels.values()):
+            raise ConfigError(f"A slim head cannot have {self.channels} channels; give every layer 1 or more.")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A registry entry: a network, a cut and an embedding."""
 
@@ -139,6 +153,7 @@ class ModelConfig:
     refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
+    slim: SlimConfig | None = None  # None until there is one
 
     def __post_init__(self):
         """Raises ConfigError for a reduction that cannot be."""

@@ -26,13 +26,13 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(config.models(), pattern)
 
 
-def show(name: str) -> Card:
-    """Card of a model, without loading the model.
+def show(name: str, head: str = config.FULL) -> Card:
+    """Card of a model with its full or its slim head, without loading the model.
 
     Raises:
-        UnknownNameError: no such model; the sentence has the closest names.
+        UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
     """
-    return card.read(name)
+    return card.read(name, head)
 
 
 def load_network(network: NetworkConfig) -> keras.Model:
@@ -62,7 +62,7 @@ def load_network(network: NetworkConfig) -> keras.Model:
     return model
 
 
-def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitModel:
+def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = config.FULL) -> SplitModel:
     """Loads a model.
 
     Args:
@@ -70,12 +70,13 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitM
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
             the model was fitted to. Only for models with noise; `privzoo.edge.noise` states the guarantee.
         delta: of the same budget.
+        head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
 
     Raises:
-        UnknownNameError: no such model; the sentence has the closest names.
+        UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
         ConfigError: a budget for a model without noise, or one that cannot be.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
@@ -87,7 +88,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitM
     """
     from privzoo.edge import noise
 
-    described = card.read(name)
+    described = card.read(name, head)
     model = described.model
     if epsilon is not None and model.noise is None:
         raise ConfigError(f"{name} adds no noise, so that no epsilon can be kept; load a noisy or advanced model.")
@@ -99,6 +100,10 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5) -> SplitM
     from privzoo.model import SplitModel
 
     arrays = weights.read(weights.find(model.weights)) if model.weights else {}
-    head, tail = graph.split(network, model.cut)
-    head, tail = embeddings.get(model.embedding).attach(head, tail, arrays, model)
-    return SplitModel(described, network, head, tail, noise.Noise(sigma, model.noise.clip) if model.noise else None)
+    front, tail = embeddings.get(model.embedding).attach(*graph.split(network, model.cut), arrays, model)
+    if head == config.SLIM:
+        from privzoo.embeddings import slim
+
+        own = weights.read(weights.find(model.slim.weights))
+        front = slim.filled(described.network, model, model.slim.channels, own)
+    return SplitModel(described, network, front, tail, noise.Noise(sigma, model.noise.clip) if model.noise else None)

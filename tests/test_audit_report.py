@@ -47,7 +47,7 @@ def card(model: str) -> Card | None:
         "s",
     )
     config = ModelConfig(model, PARENT.name, "conv5_3", embedding, dimensions=dimensions, noise=noise)
-    cost = Cost((4,), 16, 1000, 100, 931, 69)
+    cost = Cost((4,), 16, 1000, 100, 931, 69, 1000)
     return Card(config, PARENT, cost, (measured,), None)
 
 

@@ -94,7 +94,7 @@ def test_an_unknown_model_is_refused_in_one_sentence(command, capsys, tmp_path, 
 
 
 def test_an_unknown_quantization_is_refused_before_anything_is_loaded(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(privzoo, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(privzoo, "load", lambda *_, **__: pytest.fail("loaded"))
     assert cli.main(["export", MODEL, "--out", str(tmp_path), "--quantization", "int4"]) == 2
     assert "'int4'" in capsys.readouterr().err
 
@@ -105,6 +105,11 @@ def test_unknown_flags_and_no_command_print_the_usage(capsys):
             cli.main(arguments)
         assert end.value.code == 2
         assert "usage: privzoo" in capsys.readouterr().err
+
+
+def test_a_head_that_a_model_lacks_is_refused_in_one_sentence(capsys):
+    assert cli.main(["show", MODEL, "--head", "slim"]) == 2
+    assert capsys.readouterr().err == f"privzoo: {MODEL} has no head 'slim'; it has full.\n"
 
 
 def test_version(capsys):
@@ -123,7 +128,7 @@ def test_version(capsys):
     ],
 )
 def test_errors_become_exit_codes(error, code, text, capsys, monkeypatch):
-    def fail(name):
+    def fail(*_):
         raise error
 
     monkeypatch.setattr(privzoo, "show", fail)
@@ -132,7 +137,7 @@ def test_errors_become_exit_codes(error, code, text, capsys, monkeypatch):
 
 
 def test_a_defect_is_told_in_a_line_and_shown_in_full_when_verbose(capsys, monkeypatch):
-    monkeypatch.setattr(privzoo, "show", lambda name: {}["first"])
+    monkeypatch.setattr(privzoo, "show", lambda *_: {}["first"])
     assert cli.main(["show", MODEL]) == 1
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "KeyError: 'first'" in printed and "--verbose" in printed

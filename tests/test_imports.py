@@ -33,6 +33,10 @@ MAY_IMPORT = {
     "edge": {"faces"},
     "serving": {"edge", "faces"},
     "export": {"card", "config", "edge", "faces"},
+    "optimise": {
+        *("activations", "architectures", "audit", "card", "config", "data", "edge", "embeddings"),
+        *("export", "measure", "model", "training", "weights"),
+    },
     "measure": {"architectures", "card", "edge", "export"},
     "loadtest": {"edge", "measure", "serving"},
     "model": {"card", "config", "edge", "export", "faces"},

@@ -10,6 +10,7 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
 flags.DEFINE_bool("quick", False, "two attackers, one seed, fewer faces, float heads only, to try things out")
 flags.DEFINE_enum("engine", "local", ["local", "ray"], "where attacks run: in this process, or on a Ray cluster")
 flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
@@ -49,7 +50,18 @@ def _plan():
     )
 
 
-SETTINGS = ("quick", "quantizations", "seeds", "attackers", "deep", "deep_epochs", "epsilons", "looks", "decoders")
+SETTINGS = (
+    "head",
+    "quick",
+    "quantizations",
+    "seeds",
+    "attackers",
+    "deep",
+    "deep_epochs",
+    "epsilons",
+    "looks",
+    "decoders",
+)
 
 
 def _command(name: str) -> str:
@@ -66,13 +78,17 @@ def main(_: list[str]) -> None:
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.provenance import write_json
 
-    names = privzoo.list_models(FLAGS.model)
+    names = [n for n in privzoo.list_models(FLAGS.model) if FLAGS.head in card.heads(config.model(n))]
     if not names:
-        raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
+        raise UnknownNameError(
+            f"No model with a {FLAGS.head} head matches {FLAGS.model!r}; privzoo list shows all names."
+        )
     if FLAGS.quick and FLAGS.write:
         raise ConfigError("Figures of --quick do not belong into the cards; add --nowrite.")
     plan, data = _plan(), models.Data(FLAGS.data_dir, FLAGS.quick)
-    folder, progress = plan.cache / ("audit_quick" if FLAGS.quick else "audit"), sys.stderr.isatty()
+    # The page is on full heads.
+    name = "audit" + ("_quick" if FLAGS.quick else "") + ("" if FLAGS.head == config.FULL else f"_{FLAGS.head}")
+    folder, progress = plan.cache / name, sys.stderr.isatty()
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
     def keep(model, figures: list[dict], weak: bool) -> dict:
@@ -86,7 +102,7 @@ def main(_: list[str]) -> None:
     weak = models.too_weak(pixels)
     keep(None, pixels, weak)
     for name in sorted(names, key=lambda name: (config.model(name).network, name)):
-        model = privzoo.load(name)
+        model = privzoo.load(name, head=FLAGS.head)
         views = models.views(model, quantizations, plan.cache)
         attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
         figures = models.measure(attacks, plan, FLAGS.engine, progress)
@@ -97,7 +113,7 @@ def main(_: list[str]) -> None:
             figures += appearance.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
         document = keep(model, figures, weak)
         if FLAGS.write:
-            card.write_measurements(name, models.measurements(document))
+            card.write_measurements(name, models.measurements(document), FLAGS.head)
     if FLAGS.report:
         from privzoo.audit import report
 

@@ -54,17 +54,28 @@ def main(arguments: list[str]) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    known = set(privzoo.list_models())
+    own = [privzoo.show(name) for name in RECOMMENDED if name in known]
+    slim = [privzoo.show(card.model.name, "slim") for card in own if card.model.slim]
     with tempfile.TemporaryDirectory(prefix="privzoo-benchmark-") as folder:
         candidates = list(
-            files.build(Path(folder), FLAGS.architecture, sizes, FLAGS.quantizations, FLAGS.published, FLAGS.onnx, say)
+            files.build(
+                Path(folder),
+                FLAGS.architecture,
+                sizes,
+                FLAGS.quantizations,
+                FLAGS.published,
+                FLAGS.onnx,
+                say,
+                next((c for c in slim if c.network.architecture == FLAGS.architecture), None),
+            )
         )
         results = runs.run(candidates, FLAGS.rounds, FLAGS.inferences, say)
-    known = set(privzoo.list_models())
     cards = {name: privzoo.show(name) if name in known else None for name in (*RECOMMENDED, *ALSO)}
     transfers = [t for size in sizes for t in wire.transfers(FLAGS.architecture, size)]
     rows = [
         *bar.cost_rows(results, architectures.cuts(FLAGS.architecture)[-1], sizes),
-        *bar.card_rows(cards),
+        *bar.card_rows(cards, slim),
         *bar.install_rows(install.import_seconds(IMPORTS), install.plain_megabytes()),
     ]
     found = report.Report(

@@ -11,6 +11,7 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 flags.DEFINE_list("model", ["*"], "names or shell patterns of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every so manieth face only", lower_bound=1)
@@ -28,21 +29,25 @@ def main(_: list[str]) -> None:
     from privzoo.errors import ConfigError, UnknownNameError
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
+    names = [name for name in names if FLAGS.head in card.heads(config.model(name))]
     if not names:
-        raise UnknownNameError(f"No model matches {', '.join(FLAGS.model)}; privzoo list shows all names.")
+        raise UnknownNameError(
+            f"No model with a {FLAGS.head} head matches {', '.join(FLAGS.model)}; privzoo list shows all names."
+        )
     if FLAGS.limit and FLAGS.write:
         raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
     tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
-        return f"tools/evaluate.py --model {name} --data_dir DIR{every}"
+        head = "" if FLAGS.head == config.FULL else f" --head {FLAGS.head}"
+        return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}"
 
     def network_of(name: str) -> str:
         return config.model(name).network
 
     for _, group in itertools.groupby(sorted(names, key=network_of), network_of):
-        models = [privzoo.load(name) for name in group]
+        models = [privzoo.load(name, head=FLAGS.head) for name in group]
         data = tests[models[0].card.network.task]()
         if FLAGS.limit:
             data = splits.take(data, FLAGS.limit)
@@ -55,7 +60,7 @@ def main(_: list[str]) -> None:
             every=FLAGS.every,
         ):
             if FLAGS.write:
-                card.write_measurements(model.name, measurements)
+                card.write_measurements(model.name, measurements, FLAGS.head)
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)

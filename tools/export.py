@@ -20,6 +20,7 @@ flags.DEFINE_string("model", None, "name or shell pattern of the models; default
 flags.DEFINE_string(
     "out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/; with --released: tflite"
 )
+flags.DEFINE_list("heads", None, "full, slim, where a model has them; default: full, or with --released, both")
 flags.DEFINE_list("quantizations", None, "of the heads; empty for tails only; default: all, or with --released, int8")
 flags.DEFINE_bool("tail", True, "write the tails too")
 flags.DEFINE_bool("overwrite", False, "replace a tail's version where it is there")
@@ -56,6 +57,22 @@ def _names() -> list[str]:
     return names
 
 
+def _models(names: list[str]):
+    """Every head that is asked for, one loaded model each; a name or head that is not there is told first."""
+    import privzoo
+    from privzoo import card, config
+
+    wanted = FLAGS.heads or (list(config.HEADS) if FLAGS.released else [config.FULL])
+    found = []
+    for name in names:
+        has = card.heads(privzoo.show(name).model)
+        if FLAGS.heads and FLAGS.model:  # asked for by name
+            for head in wanted:
+                card.check_head(privzoo.show(name).model, head)
+        found += [(name, head) for head in wanted if head in has]
+    return (privzoo.load(name, head=head) for name, head in found)
+
+
 def _quantizations() -> list[str]:
     from privzoo.errors import ConfigError
 
@@ -69,16 +86,13 @@ def _quantizations() -> list[str]:
 
 
 def _release(names: list[str], quantizations: list[str], out: Path) -> None:
-    import privzoo
     from privzoo.export import released
 
-    for name in names:  # one that is not there is told before minutes of work
-        privzoo.show(name)
-    models = [privzoo.load(name) for name in names]
+    models = list(_models(names))
     chips = {}
     if FLAGS.calibration_dir:
         folder, count = Path(FLAGS.calibration_dir), FLAGS.calibration_count
-        chips = {model.name: _chips(folder, count, model.input_size) for model in models}
+        chips = {model.card.artefact: _chips(folder, count, model.input_size) for model in models}
     for entry in released.release(models, out, quantizations, chips)["heads"]:
         print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
         if not entry["measured"]:
@@ -87,7 +101,6 @@ def _release(names: list[str], quantizations: list[str], out: Path) -> None:
 
 def main(_: list[str]) -> None:
     """Exports every matching model, and prints each file with its size and its agreement with the Keras head."""
-    import privzoo
     from privzoo.edge import read_manifest
     from privzoo.errors import ConfigError
 
@@ -99,13 +112,12 @@ def main(_: list[str]) -> None:
         _release(names, quantizations, out)
         return
     out.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        model = privzoo.load(name)
+    for model in _models(names):
         chips = None
         if FLAGS.calibration_dir:
             chips = _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
         for quantization in quantizations:
-            path = model.export_head(out / f"{name}_{quantization}.tflite", quantization, chips)
+            path = model.export_head(out / f"{model.card.artefact}_{quantization}.tflite", quantization, chips)
             agreement = read_manifest(path)["head"]["agreement"]
             print(f"{path}  {path.stat().st_size:,} bytes, agreement with the Keras head {agreement}", flush=True)
         if FLAGS.tail:

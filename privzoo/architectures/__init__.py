@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from privzoo.architectures import vgg16, vgg_s
@@ -13,17 +14,27 @@ ARCHITECTURES: dict[str, ModuleType] = {"vgg16": vgg16, "vgg_s": vgg_s}
 MINIMUM_INPUT_SIZE = 48  # pixels; below it VGG-16's pools leave nothing
 
 
-def layers(architecture: str) -> tuple[Conv | Pool, ...]:
+def layers(architecture: str, channels: Mapping[str, int] | None = None) -> tuple[Conv | Pool, ...]:
     """Layer table of an architecture.
 
+    Args:
+        architecture: `vgg16` or `vgg_s`.
+        channels: for slim heads: convolution -> its output channels, where they are others than the published ones.
+
     Raises:
-        UnknownNameError: for any other name than those of `ARCHITECTURES`.
+        UnknownNameError: for any other name than those of `ARCHITECTURES`, or channels of a layer that it lacks.
     """
     try:
-        return ARCHITECTURES[architecture].LAYERS
+        table = ARCHITECTURES[architecture].LAYERS
     except KeyError:
         known = ", ".join(ARCHITECTURES)
         raise UnknownNameError(f"There is no architecture {architecture!r}; the zoo has {known}.") from None
+    channels = channels or {}
+    if unknown := sorted(set(channels) - {layer.name for layer in table if isinstance(layer, Conv)}):
+        raise UnknownNameError(f"{architecture} has no convolution {unknown[0]!r} to give other channels.")
+    return tuple(
+        dataclasses.replace(layer, filters=channels[layer.name]) if layer.name in channels else layer for layer in table
+    )
 
 
 def cuts(architecture: str) -> tuple[str, ...]:
@@ -38,7 +49,13 @@ def trunk(architecture: str) -> str:
     return ARCHITECTURES[architecture].TRUNK
 
 
-def costs(architecture: str, input_size: int, classes: int, classifier: Sequence[int] = ()) -> list[LayerCost]:
+def costs(
+    architecture: str,
+    input_size: int,
+    classes: int,
+    classifier: Sequence[int] = (),
+    channels: Mapping[str, int] | None = None,
+) -> list[LayerCost]:
     """Shape, parameters and multiply-adds of every layer, without building the network.
 
     Args:
@@ -46,8 +63,9 @@ def costs(architecture: str, input_size: int, classes: int, classifier: Sequence
         input_size: side of the square input in pixels.
         classes: width of the last layer, `fc8`.
         classifier: widths of `fc6` and `fc7`, (4096, 4096) as published; empty: average pooling, then `fc8`.
+        channels: as of `layers`.
     """
-    features = feature_costs(layers(architecture), input_size)
+    features = feature_costs(layers(architecture, channels), input_size)
     side, _, channels = features[-1].shape
     return features + classifier_costs(side * side * channels if classifier else channels, classifier, classes)
 

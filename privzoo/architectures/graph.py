@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import keras
@@ -82,6 +82,7 @@ def build(
     dropout: float = 0.0,
     auxiliary: dict[str, int] | None = None,
     probabilities: bool = True,
+    channels: Mapping[str, int] | None = None,
 ) -> keras.Model:
     """Builds a network with fresh weights.
 
@@ -96,6 +97,7 @@ def build(
         auxiliary: for training: further outputs (name -> units, maybe none) that share the last hidden layer; the
             model then gives a dict of logits.
         probabilities: softmax at the end; without it the network gives logits.
+        channels: for slim heads: convolution -> its output channels, where they are others than the published ones.
 
     Returns:
         A model from `image`, float32 RGB 0..255 (N, input_size, input_size, 3), to (N, classes); with
@@ -105,7 +107,7 @@ def build(
         UnknownNameError: unknown architecture.
         ConfigError: input too small, or any size asked for with a flattening classifier.
     """
-    table = architectures.layers(architecture)
+    table = architectures.layers(architecture, channels)
     if input_size is None and classifier:
         raise ConfigError(f"{architecture} with classifier {tuple(classifier)} needs a fixed input size; give one.")
     if input_size is not None and input_size < architectures.MINIMUM_INPUT_SIZE:

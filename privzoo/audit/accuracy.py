@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.card import Measurement
+from privzoo.config import FULL
 from privzoo.data import Dataset, arrays
 from privzoo.edge.noise import DELTA, EPSILONS, Noise, budget_sigma, protect
 from privzoo.errors import ConfigError
@@ -37,10 +38,12 @@ def share(hits: np.ndarray) -> tuple[float, float, float]:
     return test.statistic, interval.low, interval.high
 
 
-def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray]:
-    """What the head does after the cut: activations -> features, before noise."""
+def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What the head does after the cut: activations -> features, before noise; None for a head with an own cut."""
     from privzoo.architectures import graph
 
+    if model.card.head != FULL:
+        return None
     layers = graph.layers(model.head)
     end = [layer.name for layer in layers].index(model.config.cut) + 1
     if end == len(layers):
@@ -101,6 +104,10 @@ def float_probabilities(
         found = {cut: (x := piece(x, training=False)) for cut, piece in pieces.items()}
         whole.append(np.asarray(rest(x, training=False)))
         for model, embedding, part in zip(models, embeddings, parts, strict=True):
+            if embedding is None:
+                head = np.asarray(model.head(images.batch(start // BATCH), training=False))
+                part.append(_answers(model, head, np.arange(-start % every, len(head), every)))
+                continue
             features = embedding(found[model.config.cut])
             # A value between two levels may be rounded to either, by the smallest difference.
             off = ~np.isclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4) if start == 0 else False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo.config import FULL
 from privzoo.data import Dataset, arrays, lfw, splits, utkface
 from privzoo.data.samples import Sample
 from privzoo.errors import ConfigError, DataError, FeatureError
@@ -158,6 +159,8 @@ def float_view(model: SplitModel, cache: Path) -> View:
     from privzoo.architectures import graph
     from privzoo.export.manifest import model_sha256
 
+    if model.card.head != FULL:
+        return _own_view(model, cache)
     layers = graph.layers(model.head)
     end = [layer.name for layer in layers].index(model.config.cut) + 1
     to_cut = graph.chain(layers[:end], model.head.input_shape[1:], "image", "to_cut")
@@ -190,6 +193,23 @@ def float_view(model: SplitModel, cache: Path) -> View:
             faces,
             model.name,
         )
+
+    return View(FLOAT, model_sha256(model.head), extract)
+
+
+def _own_view(model: SplitModel, cache: Path) -> View:
+    """A float head that shares no layer with its network."""
+    from privzoo import activations
+    from privzoo.export.manifest import model_sha256
+
+    def extract(faces: Faces) -> Features:
+        def compute(output: np.ndarray) -> None:
+            images = activations.whole_chips(faces.chips, model.input_size)
+            for index in range(-(-len(output) // activations.BATCH)):
+                activations.part(output, index)[:] = model.head(images.batch(index), training=False)
+
+        shape = (len(faces.chips), *model.head.output_shape[1:])
+        return _kept(_key(model.head, faces), shape, compute, cache, faces, model.name)
 
     return View(FLOAT, model_sha256(model.head), extract)
 

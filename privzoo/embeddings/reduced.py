@@ -47,10 +47,8 @@ def attach(
     """
     _check(arrays, head.output_shape[1:], model)
     shape, dimensions = head.output_shape[1:], model.dimensions
-    # A convolution as large as the activation, not a dense layer: TFLite gives each of its components an int8 scale.
-    reduce = keras.layers.Conv2D(dimensions, shape[:2], name="reduce")
+    reduce, *end = reducing(shape, model)
     reconstruct = keras.layers.Dense(int(np.prod(shape)), name="reconstruct")
-    end = [keras.layers.Reshape((dimensions,), name="vector"), *([Round(name="round")] if model.step else [])]
     start = [reconstruct, keras.layers.Reshape(shape, name="activation")]
     rest = [_refitted(layer, arrays) for layer in graph.layers(tail)]
     head = graph.chain([*graph.layers(head), reduce, *end], head.input_shape[1:], "image", "head")
@@ -61,6 +59,16 @@ def attach(
             if (key := f"{layer.name}/{variable.name}") in fitted:
                 variable.assign(fitted[key])
     return head, tail
+
+
+def reducing(shape: tuple[int, ...], model: ModelConfig) -> list[keras.layers.Layer]:
+    """Layers from an activation of a shape (h, w, c) to the reduced feature, the first of them with the weights."""
+    # A convolution as large as the activation, not a dense layer: TFLite gives each of its components an int8 scale.
+    return [
+        keras.layers.Conv2D(model.dimensions, shape[:2], name="reduce"),
+        keras.layers.Reshape((model.dimensions,), name="vector"),
+        *([Round(name="round")] if model.step else []),
+    ]
 
 
 def _refitted(layer: keras.layers.Layer, arrays: Mapping[str, np.ndarray]) -> keras.layers.Layer:

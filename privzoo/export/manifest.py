@@ -75,6 +75,7 @@ def build_manifest(
     licence: str,
     noise: Noise | None = None,
     rounded: bool = False,
+    kind: str = "full",
 ) -> dict[str, Any]:
     """Builds the manifest of a head and the tail that belongs to it.
 
@@ -93,6 +94,7 @@ def build_manifest(
         licence: of the weights.
         noise: what the device has to add to a feature; None for nothing.
         rounded: whether features are whole numbers, which int8 heads give as close ones.
+        kind: which of the model's heads it is, "full" or "slim"; the tail is the same.
 
     Returns:
         A mapping that JSON can hold; the exporters add the quantization and hash of what they write.
@@ -127,7 +129,7 @@ def build_manifest(
             "rounded": rounded,
         },
         "noise": to_manifest(noise) if noise is not None else None,
-        "head": {"weights_sha256": model_sha256(head)},
+        "head": {"kind": kind, "weights_sha256": model_sha256(head)},
         "tail": {"weights_sha256": tail_hash, "signature": f"tail_{tail_hash[:12]}"},
         "multiply_adds": {"head": int(multiply_adds[0]), "tail": int(multiply_adds[1])},
         "privzoo": privzoo.__version__,
@@ -154,6 +156,7 @@ def build(card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None 
         licence=card.network.licence,
         noise=noise,
         rounded=card.model.step is not None,
+        kind=card.head,
     )
 
 

@@ -77,7 +77,7 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
 
 
 def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.ndarray | None) -> dict[str, Any]:
-    path = folder / f"{model.name}_{quantization}.tflite"
+    path = folder / f"{model.card.artefact}_{quantization}.tflite"
     model.export_head(path, quantization, calibration)
     manifest, content = read_manifest(path), path.read_bytes()
     chips = default_calibration(model.input_size, SPREAD_CHIPS) if calibration is None else calibration[:SPREAD_CHIPS]
@@ -86,7 +86,7 @@ def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.n
     return {
         "file": path.name,
         "model": model.name,
-        "kind": "full",
+        "kind": model.card.head,
         "quantization": quantization,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -111,8 +111,8 @@ def release(
         models: to release.
         folder: `tflite/` of a checkout; made where there is none.
         quantizations: of each head.
-        calibration: name of a model -> face chips for int8, uint8 (N, S, S, 3); without: chips that come with packages,
-            as the cards' figures were measured.
+        calibration: name of a model, with `_slim` for its slim head -> face chips for int8, uint8 (N, S, S, 3);
+            without: chips that come with packages, as the cards' figures were measured.
 
     Returns:
         The list of heads as it was written.
@@ -138,7 +138,9 @@ def release(
             "licence": PHOTOGRAPH_LICENCE,
         },
         "heads": [
-            _entry(m, quantization, folder, calibration.get(m.name)) for m in models for quantization in quantizations
+            _entry(m, quantization, folder, calibration.get(m.card.artefact))
+            for m in models
+            for quantization in quantizations
         ],
     }
     write_json(folder / golden.LIST, listed)

@@ -15,7 +15,9 @@ from privzoo.measure.wire import DATAMIX_SIZE, DIMENSIONS, PUBLISHED_CLASSES, PU
 if TYPE_CHECKING:
     import keras
 
-WHOLE, PUBLISHED = "whole", "published whole"
+    from privzoo.card import Card
+
+WHOLE, PUBLISHED, SLIM = "whole", "published whole", "slim"
 PUBLISHED_SIZE = DATAMIX_SIZE  # pixels; its first dense layer alone holds three quarters of the 553 MB
 CLASSES = 2
 CALIBRATION_CHIPS = 4  # cost does not depend on the ranges of activations either
@@ -70,6 +72,7 @@ def build(
     published: bool,
     onnx: bool,
     say: Callable[[str], None],
+    slim: Card | None = None,
 ) -> Iterator[Candidate]:
     """Writes every file to be measured.
 
@@ -81,6 +84,7 @@ def build(
         published: add the network as published, 4096-wide classifiers at 224 px, where that is among the sizes.
         onnx: add the last cut's head for ONNX Runtime.
         say: gets a line for each file.
+        slim: a model with its slim head, to be measured at its own size as int8, where that is among the sizes.
 
     Yields:
         Candidates, each with its file written.
@@ -119,6 +123,12 @@ def build(
                 quantized = candidate(last, size, quantization, "onnxruntime")
                 onnx_files.write_int8(found.path, quantized.path, chips(size), kind)
                 yield quantized
+    if slim and slim.network.input_size in sizes:
+        size, model = slim.network.input_size, slim.model
+        found = candidate(SLIM, size, "int8")
+        network = graph.build(slim.network.architecture, CLASSES, input_size=size, channels=model.slim.channels)
+        litert(head(network, model.cut, model.dimensions), size, "int8", found.path)
+        yield found
     if published and PUBLISHED_SIZE in sizes:
         found = candidate(PUBLISHED, PUBLISHED_SIZE, "float32")
         network = graph.build(

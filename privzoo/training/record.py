@@ -42,9 +42,10 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 def trim_log(path: Path, epochs: int) -> None:
     """Drops rows of a CSV log from epoch `epochs` (counted from 0) on: those that a resumed run will write again."""
-    if not path.exists():
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if not lines:  # killed within the first epoch, a run leaves an empty file
         return
-    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    header, *rows = lines
     kept = [row for row in rows if int(row.split(",")[header.split(",").index("epoch")]) < epochs]
     write_text(path, "".join(f"{line}\n" for line in [header, *kept]))
 

@@ -191,7 +191,9 @@ function drawChip(chip, size) {
 async function start() {
   list = await readList(new URL("manifest.json", FOLDER));
   element("model").replaceChildren(
-    ...list.heads.map(({ model, quantization }) => new Option(`${model} (${quantization})`)),
+    ...list.heads.map(
+      ({ model, kind, quantization }) => new Option(`${model} (${kind === "full" ? "" : `${kind}, `}${quantization})`),
+    ),
   );
   element("model").disabled = false;
   element("model").addEventListener("change", () => attempt(choose));

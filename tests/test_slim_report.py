@@ -1,0 +1,126 @@
+"""What is measured of slim heads beside full ones, and where it is written."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import slim_fakes as fakes
+import tiny_zoo
+
+import privzoo
+from privzoo import config
+from privzoo.audit import accuracy, features, models
+from privzoo.audit.identity import Figure
+from privzoo.errors import ConfigError
+from privzoo.measure import bar, files
+from privzoo.optimise import slim, slim_release, slim_report
+from privzoo.provenance import write_json
+
+
+class Faces100:
+    """People in place of LFW-100's."""
+
+    quick = False
+
+    def lfw100(self, size: int):
+        sides = []
+        for name, seed, count in (("train", 3, 8), ("test", 4, 4)):
+            chips, _ = tiny_zoo.chips(6 * count, seed)
+            ids = tuple(f"{name}{i}" for i in range(len(chips)))
+            sides.append(features.Faces(name, chips, {"identity": np.arange(len(chips)) % 6}, ids))
+        return tuple(sides)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    with fakes.installed(tmp_path_factory.mktemp("zoo")) as zoo:
+        run, cache = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("cache")
+        model = privzoo.load(fakes.NAME)
+        slim.make(model, *fakes.faces(), run, cache, fakes.PRUNING, fakes.TRAINING)
+        slim_release.release(model, run)
+        pair = [privzoo.load(fakes.NAME, head=head) for head in config.HEADS]
+        found = slim_report.measure(*pair, fakes.faces()[1], Faces100(), cache, (1, 2), ("lda",))
+        page = zoo / "RESULTS.md"
+        page.write_text("# Results\n\nbefore\n")
+        slim_report.write(found, "the command", page)
+        yield {"found": found, "page": page.read_text(), "cache": cache, "pair": pair, "run": run}
+
+
+def test_every_goal_is_stated(measured):
+    rows = measured["found"]["bar"]
+    assert [row["goal"] for row in rows] == [
+        "multiply-adds on the device / the network's",
+        "accuracy lost, float",
+        "accuracy lost, int8",
+        *(f"identity attack above the full head's, {q}, {n} averaged" for q in ("float", "int8") for n in (1, 100)),
+    ]
+    assert rows[0]["value"] == measured["pair"][1].card.cost.head_share
+    for row, line in zip(rows, slim_report.lines(measured["found"]), strict=True):
+        assert row["met"] == (row["value"] <= row["limit"])
+        assert row["low"] <= row["value"] <= row["high"]
+        assert line.strip().startswith("met" if row["met"] else "not met") and row["goal"] in line
+
+
+def test_differences_are_paired(measured):
+    figures = {(f["metric"], f["variant"], f["head"]): f for f in measured["found"]["figures"]}
+    for quantization in ("float", "int8"):
+        of = slim_report.variant(quantization)
+        full, slender = (figures["accuracy", of, head]["value"] for head in config.HEADS)
+        assert figures[bar.LOST, of, "slim"]["value"] == pytest.approx(full - slender, abs=2e-6)
+    found = slim_report.difference(np.array([1.0, 1, 0, 1]), np.array([1.0, 0, 0, 1]))
+    assert found.value == 0.25 and found.low < 0.25 < found.high
+    hashes = {f["sha256"] for f in measured["found"]["figures"]}
+    assert len(hashes) == 4  # two heads, float and int8
+
+
+def test_figures_go_into_the_card_the_record_and_the_page(measured):
+    card = privzoo.show(fakes.NAME, "slim")
+    assert card.figure("accuracy", accuracy.FLOAT).command == "the command"
+    assert not privzoo.show(fakes.NAME).measurements
+    assert slim_report.BEGIN in measured["page"] and "before" in measured["page"]
+    assert f"| {fakes.NAME} | slim, int8 |" in measured["page"]
+    record = json.loads(slim_report.record_path(fakes.NAME).read_text())
+    assert record["measured"]["bar"] == measured["found"]["bar"]
+    rows = bar.slim_rows(card)
+    assert all(row.met is not None for row in rows)
+    assert rows[1].found.value == max(r["value"] for r in measured["found"]["bar"] if "accuracy" in r["goal"])
+
+
+def test_evaluate_and_audit_take_the_slim_head(measured):
+    slender, cache = measured["pair"][1], measured["cache"]
+    [(model, found)] = accuracy.evaluate([slender], fakes.faces()[1], [], str, cache, progress=False)
+    assert model is slender
+    values = {m.variant: m.value for m in found}
+    assert values[accuracy.FLOAT] == pytest.approx(
+        privzoo.show(fakes.NAME, "slim").figure("accuracy", accuracy.FLOAT).value
+    )
+    [view] = models.views(slender, ["float"], cache)
+    faces = features.read(fakes.faces()[1], "validation", tiny_zoo.SIZE, "gender")
+    expected = np.asarray(slender.head(faces.chips.astype(np.float32)))
+    np.testing.assert_allclose(view.extract(faces).read(), expected, atol=1e-5)
+    assert view.sha256 == slender.manifest()["head"]["weights_sha256"]
+
+
+def test_the_benchmark_builds_the_slim_head(measured, tmp_path):
+    card = privzoo.show(fakes.NAME, "slim")
+    found = files.build(tmp_path, "vgg_s", [tiny_zoo.SIZE], [], False, False, lambda line: None, card)
+    size = {(c.part, c.quantization): c.path.stat().st_size for c in found}
+    assert set(size) == {("whole", "float32"), ("whole", "int8"), ("slim", "int8")}
+    assert size["slim", "int8"] < size["whole", "int8"]
+
+
+def test_a_run_of_another_parent_is_not_released(measured, tmp_path):
+    for name in (slim.RECORD, slim.FINISHED):
+        (tmp_path / name).write_bytes((measured["run"] / name).read_bytes())
+    record = json.loads((tmp_path / slim.RECORD).read_text())
+    write_json(tmp_path / slim.RECORD, {**record, "parent_head_weights_sha256": "0" * 64})
+    with pytest.raises(ConfigError, match="another head than"):
+        slim_release.release(measured["pair"][0], tmp_path)
+
+
+def test_goals_without_a_slim_head_are_not_measured():
+    assert {row.note for row in bar.slim_rows(None)} == {bar.NO_SLIM}
+    rows = slim_report.bar(0.2, {"float": Figure(0.02, 0.01, 0.03)}, {("float", 1): Figure(0.003, 0, 0.01)})
+    assert [row["met"] for row in rows] == [True, False, True]

@@ -1,0 +1,112 @@
+"""Makes a model's slim head, for the same tail: `tools/slim.py --model NAME --data_dir DIR`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "name of the model", required=True)
+flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; default runs/slim_NAME")
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for images and activations, shared by all tools")
+flags.DEFINE_float("budget", 0.12, "share of the whole network's multiply-adds that the slim head may have")
+flags.DEFINE_integer("images", 1024, "training chips on which channels are chosen and layers fitted")
+flags.DEFINE_integer("steps", 600, "of the distillation, in all; 0: none")
+flags.DEFINE_integer("steps_per_epoch", 50, "between two checkpoints", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "images in a step", lower_bound=1)
+flags.DEFINE_float("learning_rate", 2e-5, "peak of the distillation's")
+flags.DEFINE_integer("copies", 1, "augmented versions of each training chip", lower_bound=1)
+flags.DEFINE_string("precision", "float32", "Keras dtype policy of the distillation, as mixed_bfloat16")
+flags.DEFINE_integer("seed", 1, "of all that is random")
+flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_bool("release", False, "write weights, record and YAML into zoo_configs")
+flags.DEFINE_bool("measure", False, "measure the released slim head beside the full one, and say which goals are met")
+flags.DEFINE_bool("make", True, "make or go on making the head; without it, only release or measure")
+flags.DEFINE_list("seeds", ["1", "2", "3"], "of noise and attackers, when measuring")
+flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers, when measuring")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of slim heads is written anew; empty for none")
+flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
+
+
+def _make(model, run: Path) -> None:
+    from privzoo.data import splits
+    from privzoo.optimise import slim
+    from privzoo.optimise.slim import Pruning
+    from privzoo.optimise.slim_distil import Distillation
+
+    parts = splits.load_splits(model.card.network.training.dataset, FLAGS.data_dir)
+    if FLAGS.limit:
+        parts = [splits.take(part, FLAGS.limit) for part in parts]
+    pruning = Pruning(FLAGS.budget, FLAGS.images, FLAGS.seed)
+    training = Distillation(
+        steps=FLAGS.steps,
+        steps_per_epoch=FLAGS.steps_per_epoch,
+        batch_size=FLAGS.batch_size,
+        peak_learning_rate=FLAGS.learning_rate,
+        copies=FLAGS.copies,
+        precision=FLAGS.precision,
+        seed=FLAGS.seed,
+    )
+    record = slim.make(model, *parts, run, Path(FLAGS.cache_dir), pruning, training)
+    print(json.dumps({key: record[key] for key in ("channels", "left", "validation")}, indent=1), flush=True)
+
+
+def _measure(model) -> None:
+    import privzoo
+    from privzoo.audit import models
+    from privzoo.data import fer2013, lfw
+    from privzoo.errors import ConfigError
+    from privzoo.optimise import slim_report
+
+    tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
+    try:
+        seeds = tuple(map(int, FLAGS.seeds))
+    except ValueError:
+        raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
+    measured = slim_report.measure(
+        model,
+        privzoo.load(model.name, head="slim"),
+        tests[model.card.network.task](),
+        models.Data(FLAGS.data_dir),
+        Path(FLAGS.cache_dir),
+        seeds,
+        FLAGS.attackers,
+    )
+    command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure"
+    slim_report.write(measured, command, Path(FLAGS.results) if FLAGS.results else None)
+    print("\n".join(slim_report.lines(measured)))
+
+
+def main(_: list[str]) -> None:
+    """Prunes and distils, releases, and measures, as far as asked for."""
+    import privzoo
+    from privzoo.errors import ConfigError
+    from privzoo.optimise import slim_release
+
+    if FLAGS.release and FLAGS.limit:
+        raise ConfigError("--release does not go with --limit: releases are made on all faces.")
+    model = privzoo.load(FLAGS.model)
+    run = Path(FLAGS.run_dir or f"runs/slim_{model.name}")
+    if FLAGS.restart:
+        shutil.rmtree(run, ignore_errors=True)
+    if FLAGS.make:
+        _make(model, run)
+    if FLAGS.release:
+        entry = slim_release.release(model, run).slim.weights
+        print(f"Released {entry.file}: {entry.bytes:,} bytes, SHA-256 {entry.sha256}.", flush=True)
+    if FLAGS.measure:
+        _measure(model)
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"slim: {error}")
