@@ -40,7 +40,6 @@ MAY_IMPORT = {
     "measure": {"architectures", "card", "edge", "export"},
     "loadtest": {"edge", "measure", "serving"},
     "model": {"card", "config", "edge", "export", "faces"},
-    "optimise": {"activations", "architectures", "audit", "data", "edge", "export", "measure", "model"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
