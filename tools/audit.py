@@ -76,8 +76,9 @@ def main(_: list[str]) -> None:
     from privzoo import card, config
     from privzoo.audit import models, tables
     from privzoo.errors import ConfigError, UnknownNameError
-    from privzoo.provenance import write_json
+    from privzoo.provenance import git_revision, write_json
 
+    revision = git_revision()  # before cards are written, which change the checkout
     names = [n for n in privzoo.list_models(FLAGS.model) if FLAGS.head in card.heads(config.model(n))]
     if not names:
         raise UnknownNameError(
@@ -93,7 +94,7 @@ def main(_: list[str]) -> None:
 
     def keep(model, figures: list[dict], weak: bool) -> dict:
         name = model.name if model else FLAGS.model
-        document = models.document(model, models.marked(figures, weak), _command(name), FLAGS.quick)
+        document = models.document(model, models.marked(figures, weak), _command(name), FLAGS.quick, revision)
         write_json(folder / f"{document['model']}.json", document)
         print(tables.terminal(document), flush=True)
         return document

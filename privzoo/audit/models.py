@@ -180,8 +180,10 @@ def marked(figures: Sequence[dict[str, Any]], weak: bool) -> list[dict[str, Any]
     return [{**figure, "weak": weak and figure["attack"] == "identity"} for figure in figures]
 
 
-def document(model: SplitModel | None, figures: list[dict[str, Any]], command: str, quick: bool) -> dict[str, Any]:
-    """What goes into `audit/<model>.json`; see `privzoo.audit.grid`."""
+def document(
+    model: SplitModel | None, figures: list[dict[str, Any]], command: str, quick: bool, git: str | None = None
+) -> dict[str, Any]:
+    """What goes into `audit/<model>.json`; see `privzoo.audit.grid`. `git` is the code's revision; None: as it is now."""
     config = model.config if model else None
     return {
         "format": grid.FORMAT,
@@ -191,7 +193,7 @@ def document(model: SplitModel | None, figures: list[dict[str, Any]], command: s
         "cut": config and config.cut,
         "embedding": config and config.embedding,
         "date": datetime.date.today().isoformat(),
-        "git": git_revision(),
+        "git": git or git_revision(),
         "command": command,
         "quick": quick,
         "figures": figures,
