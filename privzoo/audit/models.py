@@ -183,7 +183,10 @@ def marked(figures: Sequence[dict[str, Any]], weak: bool) -> list[dict[str, Any]
 def document(
     model: SplitModel | None, figures: list[dict[str, Any]], command: str, quick: bool, git: str | None = None
 ) -> dict[str, Any]:
-    """What goes into `audit/<model>.json`; see `privzoo.audit.grid`. `git` is the code's revision; None: as it is now."""
+    """What goes into `audit/<model>.json`; see `privzoo.audit.grid`.
+
+    `git` is the revision of the code that attacked; None: as it is now.
+    """
     config = model.config if model else None
     return {
         "format": grid.FORMAT,
