@@ -22,7 +22,7 @@ PLAIN, NOISY = "vgg_s_tiny_reduced_simple_conv5", "vgg_s_tiny_advanced_conv5"
 DIMENSIONS = 4
 NOISE = NoiseConfig(sigma=0.5, clip=2.0)
 IDENTITY = Measurement(
-    metric="identity top-1",
+    metric="identity attack, top-1",
     variant="float head",
     data="lfw100-test",
     value=0.021,

@@ -171,7 +171,7 @@ function noiseText({ noise }) {
 
 /** The strongest identity attack among the card's measurements. */
 function attackText({ measurements }) {
-  const attacks = measurements.filter((m) => m.metric.startsWith("identity"));
+  const attacks = measurements.filter((m) => m.metric === "identity attack, top-1");
   if (!attacks.length) return "not measured yet.";
   const worst = attacks.reduce((one, other) => (other.value > one.value ? other : one));
   return (
