@@ -116,7 +116,7 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
     for sent in (one, other):
         assert np.abs(sent - clipped).max() < 8 * NOISE.sigma
     assert seen["noisy"][0]["label"] == "female"
-    assert "2.1 % (1.2 % to 3.4 %; identity top-1" in seen["noisy"][0]["attack"]
+    assert "2.1 % (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
     assert "fresh noise of deviation 0.500" in seen["noisy"][0]["noise"]
 
 
