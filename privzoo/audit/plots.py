@@ -72,7 +72,8 @@ def tradeoff(points: Sequence[Point], task: str) -> bytes:
         ):
             x = np.array([getattr(p, value) for p in own])
             spread = [x - [getattr(p, low) for p in own], [getattr(p, high) for p in own] - x]
-            panel.errorbar(x, accuracy, xerr=spread, elinewidth=0.6, **bars, **style)
+            # A mean of equal numbers may differ from them in its last bit.
+            panel.errorbar(x, accuracy, xerr=np.maximum(spread, 0), elinewidth=0.6, **bars, **style)
     blind = 0.5 + 0.5 / points[0].people
     panels[0].axvline(blind, color="#999999", linewidth=0.8)
     panels[0].annotate(
