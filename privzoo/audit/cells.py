@@ -14,6 +14,7 @@ from privzoo.audit.deep import EPOCHS as DEEP_EPOCHS
 from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.grid import Cell
 from privzoo.audit.rank import rank_privacy
+from privzoo.audit.summary import RANKS
 from privzoo.edge.noise import Noise
 from privzoo.model import SplitModel
 
@@ -252,9 +253,6 @@ def chance(target: Target, label: str) -> list[dict]:
         }
         for metric, value in metrics.items()
     ]
-
-
-RANKS = ("equation 4", "other photographs", "per sample")
 
 
 def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,11 @@ from privzoo.audit.results import section
 from privzoo.audit.summary import Comparison, Row, Value
 
 BEGIN, END = "<!-- audit: written by tools/audit.py -->", "<!-- end of audit -->"
+ATTRIBUTES = {
+    "race": "race, balanced accuracy",
+    "age": "age, mean error in years",
+    "gender": "gender, balanced accuracy",
+}
 
 
 def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Comparison]) -> str:
@@ -81,13 +86,6 @@ def _learnt(rows: Sequence[Row]) -> str:
         lines.append([r.model, *ranks, _cell(r.recognised), decoder, *likeness, *attributes])
     heads = ["model", "rank privacy", "of other photographs", "per sample", "recognised in reconstructions", "by"]
     return _table([*heads, "PSNR, dB", "SSIM", *ATTRIBUTES.values()], lines)
-
-
-ATTRIBUTES = {
-    "race": "race, balanced accuracy",
-    "age": "age, mean error in years",
-    "gender": "gender, balanced accuracy",
-}
 
 
 def _helps(comparisons: Sequence[Comparison]) -> str:

@@ -7,9 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from privzoo.errors import ConfigError, MissingExtraError
+from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 
 
 def require_tensorflow() -> None:
@@ -47,6 +48,25 @@ def quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(sink)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to, which becomes the path if nothing is raised, and is removed if anything is.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_out(archive: Any, folder: str | os.PathLike[str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from privzoo.edge import golden
 from privzoo.edge.head import as_chips
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.export.backend import quiet, require_tensorflow, write_out
+from privzoo.export.backend import quiet, replacing, require_tensorflow, write_out
 from privzoo.export.calibration import default_calibration
 from privzoo.export.manifest import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
 
@@ -85,8 +85,7 @@ def export_head(
     chips = chips.astype(np.float32)
     flatbuffer = convert(head, size, quantization, chips)
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(flatbuffer)
         measured = _check(head, temporary, chips[:CHECKED_CHIPS])
         if not measured >= LEAST_AGREEMENT[quantization]:  # written so that NaN is refused too
@@ -97,13 +96,6 @@ def export_head(
             )
         checked = {**manifest["head"], "agreement": round(measured, 4)}
         temporary.write_bytes(append_manifest(flatbuffer, {**manifest, "quantization": quantization, "head": checked}))
-        temporary.replace(path)
-    except OSError as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

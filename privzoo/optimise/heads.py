@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, UnknownNameError, WeightsError
+from privzoo.export.backend import replacing
 from privzoo.export.calibration import default_calibration
 from privzoo.export.manifest import append_manifest, weights_sha256
 from privzoo.export.tflite import CHECKED_CHIPS, agreement, export_head
@@ -136,10 +136,9 @@ def seal(
     Raises:
         WeightsError: the features are not the float head's, by far.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
     chips = faces.calibration[:CHECKED_CHIPS]
     expected = np.asarray(model.head(chips, training=False))
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(flatbuffer)
         features = golden.run(temporary, chips)
         measured = agreement(np.rint(features) if manifest["feature"].get("rounded") else features, expected)
@@ -150,13 +149,6 @@ def seal(
             )
         head = {**manifest["head"], "agreement": round(measured, 4), "optimisation": dict(described)}
         temporary.write_bytes(append_manifest(flatbuffer, {**manifest, "quantization": "int8", "head": head}))
-        temporary.replace(path)
-    except OSError as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -87,3 +87,12 @@ def find_versions(base_path: str | os.PathLike[str], versions: str | Iterable[in
         if not holds_model(found[version]):
             raise ConfigError(f"{found[version]} has no saved_model.pb in it; export the version again, or remove it.")
     return {version: found[version] for version in wanted}
+
+
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """What changes when a file is written anew; None where it cannot be looked at."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

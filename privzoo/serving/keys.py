@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privzoo.errors import ConfigError
+from privzoo.serving.folders import file_stamp
 from privzoo.serving.refusal import Refusal
 
 _log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Keys:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._noted = -_LOOK_SECONDS
-        self._seen = self._stamp()
+        self._seen = file_stamp(self.path)
         self._looked = time.monotonic()
         self._keys = read_keys(path)
 
@@ -156,20 +157,13 @@ class Keys:
             self._noted = now
             _log.warning("A request came with %s, and was refused.", what)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            stat = os.stat(self.path)
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
     def _refresh(self) -> None:
         now = time.monotonic()
         if now - self._looked < _LOOK_SECONDS or not self._lock.acquire(blocking=False):
             return
         try:
             self._looked = now
-            stamp = self._stamp()
+            stamp = file_stamp(self.path)
             if stamp != self._seen:
                 self._seen = stamp
                 try:

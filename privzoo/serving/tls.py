@@ -18,6 +18,7 @@ from typing import Any
 
 from privzoo.errors import ConfigError
 from privzoo.serving import textproto
+from privzoo.serving.folders import file_stamp
 
 _log = logging.getLogger(__name__)
 FLAG = "ssl_config_file"
@@ -95,7 +96,7 @@ class Renewal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, self.tls = Path(path), read_tls(path)
         self.context = self.tls.context()
-        self._seen, self._expired = self._stamp(), False
+        self._seen, self._expired = file_stamp(self.path), False
 
     def grpc_credentials(self) -> Any:
         """What the gRPC interface needs; it asks for the certificate at every new connection."""
@@ -120,7 +121,7 @@ class Renewal:
 
     def look(self) -> None:
         """Takes the file's key and certificate where it has changed; connections that are open keep theirs."""
-        stamp = self._stamp()
+        stamp = file_stamp(self.path)
         if stamp != self._seen:
             self._seen = stamp
             try:
@@ -138,13 +139,6 @@ class Renewal:
             except ConfigError as error:
                 self._expired = True
                 _log.error("%s", error)
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            stat = os.stat(self.path)
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def read_tls(path: str | os.PathLike[str]) -> Tls:
