@@ -237,7 +237,7 @@ runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--model=nothing*"], "No model matches 'nothing*'"),
+        (["--model=nothing*"], "No model with a full head matches 'nothing*'"),
         (["--quick"], "do not belong into the cards"),
         (["--seeds=one"], "are no numbers"),
         (["--quick", "--nowrite"], "no_such_folder"),

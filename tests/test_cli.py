@@ -149,7 +149,7 @@ def test_a_defect_is_told_in_a_line_and_shown_in_full_when_verbose(capsys, monke
 def test_what_native_code_writes_to_standard_error_is_dropped_unless_verbose():
     code = (
         "import os, sys, privzoo.cli as cli\n"
-        "cli.privzoo.show = lambda name: [os.write(2, b'native'), print('python', file=sys.stderr)]\n"
+        "cli.privzoo.show = lambda *of: [os.write(2, b'native'), print('python', file=sys.stderr)]\n"
         "cli.main(sys.argv[1:]); os.write(2, b'after')"
     )
     for flags, expected in ([], "python\nafter"), (["--verbose"], "nativepython\nafter"):

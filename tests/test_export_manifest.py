@@ -67,6 +67,7 @@ def test_manifest_of_a_registered_model():
         ),
         network=SimpleNamespace(task="gender", classes=("male", "female"), input_size=24, licence="l"),
         cost=SimpleNamespace(head_multiply_adds=5, tail_multiply_adds=1),
+        head="full",
     )
     built = build(card, head, tail)
     assert built == manifest_of(
