@@ -10,18 +10,21 @@ from typing import Any
 
 
 def git_revision() -> str:
-    """Revision of the checkout that the code runs from, `-dirty` with uncommitted changes; "unknown" outside git."""
+    """Revision of the checkout that the code runs from, `-dirty` with uncommitted changes; "unknown" outside git.
+
+    Figures that a command has just written make no revision dirty: the next figure does not depend on them.
+    """
+    written = ("zoo_configs/cards", "docs", "RESULTS.md")
+    root = Path(__file__).parent.parent
+    changes = ["git", "diff", "--quiet", "HEAD", "--", ".", *(f":!{path}" for path in written)]
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+        revision = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True
         )
+        changed = subprocess.run(changes, cwd=root, capture_output=True).returncode != 0
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return revision.stdout.strip() + ("-dirty" if changed else "")
 
 
 def write_text(path: Path, text: str) -> None:
