@@ -111,7 +111,7 @@ class Looks:
     utkface: bool = True  # the attacker's faces have UTKFace's among them
 
 
-QUICK = Looks(("linear",), decoders.QUICK, 1_000, utkface=False)
+QUICK = Looks(("linear",), decoders.QUICK, 500, utkface=False)
 
 
 def _common(model: SplitModel, view: View, data: Data) -> tuple[Known, Known, dict[str, Any]]:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 FLOAT, PIXELS = "float head", "pixels"
 BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
 ATTRIBUTE_TRAINING = 6000  # UTKFace training faces for the attribute attack, evenly spaced
-ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored; a third of them in a quick audit
-FEW = 10  # training images of a person in a quick audit
+ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored
+FEW = 5  # training images of a person in a quick audit
+SHARE = 8  # of the faces that attribute attacks learn from and are scored on, a quick audit takes one in so many
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = 
 
 
 def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
-    """Training and scored faces of protocol 3; `quick` keeps 10 training images of each person.
+    """Training and scored faces of protocol 3; `quick` keeps `FEW` training images of each person.
 
     Raises:
         DataError: the layout is missing, or an image stands on both sides.
@@ -132,7 +133,7 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
     for sample in lfw.load(root).samples:
         person = sample.name.split("/")[1]
         sides[int(hashlib.sha256(person.encode()).hexdigest(), 16) % 3 == 0].append(sample)
-    few = 4 if quick else 1
+    few = SHARE if quick else 1
     parts = (
         (sides[0], "lfw-gender-train", ATTRIBUTE_TRAINING // few),
         (sides[1], "lfw-gender-test", ATTRIBUTE_SCORED // few),
@@ -146,8 +147,8 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
 def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
     """Training and scored faces of protocol 4's race and age."""
     train, test = (utkface.load(root, split=split) for split in ("train", "validation"))
-    train = splits.take(train, ATTRIBUTE_TRAINING // (4 if quick else 1))
-    test = splits.take(test, ATTRIBUTE_SCORED // 3) if quick else test
+    train = splits.take(train, ATTRIBUTE_TRAINING // (SHARE if quick else 1))
+    test = splits.take(test, ATTRIBUTE_SCORED // SHARE) if quick else test
     known = read(train, "utkface-train", size)
     # UTKFace has some photographs twice, under two names.
     return known, read(test, "utkface-validation", size).without(known)
