@@ -89,7 +89,7 @@ def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = 
 
 
 def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
-    """Training and scored faces of protocol 3; `quick` keeps `FEW` training images of each person and half of the scored.
+    """Training and scored faces of protocol 3; `quick` keeps `FEW` training images of a person and half of the scored.
 
     Raises:
         DataError: the layout is missing, or an image stands on both sides.
