@@ -36,5 +36,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes indented JSON, in whole or not at all."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    """Writes indented JSON, in whole or not at all; numpy's numbers and truths as Python's."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False, default=lambda one: one.item()) + "\n")

@@ -170,10 +170,12 @@ class Rest:
                 f"The server at {self.url} has no {self.target.what} ({reason}); check name and version."
             )
         if reason is None:
-            return ServerError(
+            sentence = (
                 f"The server at {self.url} answered {status} without an error message of TF Serving's protocol; "
                 "check that the address is that of its REST interface."
             )
+            # Not TF Serving's own: of what stands before it, as when the machine behind went away in between.
+            return unavailable(sentence) if status >= 500 else ServerError(sentence)
         return ServerError(f"The server at {self.url} refused the request ({status}: {reason}).")
 
     def _outputs(self, response: Any, count: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from privzoo.serving import classify, metrics, openapi, predict_json, settings
 from privzoo.serving.folders import MAX_VERSION
@@ -87,7 +88,27 @@ def app_for(service: Service, own: bool = True) -> FastAPI:
         )
     # What FastAPI's router would refuse in its own form (404, 405), and paths in capitals, take the same way.
     app.add_exception_handler(HTTPException, elsewhere)
+    app.add_middleware(_Direct, rest=rest)
     return app
+
+
+class _Direct:
+    """Leads TF Serving's paths past FastAPI's router, which has nothing to add and takes a third of the server's time.
+
+    Args:
+        app: for everything else, as the OpenAPI page.
+        rest: answers.
+    """
+
+    def __init__(self, app: ASGIApp, rest: Rest) -> None:
+        self.app, self.rest = app, rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self.app(scope, receive, send)
+            return
+        response = await self.rest.handle(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class Rest:

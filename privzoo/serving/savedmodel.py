@@ -29,7 +29,7 @@ class SavedModel:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        tf = _tensorflow()
+        tf = tensorflow()
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         level = tf.get_logger().level
@@ -100,7 +100,12 @@ class SavedModel:
             return self._callables[signature.name]
 
 
-def _tensorflow() -> Any:
+def tensorflow() -> Any:
+    """The module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     # TensorFlow's own warnings name nodes and shapes of requests that failed; the answer says it already.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
