@@ -97,16 +97,20 @@ def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Fac
     from privzoo.audit.identity import check_apart
 
     train, test = lfw.lfw100(root)
-    samples = train.samples
+    chosen = [side.samples for side in (train, test)]
     if quick:
-        people: dict[int, list[Sample]] = {}
-        for sample in samples:
-            people.setdefault(sample.labels["identity"], []).append(sample)
-        samples = [sample for own in people.values() for sample in own[:FEW]]
-        test = splits.take(test, max(1, len(test) // 2))
-    sides = read(samples, train.name, size), read(test, test.name, size)
+        known, scored = (_by_person(samples) for samples in chosen)
+        chosen = [sum((own[:FEW] for own in known), []), sum((own[::2] for own in scored), [])]
+    sides = tuple(read(samples, side.name, size) for samples, side in zip(chosen, (train, test), strict=True))
     check_apart(sides[0].ids, sides[1].ids)
     return sides
+
+
+def _by_person(samples: list[Sample]) -> list[list[Sample]]:
+    people: dict[int, list[Sample]] = {}
+    for sample in samples:
+        people.setdefault(sample.labels["identity"], []).append(sample)
+    return list(people.values())
 
 
 def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Faces:
