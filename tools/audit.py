@@ -11,6 +11,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
+flags.DEFINE_string(
+    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; default: made now"
+)
 flags.DEFINE_bool("quick", False, "two attackers, one seed, fewer faces, float heads only, to try things out")
 flags.DEFINE_enum("engine", "local", ["local", "ray"], "where attacks run: in this process, or on a Ray cluster")
 flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
@@ -54,6 +57,7 @@ SETTINGS = (
     "head",
     "quick",
     "quantizations",
+    "heads_dir",
     "seeds",
     "attackers",
     "deep",
@@ -104,7 +108,7 @@ def main(_: list[str]) -> None:
     keep(None, pixels, weak)
     for name in sorted(names, key=lambda name: (config.model(name).network, name)):
         model = privzoo.load(name, head=FLAGS.head)
-        views = models.views(model, quantizations, plan.cache)
+        views = models.views(model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None)
         attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
         figures = models.measure(attacks, plan, FLAGS.engine, progress)
         if FLAGS.looks:

@@ -13,6 +13,9 @@ flags.DEFINE_list("model", ["*"], "names or shell patterns of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
+flags.DEFINE_string(
+    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; default: made now"
+)
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every so manieth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
@@ -41,7 +44,8 @@ def main(_: list[str]) -> None:
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
         head = "" if FLAGS.head == config.FULL else f" --head {FLAGS.head}"
-        return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}"
+        heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
+        return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}{heads}"
 
     def network_of(name: str) -> str:
         return config.model(name).network
@@ -58,6 +62,7 @@ def main(_: list[str]) -> None:
             command,
             Path(FLAGS.cache_dir),
             every=FLAGS.every,
+            heads=Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
         ):
             if FLAGS.write:
                 card.write_measurements(model.name, measurements, FLAGS.head)

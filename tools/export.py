@@ -25,7 +25,26 @@ flags.DEFINE_list("quantizations", None, "of the heads; empty for tails only; de
 flags.DEFINE_bool("tail", True, "write the tails too")
 flags.DEFINE_bool("overwrite", False, "replace a tail's version where it is there")
 flags.DEFINE_string("calibration_dir", None, "folder of face chips for int8; default: chips that come with packages")
-flags.DEFINE_integer("calibration_count", 64, "how many of them, spread over the folder", lower_bound=2)
+flags.DEFINE_string(
+    "data_dir", None, "folder with the data sets: int8 is calibrated with faces that the network was trained on"
+)
+flags.DEFINE_integer("calibration_count", 64, "how many of them, evenly spaced", lower_bound=2)
+
+
+def _calibration(model):
+    """Face chips for int8, or None for those that come with packages."""
+    from privzoo.data import arrays, splits
+    from privzoo.errors import ConfigError
+
+    if FLAGS.calibration_dir and FLAGS.data_dir:
+        raise ConfigError("--calibration_dir and --data_dir both give faces to calibrate with; choose one.")
+    if FLAGS.calibration_dir:
+        return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
+    if FLAGS.data_dir:
+        data, _ = splits.load_splits(model.card.network.training.dataset, FLAGS.data_dir)
+        chips, _ = arrays(splits.take(data, FLAGS.calibration_count), model.input_size)
+        return chips
+    return None
 
 
 def _chips(folder: Path, count: int, size: int):
@@ -89,10 +108,7 @@ def _release(names: list[str], quantizations: list[str], out: Path) -> None:
     from privzoo.export import released
 
     models = list(_models(names))
-    chips = {}
-    if FLAGS.calibration_dir:
-        folder, count = Path(FLAGS.calibration_dir), FLAGS.calibration_count
-        chips = {model.card.artefact: _chips(folder, count, model.input_size) for model in models}
+    chips = {model.card.artefact: _calibration(model) for model in models}
     for entry in released.release(models, out, quantizations, chips)["heads"]:
         print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
         if not entry["measured"]:
@@ -113,9 +129,7 @@ def main(_: list[str]) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     for model in _models(names):
-        chips = None
-        if FLAGS.calibration_dir:
-            chips = _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
+        chips = _calibration(model)
         for quantization in quantizations:
             path = model.export_head(out / f"{model.card.artefact}_{quantization}.tflite", quantization, chips)
             agreement = read_manifest(path)["head"]["agreement"]

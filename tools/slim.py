@@ -25,6 +25,7 @@ flags.DEFINE_string("precision", "float32", "Keras dtype policy of the distillat
 flags.DEFINE_integer("seed", 1, "of all that is random")
 flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_bool("release", False, "write weights, record and YAML into zoo_configs")
+flags.DEFINE_string("heads_dir", None, "folder with exported heads, to measure; default: made now")
 flags.DEFINE_bool("measure", False, "measure the released slim head beside the full one, and say which goals are met")
 flags.DEFINE_bool("make", True, "make or go on making the head; without it, only release or measure")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of noise and attackers, when measuring")
@@ -76,8 +77,10 @@ def _measure(model) -> None:
         Path(FLAGS.cache_dir),
         seeds,
         FLAGS.attackers,
+        Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
     )
-    command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure"
+    heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
+    command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure{heads}"
     slim_report.write(measured, command, Path(FLAGS.results) if FLAGS.results else None)
     print("\n".join(slim_report.lines(measured)))
 

@@ -119,13 +119,18 @@ def float_probabilities(
 
 
 def deployed_probabilities(
-    model: SplitModel, quantization: str, chips: np.ndarray, progress: bool
+    model: SplitModel, quantization: str, chips: np.ndarray, progress: bool, heads: Path | None = None
 ) -> tuple[np.ndarray, str]:
     """Probabilities of an exported head, run on LiteRT, with the tail; and the SHA-256 of the head's flatbuffer."""
     from privzoo.edge import Head
+    from privzoo.export import released
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
-        head = Head(model.export_head(Path(folder) / "head.tflite", quantization), threads=2)
+        if heads is None:
+            path = model.export_head(Path(folder) / "head.tflite", quantization)
+        else:
+            path = released.find(model, quantization, heads)
+        head = Head(path, threads=2)
         answers = [
             model.classify(head.features(chips[start : start + BATCH]))
             for start in _steps(len(chips), progress, f"{quantization} head of {model.name}")
@@ -141,6 +146,7 @@ def evaluate(
     cache: Path,
     progress: bool = True,
     every: int = 1,
+    heads: Path | None = None,
 ) -> Iterator[tuple[SplitModel, list[Measurement]]]:
     """Measures what the models of one network tell the service, one model after the other.
 
@@ -153,6 +159,7 @@ def evaluate(
         progress: show progress bars.
         every: exported heads, and budgets other than the model's, take every so manieth face only: they share no
             work, and take long.
+        heads: folder with exported heads, to measure rather than make some.
 
     Yields:
         Each model with its measurements, as soon as it has them: accuracy of the network as released, of the float
@@ -183,7 +190,7 @@ def evaluate(
         for budget, probabilities in answers.items():
             results.append(measure("accuracy", budget, probabilities.argmax(1) == truth[::every], digest, part))
         for quantization in quantizations:
-            probabilities, sha256 = deployed_probabilities(model, quantization, chips[::every], progress)
+            probabilities, sha256 = deployed_probabilities(model, quantization, chips[::every], progress, heads)
             variant, found = f"{quantization} TFLite head + tail", probabilities.argmax(1)
             agreement = "label agreement with the network"
             results += [

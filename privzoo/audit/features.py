@@ -240,14 +240,23 @@ def _key(head: keras.Model, faces: Faces | None = None, **facts: Any) -> str:
     return activations.key(structure=structure, sha256=model_sha256(head), **chips, **facts)
 
 
-def deployed_view(model: SplitModel, quantization: str, cache: Path) -> View:
-    """A model's head as exported, on LiteRT; the file is kept, and exported once for all models that share it."""
+def deployed_view(model: SplitModel, quantization: str, cache: Path, heads: Path | None = None) -> View:
+    """A model's head as exported, on LiteRT.
+
+    Args:
+        model: whose head it is.
+        quantization: of the head.
+        cache: where the file is kept, exported once for all models that share it.
+        heads: folder with exported heads, to take rather than export one.
+    """
     from privzoo import activations
     from privzoo.edge import Head
+    from privzoo.export import released
 
-    name = _key(model.head, quantization=quantization)
-    path = cache / f"head_{name}.tflite"
-    if not path.exists():
+    path = cache / f"head_{_key(model.head, quantization=quantization)}.tflite"
+    if heads is not None:
+        path = released.find(model, quantization, heads)
+    elif not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         model.export_head(path, quantization)
     head = Head(path, threads=2)

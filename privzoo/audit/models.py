@@ -56,18 +56,19 @@ class Attack:
     cells: tuple[Cell, ...]
 
 
-def views(model: SplitModel, quantizations: Sequence[str], cache: Path) -> list[View]:
-    """Heads of a model: "float", or an exported one as "int8".
+def views(model: SplitModel, quantizations: Sequence[str], cache: Path, heads: Path | None = None) -> list[View]:
+    """Heads of a model: "float", or an exported one as "int8", from the folder `heads` or, without it, made now.
 
     Raises:
         ConfigError: no such quantization.
+        WeightsError: the folder has no such head of these weights.
     """
     made = []
     for quantization in quantizations:
         if quantization == "float":
             made.append(features.float_view(model, cache))
         elif quantization in QUANTIZATIONS:
-            made.append(features.deployed_view(model, quantization, cache))
+            made.append(features.deployed_view(model, quantization, cache, heads))
         else:
             raise ConfigError(f"There is no head {quantization!r}; there are float, {', '.join(QUANTIZATIONS)}.")
     return made

@@ -99,6 +99,23 @@ def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.n
     }
 
 
+def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -> Path:
+    """An exported head of a model, to be measured as it is rather than exported anew.
+
+    Args:
+        model: whose head it is.
+        quantization: of the head.
+        folder: with `NAME_QUANTIZATION.tflite`, as `tflite/` of a checkout.
+
+    Raises:
+        WeightsError: there is none that can be read, or it was exported from other weights.
+    """
+    path = Path(folder) / f"{model.card.artefact}_{quantization}.tflite"
+    if read_manifest(path)["head"]["weights_sha256"] != model.manifest()["head"]["weights_sha256"]:
+        raise WeightsError(f"{path} was exported from other weights than {model.name} has; export it again.")
+    return path
+
+
 def release(
     models: Sequence[SplitModel],
     folder: str | os.PathLike[str],

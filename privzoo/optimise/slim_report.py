@@ -80,8 +80,10 @@ def attacked(seen: Seen, data: models.Data, size: int, noise: Noise | None, quer
     )
 
 
-def _seen(model: SplitModel, quantization: str, test: features.Faces, data: models.Data, cache: Path) -> Seen:
-    [view] = models.views(model, [quantization], cache)
+def _seen(
+    model: SplitModel, quantization: str, test: features.Faces, data: models.Data, cache: Path, heads: Path | None
+) -> Seen:
+    [view] = models.views(model, [quantization], cache, heads)
     train, scored = data.lfw100(model.input_size)
     known = [view.extract(train), *([] if data.quick else [view.extract(train.mirrored())])]
     rows = [np.asarray(found.read()) for found in (view.extract(test), *known, view.extract(scored))]
@@ -96,6 +98,7 @@ def measure(
     cache: Path,
     seeds: Sequence[int] = identity.SEEDS,
     names: Sequence[str] = tuple(attackers.ATTACKERS),
+    heads: Path | None = None,
 ) -> dict[str, Any]:
     """Measures both heads on the same faces, with the same attackers and draws of the noise.
 
@@ -106,6 +109,7 @@ def measure(
         cache: folder for features, shared by all tools.
         seeds: of noise and attackers.
         names: of the attackers.
+        heads: folder with both exported heads, to measure rather than make them.
 
     Returns:
         `multiply_adds` by head, `figures` with metric, variant, value, low, high, count and sha256, and `bar`: for each
@@ -120,7 +124,7 @@ def measure(
     test = features.read(test_set, test_set.name, full.input_size, full.card.network.task)
     labels = test.labels[full.card.network.task]
     plan = {"seeds": tuple(seeds), "attackers": tuple(names)}
-    seen = {(q, m.card.head): _seen(m, q, test, data, cache) for q in QUANTIZATIONS for m in (full, slim)}
+    seen = {(q, m.card.head): _seen(m, q, test, data, cache, heads) for q in QUANTIZATIONS for m in (full, slim)}
     figures: list[dict[str, Any]] = []
 
     def add(metric: str, of: str, found: Figure, count: int, quantization: str, head: str = SLIM) -> None:
