@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from PIL import Image
 from released_fakes import DIMENSIONS, NOISY, PLAIN, ROOT, WEB, heads, models
 
 from privzoo import faces
+from privzoo.audit import accuracy, features
 from privzoo.edge import Client, Head, golden, read_manifest
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export import released
@@ -141,12 +143,30 @@ def test_quantizations_and_calibration_are_chosen(tmp_path):
     ]
 
 
+def test_a_released_head_is_measured_as_it_is(copy, tmp_path):
+    """Not one that is exported for the occasion, which may have other ranges."""
+    plain, _ = models()
+    chips = np.random.default_rng(3).integers(0, 256, (8, plain.input_size, plain.input_size, 3), np.uint8)
+    plain.export_head(copy / f"{PLAIN}_int8.tflite", "int8", chips)
+    wanted = read_manifest(copy / f"{PLAIN}_int8.tflite")["head"]["sha256"]
+    probabilities, sha256 = accuracy.deployed_probabilities(plain, "int8", chips, False, copy)
+    assert sha256 == wanted and probabilities.shape == (8, len(plain.classes))
+    assert features.deployed_view(plain, "int8", tmp_path / "cache", copy).sha256 == wanted
+    assert accuracy.deployed_probabilities(plain, "int8", chips, False)[1] != wanted
+    other = SimpleNamespace(card=plain.card, name="other", manifest=lambda: {"head": {"weights_sha256": "0" * 64}})
+    with pytest.raises(WeightsError, match="other weights than other has"):
+        released.find(other, "int8", copy)
+    with pytest.raises(WeightsError, match="float16"):
+        released.find(plain, "float16", copy)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--released", "--model", "no_such_*"], "No model matches 'no_such_\\*'"),
         (["--released", "--quantizations", "int3"], "There is no quantization 'int3'"),
         (["--model", "*"], "give one with --out"),
+        (["--released", "--calibration_dir", "x", "--data_dir", "y"], "choose one"),
     ],
 )
 def test_command_refuses_nonsense(arguments, sentence):

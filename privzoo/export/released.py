@@ -16,7 +16,7 @@ from privzoo import faces
 from privzoo.config import to_dict
 from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
-from privzoo.errors import ConfigError, MissingExtraError
+from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 from privzoo.export.calibration import default_calibration
 from privzoo.provenance import write_json
 
