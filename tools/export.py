@@ -1,7 +1,9 @@
 """Exports models' heads in every quantization, and their tails: `tools/export.py --model PATTERN --out DIR`.
 
 `tools/export.py --released` writes what the project publishes: the recommended models' int8 heads to `tflite/`, with
-golden input and output and the list of all, `manifest.json`.
+golden input and output and the list of all, `manifest.json`. The project's own are calibrated with training faces
+(`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py); released
+again after that, the list has the figures.
 """
 
 from __future__ import annotations

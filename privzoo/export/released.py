@@ -129,7 +129,7 @@ def release(
         folder: `tflite/` of a checkout; made where there is none.
         quantizations: of each head.
         calibration: name of a model, with `_slim` for its slim head -> face chips for int8, uint8 (N, S, S, 3);
-            without: chips that come with packages, as the cards' figures were measured.
+            without: chips that come with packages.
 
     Returns:
         The list of heads as it was written.
