@@ -95,7 +95,12 @@ def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tm
 def test_ctrl_c_ends_the_demo_and_its_server(environment):
     command = [sys.executable, "-m", "privzoo", "demo"]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells have background jobs ignore it
     ) as running:
         try:
             deadline = time.monotonic() + 120
