@@ -1,6 +1,9 @@
-"""Tests of the code's revision, as figures note it."""
+"""The code's revision, as figures note it, and files of figures."""
 
+import json
 import subprocess
+
+import numpy as np
 
 from privzoo import provenance
 
@@ -23,3 +26,10 @@ def test_code_makes_a_revision_dirty_and_written_figures_do_not(tmp_path, monkey
     assert provenance.git_revision() == clean
     provenance.write_text(tmp_path / "privzoo/code.py", "second")
     assert provenance.git_revision() == f"{clean}-dirty"
+
+
+def test_numpys_numbers_and_truths_are_written_as_pythons(tmp_path):
+    provenance.write_json(
+        tmp_path / "a.json", {"met": np.float64(3) > 2, "count": np.int64(7), "share": np.float32(0.5)}
+    )
+    assert json.loads((tmp_path / "a.json").read_text()) == {"met": True, "count": 7, "share": 0.5}

@@ -232,7 +232,7 @@ def goals(rows: Sequence[Row], targets: Sequence[Target]) -> list[Goal]:
     if best is None:
         found.append(Goal(many, asked, "", None, "not in this run"))
     else:
-        fast = bool(best.per_second >= PER_SECOND) and best.failures == 0
+        fast = best.per_second >= PER_SECOND and best.failures == 0
         note = "" if fast else "the profile is below"
         found.append(
             Goal(many, asked, f"{best.per_second:,.0f} over {best.protocol}, {best.failures} failed", fast, note)
