@@ -28,7 +28,7 @@ flags.DEFINE_string("out", "docs/benchmark", "folder for benchmark.json and the 
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose part on the benchmark is written anew; empty: none")
 
 # Whose label agreement is among the goals, beside the recommended models.
-ALSO = ("vgg16_gender_simple_conv5_3",)
+ALSO = ("vgg16_gender_simple_conv5_3", "vgg_s_emotion_simple_conv5")
 IMPORTS = 5
 
 
