@@ -13,7 +13,9 @@ from privzoo.errors import ConfigError, DataError, MissingExtraError
 
 
 def add(settings, inputs):
-    """Leaves a trace of each call, and fails where it is told to."""
+    """Leaves a trace of each call, and fails or dies where it is told to."""
+    if settings["seed"] in inputs.get("dies", ()):
+        os._exit(1)
     if settings["seed"] in inputs.get("fails", ()):
         raise DataError("Seed that fails.")
     with open(inputs["trace"], "a", encoding="utf-8") as file:
@@ -65,8 +67,21 @@ def test_a_damaged_result_is_named(tmp_path):
 
 
 def test_unknown_engine(tmp_path):
-    with pytest.raises(ConfigError, match="'spark'; there are local, ray"):
+    with pytest.raises(ConfigError, match="'spark'; there are local, processes, ray"):
         grid.run([], tmp_path, "spark")
+
+
+def test_processes_give_the_same(tmp_path):
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    found = grid.run(cells(tmp_path / "a"), tmp_path / "a", "processes", progress=False)
+    assert found == grid.run(cells(tmp_path / "b"), tmp_path / "b", progress=False)
+    assert sorted(calls(tmp_path / "a")) == calls(tmp_path / "b")
+    with pytest.raises(DataError, match="Seed that fails"):
+        grid.run(cells(tmp_path / "c", fails=(3,)), tmp_path / "c", "processes", progress=False)
+    with pytest.raises(DataError, match="was killed.*goes on where it stopped"):
+        grid.run(cells(tmp_path / "d", dies=(3,)), tmp_path / "d", "processes", progress=False)
+    assert grid.run(cells(tmp_path / "d"), tmp_path / "d", progress=False) == found
 
 
 def test_ray_is_an_extra(tmp_path, monkeypatch):

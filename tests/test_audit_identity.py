@@ -56,6 +56,19 @@ def test_identity_that_is_absent_is_not_found(dimensions):
     assert sum(inside) >= len(inside) - 2
 
 
+@pytest.mark.parametrize(("noise", "times"), [(None, 1), (Noise(0.1, 10.0), 3)])
+def test_seeds_share_components_where_none_differ(monkeypatch, noise, times):
+    calls, prepare = [], identity.prepare
+    monkeypatch.setattr(identity, "prepare", lambda *args: calls.append(args) or prepare(*args))
+    data = faces(4, 2.0)
+    together = identity.attack(*data, noise=noise, attackers=("lda", "mlp"), seeds=(1, 2, 3))
+    assert len(calls) == times
+    for i, seed in enumerate((1, 2, 3)):
+        alone = identity.attack(*data, noise=noise, attackers=("lda", "mlp"), seeds=(seed,))
+        for one, all_of_them in zip(alone.outcomes, together.outcomes, strict=True):
+            np.testing.assert_array_equal(one.top1[0], all_of_them.top1[i])
+
+
 def test_features_that_are_all_alike_leave_guessing():
     train, people, test, scored = faces(3, 0.1)
     result = identity.attack(np.zeros_like(train), people, np.zeros_like(test), scored, seeds=(1,))

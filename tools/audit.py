@@ -12,10 +12,12 @@ flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
 flags.DEFINE_string(
-    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; default: made now"
+    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; others are made now"
 )
 flags.DEFINE_bool("quick", False, "two attackers, one seed, fewer faces, float heads only, to try things out")
-flags.DEFINE_enum("engine", "local", ["local", "ray"], "where attacks run: in this process, or on a Ray cluster")
+flags.DEFINE_enum(
+    "engine", "processes", ["local", "processes", "ray"], "where attacks run: here, on all cores, or on a Ray cluster"
+)
 flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise; figures are means over them")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers")

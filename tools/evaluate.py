@@ -14,7 +14,7 @@ flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in 
 flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
 flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
 flags.DEFINE_string(
-    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; default: made now"
+    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; others are made now"
 )
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every so manieth face only", lower_bound=1)

@@ -25,7 +25,7 @@ flags.DEFINE_string("precision", "float32", "Keras dtype policy of the distillat
 flags.DEFINE_integer("seed", 1, "of all that is random")
 flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_bool("release", False, "write weights, record and YAML into zoo_configs")
-flags.DEFINE_string("heads_dir", None, "folder with exported heads, to measure; default: made now")
+flags.DEFINE_string("heads_dir", None, "folder with exported heads, to measure; others are made now")
 flags.DEFINE_bool("measure", False, "measure the released slim head beside the full one, and say which goals are met")
 flags.DEFINE_bool("make", True, "make or go on making the head; without it, only release or measure")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of noise and attackers, when measuring")

@@ -126,10 +126,8 @@ def deployed_probabilities(
     from privzoo.export import released
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
-        if heads is None:
-            path = model.export_head(Path(folder) / "head.tflite", quantization)
-        else:
-            path = released.find(model, quantization, heads)
+        path = heads and released.find(model, quantization, heads)
+        path = path or model.export_head(Path(folder) / "head.tflite", quantization)
         head = Head(path, threads=2)
         answers = [
             model.classify(head.features(chips[start : start + BATCH]))

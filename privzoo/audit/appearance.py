@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+import privzoo
 from privzoo import activations
 from privzoo import faces as chips
 from privzoo.audit import decoders, features, grid, recogniser, reconstruction, tradeoff
@@ -27,6 +29,7 @@ from privzoo.audit.recogniser import Gallery, Recogniser
 from privzoo.audit.report import Pictures, save_faces
 from privzoo.data import fer2013, lfw, splits
 from privzoo.edge.noise import Noise, spent_epsilon
+from privzoo.errors import WeightsError
 from privzoo.export.manifest import model_sha256
 from privzoo.model import SplitModel
 
@@ -67,7 +70,7 @@ def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str,
     primary, train, test = inputs["primary"], inputs["train"], inputs["test"]
     (point,) = tradeoff.curve(
         settings["model"],
-        inputs["classify"],
+        _loaded(settings["model"]["model"], inputs["head"], settings["tail"]).classify,
         (primary.rows(), primary.labels(settings["model"]["task"])),
         (train.rows(), train.labels("identity")),
         (test.rows(), test.labels("identity")),
@@ -76,6 +79,15 @@ def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str,
         seeds=settings["seeds"],
     )
     return dataclasses.asdict(point)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(name: str, head: str, tail: str) -> SplitModel:
+    """The model in whichever process the cell runs: a loaded one does not travel."""
+    model = privzoo.load(name, head=head)
+    if model_sha256(model.tail) != tail:
+        raise WeightsError(f"The weights of {name} have changed since the audit began; run it again.")
+    return model
 
 
 def write_gallery(data: Data, cache: Path) -> Path:
@@ -164,16 +176,20 @@ def reconstruction_figures(
         "decoder": dataclasses.asdict(looks.decoder),
     }
     cells = []
-    for method in looks.methods:
+    # The slowest first, so that no core waits long at the end.
+    methods = sorted(looks.methods, key=reconstruction.METHODS.index, reverse=True)
+    for method in methods:
         for seed in plan.seeds:
-            own = {**settings, "method": method, "seed": seed}
+            # Ridge regression draws nothing but the noise: without it, one cell serves all seeds.
+            drawn = plan.seeds[0] if method == "linear" and model.noise is None else seed
+            own = {**settings, "method": method, "seed": drawn}
             # Checkpoints under a name of all that decides the decoder.
             folder = plan.cache / "decoders" / activations.key(**own)
             cells.append(Cell(reconstruction_cell, own, {**inputs, "folder": folder}))
     rows = grid.run(cells, plan.cache, engine, progress)
     originals = reconstruction.grey_pictures(shown.chips, side)
     outcomes = []
-    for i, method in enumerate(looks.methods):
+    for i, method in enumerate(methods):
         own = rows[i * len(plan.seeds) : (i + 1) * len(plan.seeds)]
         scores = {m: np.array([row["scores"][m] for row in own]) for m in reconstruction.METRICS}
         first = np.frombuffer(base64.b64decode(own[0]["shown"]), np.uint8).reshape(originals.shape)
@@ -206,7 +222,12 @@ def _shown(test: Faces, size: int) -> Faces:
 
 
 def tradeoff_points(
-    model: SplitModel, data: Data, plan: Plan, factors: Sequence[float] = tradeoff.GRID, progress: bool = True
+    model: SplitModel,
+    data: Data,
+    plan: Plan,
+    factors: Sequence[float] = tradeoff.GRID,
+    engine: str = "local",
+    progress: bool = True,
 ) -> list[tradeoff.Point]:
     """A noisy model's accuracy against privacy at each deviation of the noise; of other models nothing.
 
@@ -227,10 +248,9 @@ def tradeoff_points(
         "seeds": list(plan.seeds),
     }
     del settings["noise"]
-    inputs = {"primary": primary.light(), "train": train.light(), "test": test.light(), "classify": model.classify}
+    inputs = {"primary": primary.light(), "train": train.light(), "test": test.light(), "head": model.card.head}
     cells = [Cell(tradeoff_cell, {**settings, "factor": factor}, inputs) for factor in factors]
-    # In this process: a loaded model does not travel.
-    return [tradeoff.Point(**row) for row in grid.run(cells, plan.cache, "local", progress)]
+    return [tradeoff.Point(**row) for row in grid.run(cells, plan.cache, engine, progress)]
 
 
 def measure(
@@ -259,6 +279,6 @@ def measure(
     view = features.float_view(model, plan.cache)
     figures, pictures = reconstruction_figures(model, view, data, plan, looks, engine, progress)
     save_faces(folder / f"{model.name}.npz", pictures)
-    if looks is not QUICK and (points := tradeoff_points(model, data, plan, progress=progress)):
+    if looks is not QUICK and (points := tradeoff_points(model, data, plan, engine=engine, progress=progress)):
         tradeoff.add_csv(points, folder / "tradeoff.csv")
     return figures

@@ -92,9 +92,11 @@ def regress(
         identity.check_apart(train_ids, test_ids)
     left = averaged(noise, queries)
     errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    preparation = None
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        preparation = prepare(sent(train, left, rng), seed)
+        if preparation is None or left:  # without noise each seed would find the same components again
+            preparation = prepare(sent(train, left, rng), seed)
         draw = drawer(train, left, rng, preparation)
         scored = preparation(sent(test, left, rng))
         for name in names:

@@ -247,18 +247,18 @@ def deployed_view(model: SplitModel, quantization: str, cache: Path, heads: Path
         model: whose head it is.
         quantization: of the head.
         cache: where the file is kept, exported once for all models that share it.
-        heads: folder with exported heads, to take rather than export one.
+        heads: folder with exported heads, to take rather than export one where the model has one there.
     """
     from privzoo import activations
     from privzoo.edge import Head
     from privzoo.export import released
 
-    path = cache / f"head_{_key(model.head, quantization=quantization)}.tflite"
-    if heads is not None:
-        path = released.find(model, quantization, heads)
-    elif not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        model.export_head(path, quantization)
+    path = heads and released.find(model, quantization, heads)
+    if path is None:
+        path = cache / f"head_{_key(model.head, quantization=quantization)}.tflite"
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            model.export_head(path, quantization)
     head = Head(path, threads=2)
     head.noise = None  # attacks draw it
     sha256 = head.manifest["head"]["sha256"]

@@ -40,6 +40,7 @@ in `audit_quick`):
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ from privzoo.errors import ConfigError, DataError, MissingExtraError, ServerUnav
 from privzoo.provenance import write_json
 
 FORMAT = 1
-ENGINES = ("local", "ray")
+ENGINES = ("local", "processes", "ray")
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,22 @@ def run(cells: Sequence[Cell], cache: Path, engine: str = "local", progress: boo
     Args:
         cells: any number; equal ones are computed once.
         cache: folder of results.
-        engine: "local", one after the other in this process; "ray", on the Ray cluster that `RAY_ADDRESS` names or
-            else on one of this machine's cores, whose machines must all see the inputs' paths. Results are the same.
+        engine: "local", one after the other in this process; "processes", one on each of this machine's cores, or on
+            as many as `LOKY_MAX_CPU_COUNT` says; "ray", on the Ray cluster that `RAY_ADDRESS` names or else on one of
+            this machine's cores, whose machines must all see the inputs' paths. Results are the same.
         progress: show a progress bar.
 
     Raises:
         ConfigError: no such engine.
         MissingExtraError: Ray is not installed.
+        DataError: a result is damaged, or a process was killed.
     """
     from tqdm import tqdm
 
     if engine not in ENGINES:
         raise ConfigError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
     missing = {cell.key: cell for cell in cells if not cell.path(cache).exists()}
-    compute = _on_ray if engine == "ray" and missing else _here
+    compute = {"local": _here, "processes": _in_processes, "ray": _on_ray}[engine] if len(missing) > 1 else _here
     with tqdm(total=len(missing), desc="attacks", unit="attack", disable=not progress or not missing) as bar:
         for key, result, seconds in compute(missing):
             content = {"settings": missing[key].settings, "result": result, "seconds": round(seconds, 1)}
@@ -118,6 +121,28 @@ def _timed(key: str, cell: Cell) -> tuple[str, dict[str, Any], float]:
 def _here(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:
     for key, cell in cells.items():
         yield _timed(key, cell)
+
+
+def _in_processes(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from joblib import Parallel, delayed
+
+    # One attack at a time: they take seconds to minutes. Their inputs are paths and labels, not worth a shared memory.
+    pool = Parallel(n_jobs=-1, batch_size=1, max_nbytes=None, return_as="generator_unordered")
+    try:
+        yield from pool(delayed(_alone)(key, cell) for key, cell in cells.items())
+    except BrokenProcessPool:
+        raise DataError(
+            "A process of the audit was killed, most likely for want of memory; run it again, which goes on where it "
+            "stopped, with --engine local or a smaller LOKY_MAX_CPU_COUNT."
+        ) from None
+
+
+def _alone(key: str, cell: Cell) -> tuple[str, dict[str, Any], float]:
+    # TensorFlow does not heed the limits that joblib sets for the libraries of linear algebra.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    return _timed(key, cell)
 
 
 def _on_ray(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any], float]]:

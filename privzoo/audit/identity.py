@@ -177,13 +177,14 @@ def attack(
     groups = None if train_ids is None else np.unique(np.asarray(train_ids), return_inverse=True)[1]
     left = averaged(noise, queries)
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in fits}
+    preparation = None if prepared else plain
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        preparation, spread = plain, None
-        if prepared:
+        # Without noise each seed would find the same components again, which takes longest of all.
+        if preparation is None or (prepared and left):
             others = background and (sent(as_rows(background[0], "background"), left, rng), background[1])
             preparation = prepare(sent(train, left, rng), seed, others)
-            spread = preparation.spread
+        spread = preparation.spread if prepared else None
         draw = drawer(train, left, rng, preparation)
         scored = preparation(sent(test, left, rng))
         training = Training(

@@ -57,11 +57,11 @@ class Attack:
 
 
 def views(model: SplitModel, quantizations: Sequence[str], cache: Path, heads: Path | None = None) -> list[View]:
-    """Heads of a model: "float", or an exported one as "int8", from the folder `heads` or, without it, made now.
+    """Heads of a model: "float", or an exported one as "int8", from the folder `heads` or made now.
 
     Raises:
         ConfigError: no such quantization.
-        WeightsError: the folder has no such head of these weights.
+        WeightsError: the folder's head is of other weights, or the folder has no heads.
     """
     made = []
     for quantization in quantizations:

@@ -99,8 +99,8 @@ def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.n
     }
 
 
-def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -> Path:
-    """An exported head of a model, to be measured as it is rather than exported anew.
+def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -> Path | None:
+    """An exported head of a model, to be measured as it is rather than exported anew; None where it is not there.
 
     Args:
         model: whose head it is.
@@ -108,9 +108,13 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
         folder: with `NAME_QUANTIZATION.tflite`, as `tflite/` of a checkout.
 
     Raises:
-        WeightsError: there is none that can be read, or it was exported from other weights.
+        WeightsError: the head cannot be read, or was exported from other weights; or the folder has no heads at all.
     """
     path = Path(folder) / f"{model.card.artefact}_{quantization}.tflite"
+    if not path.exists():
+        if not any(Path(folder).glob("*.tflite")):
+            raise WeightsError(f"{folder} holds no exported heads; name the folder that tools/export.py wrote.")
+        return None
     if read_manifest(path)["head"]["weights_sha256"] != model.manifest()["head"]["weights_sha256"]:
         raise WeightsError(f"{path} was exported from other weights than {model.name} has; export it again.")
     return path
