@@ -76,8 +76,9 @@ class Card:
         return self.model.name if self.head == FULL else f"{self.model.name}_{self.head}"
 
     def figure(self, metric: str, variant: str) -> Measurement | None:
-        """The measurement of a metric for a variant, if there is one."""
-        return next((m for m in self.measurements if (m.metric, m.variant) == (metric, variant)), None)
+        """The measurement of a metric for a variant, if there is one; of several that on the most faces."""
+        found = [m for m in self.measurements if (m.metric, m.variant) == (metric, variant)]
+        return max(found, key=lambda m: m.count, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one flat entry per fact, as `privzoo list --json` prints it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -128,6 +129,30 @@ def test_json_holds_everything(results):
     assert found["results"][0]["rounds"]["inference_ms"] == [10, 20, 30, 40]
     assert {row["met"] for row in found["bar"]} <= {True, False, None}
     assert any(t["paper"] for t in found["transfers"])
+
+
+def test_a_run_is_shown_again_with_newer_cards(results, tmp_path):
+    made = a_report(results[0])
+    path = tmp_path / "benchmark.json"
+    path.write_text(json.dumps(made.to_dict()))
+    again = report.read(path)
+    assert again.to_dict() == made.to_dict()
+    assert report.markdown(again, []) == report.markdown(made, [])
+    changed = [dataclasses.replace(made.rows[0], found=None), bar.Row("something new", "1", 1.0, None)]
+    rows = report.renewed(again, changed).rows
+    assert [row.what for row in rows] == [*(row.what for row in made.rows), "something new"]
+    assert rows[0].found is None and rows[1] == made.rows[1]
+    path.write_text(path.read_text()[:1000])
+    with pytest.raises(PrivzooError, match="holds no benchmark"):
+        report.read(path)
+
+
+def test_of_two_measurements_that_on_more_faces_counts():
+    card = privzoo.show("vgg16_gender_simple_conv5_3")
+    one = next(m for m in card.measurements if m.metric == "accuracy")
+    few = dataclasses.replace(one, value=0.5, count=10, data="a part")
+    for measurements in ((few, one), (one, few)):
+        assert dataclasses.replace(card, measurements=measurements).figure(one.metric, one.variant) == one
 
 
 def test_tables_stand_between_their_marks(results, tmp_path):

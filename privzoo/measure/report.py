@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from privzoo.errors import DataError
 from privzoo.measure.bar import Row
 from privzoo.measure.runs import FIGURES, Result, Summary
 from privzoo.measure.wire import Transfer
@@ -53,6 +55,39 @@ class Report:
             "transfers": [dataclasses.asdict(t) for t in self.transfers],
             "bar": [dataclasses.asdict(row) | {"met": row.met} for row in self.rows],
         }
+
+
+def read(path: Path) -> Report:
+    """Reads what a run of the benchmark wrote as JSON.
+
+    Raises:
+        DataError: the file is missing, or is no such JSON.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        results = [
+            Result(*(r[f] for f in ("part", "size", "quantization", "runtime", "file_mb")), dict(r["rounds"]))
+            for r in found["results"]
+        ]
+        rows = []
+        for row in found["bar"]:
+            summary = row["found"] and Summary(**row["found"])
+            rows.append(Row(**{k: v for k, v in row.items() if k != "met"} | {"found": summary}))
+        return Report(
+            **{f: found[f] for f in ("machine", "date", "git", "command", "rounds", "inferences")},
+            results={result.key: result for result in results},
+            transfers=[Transfer(**t | {"paper": t["paper"] and tuple(t["paper"])}) for t in found["transfers"]],
+            rows=rows,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} holds no benchmark ({error!r}); measure again with tools/benchmark.py.") from None
+
+
+def renewed(report: Report, rows: Iterable[Row]) -> Report:
+    """The report with rows in place of those about the same, and new ones at the end."""
+    new = {row.what: row for row in rows}
+    kept = [new.pop(row.what, row) for row in report.rows]
+    return dataclasses.replace(report, rows=[*kept, *new.values()])
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
