@@ -96,15 +96,16 @@ def add_trial(path: Path, trial: str, command: str, seeds: tuple[int, ...], foun
 def write_sweeps(path: Path, sweeps: Sequence[Path]) -> None:
     """Writes the table of all sweeps into a Markdown file."""
     lines = [
-        "| model | setting | validation accuracy | identity, one query | identity, 100 averaged | epsilon |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| model | setting | validation accuracy | faces | identity, one query | identity, 100 averaged | epsilon "
+        "| seeds | date, code |",
+        "|" + " --- |" * 9,
     ]
     for sweep in sweeps:
         for row in json.loads(sweep.read_text(encoding="utf-8")):
             one, many = (row["identity"].get(queries) for queries in ("1", "100"))
             people = [f"{f['value']:.1%} ({f['low']:.1%} to {f['high']:.1%})" if f else "" for f in (one, many)]
             epsilon = f"{row['epsilon']:.1f}" if row["epsilon"] else ""
-            lines.append(
-                f"| {sweep.stem} | {row['trial']} | {row['accuracy']:.2%} | {' | '.join(people)} | {epsilon} |"
-            )
+            cells = [sweep.stem, row["trial"], f"{row['accuracy']:.2%}", f"{row['faces']:,}", *people, epsilon]
+            cells += [", ".join(map(str, row["seeds"])), f"{row['date']}, {row['git']}"]
+            lines.append(f"| {' | '.join(cells)} |")
     section(path, SWEEPS_BEGIN, SWEEPS_END, "\n".join(lines))

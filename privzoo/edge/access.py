@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privzoo.errors import ConfigError, MismatchError, ServerError
+from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Target:
             "serve the tail that was exported with this head."
         )
 
+    def missing(self, url: str, reason: str) -> MismatchError:
+        """The error for a server that has no such model or version."""
+        return MismatchError(f"The server at {url} has no {self.what} ({reason}); check name and version.")
+
     def checked(self, outputs: np.ndarray | None, count: int, url: str) -> np.ndarray:
         """The probabilities of an answer, float32 (count, classes).
 
@@ -58,6 +62,12 @@ class Target:
                 f"check that {self.what} is this head's tail."
             )
         return outputs
+
+
+def check_finite(features: np.ndarray) -> None:
+    """Raises FeatureError, before anything is sent, where a value is not finite."""
+    if not np.isfinite(features).all():
+        raise FeatureError("A feature has values that are not finite; it was not sent.")
 
 
 @dataclass(frozen=True)

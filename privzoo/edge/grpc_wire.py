@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from privzoo.edge import grpc_messages
-from privzoo.edge.access import Access, Target
+from privzoo.edge.access import Access, Target, check_finite
 from privzoo.edge.rest import Reply
 from privzoo.edge.retry import Patience, unavailable
-from privzoo.errors import ConfigError, FeatureError, MismatchError, MissingExtraError, ServerError
+from privzoo.errors import ConfigError, MismatchError, MissingExtraError, ServerError
 
 SCHEMES = ("grpc", "grpcs")
 OUTPUT = "probabilities"
@@ -110,8 +110,7 @@ class Grpc:
         return await self.patience.call_async(ask)
 
     def _body(self, features: np.ndarray) -> bytes:
-        if not np.isfinite(features).all():
-            raise FeatureError("A feature has values that are not finite; it was not sent.")
+        check_finite(features)
         target = self.target
         return grpc_messages.encode(features, target.model, target.version, target.signature, target.feature)
 
@@ -135,7 +134,5 @@ class Grpc:
         if code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND") and self.target.signature in reason:
             return self.target.mismatch(self.url)
         if code == "NOT_FOUND":
-            return MismatchError(
-                f"The server at {self.url} has no {self.target.what} ({reason}); check name and version."
-            )
+            return self.target.missing(self.url, reason)
         return ServerError(f"The server at {self.url} refused the request ({code}: {reason}).")

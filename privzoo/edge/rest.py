@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from privzoo.edge.access import Access, Target
+from privzoo.edge.access import Access, Target, check_finite
 from privzoo.edge.retry import Patience, unavailable
-from privzoo.errors import ConfigError, FeatureError, MismatchError, MissingExtraError, ServerError
+from privzoo.errors import ConfigError, MismatchError, MissingExtraError, ServerError
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
@@ -136,8 +136,7 @@ class Rest:
         return await self.patience.call_async(ask)
 
     def _body(self, features: np.ndarray) -> bytes:
-        if not np.isfinite(features).all():
-            raise FeatureError("A feature has values that are not finite; it was not sent.")
+        check_finite(features)
         return encode(features, self.target.signature)
 
     def _away(self, error: Exception, seconds: float) -> ServerError:
@@ -166,9 +165,7 @@ class Rest:
         if reason and status in (400, 404) and self.target.signature in reason:
             return self.target.mismatch(self.url)
         if reason and status == 404:
-            return MismatchError(
-                f"The server at {self.url} has no {self.target.what} ({reason}); check name and version."
-            )
+            return self.target.missing(self.url, reason)
         if reason is None:
             sentence = (
                 f"The server at {self.url} answered {status} without an error message of TF Serving's protocol; "
