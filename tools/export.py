@@ -8,6 +8,7 @@ again after that, the list has the figures.
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -35,7 +36,6 @@ flags.DEFINE_integer("calibration_count", 64, "how many of them, evenly spaced",
 
 def _calibration(model):
     """Face chips for int8, or None for those that come with packages."""
-    from privzoo.data import arrays, splits
     from privzoo.errors import ConfigError
 
     if FLAGS.calibration_dir and FLAGS.data_dir:
@@ -43,10 +43,16 @@ def _calibration(model):
     if FLAGS.calibration_dir:
         return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
     if FLAGS.data_dir:
-        data, _ = splits.load_splits(model.card.network.training.dataset, FLAGS.data_dir)
-        chips, _ = arrays(splits.take(data, FLAGS.calibration_count), model.input_size)
-        return chips
+        return _training_chips(model.card.network.training.dataset, model.input_size)
     return None
+
+
+@functools.cache  # heads of one network share them
+def _training_chips(dataset: str, size: int):
+    from privzoo.data import arrays, splits
+
+    data, _ = splits.load_splits(dataset, FLAGS.data_dir)
+    return arrays(splits.take(data, FLAGS.calibration_count), size)[0]
 
 
 def _chips(folder: Path, count: int, size: int):
