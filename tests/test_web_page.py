@@ -20,6 +20,7 @@ from privzoo.serving import Server
 from privzoo.serving.demo_page import RUNTIME, check_folder
 
 HERE = Path(__file__).resolve().parent
+RELEASED = WEB.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [
     what
@@ -70,6 +71,19 @@ def test_same_label_and_numbers_as_python_on_the_golden_photograph(seen):
     assert np.abs(np.subtract(sent["instances"][0], entry["golden"]["features"])).max() <= entry["golden"]["tolerance"]
     assert [float(text) for text in seen["example"]["sent"]] == sent["instances"][0]
     assert f"{len(seen['example']['body'])} bytes as JSON" in seen["example"]["sentBytes"]
+
+
+@needs_browser
+@pytest.mark.skipif(not (RELEASED / "manifest.json").is_file(), reason="tflite/manifest.json is not released yet")
+def test_every_released_head_gives_its_golden_output(tmp_path):
+    """The heads that visitors get, not small ones made for the tests."""
+    models()[0].export_tail(tmp_path)
+    with Server(tmp_path / PLAIN, PLAIN, flags=["--demo_page", str(RELEASED)], timeout=300) as started:
+        command = ["node", HERE / "web" / "released.mjs", f"{started.url}/demo/web/", CHROMIUM, WEB / "package.json"]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    shares = json.loads(done.stdout)
+    assert len(shares) == len(golden.read_list(RELEASED)["heads"]) and max(shares) <= 1
 
 
 @needs_browser

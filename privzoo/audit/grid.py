@@ -42,6 +42,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,8 @@ def _in_processes(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any],
 
     from joblib import Parallel, delayed
 
+    # Joblib replaces processes that have grown or idled, and says so; nothing is lost by it.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     # One attack at a time: they take seconds to minutes. Their inputs are paths and labels, not worth a shared memory.
     pool = Parallel(n_jobs=-1, batch_size=1, max_nbytes=None, return_as="generator_unordered")
     try:
