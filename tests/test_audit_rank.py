@@ -33,7 +33,7 @@ def reference(features, people, sigma, seed):
     return float(np.mean(privacy))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(2, 12),
@@ -53,7 +53,7 @@ def test_equals_the_reference(seed, count, people, dimensions, sigma, whole):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000))
 def test_many_dimensions_equal_few(seed):
     """Distances by dot products and by differences rank alike."""

@@ -227,7 +227,7 @@ def test_missing_packages(head, monkeypatch, package):
         Client(head, "http://cloud:8501")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     stn.arrays(
         np.float32,

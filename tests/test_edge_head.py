@@ -87,7 +87,7 @@ def test_one_nan_among_many(head):
         head.features(wrong)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     stn.arrays(np.float32, (2, 2, 2, 3), elements=st.floats(width=32) | st.floats(0, 255, width=32)),
 )

@@ -29,7 +29,7 @@ def flatbuffer(content: bytes) -> bytes:
     return content[: read_manifest(exported("int8"))["head"]["bytes"]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_cut_short(content, broken, data):
     broken.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
@@ -37,7 +37,7 @@ def test_cut_short(content, broken, data):
         read_manifest(broken)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_one_byte_changed(content, broken, data):
     """A changed flatbuffer is always noticed; a changed byte of the archive is, or does not matter."""
@@ -106,14 +106,14 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=50) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_text_is_refused_in_one_way(data):
     with pytest.raises(ConfigError):
         parse_manifest(data, "it")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["model", "version", "classes", "input", "feature", "head", "tail"]), JSON)
 def test_any_value_in_any_field(field, value):
     manifest = {**read_manifest(exported("int8")), field: value}

@@ -60,7 +60,7 @@ def test_what_is_no_batch_of_numbers_is_refused(wrong):
         protect(wrong, Noise(1.0, 1.0))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(deviations, st.floats(1e-2, 1e2), st.integers(0, 2**32))
 def test_the_noise_has_the_set_deviation(sigma, radius, seed):
     features = np.full((5000, 4), radius)  # clipped to half of that in each component
@@ -119,7 +119,7 @@ def test_epsilon_to_sigma_is_dp_accountings(epsilon, delta, radius):
     assert epsilon <= accountant.get_epsilon(delta) * 1.001
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0.5, 8), st.integers(1, 50))
 def test_budgets_of_queries_add_up_as_dp_accounting_says(epsilon, queries):
     setting = Noise(budget_sigma(epsilon, 1e-5, 1.0), 1.0)

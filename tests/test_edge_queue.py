@@ -116,7 +116,7 @@ os.kill(os.getpid(), 9)
     queue.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "restart"]), st.integers(0, 5)), max_size=20))
 def test_it_is_a_queue(tmp_path_factory, steps):
     file = tmp_path_factory.mktemp("queue") / "q"

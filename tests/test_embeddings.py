@@ -70,7 +70,7 @@ def test_reduction_then_reconstruction_is_the_pca_projection(cut):
     np.testing.assert_allclose(again, reduced, atol=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(8, 40), st.integers(6, 12))
 def test_incremental_pca_is_the_pca_projection(seed, dimensions, count, width):
     from sklearn.decomposition import PCA
@@ -81,7 +81,7 @@ def test_incremental_pca_is_the_pca_projection(seed, dimensions, count, width):
     np.testing.assert_allclose(up(down(rows)), pca.inverse_transform(pca.transform(rows)), atol=1e-2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(2, 5), st.floats(0, 3))
 def test_scaled_components_are_alike_and_can_be_undone(seed, dimensions, classes, relevance):
     codes, labels = clouds(seed, 200, dimensions, classes)
@@ -96,7 +96,7 @@ def test_scaled_components_are_alike_and_can_be_undone(seed, dimensions, classes
         assert (np.diff(share) <= 1e-9).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.floats(0.01, 3))
 def test_the_estimate_has_the_least_error_of_its_kind(seed, dimensions, sigma):
     codes, labels = clouds(seed, 300, dimensions, 2)

@@ -66,14 +66,14 @@ def boxes_over(draw, image: np.ndarray) -> Box:
 
 
 @given(data=st.data(), image=images(), size=st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_specification_gives_the_same_pixels(data, image, size):
     box = data.draw(boxes_over(image))
     assert (crop(image, box, size) == specified(image, box, size)).all()
 
 
 @given(image=images(largest=80), size=st.integers(1, 80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_floating_point_differs_by_one_grey_level_at_most(image, size):
     box = centre(image)
     square = image[box.y : box.y + box.size, box.x : box.x + box.size]

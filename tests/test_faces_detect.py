@@ -105,7 +105,7 @@ def test_tiny_and_thin_images_show_no_face(size):
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_image_gives_boxes_that_crop_takes(height, width, seed):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     for window in detector.windows(image):

@@ -114,7 +114,7 @@ def test_who_goes_away_is_left_out():
     asyncio.run(main())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=12),
     st.integers(5, 9),

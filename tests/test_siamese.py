@@ -60,7 +60,7 @@ def test_pairs_are_even_and_change_with_the_epoch():
 features = st.integers(2, 6).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, 5), st.integers(0, 2**32)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(features, st.floats(0.1, 5))
 def test_the_contrastive_loss_is_equation_1(drawn, margin):
     from privzoo.training import losses
@@ -74,7 +74,7 @@ def test_the_contrastive_loss_is_equation_1(drawn, margin):
     np.testing.assert_allclose(losses.contrastive(margin)(target, f), expected, rtol=1e-3, atol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(features, st.floats(0.2, 5))
 def test_the_losses_within_classes_are_variance_and_capacity(drawn, noise):
     from privzoo.training import losses
