@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,24 @@ def test_every_attack_has_its_figures(audited, model):
     assert len(best) == 1 and best[0]["value"] > 0.5  # other photographs of people who differ much
     label = next(f for f in figures if f["feature"] == "label" and f["metric"] == "top-1")
     assert label["value"] < 0.1
+
+
+def test_where_the_deep_attacker_goes():
+    def goes(cut: str, shape: tuple, which: str) -> bool:
+        card = SimpleNamespace(network=SimpleNamespace(architecture="vgg16"))
+        config = SimpleNamespace(cut=cut)
+        return models._goes_deep(
+            SimpleNamespace(card=card, config=config, head=SimpleNamespace(output_shape=shape)), which
+        )
+
+    heads = [("conv5_3", (None, 6, 6, 512)), ("conv5_1", (None, 6, 6, 512)), ("conv5_3", (None, 4))]
+    found = {which: [goes(*head, which) for head in heads] for which in ("last", "spatial", "all", "none")}
+    assert found == {
+        "last": [True, False, False],
+        "spatial": [True, True, False],
+        "all": [True] * 3,
+        "none": [False] * 3,
+    }
 
 
 def test_features_are_the_heads_and_are_kept(audited, model, cache, monkeypatch):

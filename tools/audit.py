@@ -21,7 +21,12 @@ flags.DEFINE_enum(
 flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise; figures are means over them")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers")
-flags.DEFINE_enum("deep", "spatial", ["spatial", "all", "none"], "float heads that the deep attacker is let loose on")
+flags.DEFINE_enum(
+    "deep",
+    "last",
+    ["last", "spatial", "all", "none"],
+    "float heads that the deep attacker is let loose on: activations of the last cut, of every cut, all, none",
+)
 flags.DEFINE_integer("deep_epochs", 12, "of the deep attackers, at most", lower_bound=1)
 flags.DEFINE_list("epsilons", [], "further budgets to attack models with noise at")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")

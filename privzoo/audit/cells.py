@@ -29,7 +29,9 @@ class Plan:
     seeds: tuple[int, ...] = identity.SEEDS
     queries: tuple[int, ...] = identity.QUERIES
     attackers: tuple[str, ...] = tuple(attackers.ATTACKERS)
-    deep: str = "spatial"  # float heads that the deep attacker is let loose on; or "all", or "none"
+    # Float heads that the deep attacker is let loose on: activations of the "last" cut, those of every cut ("spatial"),
+    # "all", or "none". Before the last cut, convolutions are to be trained: minutes for each seed.
+    deep: str = "last"
     deep_epochs: int = DEEP_EPOCHS
     epsilons: tuple[float, ...] = ()  # further budgets for models with noise
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from privzoo import architectures
 from privzoo.audit import attackers, cells, deep, features, grid, pixels
 from privzoo.audit.attributes import REGRESSORS
 from privzoo.audit.cells import Known, Plan, Target
@@ -101,8 +102,8 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         model: whose features and answers are attacked.
         view: its head.
         data: faces.
-        plan: attackers, seeds, queries, and whether the deep attacker is run: on heads that give an activation
-            ("spatial"), on all float heads, or on none.
+        plan: attackers, seeds, queries, and whether the deep attacker is run: on heads that give the activation of the
+            last cut ("last") or of any ("spatial"), on all float heads, or on none.
     """
     size, found = model.input_size, []
     clean = _identity_target(view, "features", data, size)
@@ -112,8 +113,7 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         queries = queries if view.name == FLOAT else queries[:1]
         found += [Attack(target, "identity", q, tuple(cells.make(target, "identity", plan, q))) for q in queries]
     first = found[0].target
-    spatial = plan.deep == "spatial" and len(model.head.output_shape) == 4
-    if view.name == FLOAT and (spatial or plan.deep == "all"):
+    if view.name == FLOAT and _goes_deep(model, plan.deep):
         layers = deep.tail_layers(model.tail)
         own = cells.make(first, "identity", plan, 1, ["deep"], layers)
         found[0] = replace(found[0], cells=(*found[0].cells, *own))
@@ -129,6 +129,12 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         found += [Attack(target, label, q, tuple(_attribute_cells(target, label, plan, q))) for q in queries]
         found += [_floor(t, label, plan) for t in target.answers(model, plan.cache)]
     return found
+
+
+def _goes_deep(model: SplitModel, which: str) -> bool:
+    last = model.config.cut == architectures.cuts(model.card.network.architecture)[-1]
+    spatial = len(model.head.output_shape) == 4
+    return which == "all" or (spatial and (which == "spatial" or (which == "last" and last)))
 
 
 def _attribute_cells(target: Target, label: str, plan: Plan, queries: int = 1) -> list[Cell]:
