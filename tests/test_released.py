@@ -164,6 +164,7 @@ def test_a_released_head_is_measured_as_it_is(copy, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--figures", "--out", "x"], "give --released with it"),
         (["--released", "--model", "no_such_*"], "No model matches 'no_such_\\*'"),
         (["--released", "--quantizations", "int3"], "There is no quantization 'int3'"),
         (["--model", "*"], "give one with --out"),
@@ -191,6 +192,16 @@ def test_the_released_heads_give_their_golden_output():
 @needs_release
 def test_the_released_heads_are_those_of_the_cards():
     assert all(entry["measured"] for entry in golden.read_list(RELEASED)["heads"])
+
+
+@needs_release
+def test_the_lists_figures_are_the_cards(tmp_path):
+    """Else tools/export.py --released --figures is to be run."""
+    listed = golden.read_list(RELEASED)
+    forgetful = listed | {"heads": [entry | {"measured": False, "measurements": []} for entry in listed["heads"]]}
+    (tmp_path / golden.LIST).write_text(json.dumps(forgetful))
+    released.renew(tmp_path)
+    assert golden.read_list(tmp_path) == listed
 
 
 @pytest.mark.skipif(

@@ -2,8 +2,8 @@
 
 `tools/export.py --released` writes what the project publishes: the recommended models' int8 heads to `tflite/`, with
 golden input and output and the list of all, `manifest.json`. The project's own are calibrated with training faces
-(`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py); released
-again after that, the list has the figures.
+(`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py);
+`--released --figures` then brings the figures of the list up to the cards.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from privzoo.export.manifest import QUANTIZATIONS
 FLAGS = flags.FLAGS
 RELEASED_FOLDER = "tflite"
 flags.DEFINE_bool("released", False, "write the released heads and their list; with it, defaults are others")
+flags.DEFINE_bool("figures", False, "with --released: only bring the figures of the list up to the models' cards")
 flags.DEFINE_string("model", None, "name or shell pattern of the models; default: all, or with --released, recommended")
 flags.DEFINE_string(
     "out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/; with --released: tflite"
@@ -127,11 +128,17 @@ def main(_: list[str]) -> None:
     """Exports every matching model, and prints each file with its size and its agreement with the Keras head."""
     from privzoo.edge import read_manifest
     from privzoo.errors import ConfigError
+    from privzoo.export import released
 
     names, quantizations = _names(), _quantizations()
     if FLAGS.out is None and not FLAGS.released:
         raise ConfigError("There is no folder to write to; give one with --out.")
     out = Path(FLAGS.out or RELEASED_FOLDER)
+    if FLAGS.figures:
+        if not FLAGS.released:
+            raise ConfigError("--figures is of the list of released heads; give --released with it.")
+        released.renew(out)
+        return
     if FLAGS.released:
         _release(names, quantizations, out)
         return

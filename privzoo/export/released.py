@@ -21,6 +21,7 @@ from privzoo.export.calibration import default_calibration
 from privzoo.provenance import write_json
 
 if TYPE_CHECKING:
+    from privzoo.card import Card
     from privzoo.model import SplitModel
 
 RECOMMENDED = ("vgg16_gender_advanced_conv5_3", "vgg_s_emotion_advanced_conv5")
@@ -82,7 +83,6 @@ def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.n
     manifest, content = read_manifest(path), path.read_bytes()
     chips = default_calibration(model.input_size, SPREAD_CHIPS) if calibration is None else calibration[:SPREAD_CHIPS]
     spread = golden.run(path, chips.astype(np.float32))
-    measurements = [to_dict(m) for m in model.card.measurements]
     return {
         "file": path.name,
         "model": model.name,
@@ -90,13 +90,35 @@ def _entry(model: SplitModel, quantization: str, folder: Path, calibration: np.n
         "quantization": quantization,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        # Whether the card's figures were measured on this very head.
-        "measured": any(m["sha256"] == manifest["head"]["sha256"] for m in measurements),
         "manifest": manifest,
         "golden": _golden(model, path, manifest, folder, spread),
         "description": model.card.network.description,
-        "measurements": measurements,
+        **_figures(model.card, manifest),
     }
+
+
+def _figures(card: Card, manifest: dict[str, Any]) -> dict[str, Any]:
+    measurements = [to_dict(m) for m in card.measurements]
+    # Whether the card's figures were measured on this very head.
+    measured = any(m["sha256"] == manifest["head"]["sha256"] for m in measurements)
+    return {"measured": measured, "measurements": measurements}
+
+
+def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Brings the figures in `manifest.json` up to the models' cards, and leaves the heads as they are.
+
+    Returns:
+        The list of heads as it was written.
+
+    Raises:
+        WeightsError: there is no list of heads in the folder.
+        UnknownNameError: the zoo no longer has one of the models.
+    """
+    listed = golden.read_list(folder)
+    for entry in listed["heads"]:
+        entry |= _figures(privzoo.show(entry["model"], entry["kind"]), entry["manifest"])
+    write_json(Path(folder) / golden.LIST, listed)
+    return listed
 
 
 def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -> Path | None:
