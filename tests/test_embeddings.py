@@ -9,9 +9,9 @@ import pytest
 import tiny_zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_zoo import DIMENSIONS, NOISE, PARENT
+from tiny_zoo import DIMENSIONS, NOISE
 
-from privzoo import config, embeddings, weights
+from privzoo import config, embeddings
 from privzoo.config import NoiseConfig
 from privzoo.edge.noise import clip
 from privzoo.errors import ConfigError, UnknownNameError, WeightsError
@@ -26,10 +26,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(zoo):
-    from privzoo.architectures.graph import inference_network
-
-    released = config.network(PARENT.name)
-    return inference_network(released, weights.load(released))
+    return tiny_zoo.parent_network()
 
 
 @pytest.fixture(scope="module")

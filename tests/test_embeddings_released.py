@@ -25,10 +25,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(zoo):
-    from privzoo.architectures.graph import inference_network
-
-    released = config.network(PARENT.name)
-    return inference_network(released, weights.load(released))
+    return tiny_zoo.parent_network()
 
 
 @pytest.fixture(scope="module")

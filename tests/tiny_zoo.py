@@ -92,3 +92,11 @@ def forget() -> None:
     """Makes the registry read its files again."""
     config.networks.cache_clear()
     config.models.cache_clear()
+
+
+def parent_network():
+    """The network of the installed zoo's models, for inference."""
+    from privzoo.architectures.graph import inference_network
+
+    released = config.network(PARENT.name)
+    return inference_network(released, weights.load(released))
