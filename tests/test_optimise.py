@@ -109,6 +109,19 @@ def test_post_training_is_the_released_export(model, faces, tmp_path):
     assert path.read_bytes() == model.export_head(tmp_path / "released.tflite", "int8").read_bytes()
 
 
+@pytest.mark.parametrize("method", heads.EXPORTED)
+def test_exported_heads_are_taken_as_they_are(method, model, faces, tmp_path):
+    other = np.random.default_rng(4).integers(0, 256, faces.chips.shape, np.uint8)
+    (tmp_path / "shipped").mkdir()
+    shipped = model.export_head(tmp_path / "shipped" / f"{model.name}_int8.tflite", "int8", other)
+    content = shipped.read_bytes()
+    assert heads.make(model, method, faces, None, tmp_path, shipped.parent) == shipped
+    assert shipped.read_bytes() == content and not list(tmp_path.glob("*.tflite"))
+    made = heads.make(model, method, faces, None, tmp_path)
+    assert made.parent == tmp_path and made.read_bytes() != content
+    check_whole(made, model, faces, 0.99)
+
+
 def test_rounding_and_other_layers(model):
     import keras
 
@@ -252,6 +265,7 @@ FACTS = {
     "inferences": 1,
     "jobs": {"pruned": {"steps": 4}},
 }
+SHIPPED = {"released": ["converter", "slim"]}
 
 
 def test_table_of_all_models_is_written_and_the_rest_kept(tmp_path):
@@ -263,6 +277,8 @@ def test_table_of_all_models_is_written_and_the_rest_kept(tmp_path):
     text = page.read_text()
     assert text.count(report.BEGIN) == 1 and text.index("### a") < text.index("### b") and "Kept." in text
     assert "| **pruned** |" in text and "50% of post-training" in text and "pruned 4 steps" in text
+    assert "the very files" not in text
+    assert "that are released: converter and slim." in report.table({**json.loads(path.read_text()), **SHIPPED})
     found = json.loads(path.read_text())
     assert found["winner"] == "pruned" and found["heads"][1]["zip_bytes"] == 500 and found["rule"] == report.RULE
 

@@ -154,6 +154,21 @@ def test_the_served_tail_answers_both_heads(made, tmp_path):
     assert full.manifest()["head"] != slender.manifest()["head"]
 
 
+def test_it_stands_among_the_cheaper_heads(made, tmp_path):
+    from privzoo.edge import Head
+    from privzoo.optimise import heads
+
+    full, slender = (privzoo.load(fakes.NAME, head=head) for head in config.HEADS)
+    chips, _ = tiny_zoo.chips()
+    faces = heads.Faces(chips, np.asarray(full.head(chips.astype(np.float32))))
+    whole = heads.make(full, heads.POST_TRAINING, faces, None, tmp_path)
+    path = heads.make(slender, config.SLIM, faces, None, tmp_path)
+    head = Head(path)
+    assert (head.manifest["head"]["kind"], head.manifest["quantization"]) == ("slim", "int8")
+    assert head.manifest["tail"] == Head(whole).manifest["tail"]
+    assert path.stat().st_size < whole.stat().st_size
+
+
 def _labels(model, chips):
     """Without noise: the fakes' noise is small."""
     return slim_distil.answers(model, np.asarray(model.head(chips.astype(np.float32)))).argmax(1)

@@ -1,6 +1,6 @@
 """Makes a model's head cheaper in several ways, and measures all beside each other: `tools/optimise.py --help`.
 
-    tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --steps 300
+    tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --heads_dir tflite
 
 Heads go to --out with their manifests inside, figures to zoo_configs/optimised/NAME.json, the table to RESULTS.md. What
 was trained is kept: a run that was stopped goes on, and a second one only measures.
@@ -15,13 +15,17 @@ from pathlib import Path
 
 from absl import app, flags
 
-from privzoo.optimise.heads import METHODS
+from privzoo.config import SLIM
+from privzoo.optimise.heads import EXPORTED, METHODS
 from privzoo.optimise.process import LEARNING_RATES, TRAINED
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of the model", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_list("methods", list(METHODS), f"some of {', '.join(METHODS)}")
+flags.DEFINE_list("methods", None, f"some of {', '.join(METHODS)}; default: all that the model has")
+flags.DEFINE_string(
+    "heads_dir", None, f"folder with exported heads, as tflite: {', '.join(EXPORTED)} are taken as they are there"
+)
 flags.DEFINE_integer("steps", 300, "of training, for each method that trains", lower_bound=1)
 flags.DEFINE_integer("batch", 16, "chips in a step", lower_bound=1)
 flags.DEFINE_integer("chips", 4096, "training faces to learn from, spread over the set", lower_bound=8)
@@ -81,7 +85,7 @@ def _job(method: str):
 def main(_: list[str]) -> None:
     """Makes the heads, measures them, and writes and prints what was found."""
     import privzoo
-    from privzoo import config
+    from privzoo import card, config
     from privzoo.data import fer2013, lfw, splits
     from privzoo.errors import ConfigError
     from privzoo.measure import machine
@@ -91,7 +95,8 @@ def main(_: list[str]) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    methods = list(dict.fromkeys(FLAGS.methods))
+    has_slim = SLIM in card.heads(privzoo.show(FLAGS.model).model)
+    methods = list(dict.fromkeys(FLAGS.methods or [name for name in METHODS if name != SLIM or has_slim]))
     heads.check_methods(methods)
     if FLAGS.measure and heads.POST_TRAINING not in methods:
         raise ConfigError(f"Heads are compared with the method {heads.POST_TRAINING}; add it to --methods.")
@@ -103,11 +108,14 @@ def main(_: list[str]) -> None:
         raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
     described, git = machine.describe(), git_revision()
     model = privzoo.load(FLAGS.model)
+    slim = privzoo.load(FLAGS.model, head=SLIM) if SLIM in methods else None
+    exported = Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
     faces, jobs = _faces(model), {name: _job(name) for name in methods if name in TRAINED}
     paths = {}
     for name in methods:
         say(f"making {name}")
-        paths[name] = heads.make(model, name, faces, jobs.get(name), Path(FLAGS.out) / model.name)
+        which = slim if name == SLIM else model
+        paths[name] = heads.make(which, name, faces, jobs.get(name), Path(FLAGS.out) / model.name, exported)
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
         return
@@ -129,6 +137,7 @@ def main(_: list[str]) -> None:
     command = f"tools/optimise.py --model {model.name} --data_dir DIR --methods {','.join(methods)} " + " ".join(
         f"--{name} {value}" for name, value in options.items()
     )
+    command += f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
     found = report.document(
         model.name,
         rows,
@@ -144,6 +153,7 @@ def main(_: list[str]) -> None:
             "rounds": FLAGS.rounds,
             "inferences": FLAGS.inferences,
             "jobs": {name: dataclasses.asdict(job) for name, job in jobs.items()},
+            "released": [name for name, path in paths.items() if path.parent == exported],
         },
     )
     print(report.table(found))

@@ -127,24 +127,24 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
 def slim_rows(card: Card | None) -> list[Row]:
     """Goals of a slim head; None: there is none yet."""
     rows = []
-    for what, goal, limit, metric in (
-        ("multiply-adds on the device, slim head / whole network", "at most 25 %", 0.25, None),
-        ("accuracy that the slim head loses", "at most 1 point", 0.01, LOST),
-        ("identity attack on the slim head above its parent's", "at most 0.3 points", 0.003, ABOVE),
+    for what, goal, limit, unit, metric in (
+        ("multiply-adds on the device, slim head / whole network", "at most 25 %", 25, "%", None),
+        ("accuracy that the slim head loses", "at most 1 point", 1, "points", LOST),
+        ("identity attack on the slim head above its parent's", "at most 0.3 points", 0.3, "points", ABOVE),
     ):
         if card is None:
             rows.append(Row(what, goal, limit, None, NO_SLIM))
             continue
         what = f"{what}, {card.model.name}"
         if metric is None:
-            share = card.cost.head_share
-            rows.append(Row(what, goal, limit, Summary(share, share, share), "from the layer tables"))
+            share = 100 * card.cost.head_share
+            rows.append(Row(what, goal, limit, Summary(share, share, share), "from the layer tables", unit=unit))
             continue
         # The worst of float and int8, of one query and of many.
         found = max((m for m in card.measurements if m.metric == metric), key=lambda m: m.value, default=None)
-        summary = Summary(found.value, found.low, found.high) if found else None
+        summary = Summary(100 * found.value, 100 * found.low, 100 * found.high) if found else None
         note = f"from the card, {found.variant}, {found.date}" if found else "not measured yet"
-        rows.append(Row(what, goal, limit, summary, note))
+        rows.append(Row(what, goal, limit, summary, note, unit=unit))
     return rows
 
 

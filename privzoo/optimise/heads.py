@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo.config import SLIM
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, UnknownNameError, WeightsError
+from privzoo.export import released
 from privzoo.export.backend import replacing
 from privzoo.export.calibration import default_calibration
 from privzoo.export.manifest import append_manifest, weights_sha256
@@ -21,17 +23,20 @@ from privzoo.optimise import carry, process, quantizer
 if TYPE_CHECKING:
     from privzoo.model import SplitModel
 
-# Method -> what it is. The first is what the zoo releases so far, with which all others are compared.
+# Method -> what it is. The first is what an export without faces gives, with which all others are compared.
 POST_TRAINING = "converter"
+WITH_FACES = "converter_faces"
 METHODS = {
-    POST_TRAINING: "int8 by TFLite's converter, calibrated with chips that come with packages: as released so far",
-    "converter_faces": "int8 by TFLite's converter, calibrated with training faces",
+    POST_TRAINING: "int8 by TFLite's converter, calibrated with chips that come with packages",
+    WITH_FACES: "int8 by TFLite's converter, calibrated with training faces",
     "quantizer": "int8 by ai-edge-quantizer, calibrated with training faces",
     "qat": "int8, quantization-aware training",
     "pruned": "magnitude pruning, then int8 by TFLite's converter",
     "clustered": "weight clustering, then int8 by TFLite's converter with one scale per kernel",
+    SLIM: "fewer channels in every convolution (tools/slim.py), then as converter_faces",
     "float32": "not optimised: the yardstick",
 }
+EXPORTED = (WITH_FACES, SLIM)  # methods by which the zoo releases heads
 CALIBRATION = 64  # training faces that set the ranges of activations
 # Least agreement with the float head of what was trained: far below what is worth keeping, and far above what a wrong
 # conversion gives.
@@ -69,18 +74,27 @@ def check_methods(names: list[str]) -> None:
         quantizer.require()
 
 
-def make(model: SplitModel, method: str, faces: Faces, job: process.Job | None, folder: Path) -> Path:
+def make(
+    model: SplitModel,
+    method: str,
+    faces: Faces,
+    job: process.Job | None,
+    folder: Path,
+    exported: Path | None = None,
+) -> Path:
     """Makes a model's head by one method.
 
     Args:
-        model: with the float head.
+        model: with the float head; for the method "slim", the model with its slim head.
         method: one of `METHODS`.
         faces: to calibrate with and to learn from.
         job: for methods that train; None for the others.
         folder: for heads and runs.
+        exported: folder with exported heads, as `tflite/`: those by the methods of `EXPORTED` are taken as they are.
 
     Returns:
-        `<folder>/<model>_<method>.tflite`; its manifest says in `head.optimisation` how it was made.
+        `<folder>/<model>_<method>.tflite`; its manifest says in `head.optimisation` how it was made. Or the exported
+        file.
 
     Raises:
         ConfigError: a head that cannot be carried to tf_keras, or that TFLite or the quantizer refuses.
@@ -92,10 +106,11 @@ def make(model: SplitModel, method: str, faces: Faces, job: process.Job | None, 
     path = folder / f"{model.name}_{method}.tflite"
     manifest = model.manifest()
     described: dict[str, Any] = {"method": method, "what": METHODS[method]}
-    if method in (POST_TRAINING, "converter_faces", "float32"):
-        # As the zoo exports, with no further entry: the same bytes as a released head, whose figures these then are.
+    if method in EXPORTED and exported and (found := released.find(model, "int8", exported)):
+        return found
+    if method in (POST_TRAINING, "float32", *EXPORTED):
         quantization = "float32" if method == "float32" else "int8"
-        chips = faces.calibration if method == "converter_faces" else default_calibration(model.input_size)
+        chips = faces.calibration if method in EXPORTED else default_calibration(model.input_size)
         return export_head(model.head, path, quantization, manifest, chips)
     if method == "quantizer":
         whole = export_head(model.head, folder / f"{model.name}_float32.tflite", "float32", manifest, faces.calibration)

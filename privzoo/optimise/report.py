@@ -67,8 +67,8 @@ def document(model: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict[
     Args:
         model: its name.
         rows: of all heads.
-        facts: `date`, `git`, `command`, `machine`, `data`, `faces`, `seeds`, `attackers`, `rounds`, `inferences` and
-            `jobs`.
+        facts: `date`, `git`, `command`, `machine`, `data`, `faces`, `seeds`, `attackers`, `rounds`, `inferences`,
+            `jobs` and `released`: the heads that were measured as the very files that are released.
     """
     name, why = winner(rows)
     first = by_method(rows)[POST_TRAINING]
@@ -129,6 +129,7 @@ def table(found: Mapping[str, Any]) -> str:
     steps = {name: job["steps"] for name, job in found["jobs"].items()}
     trained = ", ".join(f"{name} {count} steps" for name, count in steps.items())
     used = {entry["method"] for entry in found["heads"]}
+    files = found.get("released")  # runs before 2026-11-25 say nothing of it
     lines = [
         f"### {found['model']}",
         "",
@@ -137,7 +138,8 @@ def table(found: Mapping[str, Any]) -> str:
         + (f"Trained: {trained}. " if trained else "")
         + f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} at the start, one thread, "
         f"{found['rounds']} rounds of {found['inferences']} inferences. {found['date']}, code {found['git']}, "
-        f"`{found['command']}`.",
+        f"`{found['command']}`."
+        + (f" Measured as the very files that are released: {' and '.join(files)}." if files else ""),
         "",
         f"| {' | '.join(COLUMNS)} |",
         "| --- |" + " --- |" * (len(COLUMNS) - 1),

@@ -1,0 +1,9 @@
+// Stands in for what Android and LiteRT bring, so that the README's Kotlin can be compiled and run on any machine.
+
+package android.content
+
+class AssetManager(private val folder: java.io.File) {
+    fun open(name: String): java.io.InputStream = java.io.File(folder, name).inputStream()
+}
+
+class Context(val assets: AssetManager)
