@@ -99,6 +99,17 @@ def test_goals_from_the_cards():
     assert len(slim) == 3 and all(row.met is None for row in slim)
 
 
+def test_slim_heads_are_judged_in_points_by_their_worst_figure():
+    card = privzoo.show("vgg16_gender_advanced_conv5_3", "slim")
+    lost = next(m for m in card.measurements if m.metric == bar.LOST)
+    for values, met in (((0.002, 0.0099), True), ((0.0101, 0.002), False)):
+        found = tuple(dataclasses.replace(lost, value=value, low=0.0, high=value) for value in values)
+        share, accuracy, identity = bar.slim_rows(dataclasses.replace(card, measurements=found))
+        assert share.found.value == pytest.approx(100 * card.cost.head_share) and share.met and share.unit == "%"
+        assert accuracy.found.value == pytest.approx(100 * max(values)) and accuracy.unit == "points"
+        assert accuracy.met is met and identity.met is None
+
+
 def test_the_plain_install():
     megabytes = install.plain_megabytes()
     rows = bar.install_rows([0.1, 0.2, 0.15], megabytes)
