@@ -281,6 +281,19 @@ def test_figures_for_prometheus(models):
     assert "no-such-model" not in answer.text
 
 
+def test_a_call_without_a_key_counts_as_that(models, keyed):
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    from privzoo.serving.metrics import Metrics
+
+    figures, request = Metrics("/figures"), predict_pb2.PredictRequest()
+    request.model_spec.name = "half"
+    with running(models, metrics=figures, keys=Keys(keyed[0])) as server:
+        with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError):
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=20)
+        assert b':request_count{model_name="half",status="UNAUTHENTICATED"} 1.0' in figures.text()
+
+
 def test_without_a_monitoring_config_there_are_no_figures(http):
     assert refusal(http.get("/monitoring/prometheus/metrics"), 404)
 

@@ -32,7 +32,11 @@ Wanted = tuple[str, int | None, str | None]
 
 
 async def answer(
-    service: Service, context: grpc.aio.ServicerContext, role: str, work: Callable[[], Awaitable[Any]]
+    service: Service,
+    context: grpc.aio.ServicerContext,
+    role: str,
+    work: Callable[[], Awaitable[Any]],
+    note: Callable[[str], None] = lambda code: None,
 ) -> Any:
     """Answers a call, or ends it with the code and the sentence of its refusal.
 
@@ -41,16 +45,23 @@ async def answer(
         context: of the call.
         role: that a key needs for it.
         work: makes the response.
+        note: gets the code, before the caller has it: figures do not lag behind what callers know.
     """
+    code = "CANCELLED"
     try:
         with service.admit():
             _check_key(service, context, role)
-            return await work()
+            response = await work()
+        code = "OK"
+        return response
     except Refusal as refusal:
-        failed = refusal
+        failed, code = refusal, refusal.code
     except Exception as error:
         failed = unexpected(error)
-    await context.abort(getattr(grpc.StatusCode, failed.code), failed.sentence)
+        code = failed.code
+    finally:
+        note(code)
+    await context.abort(getattr(grpc.StatusCode, code), failed.sentence)
 
 
 def _check_key(service: Service, context: grpc.aio.ServicerContext, role: str) -> None:
@@ -118,28 +129,16 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await answer(self.service, context, "predict", work)
 
     async def _inference(self, api: str, request: Any, context: Any, run: Callable[..., Awaitable[Any]]) -> Any:
-        start, code = time.perf_counter(), "CANCELLED"
-        name = request.model_spec.name
+        start = time.perf_counter()
 
         async def work() -> Any:
-            nonlocal code
-            try:
-                wanted = wanted_of(request)
-                with self.service.models.lease(*wanted) as servable:
-                    response = await run(servable, request)
-                code = "OK"
-                return response
-            except Refusal as refusal:
-                code = refusal.code
-                raise
-            except Exception:
-                code = "INTERNAL"
-                raise
+            with self.service.models.lease(*wanted_of(request)) as servable:
+                return await run(servable, request)
 
-        try:
-            return await answer(self.service, context, "predict", work)
-        finally:
-            self.service.record(name, api, "GRPC", start, code)
+        def note(code: str) -> None:
+            self.service.record(request.model_spec.name, api, "GRPC", start, code)
+
+        return await answer(self.service, context, "predict", work, note)
 
     async def _predict(self, servable: Servable, request: Any) -> Any:
         name, signature, wanted = predict_plan(servable, request)
