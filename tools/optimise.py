@@ -88,7 +88,7 @@ def main(_: list[str]) -> None:
     from privzoo import card, config
     from privzoo.data import fer2013, lfw, splits
     from privzoo.errors import ConfigError
-    from privzoo.measure import machine
+    from privzoo.measure import bar, machine
     from privzoo.optimise import figures, heads, report
     from privzoo.provenance import git_revision
 
@@ -119,8 +119,9 @@ def main(_: list[str]) -> None:
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
         return
-    gender = model.card.network.task == "gender"
-    test = lfw.load(FLAGS.data_dir) if gender else fer2013.load(FLAGS.data_dir, split="test")
+    task = model.card.network.task
+    data, goal = bar.AGREEMENT[task]
+    test = lfw.load(FLAGS.data_dir) if task == "gender" else fer2013.load(FLAGS.data_dir, split="test")
     if FLAGS.limit:
         test = splits.take(test, FLAGS.limit)
     plan = figures.Plan(
@@ -146,7 +147,8 @@ def main(_: list[str]) -> None:
             "git": git,
             "command": command,
             "machine": described,
-            "data": "LFW" if gender else "FER2013 test",
+            "data": data,
+            "goal": goal,
             "faces": count,
             "seeds": list(seeds),
             "attackers": FLAGS.attackers,

@@ -10,6 +10,7 @@ from typing import Any
 
 from privzoo.audit.results import section
 from privzoo.errors import ConfigError
+from privzoo.measure.bar import AGREEMENT
 from privzoo.optimise.figures import FLOAT, Row, best_identity, by_method
 from privzoo.optimise.heads import METHODS, POST_TRAINING
 from privzoo.provenance import write_json
@@ -18,17 +19,23 @@ BEGIN, END = "<!-- optimised heads: written by tools/optimise.py -->", "<!-- end
 TITLE = "## Heads that cost the device less"
 LOST, GIVEN_AWAY, SLOWER = 0.005, 0.003, 1.05  # of accuracy and labels; of identity; times the latency
 SMALLER, CLOSER = 0.9, 0.005  # of the compressed size; of labels
+GOALS = ", ".join(f"{least:.1%} for {task}" for task, (_, least) in AGREEMENT.items())
 RULE = (
     "Post-training int8 by TFLite's converter needs no training and no faces, so another head has to be better to win. "
     "It is let in if it loses at most 0.5 points of accuracy (with the model's noise) and of labels that are the float "
-    "head's, gives the best identity attack at most 0.3 points more, and takes at most 5 % longer. Of those let in, "
-    "the one with the smallest compressed file wins if that is at least a tenth smaller; else the one with the most "
-    "labels that are the float head's, if these are at least 0.5 points more; else post-training int8."
+    f"head's, meets the goal for these labels where post-training int8 does ({GOALS}), gives the best identity attack "
+    "at most 0.3 points more, and takes at most 5 % longer. Of those let in, the one with the smallest compressed file "
+    "wins if that is at least a tenth smaller; else the one with the most labels that are the float head's, if these "
+    "are at least 0.5 points more; else post-training int8."
 )
 
 
-def winner(rows: Sequence[Row]) -> tuple[str, str]:
+def winner(rows: Sequence[Row], goal: float) -> tuple[str, str]:
     """The head that wins by `RULE`, and why.
+
+    Args:
+        rows: of all heads.
+        goal: least share of labels that are the float head's.
 
     Raises:
         ConfigError: post-training int8 was not measured.
@@ -38,7 +45,7 @@ def winner(rows: Sequence[Row]) -> tuple[str, str]:
         raise ConfigError(f"The winner is told by comparison with the method {POST_TRAINING}; measure it too.")
     first = found[POST_TRAINING]
     others = [row for row in rows if row.method not in (FLOAT, POST_TRAINING)]
-    let_in = [row for row in others if not kept_out(row, first)]
+    let_in = [row for row in others if not kept_out(row, first, goal)]
     small = min(let_in, key=lambda row: row.zip_bytes, default=first)
     if small.zip_bytes <= SMALLER * first.zip_bytes:
         part = small.zip_bytes / first.zip_bytes
@@ -50,12 +57,14 @@ def winner(rows: Sequence[Row]) -> tuple[str, str]:
     return POST_TRAINING, "no other head is let in and better by as much as the rule asks"
 
 
-def kept_out(row: Row, first: Row) -> str:
-    """Why a head cannot win, empty where it can."""
+def kept_out(row: Row, first: Row, goal: float) -> str:
+    """Why a head cannot win against the first one, empty where it can."""
     if row.accuracy.value < first.accuracy.value - LOST:
         return "accuracy"
     if row.agreement.value < first.agreement.value - LOST:
         return "labels"
+    if row.agreement.value < goal <= first.agreement.value:
+        return "goal for labels"
     if best_identity(row) > best_identity(first) + GIVEN_AWAY:
         return "identity"
     return "latency" if row.latency_ratio.value > SLOWER else ""
@@ -68,13 +77,14 @@ def document(model: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict[
         model: its name.
         rows: of all heads.
         facts: `date`, `git`, `command`, `machine`, `data`, `faces`, `seeds`, `attackers`, `rounds`, `inferences`,
-            `jobs` and `released`: the heads that were measured as the very files that are released.
+            `jobs`, `goal` as for `winner`, and `released`: the heads that were measured as the very files that are
+            released.
     """
-    name, why = winner(rows)
+    name, why = winner(rows, facts["goal"])
     first = by_method(rows)[POST_TRAINING]
     entries = []
     for row in rows:
-        out = "" if row.method in (FLOAT, POST_TRAINING) else kept_out(row, first)
+        out = "" if row.method in (FLOAT, POST_TRAINING) else kept_out(row, first, facts["goal"])
         entries.append({**dataclasses.asdict(row), "kept_out_by": out})
     head = {"format": 1, "model": model, "winner": name, "why": why, "rule": RULE}
     return _rounded({**head, **facts, "heads": entries})
