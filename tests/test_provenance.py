@@ -12,7 +12,8 @@ def test_code_makes_a_revision_dirty_and_written_figures_do_not(tmp_path, monkey
     def git(*arguments):
         subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *arguments], cwd=tmp_path, check=True)
 
-    for name in ("privzoo/code.py", "zoo_configs/cards/card.json", "RESULTS.md"):
+    figures = ("zoo_configs/cards/card.json", "zoo_configs/optimised/m.json", "zoo_configs/sweeps/m.json", "RESULTS.md")
+    for name in ("privzoo/code.py", *figures):
         provenance.write_text(tmp_path / name, "first")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "privzoo/provenance.py"))
     assert provenance.git_revision() == "unknown"
@@ -21,8 +22,8 @@ def test_code_makes_a_revision_dirty_and_written_figures_do_not(tmp_path, monkey
     git("commit", "--quiet", "--message", "m")
     clean = provenance.git_revision()
     assert len(clean) == 12
-    provenance.write_text(tmp_path / "zoo_configs/cards/card.json", "second")
-    provenance.write_text(tmp_path / "RESULTS.md", "second")
+    for name in figures:
+        provenance.write_text(tmp_path / name, "second")
     assert provenance.git_revision() == clean
     provenance.write_text(tmp_path / "privzoo/code.py", "second")
     assert provenance.git_revision() == f"{clean}-dirty"
