@@ -17,6 +17,8 @@ from privzoo.provenance import write_json
 
 BYTES_OF_FLOAT32 = 4
 
+IDENTITY_ATTACK = "identity attack, top-1"  # the metric; the page of `tflite/web` asks for it too
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -79,6 +81,14 @@ class Card:
         """The measurement of a metric for a variant, if there is one; of several that on the most faces."""
         found = [m for m in self.measurements if (m.metric, m.variant) == (metric, variant)]
         return max(found, key=lambda m: m.count, default=None)
+
+    def identity_attack(self) -> Measurement | None:
+        """The strongest identity attack on the feature, of those measured; None where there was none.
+
+        What the answer alone tells of the person does not count: no embedding hides that.
+        """
+        found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant]
+        return max(found, key=lambda m: m.value, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one flat entry per fact, as `privzoo list --json` prints it."""

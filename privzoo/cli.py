@@ -106,10 +106,10 @@ def _list(options: argparse.Namespace) -> None:
     if not cards:
         print(f"privzoo: no model matches {options.pattern!r}; privzoo list shows all.", file=sys.stderr)
         return
-    header = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy")
+    header = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "people named")
     rows = []
     for card in cards:
-        measured = card.figure("accuracy", "int8 TFLite head + tail")
+        measured, attack = card.figure("accuracy", "int8 TFLite head + tail"), card.identity_attack()
         rows.append(
             (
                 card.model.name,
@@ -120,9 +120,11 @@ def _list(options: argparse.Namespace) -> None:
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
                 f"{measured.value:.1%}" if measured else "not measured",
+                f"{attack.value:.1%}" if attack else "not measured",
             )
         )
     _print_table(header, rows, left=4)
+    print("\npeople named: faces whose person the strongest attack measured found among 100 people; chance is 1 %.")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -200,10 +202,16 @@ def _demo(options: argparse.Namespace) -> None:
         ],
         left=2,
     )
+    noise = ", with noise that was drawn on the device," if report.noise else ""
     print(
         f"\nThe device did {report.head_share:.1%} of the multiply-adds. It sent each face as a feature of "
-        f"{report.feature_bytes:,} bytes, as JSON; the raw face chip has {report.chip_bytes:,}."
+        f"{report.feature_bytes:,} bytes{noise} as JSON; the raw face chip has {report.chip_bytes:,}."
     )
+    if (attack := report.identity_attack) is not None:
+        print(
+            f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of 100 people "
+            f"({attack['low']:.1%} to {attack['high']:.1%}); chance is 1 %. privzoo show {report.model} has the rest."
+        )
 
 
 def _print_json(value: Any) -> None:
@@ -281,6 +289,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub = command("demo", _demo, "send a face through head, network and tail, on this machine")
     sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: one that scikit-image carries")
-    sub.add_argument("--model", default="vgg16_gender_simple_conv5_3", metavar="NAME", help="default: %(default)s")
+    sub.add_argument("--model", default="vgg16_gender_advanced_conv5_3", metavar="NAME", help="default: %(default)s")
     face(sub)
     return parser

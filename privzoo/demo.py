@@ -16,6 +16,7 @@ from typing import Any
 import privzoo
 from privzoo import weights, zoo
 from privzoo.card import Card
+from privzoo.config import to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
 
 QUANTIZATION = "int8"
@@ -47,6 +48,8 @@ class Report:
     feature_shape: tuple[int, ...]
     feature_bytes: int  # as float32
     chip_bytes: int  # of a face chip at the network's input size, uncompressed
+    noise: dict[str, Any] | None  # sigma and clip of what each feature gets on the device
+    identity_attack: dict[str, Any] | None  # the strongest on such features, from the card; None: not measured
     answers: tuple[DemoAnswer, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -
     from privzoo.serving import Server
 
     card = zoo.show(model)
+    attack = card.identity_attack()
     paths = [str(path) for path in images] if images else [_portrait()]
     with contextlib.ExitStack() as stack:
         folder = _artefacts(card, stack)
@@ -93,6 +97,8 @@ def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=card.network.input_size**2 * CHANNELS,
+        noise=card.model.noise and to_dict(card.model.noise),
+        identity_attack=attack and to_dict(attack),
         answers=tuple(
             DemoAnswer(
                 image=path,

@@ -57,9 +57,11 @@ def test_list_json_has_every_fact_of_every_model(capsys):
 
 def test_list_prints_one_line_for_each_model(capsys):
     assert cli.main(["list"]) == 0
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert header.startswith("model ")
-    assert [line.split()[0] for line in lines] == privzoo.list_models()
+    header, *lines, empty, note = capsys.readouterr().out.splitlines()
+    assert header.startswith("model ") and header.endswith(" people named") and note.startswith("people named: ")
+    assert not empty and [line.split()[0] for line in lines] == privzoo.list_models()
+    shown = [line.split()[-1] for line in lines]
+    assert shown == [f"{privzoo.show(name).identity_attack().value:.1%}" for name in privzoo.list_models()]
 
 
 def test_list_takes_a_pattern(capsys):

@@ -16,6 +16,7 @@ from test_cli import MODEL, privzoo_process
 
 import privzoo
 from privzoo import demo
+from privzoo.export.released import RECOMMENDED
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,11 @@ def test_demo_answers_as_the_whole_model_does_and_leaves_nothing(environment, ho
     entry = demo.cache_entry(privzoo.show(MODEL))
     entry.mkdir(parents=True)
     (entry / "head.tflite").write_bytes(b"cut short")  # what a full disk leaves; the demo has to export again
-    done = privzoo_process("demo", "--json", env=environment)
+    done = privzoo_process("demo", "--json", "--model", MODEL, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     (answer,) = report["answers"]
+    assert report["model"] == MODEL and report["noise"] is None
     expected = privzoo.load(MODEL).predict(answer["image"])[0]
     card = privzoo.show(MODEL)
     assert answer["label"] == card.network.classes[int(expected.argmax())]
@@ -72,14 +74,26 @@ def test_second_run_prints_the_table_without_exporting_again(environment, home, 
     before = (folder / "head.tflite").stat()
     photograph = tmp_path / "portrait.jpg"
     Image.fromarray(astronaut).save(photograph, quality=90)
-    done = privzoo_process("demo", "--image", str(photograph), str(photograph), env=environment)
+    done = privzoo_process("demo", "--model", MODEL, "--image", str(photograph), str(photograph), env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     after = (folder / "head.tflite").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     table = [line for line in done.stdout.splitlines() if line.startswith("portrait.jpg")]
     assert len(table) == 2
     assert all(f"{photograph.stat().st_size:,}" in line for line in table)
-    assert "% of the multiply-adds" in done.stdout
+    assert "% of the multiply-adds" in done.stdout and "noise" not in done.stdout
+
+
+def test_demo_shows_the_recommended_model_and_what_it_gives_away(environment):
+    done = privzoo_process("demo", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    card = privzoo.show(RECOMMENDED[0])
+    attack = card.identity_attack()
+    assert done.stdout.startswith(f"{card.model.name}: ") and attack.value < 0.1
+    assert (
+        f"a feature of {card.cost.feature_bytes} bytes, with noise that was drawn on the device, as JSON" in done.stdout
+    )
+    assert f"named {attack.value:.1%} of the faces of 100 people" in done.stdout
 
 
 def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tmp_path):

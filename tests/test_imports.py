@@ -45,7 +45,7 @@ MAY_IMPORT = {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
         *("export", "faces", "model", "zoo"),
     },
-    "demo": {"card", "edge", "serving", "weights", "zoo"},
+    "demo": {"card", "config", "edge", "serving", "weights", "zoo"},
     "cli": {"demo", "export", "serving"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},

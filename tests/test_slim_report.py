@@ -13,6 +13,7 @@ import privzoo
 from privzoo import config
 from privzoo.audit import accuracy, features, models
 from privzoo.audit.identity import Figure
+from privzoo.card import IDENTITY_ATTACK
 from privzoo.errors import ConfigError
 from privzoo.measure import bar, files
 from privzoo.optimise import slim, slim_release, slim_report
@@ -79,8 +80,12 @@ def test_figures_go_into_the_card_the_record_and_the_page(measured):
     card = privzoo.show(fakes.NAME, "slim")
     assert card.figure("accuracy", accuracy.FLOAT).command == "the command"
     assert not privzoo.show(fakes.NAME).measurements
+    people = [m for m in card.measurements if m.metric == IDENTITY_ATTACK]
+    assert card.identity_attack().value == max(m.value for m in people) and len({m.variant for m in people}) == 4
+    assert all(", feature, epsilon " in m.variant and m.data == "lfw100-test" for m in people)
     assert slim_report.BEGIN in measured["page"] and "before" in measured["page"]
-    assert f"| {fakes.NAME} | slim, int8 |" in measured["page"]
+    (row,) = [line for line in measured["page"].splitlines() if f"| {fakes.NAME} | slim, int8 |" in line]
+    assert row.count("%") == 13 and " |  |" not in row  # a share of work and four figures with intervals
     record = json.loads(slim_report.record_path(fakes.NAME).read_text())
     assert record["measured"]["bar"] == measured["found"]["bar"]
     rows = bar.slim_rows(card)

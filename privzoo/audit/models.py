@@ -210,17 +210,30 @@ def document(
     }
 
 
+def attacked(view: str, feature: str, epsilon: float | None = None, queries: int = 1) -> str:
+    """What was attacked, as cards name it: "float head, feature, epsilon 42.836, 1 query".
+
+    Args:
+        view: of the head, "float head" or "int8 TFLite head"; or of pixels.
+        feature: "features", or "label" or "logit" of the answer alone.
+        epsilon: of the noise; None without.
+        queries: that are averaged.
+    """
+    names = {"features": "feature", "label": "predicted class alone", "logit": "class probabilities alone"}
+    parts = [view, names.get(feature, feature)]
+    if epsilon is not None:
+        parts.append(f"epsilon {epsilon:g}, {queries} {'query' if queries == 1 else 'queries'}")
+    return ", ".join(parts)
+
+
 def measurements(written: dict[str, Any]) -> list[Measurement]:
     """Figures for the card: the strongest attacker on each feature."""
     made = []
     for figure in written["figures"]:
         if not figure["best"]:
             continue
-        of = {"features": "feature", "label": "predicted class alone", "logit": "class probabilities alone"}
-        parts = [figure["variant"], of.get(figure["feature"], figure["feature"])]
-        if figure["noise"]:
-            queries = figure["queries"]
-            parts.append(f"epsilon {figure['noise']['epsilon']:g}, {queries} {'query' if queries == 1 else 'queries'}")
+        epsilon = figure["noise"] and figure["noise"]["epsilon"]
+        parts = [attacked(figure["variant"], figure["feature"], epsilon, figure["queries"])]
         if figure["attack"] == "rank":
             parts.append(figure["attacker"])
         if figure["weak"]:

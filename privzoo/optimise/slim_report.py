@@ -48,6 +48,12 @@ def variant(quantization: str) -> str:
     return FLOAT if quantization == "float" else f"{quantization} TFLite head + tail"
 
 
+def sent(quantization: str, epsilon: float | None, queries: int) -> str:
+    """Name of what a head sends, as cards have it."""
+    view = "float head" if quantization == "float" else f"{quantization} TFLite head"
+    return models.attacked(view, "features", epsilon, queries)
+
+
 def hits(model: SplitModel, values: np.ndarray, labels: np.ndarray, noise: Noise | None, seeds: Sequence[int]):
     """Whether the tail tells the class of each face, mean over draws of the noise; float (N,)."""
     drawn = [
@@ -124,6 +130,8 @@ def measure(
     test = features.read(test_set, test_set.name, full.input_size, full.card.network.task)
     labels = test.labels[full.card.network.task]
     plan = {"seeds": tuple(seeds), "attackers": tuple(names)}
+    noise = manifests[FULL]["noise"]
+    epsilon = noise and noise["epsilon"]
     seen = {(q, m.card.head): _seen(m, q, test, data, cache, heads) for q in QUANTIZATIONS for m in (full, slim)}
     figures: list[dict[str, Any]] = []
 
@@ -144,14 +152,13 @@ def measure(
         if q != "float":
             add(f"{AGREEMENT}, in float", variant(q), _share(plain["float", FULL] == plain[q, SLIM]), len(labels), q)
         for queries in QUERIES if full.noise else QUERIES[:1]:
-            of = f"{q} head, {queries} {'query' if queries == 1 else 'queries'}"
-            best = {}
+            of, best = sent(q, epsilon, queries), {}
             for head in HEADS:
                 own = seen[q, head]
                 result = attacked(own, data, full.input_size, full.noise, queries, plan)
                 best[head] = next(o.top1 for o in result.outcomes if o.attacker == result.best)
-                name = f"identity attack, top-1, by {result.best}"
-                add(name, of, result.figure(result.best), len(own.scored), q, head)
+                add(card.IDENTITY_ATTACK, of, result.figure(result.best), len(own.scored), q, head)
+                figures[-1]["attacker"] = result.best
             people[q, queries] = identity.interval(best[SLIM] - best[FULL], result.people)
             add(ABOVE, of, people[q, queries], len(own.scored), q)
     adds = {FULL: full.card.cost.head_multiply_adds, SLIM: slim.card.cost.head_multiply_adds}
@@ -162,6 +169,7 @@ def measure(
         "git": git_revision(),
         "seeds": list(seeds),
         "attackers": list(names),
+        "epsilon": epsilon,
         "data": test_set.name,
         "tail": manifests[SLIM]["tail"]["weights_sha256"],
         "multiply_adds": adds,
@@ -222,7 +230,7 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
         Measurement(
             metric=f["metric"],
             variant=f["variant"],
-            data="lfw100" if "identity" in f["metric"] else measured["data"],
+            data="lfw100-test" if "identity" in f["metric"] else measured["data"],
             **{key: f[key] for key in ("value", "low", "high", "count", "sha256")},
             seeds=tuple(measured["seeds"]),
             **{key: measured[key] for key in ("date", "git")},
@@ -271,22 +279,19 @@ def table(measured: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _row(found: Mapping[str, Any], quantization: str, kind: str) -> list[str]:
-    def cell(metric: str, of: str) -> str:
-        one = next((f for f in found["figures"] if f["head"] == kind and f["variant"] == of and metric(f)), None)
+    def cell(*wanted: str) -> str:
+        one = next((f for f in found["figures"] if (f["head"], f["metric"], f["variant"]) == (kind, *wanted)), None)
         return f"{one['value']:.2%} ({one['low']:.2%} to {one['high']:.2%})" if one else ""
 
-    def named(name: str):
-        return lambda f: f["metric"] == name
-
-    def attack(f: Mapping[str, Any]) -> bool:
-        return f["metric"].startswith("identity attack, top-1, by")
-
+    queries = QUERIES if found["epsilon"] is not None else QUERIES[:1]
+    people = [cell(card.IDENTITY_ATTACK, sent(quantization, found["epsilon"], n)) for n in queries]
     adds, network = found["multiply_adds"][kind], found["multiply_adds"]["network"]
     return [
         found["model"],
         f"{kind}, {quantization}",
         f"{adds / 1e6:,.0f} M ({adds / network:.1%})",
-        cell(named("accuracy"), variant(quantization)),
-        cell(named(AGREEMENT), variant(quantization)),
-        *(cell(attack, f"{quantization} head, {n} {'query' if n == 1 else 'queries'}") for n in QUERIES),
+        cell("accuracy", variant(quantization)),
+        cell(AGREEMENT, variant(quantization)),
+        *people,
+        *[""] * (len(QUERIES) - len(people)),
     ]

@@ -169,9 +169,9 @@ function noiseText({ noise }) {
   );
 }
 
-/** The strongest identity attack among the card's measurements. */
+/** The strongest identity attack on the feature among the card's measurements, as Card.identity_attack. */
 function attackText({ measurements }) {
-  const attacks = measurements.filter((m) => m.metric === "identity attack, top-1");
+  const attacks = measurements.filter((m) => m.metric === "identity attack, top-1" && m.variant.includes(", feature"));
   if (!attacks.length) return "not measured yet.";
   const worst = attacks.reduce((one, other) => (other.value > one.value ? other : one));
   return (
