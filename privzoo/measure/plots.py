@@ -49,7 +49,7 @@ def write(results: Mapping[str, Result], folder: Path) -> list[Path]:
             names = [
                 f"{r.part}, {r.quantization}" + (" (ONNX Runtime)" if r.runtime == "onnxruntime" else "") for r in shown
             ]
-            axes.barh(
+            bars = axes.barh(
                 range(len(shown)),
                 [f.value for f in found],
                 xerr=[[f.value - f.low for f in found], [f.high - f.value for f in found]],
@@ -57,7 +57,10 @@ def write(results: Mapping[str, Result], folder: Path) -> list[Path]:
                 tick_label=names,
                 error_kw={"elinewidth": 1},
             )
-            axes.set_xscale("log")
+            axes.bar_label(
+                bars, [f"{f.value:,.3g}" if f.value < 1000 else f"{f.value:,.0f}" for f in found], padding=3, fontsize=8
+            )
+            axes.margins(x=0.12)  # room for the numbers
             axes.set_xlabel(label)
             axes.set_title(f"{size} px")
             axes.spines[["top", "right"]].set_visible(False)
