@@ -35,7 +35,7 @@ def test_the_clip_bound_holds_for_every_finite_feature(features, radius):
     before = features.astype(np.float64).reshape(rows.shape)
     short = np.abs(before).max(axis=1, initial=0) < radius / math.sqrt(max(1, rows.shape[1]))
     np.testing.assert_allclose(rows[short], before[short])  # what is inside stays
-    assert (rows * before >= 0).all()  # what is outside keeps its direction
+    assert (np.sign(rows) * np.sign(before) >= 0).all()  # what is outside keeps its direction
 
 
 def test_clipping_reaches_the_ball_and_keeps_the_direction():
