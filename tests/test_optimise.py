@@ -275,6 +275,7 @@ FACTS = {
     "rounds": 1,
     "inferences": 1,
     "jobs": {"pruned": {"steps": 4}},
+    "released": [],
 }
 SHIPPED = {"released": ["converter", "slim"]}
 

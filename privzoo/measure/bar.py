@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from privzoo.card import Card
+from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.measure.files import PUBLISHED, PUBLISHED_SIZE, SLIM, WHOLE
 from privzoo.measure.runs import Result, Summary, median, ratio
 
@@ -19,7 +19,7 @@ AGREEMENT_METRIC, AGREEMENT_VARIANT = "label agreement with the network", "int8 
 HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
 NO_SLIM = "there is no slim head yet"
 # As tools/slim.py writes them into a slim head's card.
-LOST, ABOVE = "accuracy below the full head's", "identity attack, top-1, above the full head's"
+LOST, ABOVE = "accuracy below the full head's", f"{IDENTITY_ATTACK}, above the full head's"
 
 
 @dataclass(frozen=True)

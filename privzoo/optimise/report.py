@@ -139,7 +139,7 @@ def table(found: Mapping[str, Any]) -> str:
     steps = {name: job["steps"] for name, job in found["jobs"].items()}
     trained = ", ".join(f"{name} {count} steps" for name, count in steps.items())
     used = {entry["method"] for entry in found["heads"]}
-    files = found.get("released")  # runs before 2026-11-25 say nothing of it
+    files = " and ".join(found["released"])
     lines = [
         f"### {found['model']}",
         "",
@@ -148,8 +148,7 @@ def table(found: Mapping[str, Any]) -> str:
         + (f"Trained: {trained}. " if trained else "")
         + f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} at the start, one thread, "
         f"{found['rounds']} rounds of {found['inferences']} inferences. {found['date']}, code {found['git']}, "
-        f"`{found['command']}`."
-        + (f" Measured as the very files that are released: {' and '.join(files)}." if files else ""),
+        f"`{found['command']}`." + (f" Measured as the very files that are released: {files}." if files else ""),
         "",
         f"| {' | '.join(COLUMNS)} |",
         "| --- |" + " --- |" * (len(COLUMNS) - 1),

@@ -1,5 +1,3 @@
-// Stands in for what Android and LiteRT bring, so that the README's Kotlin can be compiled and run on any machine.
-
 package android.content
 
 class AssetManager(private val folder: java.io.File) {
