@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privzoo.errors import ConfigError, ImageError
-from privzoo.faces import MAX_BOX_RATIO, Box, centre, crop, decode, resize
+from privzoo.faces import Box, centre, crop, decode, resize
+from privzoo.faces.chip import MAX_BOX_RATIO
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "chips"

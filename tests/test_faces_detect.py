@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from privzoo import detector, faces
+from privzoo import faces
 from privzoo.errors import FaceNotFoundError, ImageError
+from privzoo.faces import cascade as detector
 from privzoo.faces import chips, detect, resize
 
 data = pytest.importorskip("skimage.data", reason="finding faces needs scikit-image (privzoo[detect])")
@@ -68,7 +69,7 @@ def test_several_faces_come_largest_first(astronaut):
     photograph[:, 300:] = astronaut
     boxes = detect(photograph)
     assert shows_the_astronaut(boxes[0], 1, 300, 0) and shows_the_astronaut(boxes[1], 300 / 512, 0, 100)
-    sure = [box.size for box in boxes if box.score >= faces.SURE_SCORE]
+    sure = [box.size for box in boxes if box.score >= detector.SURE_SCORE]
     assert sure == sorted(sure, reverse=True) and len(sure) >= 2
     found, where, _ = chips(photograph, 96)
     assert len(found) == 1 and where[0].box == boxes[0] and where[0].found == len(boxes)
@@ -109,7 +110,7 @@ def test_tiny_and_thin_images_show_no_face(size):
 def test_any_image_gives_boxes_that_crop_takes(height, width, seed):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     for window in detector.windows(image):
-        assert faces.crop(image, faces.frame(window), 8).shape == (8, 8, 3)
+        assert faces.crop(image, detector.frame(window), 8).shape == (8, 8, 3)
 
 
 def test_no_two_windows_hold_each_others_centres(astronaut):

@@ -20,8 +20,7 @@ BOTTOM = {"errors", "provenance"}
 MAY_IMPORT = {
     "errors": set(),
     "provenance": set(),
-    "detector": set(),
-    "faces": {"detector"},
+    "faces": set(),
     "config": set(),
     "weights": {"config"},
     "architectures": {"config"},

@@ -1,6 +1,6 @@
 """Measures how the detector's window lies in a face chip: `tools/calibrate_faces.py --data_dir DIR`.
 
-The constants GROW, SHIFT, MIN_SCORE and SURE_SCORE of privzoo/faces.py are read off what it prints.
+The constants GROW, SHIFT, MIN_SCORE and SURE_SCORE of privzoo/faces/cascade.py are read off what it prints.
 
 UTKFace has chips but not the photographs around them, and without its surroundings a face is seen in a smaller
 window. So chips are cut from LFW's frames, searched again like UTKFace's chips, and GROW and SHIFT are changed until
@@ -33,11 +33,11 @@ FAR_SCALE = 1.5
 
 def main(_: list[str]) -> None:
     """Prints detection rates, false windows, and GROW and SHIFT with the error that today's constants leave."""
-    from privzoo import faces
     from privzoo.data import lfw, utkface
-    from privzoo.detector import windows
+    from privzoo.faces import cascade
+    from privzoo.faces.cascade import windows
 
-    print(f"faces.py: GROW {faces.GROW}, SHIFT {faces.SHIFT}, MIN_SCORE {faces.MIN_SCORE}")
+    print(f"cascade.py: GROW {cascade.GROW}, SHIFT {cascade.SHIFT}, MIN_SCORE {cascade.MIN_SCORE}")
     chips = [sample.image() for sample in _draw(utkface.load(FLAGS.data_dir, split="train").samples)]
     _landmarks(chips)
     goal = _measure("UTKFace chips", chips, [windows(chip) for chip in tqdm(chips, leave=False)])
@@ -46,15 +46,15 @@ def main(_: list[str]) -> None:
     found = [windows(frame) for frame in tqdm(frames, leave=False)]
     _measure("LFW frames, against their centre 122 px", frames, found, lfw.CHIP)
     seen = [(frame, _on_face(rows, frame, lfw.CHIP)) for frame, rows in zip(frames, found, strict=True)]
-    seen = [(frame, row) for frame, row in seen if row is not None and row[3] >= faces.MIN_SCORE]
+    seen = [(frame, row) for frame, row in seen if row is not None and row[3] >= cascade.MIN_SCORE]
     for _round in range(FLAGS.rounds):
         cut = [_cut(frame, row) for frame, row in seen]
-        title = f"chips cut from LFW with GROW {faces.GROW:.4f}, SHIFT {faces.SHIFT:+.4f}"
+        title = f"chips cut from LFW with GROW {cascade.GROW:.4f}, SHIFT {cascade.SHIFT:+.4f}"
         got = _measure(title, cut, [windows(chip) for chip in tqdm(cut, leave=False)])
         print(f"  against UTKFace's chips: scale x{np.exp(got[0] - goal[0]):.4f}, down {got[1] - goal[1]:+.4f}")
-        faces.GROW *= float(np.exp(goal[0] - got[0]))
-        faces.SHIFT += float(goal[1] - got[1])
-    print(f"measured: GROW {faces.GROW:.4f}, SHIFT {faces.SHIFT:+.4f}")
+        cascade.GROW *= float(np.exp(goal[0] - got[0]))
+        cascade.SHIFT += float(goal[1] - got[1])
+    print(f"measured: GROW {cascade.GROW:.4f}, SHIFT {cascade.SHIFT:+.4f}")
     _faceless()
 
 
@@ -79,8 +79,9 @@ def _landmarks(chips: list[np.ndarray]) -> None:
 
 def _cut(photograph: np.ndarray, window: Sequence[float]) -> np.ndarray:
     from privzoo import faces
+    from privzoo.faces import cascade
 
-    box = faces.frame(window)
+    box = cascade.frame(window)
     return faces.crop(photograph, box, box.size)
 
 
@@ -96,14 +97,15 @@ def _on_face(rows: np.ndarray, image: np.ndarray, side: float) -> np.ndarray | N
 
 def _measure(title: str, images: list[np.ndarray], found: list[np.ndarray], side: float | None = None) -> np.ndarray:
     """Prints and returns the chip's mean log side over the window's, and its offset down and right in windows."""
-    from privzoo import faces
+
+    from privzoo.faces import cascade
 
     rows, scores = [], []
     for image, candidates in zip(images, found, strict=True):
         chip = side or image.shape[0]
         row = _on_face(candidates, image, chip)
         scores.append(0 if row is None else row[3])
-        if row is not None and row[3] >= faces.MIN_SCORE:
+        if row is not None and row[3] >= cascade.MIN_SCORE:
             x, y = row[0] + row[2] / 2, row[1] + row[2] / 2
             down, right = image.shape[0] / 2 - y, image.shape[1] / 2 - x
             rows.append([np.log(chip / row[2]), down / row[2], right / row[2]])
@@ -124,7 +126,7 @@ def _faceless() -> None:
     from PIL import Image
 
     from privzoo import faces
-    from privzoo.detector import windows
+    from privzoo.faces.cascade import windows
 
     best = []
     for name in FACELESS:

@@ -1,0 +1,11 @@
+"""Photographs in, face chips out: decode, detect, crop and resize, in training as on the device.
+
+A *face chip* is a square cut from a photograph in which the face, from forehead to chin, fills most of the
+picture, framed as in UTKFace. `docs/face_chip.md` specifies the arithmetic for other languages.
+"""
+
+from privzoo.faces.chip import MAX_CHIP_SIZE, Box, centre, crop, resize
+from privzoo.faces.cutting import Face, chips, detect
+from privzoo.faces.images import as_images, decode
+
+__all__ = ["MAX_CHIP_SIZE", "Box", "Face", "as_images", "centre", "chips", "crop", "decode", "detect", "resize"]

@@ -1,0 +1,146 @@
+"""One image in any form that users have, as upright 8-bit RGB."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from privzoo.errors import ImageError
+
+# Pillow's own default: beyond it a small file may be a decompression bomb, which expands to gigabytes.
+MAX_PIXELS = 89_478_485
+
+
+def decode(source: Any, name: str | None = None) -> np.ndarray:
+    """Read one image as upright 8-bit RGB.
+
+    EXIF orientation is applied, transparency is laid over white, grey is repeated in three channels, of
+    16 bits the upper 8 are kept, of several frames the first; colour profiles are ignored.
+
+    Args:
+        source: path, bytes of an image file, PIL image, or uint8 array (H,W) or (H,W,1) grey, (H,W,3) RGB,
+            (H,W,4) RGBA.
+        name: what errors call the image; by default its path, or "image".
+
+    Returns:
+        uint8 array (H,W,3), RGB.
+
+    Raises:
+        ImageError: the source is no image, is damaged, is too large, or has the wrong shape or type.
+
+    Example:
+        >>> decode(np.zeros((4, 6), np.uint8)).shape
+        (4, 6, 3)
+    """
+    name = name or _name(source) or "image"
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, name)
+    if isinstance(source, bytes | bytearray | memoryview):
+        file: Any = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        file = os.fspath(source)
+        if not os.path.exists(file):
+            raise ImageError(f"{name}: there is no such file; check the path.")
+        if os.path.isdir(file):
+            raise ImageError(f"{name}: this is a folder; give the image files in it.")
+    else:
+        kind = type(source).__name__
+        raise ImageError(f"{name}: received {kind}; give a path, image file bytes, PIL image or uint8 array.")
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: no image format that is known here; give a JPEG, PNG or WebP file.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(name) from None
+    except Exception as error:  # On damaged files Pillow raises OSError, SyntaxError, struct.error and more.
+        raise _unreadable(name, error) from error
+    with image:
+        return _from_pillow(image, name)
+
+
+def as_images(images: Any) -> list[tuple[str, np.ndarray]]:
+    """Bring one or many images, in any form that `decode` reads, to a list of names and RGB arrays.
+
+    Args:
+        images: one source as for `decode`, an iterable of them, or a uint8 array (N,H,W,3).
+
+    Returns:
+        List of (name, uint8 array (H,W,3)), in the order given; empty for an empty list.
+
+    Raises:
+        ImageError: one of the images cannot be read; the sentence names it.
+    """
+    return [(name, decode(source, name)) for name, source in sources(images)]
+
+
+def sources(images: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (name, source) of one or many sources, still undecoded."""
+    if isinstance(images, np.ndarray):
+        many: Iterable[Any] = images if images.ndim == 4 else [images]
+    elif isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | dict):
+        many = [images]
+    elif hasattr(images, "read") or not isinstance(images, Iterable):
+        many = [images]
+    else:
+        many = images
+    for index, source in enumerate(many):
+        yield _name(source) or f"image {index}", source
+
+
+def _name(source: Any) -> str | None:
+    if isinstance(source, str | os.PathLike):
+        return str(source)
+    return getattr(source, "filename", None) or None
+
+
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype != np.uint8:
+        raise ImageError(f"{name}: the array is {array.dtype}; give uint8 with values 0 to 255.")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(f"{name}: the array has shape {array.shape}; give (H,W), (H,W,3) or (H,W,4).")
+    if 0 in array.shape:
+        raise ImageError(f"{name}: the array has shape {array.shape} and so no pixels; give an image.")
+    if array.shape[2] == 1:
+        return np.repeat(array, 3, axis=2)
+    if array.shape[2] == 4:
+        return _from_pillow(Image.fromarray(np.ascontiguousarray(array), "RGBA"), name)
+    return array
+
+
+def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
+    if not image.width or not image.height:
+        raise ImageError(f"{name}: the image has {image.width}x{image.height} pixels; give an image.")
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name)
+    try:
+        sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if sixteen:
+            return _from_array((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8), name)
+        if image.mode not in ("I", "F"):
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.array(image.convert("RGB"))
+    except Exception as error:  # As above: a damaged file may show itself only when its pixels are decoded.
+        raise _unreadable(name, error) from error
+    raise ImageError(f"{name}: pixels of mode {image.mode} have no fixed range; save it with 8 bits.")
+
+
+def _unreadable(name: str, error: Exception) -> ImageError:
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return ImageError(f"{name}: the image cannot be read ({reason}); replace the file.")
+
+
+def _too_large(name: str) -> ImageError:
+    return ImageError(f"{name}: the image has more than {MAX_PIXELS:,} pixels; make it smaller.")
