@@ -24,13 +24,15 @@ class Box:
         x: left edge, whole pixels from the photograph's left border.
         y: upper edge, whole pixels from the photograph's upper border.
         size: side of the square, whole pixels, 1 or more.
-        score: confidence of the detector (count of windows that agree); 0 where no detector was asked.
+        score: confidence of the detector; 0 where no detector was asked.
+        angle: degrees, -180 to 180, by which the face is turned clockwise in the photograph; `crop` turns it upright.
     """
 
     x: int
     y: int
     size: int
     score: float = 0.0
+    angle: float = 0.0
 
 
 def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
