@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,36 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # A busy machine is slow, and no defect.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+# Skips that continuous integration allows: what needs an environment of its own, or data that nobody may hand on.
+ALLOWED_SKIPS = re.compile(
+    r"\bray\b|tensorflow-model-optimization|tflite-runtime|the data sets are not in", re.IGNORECASE
+)
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With `PRIVZOO_NO_SKIPS` set, what is skipped for another reason fails: else it would test nothing."""
+    if report.skipped and "PRIVZOO_NO_SKIPS" in os.environ and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not ALLOWED_SKIPS.search(reason):
+            report.outcome, report.longrepr = "failed", f"skipped where every test has to run: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """A test that skips itself."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """A module that skips itself while it is collected."""
+    report = yield
+    _refuse_skip(report)
+    return report
 
 
 @pytest.fixture(scope="session")
