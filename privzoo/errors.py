@@ -47,5 +47,9 @@ class ServerError(PrivzooError, RuntimeError):
     """A server that answered, but not with a prediction."""
 
 
+class FeatureRefusedError(ServerError):
+    """A server that refused the very features it was sent, by its protocol's own error: asking again cannot help."""
+
+
 class ServerUnavailableError(ServerError, ConnectionError):
     """A server that could not be reached."""

@@ -72,9 +72,12 @@ def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
         # pooch writes to a temporary name, checks the hash, then renames.
         pooch.retrieve(url, f"sha256:{weights.sha256}", path.name, path.parent)
     except requests.RequestException as error:
-        reason = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
+        reason = (
+            f"HTTP {error.response.status_code}" if error.response is not None else f"{type(error).__name__}: {error}"
+        )
         raise WeightsError(
-            f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL."
+            f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL, and HTTPS_PROXY "
+            "if you go through a proxy."
         ) from None
     except ValueError:
         raise WeightsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -16,11 +17,11 @@ import numpy as np
 from privzoo.edge.access import Access, Target
 from privzoo.edge.grpc_wire import SCHEMES, Grpc
 from privzoo.edge.head import Head
-from privzoo.edge.queue import Queue
+from privzoo.edge.queue import Entry, Queue, Waiting
 from privzoo.edge.rest import Reply, Rest
 from privzoo.edge.retry import Patience
 from privzoo.edge.stream import Stream
-from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError, ServerUnavailableError
+from privzoo.errors import ConfigError, FeatureError, FeatureRefusedError
 from privzoo.faces import Box
 
 # Faces in one request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers take by default.
@@ -58,6 +59,7 @@ class _Asking:
         key: str | None = None,
         ca: str | os.PathLike[str] | None = None,
         certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.head = head
         self._target = Target(
@@ -72,7 +74,7 @@ class _Asking:
             url,
             self._target,
             Patience(timeout, attempts, deadline),
-            Access(key, ca, certificate),
+            Access(key, ca, certificate, proxy),
             self._asynchronous,
         )
 
@@ -112,6 +114,9 @@ class Client(_Asking):
         key: API key; it is refused over plain http or grpc to another machine.
         ca: PEM file of the authority that signed the server's certificate; None: those that the system trusts.
         certificate: PEM files of the device's own certificate and key, for mutual TLS.
+        proxy: address of a proxy, as `http://proxy:3128`, for https and grpcs addresses alone: it carries TLS and sees
+            neither key nor feature. None: no proxy, whatever the environment says. This machine is never reached
+            through one.
         queue: file that keeps features while the server is away, for `later` and `send`; or a `Queue`.
 
     Raises:
@@ -202,19 +207,21 @@ class Client(_Asking):
             adds noise never gives a feature twice.)
 
         Raises:
-            ConfigError: the client has no queue.
-            ServerUnavailableError: the queue is full.
+            ConfigError: the client has no queue, or its file cannot be used.
+            ServerUnavailableError: the queue is full; none of the features was kept.
         """
         queue = self._queue()
         chips, found, _ = self.head.prepare(images, face=face)
+        queue.check_room(len(chips), 4 * len(chips) * math.prod(self.head.feature_shape))
         features, edge_ms = self._features(chips)
         if not np.isfinite(features).all():
             raise FeatureError("A feature has values that are not finite; it was not kept.")
-        signature = self._target.signature
-        return [
-            queue.add(feature, signature, one.image, json.dumps(dataclasses.asdict(one.box)), edge_ms)
-            for feature, one in zip(features, found, strict=True)
-        ]
+        return queue.add_all(
+            [
+                Entry(feature, self._target.signature, one.image, json.dumps(dataclasses.asdict(one.box)), edge_ms)
+                for feature, one in zip(features, found, strict=True)
+            ]
+        )
 
     def send(self) -> Iterator[tuple[str, Answer]]:
         """Asks about the features in the queue, those that wait longest first.
@@ -226,35 +233,59 @@ class Client(_Asking):
             Tickets and answers, as they come.
 
         Raises:
-            ConfigError: the client has no queue.
+            ConfigError: the client has no queue, or its file cannot be used.
             ServerUnavailableError: the server is still away; what was not answered stays.
             MismatchError: the server has another tail; all stays.
-            ServerError: the server refuses one of the next features for good; that one is dropped.
+            FeatureRefusedError: once all others are answered: the server refused some features by its protocol's own
+                error, or they cannot be sent. These are set aside, and `queue.refused()` says why.
+            ServerError: the server answers otherwise, as to a key that was revoked, or something else answers in its
+                place; all stays.
 
         Example:
             >>> for ticket, answer in client.send():  # doctest: +SKIP
             ...     print(ticket, answer.label)
         """
-        queue = self._queue()
-        while waiting := queue.first(self._target.signature, BATCH):
+        queue, refused = self._queue(), []
+        while waiting := self._sendable(queue, refused):
             try:
-                reply = self._wire.predict(np.stack([one.feature for one in waiting]))
-            except (ServerUnavailableError, MismatchError):
-                raise
-            except (ServerError, FeatureError, ValueError):
-                # One of them is at fault; alone, the first is either answered or the one to drop.
+                reply = self._wire.predict(np.stack([one.feature for one, _ in waiting]))
+            except FeatureRefusedError:
+                # One of them is at fault; alone, the first is either answered or the one to set aside.
                 waiting = waiting[:1]
                 try:
-                    reply = self._wire.predict(waiting[0].feature[None])
-                except (ServerUnavailableError, MismatchError):
-                    raise
-                except ServerError:
-                    queue.remove(waiting[0].ticket)
-                    raise
-            faces = [(one.image, Box(**json.loads(one.box)), one.edge_ms) for one in waiting]
-            for one, answer in zip(waiting, self._answers(faces, reply), strict=True):
+                    reply = self._wire.predict(waiting[0][0].feature[None])
+                except FeatureRefusedError as error:
+                    queue.set_aside(waiting[0][0].ticket, str(error))
+                    refused.append(str(error))
+                    continue
+            faces = [(one.image, box, one.edge_ms) for one, box in waiting]
+            for (one, _), answer in zip(waiting, self._answers(faces, reply), strict=True):
                 yield one.ticket, answer
                 queue.remove(one.ticket)
+        if refused:
+            raise FeatureRefusedError(
+                f"{len(refused)} of the queue's features can't be answered and were set aside ({refused[0]}); "
+                "queue.refused() lists them."
+            )
+
+    def _sendable(self, queue: Queue, refused: list[str]) -> list[tuple[Waiting, Box]]:
+        """The next features to send, with their faces' squares; sets those aside that no server could answer."""
+        while waiting := queue.first(self._target.signature, BATCH):
+            sendable = []
+            for one in waiting:
+                try:
+                    if one.feature.shape != self.head.feature_shape:
+                        raise FeatureError(f"It has the shape {one.feature.shape}, not {self.head.feature_shape}.")
+                    if not np.isfinite(one.feature).all():
+                        raise FeatureError("It has values that are not finite.")
+                    sendable.append((one, Box(**json.loads(one.box))))
+                except (FeatureError, ValueError, TypeError) as error:
+                    reason = str(error) if isinstance(error, FeatureError) else "Its face's square cannot be read."
+                    queue.set_aside(one.ticket, reason)
+                    refused.append(reason)
+            if sendable:
+                return sendable
+        return []
 
     def _queue(self) -> Queue:
         if self.queue is None:

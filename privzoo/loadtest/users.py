@@ -137,7 +137,7 @@ class Grpc(User):
         import grpc
 
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
-        channel = grpc.insecure_channel(PLAN["grpc"], options=options)
+        channel = grpc.insecure_channel(PLAN["grpc"], options=[*options, ("grpc.enable_http_proxy", 0)])
         self.calls = {path: channel.unary_unary(path) for path in {one["path"] for one in OF_GRPC}}
         self.turns = turns(OF_GRPC)
 
