@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-# The tests' own clients ask servers on this machine; what the product does where the environment names a proxy is tested
+# The tests ask servers on this machine; what the product does where the environment names a proxy is tested
 # by tests that name one.
 for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
     os.environ.pop(name, None)
