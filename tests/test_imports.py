@@ -20,7 +20,8 @@ BOTTOM = {"errors", "provenance"}
 MAY_IMPORT = {
     "errors": set(),
     "provenance": set(),
-    "faces": set(),
+    "litert": set(),
+    "faces": {"litert"},
     "config": set(),
     "weights": {"config"},
     "architectures": {"config"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "activations": {"architectures", "faces"},
     "data": {"faces"},
     "training": {"activations", "architectures", "config", "data", "edge", "embeddings", "faces", "weights"},
-    "edge": {"faces"},
+    "edge": {"faces", "litert"},
     "serving": {"edge", "faces"},
     "export": {"card", "config", "edge", "faces"},
     "optimise": {

@@ -5,7 +5,20 @@ picture, framed as in UTKFace. `docs/face_chip.md` specifies the arithmetic for 
 """
 
 from privzoo.faces.chip import MAX_CHIP_SIZE, Box, centre, crop, resize
-from privzoo.faces.cutting import Face, chips, detect
+from privzoo.faces.cutting import Face, chips
+from privzoo.faces.detection import detect, detector
 from privzoo.faces.images import as_images, decode
 
-__all__ = ["MAX_CHIP_SIZE", "Box", "Face", "as_images", "centre", "chips", "crop", "decode", "detect", "resize"]
+__all__ = [
+    "MAX_CHIP_SIZE",
+    "Box",
+    "Face",
+    "as_images",
+    "centre",
+    "chips",
+    "crop",
+    "decode",
+    "detect",
+    "detector",
+    "resize",
+]

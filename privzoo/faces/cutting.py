@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from privzoo.errors import ConfigError, FaceNotFoundError, ImageError
-from privzoo.faces import cascade
 from privzoo.faces.chip import Box, centre, check_size, crop
+from privzoo.faces.detection import detect
 from privzoo.faces.images import decode, sources
 
 
@@ -73,20 +73,3 @@ def chips(
     if not done and not bulk:
         raise ImageError("No image was given: the list is empty.")
     return (np.stack(done) if done else np.zeros((0, size, size, 3), np.uint8)), faces, skipped
-
-
-def detect(image: np.ndarray) -> list[Box]:
-    """Find the faces of a photograph and give the squares that frame them as UTKFace's chips do.
-
-    Args:
-        image: uint8 array (H,W,3), RGB.
-
-    Returns:
-        The chips' squares, the largest face first, doubtful ones (score under 10) last; empty if no face is seen.
-
-    Raises:
-        ImageError: the image is no uint8 RGB array.
-        MissingExtraError: scikit-image is not installed.
-    """
-    found = [cascade.frame(window) for window in cascade.windows(decode(image)) if window[3] >= cascade.MIN_SCORE]
-    return sorted(found, key=lambda box: (box.score < cascade.SURE_SCORE, -box.size))
