@@ -68,7 +68,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
     Args:
         name: `<network>_<task>_<embedding>_<cut>`, one of `list_models()`.
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
-            the model was fitted to. Only for models with noise; `privzoo.edge.noise` states the guarantee.
+            the model was fitted to. Only for models with noise; `privzoo.mechanisms.gaussian` states the guarantee.
         delta: of the same budget.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
 
@@ -86,7 +86,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         >>> model.head.output_shape
         (None, 6, 6, 512)
     """
-    from privzoo.edge import noise
+    from privzoo.mechanisms import gaussian as noise
 
     described = card.read(name, head)
     model = described.model

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from privzoo import faces
-from privzoo.edge import noise, runtime
+from privzoo.edge import runtime
 from privzoo.edge.manifest import read_manifest
 from privzoo.errors import ConfigError, FeatureError, ImageError, WeightsError
+from privzoo.mechanisms import gaussian as noise
 
 
 def as_chips(chips: Any, size: int) -> np.ndarray:
@@ -53,7 +54,7 @@ class Head:
         path: the `.tflite` file.
         threads: CPU threads for one inference, 1 or more.
         epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
-            head's manifest asks for. Only for heads with noise; `privzoo.edge.noise` states the guarantee.
+            head's manifest asks for. Only for heads with noise; `privzoo.mechanisms.gaussian` states the guarantee.
         delta: of the same budget.
 
     Attributes:
@@ -182,7 +183,7 @@ class Head:
         return features if self.noise is None else noise.protect(features, self.noise)
 
     def spent_epsilon(self, delta: float = noise.DELTA) -> float:
-        """Budget spent if all features given out so far were one person's; see `privzoo.edge.noise`.
+        """Budget spent if all features given out so far were one person's; see `privzoo.mechanisms.gaussian`.
 
         Args:
             delta: of the total.

@@ -14,8 +14,8 @@ import numpy as np
 
 import privzoo
 from privzoo.edge.manifest import FORMAT, INPUT, MEMBER
-from privzoo.edge.noise import Noise, to_manifest
 from privzoo.errors import ConfigError
+from privzoo.mechanisms.gaussian import Noise, to_manifest
 
 if TYPE_CHECKING:
     import keras

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from privzoo.edge import noise
-from privzoo.edge.noise import Noise, budget_sigma, clip, protect, spent_epsilon
 from privzoo.errors import ConfigError, FeatureError, MissingExtraError
+from privzoo.mechanisms import gaussian as noise
+from privzoo.mechanisms.gaussian import Noise, budget_sigma, clip, protect, spent_epsilon
 
 anything = stn.arrays(
     st.sampled_from([np.float16, np.float32, np.float64]),

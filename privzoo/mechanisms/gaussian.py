@@ -1,0 +1,179 @@
+"""Noise on the device: the Gaussian mechanism, one inference at a time (Osia et al. 2017, section III.C, and beyond).
+
+The guarantee. A reduced feature is clipped to a ball of radius C and gets Gaussian noise. Whatever two faces are before
+the camera, the probabilities that they leave in what is sent differ by at most a factor e^epsilon, but for a part
+delta: (epsilon, delta)-local differential privacy of the whole face, whoever receives it and whatever else they know or
+compute. Any two faces count as neighbours, so that the sensitivity is 2C, and sigma is that of the analytic Gaussian
+mechanism (Balle and Wang 2018), by `dp-accounting`.
+
+What it does not cover. Budgets add up: n features of one person at sigma are one feature at sigma / sqrt(n), and a
+feature that is sent again must be the one sent before, not a new draw; `Head` counts what it gave out and states the
+total. The guarantee begins at the feature: photographs on the device, the time that a request takes, the network
+address it comes from and the answers of the cloud are outside. It is proved for real numbers; rounding to floating
+point leaks a little more, for which sigma makes no allowance.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from privzoo.errors import ConfigError, FeatureError, MissingExtraError
+
+DELTA = 1e-5  # the usual one: a chance of one in a hundred thousand that epsilon is exceeded
+EPSILONS = (1, 2, 4, 8, 16)  # budgets whose sigma is in every manifest, at DELTA
+KIND = "gaussian"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a feature is protected before it leaves the device."""
+
+    sigma: float  # standard deviation on each component, in units of the scaled reduced feature
+    clip: float  # radius of the ball to which the feature is clipped first, in the same units
+
+
+def clip(features: np.ndarray, radius: float) -> np.ndarray:
+    """Shrinks the features that are longer than a radius to it.
+
+    Args:
+        features: finite float array (N, ...).
+        radius: largest Euclidean norm of one feature.
+
+    Returns:
+        float64 array of the same shape.
+    """
+    rows = np.asarray(features, np.float64).reshape(len(features), math.prod(np.shape(features)[1:]))
+    # By way of the largest value: the squares of large values would overflow.
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    with np.errstate(over="ignore", under="ignore"):
+        norms = largest * np.sqrt(np.square(rows / largest).sum(axis=1, keepdims=True))
+        return (rows * (radius / np.maximum(norms, radius))).reshape(np.shape(features))
+
+
+def protect(features: np.ndarray, noise: Noise, rng: random.Random | None = None) -> np.ndarray:
+    """Clips features and adds fresh noise: what may leave the device (module docstring: the guarantee).
+
+    Args:
+        features: array of numbers (N, ...), one reduced feature per face.
+        noise: deviation and radius.
+        rng: for tests and measurements alone: a random source that can be repeated protects nobody. By default the
+            operating system's cryptographically secure one.
+
+    Returns:
+        float32 array of the same shape.
+
+    Raises:
+        FeatureError: the features are no numbers, have no batch, or hold NaN or infinity.
+
+    Example:
+        >>> protect(np.zeros((1, 4)), Noise(sigma=0.5, clip=1.0)).shape
+        (1, 4)
+    """
+    values = np.asarray(features)
+    if values.dtype.kind not in "fiu" or values.ndim < 2:
+        raise FeatureError(f"The features are {values.dtype} of shape {values.shape}; give numbers of shape (N, ...).")
+    if not np.isfinite(values).all():
+        raise FeatureError("The features hold NaN or infinity, which no noise can hide; give finite numbers.")
+    source = rng or random.SystemRandom()
+    # Not `gauss`: threads that share it may draw the same value twice.
+    drawn = (source.normalvariate(0.0, noise.sigma) for _ in range(values.size))
+    return (clip(values, noise.clip) + np.fromiter(drawn, np.float64, values.size).reshape(values.shape)).astype(
+        np.float32
+    )
+
+
+def budget_sigma(epsilon: float, delta: float, radius: float, budgets: Mapping[str, float] | None = None) -> float:
+    """Standard deviation that keeps a budget for one feature in a ball.
+
+    Args:
+        epsilon: above 0.
+        delta: between 0 and 1.
+        radius: of the ball to which features are clipped.
+        budgets: a manifest's table epsilon -> sigma at `DELTA`, for where dp-accounting is not installed.
+
+    Returns:
+        Sigma of the analytic Gaussian mechanism with sensitivity 2 * radius.
+
+    Raises:
+        ConfigError: a budget that cannot be.
+        MissingExtraError: dp-accounting is not installed, and the table lacks the budget.
+
+    Example:
+        >>> round(budget_sigma(4, 1e-5, 1.0), 3)
+        2.162
+    """
+    if not (0 < epsilon < math.inf and 0 < delta < 1):
+        raise ConfigError(f"epsilon={epsilon}, delta={delta} is no budget; give epsilon above 0, and delta in 0..1.")
+    try:
+        from dp_accounting import get_sigma_gaussian
+    except ImportError:
+        known = {float(key): sigma for key, sigma in (budgets or {}).items()}
+        if delta == DELTA and epsilon in known:
+            return known[epsilon]
+        ready = ", ".join(f"{key:g}" for key in sorted(known)) or "none"
+        raise MissingExtraError(
+            f"epsilon={epsilon:g} at delta={delta:g} needs dp-accounting: pip install 'privzoo[dp]'; without it there "
+            f"are the budgets {ready} at delta={DELTA:g}."
+        ) from None
+    return 2 * radius * float(get_sigma_gaussian(epsilon, delta))
+
+
+def spent_epsilon(noise: Noise, queries: int, delta: float = DELTA) -> float:
+    """Budget that several features of one person have spent together, each with its own draw of the noise.
+
+    Args:
+        noise: of each.
+        queries: how many.
+        delta: of the total.
+
+    Returns:
+        epsilon of (epsilon, delta)-differential privacy; 0 for no query.
+
+    Raises:
+        ConfigError: a delta or number that cannot be.
+        MissingExtraError: dp-accounting is not installed.
+    """
+    if not 0 < delta < 1 or queries < 0:
+        raise ConfigError(f"delta={delta} for {queries} queries cannot be; give delta in 0..1, and 0 queries or more.")
+    try:
+        from dp_accounting import get_epsilon_gaussian
+    except ImportError:
+        raise MissingExtraError("Adding up budgets needs dp-accounting: pip install 'privzoo[dp]'.") from None
+    return float(get_epsilon_gaussian(noise.sigma / (2 * noise.clip * math.sqrt(queries)), delta)) if queries else 0.0
+
+
+def to_manifest(noise: Noise) -> dict[str, Any]:
+    """Entry `noise` of a manifest, with the table of budgets for devices without dp-accounting."""
+    return {
+        "kind": KIND,
+        "sigma": noise.sigma,
+        "clip": noise.clip,
+        "delta": DELTA,
+        "epsilon": spent_epsilon(noise, 1),
+        "budgets": {str(epsilon): budget_sigma(epsilon, DELTA, noise.clip) for epsilon in EPSILONS},
+    }
+
+
+def from_manifest(entry: Any, source: str) -> tuple[Noise, dict[str, float]]:
+    """Noise and table of budgets of a manifest's entry `noise`.
+
+    Raises:
+        ConfigError: a kind of noise that this version does not draw, or numbers that cannot be.
+    """
+    try:
+        noise = Noise(float(entry["sigma"]), float(entry["clip"]))
+        budgets = {str(key): float(sigma) for key, sigma in entry.get("budgets", {}).items()}
+        usable = entry["kind"] == KIND and all(0 < x < math.inf for x in (noise.sigma, noise.clip, *budgets.values()))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        usable = False
+    if not usable:
+        # Sending the feature without its noise would give away what the model promises to hide.
+        raise ConfigError(f"The head {source} needs noise that this privzoo cannot draw: {entry!r}; update privzoo.")
+    return noise, budgets
