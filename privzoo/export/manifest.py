@@ -101,7 +101,6 @@ def build_manifest(
 
     Raises:
         ConfigError: tail and classes, or head and tail, do not fit each other.
-        MissingExtraError: there is noise, and dp-accounting is not installed.
     """
     shape = [int(side) for side in head.output_shape[1:]]
     if list(tail.input_shape[1:]) != shape:

@@ -4,38 +4,71 @@ The guarantee. A reduced feature is clipped to a ball of radius C and gets Gauss
 the camera, the probabilities that they leave in what is sent differ by at most a factor e^epsilon, but for a part
 delta: (epsilon, delta)-local differential privacy of the whole face, whoever receives it and whatever else they know or
 compute. Any two faces count as neighbours, so that the sensitivity is 2C, and sigma is that of the analytic Gaussian
-mechanism (Balle and Wang 2018), by `dp-accounting`.
+mechanism (Balle and Wang 2018), by `privzoo.mechanisms.budget`.
 
 What it does not cover. Budgets add up: n features of one person at sigma are one feature at sigma / sqrt(n), and a
-feature that is sent again must be the one sent before, not a new draw; `Head` counts what it gave out and states the
-total. The guarantee begins at the feature: photographs on the device, the time that a request takes, the network
-address it comes from and the answers of the cloud are outside. It is proved for real numbers; rounding to floating
-point leaks a little more, for which sigma makes no allowance.
+feature that is sent again must be the one sent before, not a new draw; `privzoo.mechanisms.ledger` keeps the total. The
+guarantee begins at the feature: photographs on the device, the time that a request takes, the network address it comes
+from and the answers of the cloud are outside. It is proved for real numbers; rounding to floating point leaks a little
+more, for which sigma makes no allowance.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from privzoo.errors import ConfigError, FeatureError, MissingExtraError
+from privzoo.errors import ConfigError, FeatureError
+from privzoo.mechanisms.budget import DELTA, Cost, check_epsilon, gaussian_mu
 
-DELTA = 1e-5  # the usual one: a chance of one in a hundred thousand that epsilon is exceeded
 EPSILONS = (1, 2, 4, 8, 16)  # budgets whose sigma is in every manifest, at DELTA
 KIND = "gaussian"
 
 
 @dataclass(frozen=True)
-class Noise:
-    """How a feature is protected before it leaves the device."""
+class Gaussian:
+    """How a feature is protected before it leaves the device: clipped to a ball, then with noise.
+
+    Raises:
+        ConfigError: a deviation or radius that is no finite number above 0.
+
+    Example:
+        >>> Gaussian(sigma=0.5, clip=1.0).send(np.zeros((1, 4))).shape
+        (1, 4)
+    """
 
     sigma: float  # standard deviation on each component, in units of the scaled reduced feature
     clip: float  # radius of the ball to which the feature is clipped first, in the same units
+
+    def __post_init__(self) -> None:
+        """Refuses noise that would protect nothing."""
+        if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
+            raise ConfigError(f"sigma={self.sigma}, clip={self.clip} is no noise; give finite numbers above 0.")
+
+    @property
+    def cost(self) -> Cost:
+        """What one feature costs: mu = sensitivity / sigma, squared."""
+        mu = 2 * self.clip / self.sigma
+        return Cost(mu_squared=mu * mu)
+
+    def epsilon(self, queries: int = 1, delta: float = DELTA) -> float:
+        """Budget of features of one person together; see `spent_epsilon`."""
+        return spent_epsilon(self, queries, delta)
+
+    def send(self, features: np.ndarray, rng: random.Random | None = None) -> np.ndarray:
+        """What may leave the device; see `protect`."""
+        return protect(features, self, rng)
+
+    def describe(self) -> dict[str, Any]:
+        """Kind and parameters, for manifests and the ledger."""
+        return {"kind": KIND, "sigma": self.sigma, "clip": self.clip}
+
+
+Noise = Gaussian  # the name that most of the zoo knows it by
 
 
 def clip(features: np.ndarray, radius: float) -> np.ndarray:
@@ -57,7 +90,7 @@ def clip(features: np.ndarray, radius: float) -> np.ndarray:
         return (rows * (radius / np.maximum(norms, radius))).reshape(np.shape(features))
 
 
-def protect(features: np.ndarray, noise: Noise, rng: random.Random | None = None) -> np.ndarray:
+def protect(features: np.ndarray, noise: Gaussian, rng: random.Random | None = None) -> np.ndarray:
     """Clips features and adds fresh noise: what may leave the device (module docstring: the guarantee).
 
     Args:
@@ -73,7 +106,7 @@ def protect(features: np.ndarray, noise: Noise, rng: random.Random | None = None
         FeatureError: the features are no numbers, have no batch, or hold NaN or infinity.
 
     Example:
-        >>> protect(np.zeros((1, 4)), Noise(sigma=0.5, clip=1.0)).shape
+        >>> protect(np.zeros((1, 4)), Gaussian(sigma=0.5, clip=1.0)).shape
         (1, 4)
     """
     values = np.asarray(features)
@@ -89,43 +122,32 @@ def protect(features: np.ndarray, noise: Noise, rng: random.Random | None = None
     )
 
 
-def budget_sigma(epsilon: float, delta: float, radius: float, budgets: Mapping[str, float] | None = None) -> float:
+def budget_sigma(epsilon: float, delta: float, radius: float) -> float:
     """Standard deviation that keeps a budget for one feature in a ball.
 
     Args:
         epsilon: above 0.
         delta: between 0 and 1.
         radius: of the ball to which features are clipped.
-        budgets: a manifest's table epsilon -> sigma at `DELTA`, for where dp-accounting is not installed.
 
     Returns:
         Sigma of the analytic Gaussian mechanism with sensitivity 2 * radius.
 
     Raises:
-        ConfigError: a budget that cannot be.
-        MissingExtraError: dp-accounting is not installed, and the table lacks the budget.
+        ConfigError: what is no budget, or one for which no finite noise is enough.
 
     Example:
         >>> round(budget_sigma(4, 1e-5, 1.0), 3)
         2.162
     """
-    if not (0 < epsilon < math.inf and 0 < delta < 1):
-        raise ConfigError(f"epsilon={epsilon}, delta={delta} is no budget; give epsilon above 0, and delta in 0..1.")
-    try:
-        from dp_accounting import get_sigma_gaussian
-    except ImportError:
-        known = {float(key): sigma for key, sigma in (budgets or {}).items()}
-        if delta == DELTA and epsilon in known:
-            return known[epsilon]
-        ready = ", ".join(f"{key:g}" for key in sorted(known)) or "none"
-        raise MissingExtraError(
-            f"epsilon={epsilon:g} at delta={delta:g} needs dp-accounting: pip install 'privzoo[dp]'; without it there "
-            f"are the budgets {ready} at delta={DELTA:g}."
-        ) from None
-    return 2 * radius * float(get_sigma_gaussian(epsilon, delta))
+    check_epsilon(epsilon, delta)
+    mu = gaussian_mu(float(epsilon), float(delta))
+    if not (mu > 0 and 2 * radius / mu < math.inf):
+        raise ConfigError(f"No finite noise keeps epsilon={epsilon}, delta={delta}; give a larger budget.")
+    return 2 * radius / mu
 
 
-def spent_epsilon(noise: Noise, queries: int, delta: float = DELTA) -> float:
+def spent_epsilon(noise: Gaussian, queries: int, delta: float = DELTA) -> float:
     """Budget that several features of one person have spent together, each with its own draw of the noise.
 
     Args:
@@ -138,42 +160,32 @@ def spent_epsilon(noise: Noise, queries: int, delta: float = DELTA) -> float:
 
     Raises:
         ConfigError: a delta or number that cannot be.
-        MissingExtraError: dp-accounting is not installed.
     """
     if not 0 < delta < 1 or queries < 0:
         raise ConfigError(f"delta={delta} for {queries} queries cannot be; give delta in 0..1, and 0 queries or more.")
-    try:
-        from dp_accounting import get_epsilon_gaussian
-    except ImportError:
-        raise MissingExtraError("Adding up budgets needs dp-accounting: pip install 'privzoo[dp]'.") from None
-    return float(get_epsilon_gaussian(noise.sigma / (2 * noise.clip * math.sqrt(queries)), delta)) if queries else 0.0
+    return (noise.cost * queries).epsilon(delta)
 
 
-def to_manifest(noise: Noise) -> dict[str, Any]:
-    """Entry `noise` of a manifest, with the table of budgets for devices without dp-accounting."""
+def to_manifest(noise: Gaussian) -> dict[str, Any]:
+    """Entry `noise` of a manifest, with a table of budgets for devices that have no Python."""
     return {
-        "kind": KIND,
-        "sigma": noise.sigma,
-        "clip": noise.clip,
+        **noise.describe(),
         "delta": DELTA,
         "epsilon": spent_epsilon(noise, 1),
         "budgets": {str(epsilon): budget_sigma(epsilon, DELTA, noise.clip) for epsilon in EPSILONS},
     }
 
 
-def from_manifest(entry: Any, source: str) -> tuple[Noise, dict[str, float]]:
-    """Noise and table of budgets of a manifest's entry `noise`.
+def from_manifest(entry: Any, source: str) -> Gaussian:
+    """Noise of a manifest's entry `noise`.
 
     Raises:
         ConfigError: a kind of noise that this version does not draw, or numbers that cannot be.
     """
     try:
-        noise = Noise(float(entry["sigma"]), float(entry["clip"]))
-        budgets = {str(key): float(sigma) for key, sigma in entry.get("budgets", {}).items()}
-        usable = entry["kind"] == KIND and all(0 < x < math.inf for x in (noise.sigma, noise.clip, *budgets.values()))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        usable = False
-    if not usable:
-        # Sending the feature without its noise would give away what the model promises to hide.
-        raise ConfigError(f"The head {source} needs noise that this privzoo cannot draw: {entry!r}; update privzoo.")
-    return noise, budgets
+        if entry["kind"] == KIND:
+            return Gaussian(float(entry["sigma"]), float(entry["clip"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    # Sending the feature without its noise would give away what the model promises to hide.
+    raise ConfigError(f"The head {source} needs noise that this privzoo cannot draw: {entry!r}; update privzoo.")
