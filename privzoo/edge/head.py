@@ -15,7 +15,7 @@ from privzoo import faces
 from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
 from privzoo.mechanisms import gaussian
-from privzoo.mechanisms.budget import DELTA, check_epsilon
+from privzoo.mechanisms.budget import DELTA, check_epsilon, within
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.ledger import OWNER, Ledger
 
@@ -113,7 +113,7 @@ class Head:
         check_epsilon(epsilon, delta)
         if ledger is None:
             raise ConfigError("A total outlives the process only in a file; give ledger=FILE with total_epsilon.")
-        if (one := self.__noise.epsilon(delta=delta)) > epsilon * (1 + 1e-9):
+        if not within(one := self.__noise.epsilon(delta=delta), epsilon):
             raise ConfigError(
                 f"One feature of {self.path} costs epsilon {one:.6g} at delta {delta:g}, more than the total of "
                 f"{epsilon:g}; set a smaller epsilon, or a larger total_epsilon."

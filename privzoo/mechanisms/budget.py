@@ -34,6 +34,7 @@ from privzoo.errors import ConfigError
 
 DELTA = 1e-5  # the usual one: a chance of one in a hundred thousand that epsilon is exceeded
 
+_ROUNDING = 1e-9
 _FAR = 26.0  # from here on the tail is taken from its series, since e^epsilon would overflow soon
 
 
@@ -89,6 +90,11 @@ def check_epsilon(epsilon: Any, delta: Any) -> None:
         raise ConfigError(
             f"epsilon={epsilon!r}, delta={delta!r} is no budget; give numbers: epsilon above 0, delta between 0 and 1."
         )
+
+
+def within(epsilon: float, total: float) -> bool:
+    """Whether a budget lies in a total, but for a billionth by which the arithmetic may be off."""
+    return epsilon <= total * (1 + _ROUNDING)
 
 
 def gaussian_delta(mu: float, epsilon: float) -> float:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo.errors import BudgetError, ConfigError
-from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon
+from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, within
 
 OWNER = "device"
 
@@ -44,7 +44,6 @@ CREATE TABLE spending (
     PRIMARY KEY (owner, model, head, mechanism, mu_squared, pure, day)
 )
 """
-_ROUNDING = 1e-9  # share of a total by which the arithmetic may be off
 _MOST = 10**15  # features; a bound for the search, beyond what any device sends
 
 
@@ -140,7 +139,7 @@ class Ledger:
             if total_epsilon is not None:
                 spent = self._cost(base, owner)
                 after = (spent + cost * queries).epsilon(total_delta)
-                if not _within(after, total_epsilon):
+                if not within(after, total_epsilon):
                     left = _fitting(spent, cost, total_epsilon, total_delta)
                     raise BudgetError(
                         f"Sending {queries} more would bring {owner!r} to epsilon {after:.6g} at delta "
@@ -246,11 +245,9 @@ class Ledger:
         with self._open(new) as base:
             base.execute("BEGIN IMMEDIATE")
             try:
-                if new and self._is_empty(base):
-                    base.execute(_SCHEMA)
-                    base.execute(f"PRAGMA application_id={_APPLICATION}")
-                    base.execute(f"PRAGMA user_version={_VERSION}")
-                self._check_version(base)
+                if new:
+                    self._make(base)
+                    self._check_version(base)
                 yield base
                 base.execute("COMMIT")
             except BaseException:
@@ -260,8 +257,12 @@ class Ledger:
                 raise
 
     @staticmethod
-    def _is_empty(base: sqlite3.Connection) -> bool:
-        return base.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
+    def _make(base: sqlite3.Connection) -> None:
+        """Makes the table in an empty file; another process may have been faster."""
+        if base.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+            base.execute(_SCHEMA)
+            base.execute(f"PRAGMA application_id={_APPLICATION}")
+            base.execute(f"PRAGMA user_version={_VERSION}")
 
     def _check_version(self, base: sqlite3.Connection) -> None:
         (application,) = base.execute("PRAGMA application_id").fetchone()
@@ -285,16 +286,12 @@ def _check_owner(owner: Any) -> None:
         raise ConfigError(f"owner={owner!r} cannot be; give a name, as 'device' or a person's.")
 
 
-def _within(epsilon: float, total: float) -> bool:
-    return epsilon <= total * (1 + _ROUNDING)
-
-
 def _fitting(spent: Cost, cost: Cost, total: float, delta: float) -> int:
     """Most features whose cost fits into a total beside what is spent."""
     low, high = 0, 1
-    while high <= _MOST and _within((spent + cost * high).epsilon(delta), total):
+    while high <= _MOST and within((spent + cost * high).epsilon(delta), total):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _within((spent + cost * middle).epsilon(delta), total) else (low, middle)
+        low, high = (middle, high) if within((spent + cost * middle).epsilon(delta), total) else (low, middle)
     return low
