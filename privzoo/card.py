@@ -193,7 +193,7 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         "A feature that was not measured against an attack must be taken to show the face.",
     )
     gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
-    noise = "The noise protects one feature: several features of one person add up (privzoo.edge.noise says how)."
+    noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
     return ((gender,) if network.task == "gender" else ()) + common + ((noise,) if model.noise else ())
 
 

@@ -31,6 +31,10 @@ class FeatureError(PrivzooError, ValueError):
     """A feature with the wrong shape, or with a value that is not finite."""
 
 
+class BudgetError(PrivzooError, RuntimeError):
+    """Features that would take a person beyond the total privacy budget that the caller set; none was given out."""
+
+
 class MismatchError(PrivzooError, ValueError):
     """A head and a tail that do not belong together."""
 

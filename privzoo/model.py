@@ -11,8 +11,8 @@ import numpy as np
 
 from privzoo import faces
 from privzoo.card import Card
-from privzoo.edge.noise import Noise, protect
 from privzoo.errors import FeatureError
+from privzoo.mechanisms.gaussian import Noise, protect
 
 if TYPE_CHECKING:
     import keras

@@ -68,7 +68,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
     Args:
         name: `<network>_<task>_<embedding>_<cut>`, one of `list_models()`.
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
-            the model was fitted to. Only for models with noise; `privzoo.edge.noise` states the guarantee.
+            the model was fitted to. Only for models with noise; `privzoo.mechanisms.gaussian` states the guarantee.
         delta: of the same budget.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
 
@@ -86,7 +86,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         >>> model.head.output_shape
         (None, 6, 6, 512)
     """
-    from privzoo.edge import noise
+    from privzoo.mechanisms import gaussian
 
     described = card.read(name, head)
     model = described.model
@@ -94,7 +94,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         raise ConfigError(f"{name} adds no noise, so that no epsilon can be kept; load a noisy or advanced model.")
     sigma = model.noise and model.noise.sigma
     if epsilon is not None:
-        sigma = noise.budget_sigma(epsilon, delta, model.noise.clip)
+        sigma = gaussian.budget_sigma(epsilon, delta, model.noise.clip)
     network = load_network(described.network)
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
@@ -106,4 +106,6 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
 
         own = weights.read(weights.find(model.slim.weights))
         front = slim.filled(described.network, model, model.slim.channels, own)
-    return SplitModel(described, network, front, tail, noise.Noise(sigma, model.noise.clip) if model.noise else None)
+    return SplitModel(
+        described, network, front, tail, gaussian.Gaussian(sigma, model.noise.clip) if model.noise else None
+    )

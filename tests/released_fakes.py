@@ -13,8 +13,8 @@ from export_fakes import folder
 from privzoo import card
 from privzoo.card import Card, Measurement
 from privzoo.config import ModelConfig, NoiseConfig
-from privzoo.edge.noise import Noise
 from privzoo.export import released
+from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
 ROOT = Path(__file__).resolve().parent.parent

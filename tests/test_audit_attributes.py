@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from privzoo.audit import attributes
-from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError
+from privzoo.mechanisms.gaussian import Noise
 
 RNG = np.random.default_rng(2)
 

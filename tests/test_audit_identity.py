@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from privzoo.audit import attackers, identity
-from privzoo.edge.noise import Noise, protect
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.mechanisms.gaussian import Noise, protect
 
 PEOPLE, TRAIN, TEST = 12, 9, 6
 RNG = np.random.default_rng(5)

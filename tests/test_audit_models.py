@@ -20,8 +20,8 @@ from PIL import Image
 import privzoo
 from privzoo import card, config
 from privzoo.audit import cells, features, grid, models, pixels, tables
-from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError
+from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
 ROOT = Path(__file__).resolve().parent.parent

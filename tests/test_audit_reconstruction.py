@@ -12,8 +12,8 @@ from data_fakes import picture
 from PIL import Image
 
 from privzoo.audit import decoders, recogniser, reconstruction
-from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError, FeatureError, ImageError, WeightsError
+from privzoo.mechanisms.gaussian import Noise
 
 SIDE = 16
 SMALL = decoders.Settings(side=SIDE, faces=400, epochs=12, width=16, batch_size=16, learning_rate=3e-3)

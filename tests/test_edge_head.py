@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from privzoo.edge import Head
-from privzoo.edge.head import as_chips
+from privzoo.edge.unprotected import as_chips
 from privzoo.errors import ConfigError, FaceNotFoundError, ImageError, MissingExtraError
 
 

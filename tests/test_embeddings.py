@@ -13,8 +13,8 @@ from tiny_zoo import DIMENSIONS, NOISE
 
 from privzoo import config, embeddings
 from privzoo.config import NoiseConfig
-from privzoo.edge.noise import clip
 from privzoo.errors import ConfigError, UnknownNameError, WeightsError
+from privzoo.mechanisms.gaussian import clip
 from privzoo.training import reduction
 
 

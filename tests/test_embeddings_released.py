@@ -13,8 +13,8 @@ from tiny_zoo import DIMENSIONS, NOISE, PARENT
 
 import privzoo
 from privzoo import config, weights
-from privzoo.edge.noise import budget_sigma, clip
 from privzoo.errors import ConfigError
+from privzoo.mechanisms.gaussian import budget_sigma, clip
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_budget_sets_the_noise(released):
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
 def test_the_device_adds_the_noise_and_counts(released, tmp_path, quantization):
     from privzoo.edge import Head
-    from privzoo.edge.noise import spent_epsilon
+    from privzoo.mechanisms.gaussian import spent_epsilon
 
     chips = tiny_zoo.chips()[0]
     model = privzoo.load("vgg_s_tiny_noisy_reduced_simple_conv5")

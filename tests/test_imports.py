@@ -19,6 +19,7 @@ SECONDS_OF_IMPORT = 0.2
 BOTTOM = {"errors", "provenance"}
 MAY_IMPORT = {
     "errors": set(),
+    "mechanisms": set(),
     "provenance": set(),
     "litert": set(),
     "faces": {"litert"},
@@ -29,21 +30,23 @@ MAY_IMPORT = {
     "card": {"architectures", "config"},
     "activations": {"architectures", "faces"},
     "data": {"faces"},
-    "training": {"activations", "architectures", "config", "data", "edge", "embeddings", "faces", "weights"},
-    "edge": {"faces", "litert"},
+    "training": {
+        *("activations", "architectures", "config", "data", "embeddings", "faces", "mechanisms", "weights"),
+    },
+    "edge": {"faces", "litert", "mechanisms"},
     "serving": {"edge", "faces"},
-    "export": {"card", "config", "edge", "faces"},
+    "export": {"card", "config", "edge", "faces", "mechanisms"},
     "optimise": {
         *("activations", "architectures", "audit", "card", "config", "data", "edge", "embeddings"),
-        *("export", "measure", "model", "training", "weights"),
+        *("export", "measure", "mechanisms", "model", "training", "weights"),
     },
     "measure": {"architectures", "card", "edge", "export"},
     "loadtest": {"edge", "measure", "serving"},
-    "model": {"card", "config", "edge", "export", "faces"},
-    "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
+    "model": {"card", "config", "export", "faces", "mechanisms"},
+    "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
-        *("export", "faces", "model", "zoo"),
+        *("export", "faces", "mechanisms", "model", "zoo"),
     },
     "demo": {"card", "config", "edge", "serving", "weights", "zoo"},
     "cli": {"demo", "export", "serving"},

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from privzoo.edge import noise, rest
+from privzoo.edge import rest
+from privzoo.mechanisms import gaussian as noise
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden" / "chips"

@@ -75,7 +75,7 @@ class Bench:
         from privzoo import embeddings
         from privzoo.architectures import graph
         from privzoo.audit import identity
-        from privzoo.edge.noise import Noise
+        from privzoo.mechanisms.gaussian import Noise
         from privzoo.training import fitting, reduction
 
         heldout, labels = self.fitter.validation[0][model.cut], self.fitter.validation[1]

@@ -12,8 +12,8 @@ import numpy as np
 from privzoo.card import Measurement
 from privzoo.config import FULL
 from privzoo.data import Dataset, arrays
-from privzoo.edge.noise import DELTA, EPSILONS, Noise, budget_sigma, protect
 from privzoo.errors import ConfigError
+from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma, protect
 from privzoo.model import BATCH, SplitModel
 from privzoo.provenance import git_revision
 

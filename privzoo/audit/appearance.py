@@ -28,9 +28,9 @@ from privzoo.audit.models import Data
 from privzoo.audit.recogniser import Gallery, Recogniser
 from privzoo.audit.report import Pictures, save_faces
 from privzoo.data import fer2013, lfw, splits
-from privzoo.edge.noise import Noise, spent_epsilon
 from privzoo.errors import WeightsError
 from privzoo.export.manifest import model_sha256
+from privzoo.mechanisms.gaussian import Noise, spent_epsilon
 from privzoo.model import SplitModel
 
 SHOWN = 7  # people in a model's picture, beside the one whose portrait may be published

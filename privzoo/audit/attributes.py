@@ -14,8 +14,8 @@ from privzoo.audit import identity
 from privzoo.audit.attackers import SMALL
 from privzoo.audit.identity import CONFIDENCE, DRAWS, SEEDS, Figure, averaged, drawer, sent
 from privzoo.audit.preparation import as_rows, prepare
-from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError
+from privzoo.mechanisms.gaussian import Noise
 
 HELD_OUT = 0.15
 RIDGES = np.logspace(-1, 4, 6)

@@ -15,7 +15,7 @@ from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.grid import Cell
 from privzoo.audit.rank import rank_privacy
 from privzoo.audit.summary import RANKS
-from privzoo.edge.noise import Noise
+from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
 TINY = 1e-12  # smallest probability whose logarithm is taken

@@ -250,7 +250,7 @@ def deployed_view(model: SplitModel, quantization: str, cache: Path, heads: Path
         heads: folder with exported heads, to take rather than export one where the model has one there.
     """
     from privzoo import activations
-    from privzoo.edge import Head
+    from privzoo.edge.unprotected import UnprotectedHead
     from privzoo.export import released
 
     path = heads and released.find(model, quantization, heads)
@@ -259,8 +259,7 @@ def deployed_view(model: SplitModel, quantization: str, cache: Path, heads: Path
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
             model.export_head(path, quantization)
-    head = Head(path, threads=2)
-    head.noise = None  # attacks draw it
+    head = UnprotectedHead(path, threads=2)  # attacks draw the noise
     sha256 = head.manifest["head"]["sha256"]
 
     def extract(faces: Faces) -> Features:

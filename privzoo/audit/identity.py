@@ -13,8 +13,8 @@ import numpy as np
 from privzoo.audit import attackers as methods
 from privzoo.audit.attackers import Fit, Training, hits
 from privzoo.audit.preparation import as_rows, prepare
-from privzoo.edge.noise import Noise, clip
 from privzoo.errors import ConfigError, DataError
+from privzoo.mechanisms.gaussian import Noise, clip
 
 SEEDS = (1, 2, 3)
 QUERIES = (1, 10, 100)
@@ -207,7 +207,7 @@ def averaged(noise: Noise | None, queries: int) -> Noise | None:
 def sent(rows: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
     """What the cloud gets of features: clipped and with fresh noise, where there is some.
 
-    Drawn by numpy rather than `privzoo.edge.noise.protect`: the same density, a hundred times as fast, and no secret.
+    Drawn by numpy rather than by `gaussian.protect`: the same density, a hundred times as fast, and no secret.
     """
     if noise is None:
         return rows

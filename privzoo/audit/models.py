@@ -16,9 +16,9 @@ from privzoo.audit.cells import Known, Plan, Target
 from privzoo.audit.features import FLOAT, Faces, View
 from privzoo.audit.grid import Cell
 from privzoo.card import Measurement
-from privzoo.edge.noise import DELTA, Noise, budget_sigma, spent_epsilon
 from privzoo.errors import ConfigError
 from privzoo.export.manifest import QUANTIZATIONS
+from privzoo.mechanisms.gaussian import DELTA, Noise, budget_sigma, spent_epsilon
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision
 

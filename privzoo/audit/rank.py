@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privzoo.edge.noise import clip
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.mechanisms.gaussian import clip
 
 CHUNK = 4_000_000  # distances in memory at a time
 FEW = 64  # dimensions up to which distances come from differences; beyond, from dot products, which are faster

@@ -19,8 +19,8 @@ import numpy as np
 
 from privzoo.audit.identity import SEEDS, Figure, interval
 from privzoo.audit.recogniser import Gallery, grey
-from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.mechanisms.gaussian import Noise
 
 if TYPE_CHECKING:
     from privzoo.audit.decoders import Decode, Settings

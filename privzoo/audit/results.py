@@ -10,7 +10,7 @@ from typing import Any
 
 from privzoo.audit.accuracy import FLOAT
 from privzoo.card import Card, Measurement
-from privzoo.edge.noise import DELTA, EPSILONS
+from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import git_revision, write_json, write_text
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import threading
@@ -11,115 +12,162 @@ from typing import Any
 import numpy as np
 
 from privzoo import faces
-from privzoo.edge import noise, runtime
-from privzoo.edge.manifest import read_manifest
-from privzoo.errors import ConfigError, FeatureError, ImageError, WeightsError
-
-
-def as_chips(chips: Any, size: int) -> np.ndarray:
-    """Brings face chips to the type that a head reads, or refuses them.
-
-    Args:
-        chips: uint8 or floating-point array (N, size, size, 3), RGB, values 0..255.
-        size: side of the chips in pixels.
-
-    Returns:
-        uint8 or float32 array (N, size, size, 3).
-
-    Raises:
-        ImageError: another shape or type, a value that is not finite or lies outside 0..255, or values in 0..1.
-    """
-    array = np.asarray(chips)
-    if array.ndim != 4 or array.shape[1:] != (size, size, 3):
-        raise ImageError(
-            f"The chips have shape {array.shape}; give (N, {size}, {size}, 3), as Head.prepare makes them from images."
-        )
-    if array.dtype == np.uint8 or array.size == 0:
-        return array
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(f"The chips are of type {array.dtype}; give uint8, or float with values 0 to 255.")
-    low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= 255):  # written so that NaN is refused too
-        raise ImageError(f"The chips have values from {low:g} to {high:g}; give finite values from 0 to 255.")
-    if 0 < high <= 1:
-        raise ImageError("The chips have values from 0 to 1; a head takes 0 to 255: multiply them by 255.")
-    return array.astype(np.float32, copy=False)
+from privzoo.edge.unprotected import UnprotectedHead, as_chips
+from privzoo.errors import ConfigError
+from privzoo.mechanisms import gaussian
+from privzoo.mechanisms.budget import DELTA, check_epsilon, within
+from privzoo.mechanisms.gaussian import Gaussian
+from privzoo.mechanisms.ledger import OWNER, Ledger
 
 
 class Head:
     """A head that privzoo exported, open on LiteRT or tflite-runtime.
 
+    It cannot be changed once it is open: no assignment to an attribute, and no edit of its manifest, switches off the
+    noise or the ledger. (This keeps mistakes out. Python code that means to reach inside always can.)
+
     Args:
         path: the `.tflite` file.
         threads: CPU threads for one inference, 1 or more.
         epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
-            head's manifest asks for. Only for heads with noise; `privzoo.edge.noise` states the guarantee.
+            head's manifest asks for. Only for heads with noise; `privzoo.mechanisms.gaussian` states the guarantee.
         delta: of the same budget.
+        total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
+            None: no limit. Only for heads with noise.
+        total_delta: of the same total.
+        ledger: file in which the spending is written down, made where it is not there; or a `Ledger`. All heads that
+            see the same people should share one.
+        owner: whose budget is spent: a person, or, where people are not told apart, the device, whose faces then all
+            count as one person's.
 
     Attributes:
-        manifest: what the file says of itself; see `privzoo.edge.read_manifest`.
+        path: of the file.
+        manifest: what the file says of itself, a copy; see `privzoo.edge.read_manifest`.
         input_size: side of the chips in pixels.
         feature_shape: shape of one feature.
         classes: names of the classes that the tail tells apart.
         noise: what every feature gets before it is given out, or None.
-        queries: features given out so far.
+        queries: features given out so far, by this object alone.
+        ledger: the `Ledger`, or None.
+        owner: whose budget is spent.
 
     Raises:
         WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
-        ConfigError: the manifest asks for what this version cannot do, `threads` is no count, or the budget cannot be
-            or belongs to a head without noise.
-        MissingExtraError: no TFLite interpreter is installed, or the budget needs dp-accounting.
+        ConfigError: the manifest asks for what this version cannot do, `threads` is no count, a budget cannot be, is
+            less than one feature costs, lacks its ledger, or belongs to a head without noise; or the ledger cannot be
+            used.
+        MissingExtraError: no TFLite interpreter is installed.
 
     Example:
-        >>> head = Head("head.tflite")  # doctest: +SKIP
+        >>> head = Head("head.tflite", epsilon=4, total_epsilon=12, ledger="ledger.sqlite")  # doctest: +SKIP
         >>> head.features(head.prepare("photograph.jpg")[0]).shape  # doctest: +SKIP
-        (1, 6, 6, 512)
+        (1, 4)
     """
+
+    # No __dict__, and properties without setters: an assignment fails instead of taking the place of what protects.
+    __slots__ = ("__count", "__ledger", "__lock", "__noise", "__owner", "__total", "__unprotected", "__weakref__")
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         threads: int = 1,
         epsilon: float | None = None,
-        delta: float = noise.DELTA,
+        delta: float = DELTA,
+        *,
+        total_epsilon: float | None = None,
+        total_delta: float = DELTA,
+        ledger: str | os.PathLike[str] | Ledger | None = None,
+        owner: str = OWNER,
     ) -> None:
-        if type(threads) is not int or threads < 1:
-            raise ConfigError(f"threads={threads!r} cannot be; give a whole number of CPU threads, 1 or more.")
-        self.path = os.fspath(path)
-        self.manifest: dict[str, Any] = read_manifest(self.path)
-        self.input_size: int = self.manifest["input"]["size"]
-        self.feature_shape: tuple[int, ...] = tuple(self.manifest["feature"]["shape"])
-        self.classes: tuple[str, ...] = tuple(self.manifest["classes"])
-        self.noise = self._noise(epsilon, delta)
-        self.queries = 0
-        self._interpreter = runtime.interpreter(self.path, threads)
-        self._lock = threading.Lock()
-        self._input = self._index(
-            self._interpreter.get_input_details(), (1, self.input_size, self.input_size, 3), "input"
-        )
-        self._output = self._index(self._interpreter.get_output_details(), (1, *self.feature_shape), "output")
+        self.__unprotected = UnprotectedHead(path, threads)
+        self.__noise = self._mechanism(epsilon, delta)
+        self.__count, self.__lock = 0, threading.Lock()
+        self.__owner, self.__total = owner, (total_epsilon, total_delta)
+        self._check_total(ledger)
+        self.__ledger = Ledger(ledger) if not (ledger is None or isinstance(ledger, Ledger)) else ledger
+        if self.__ledger is not None:
+            self.__ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
 
-    def _noise(self, epsilon: float | None, delta: float) -> noise.Noise | None:
-        if self.manifest.get("noise") is None:
+    def _mechanism(self, epsilon: float | None, delta: float) -> Gaussian | None:
+        entry = self.__unprotected.manifest.get("noise")
+        if entry is None:
             if epsilon is not None:
                 raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
             return None
-        stated, budgets = noise.from_manifest(self.manifest["noise"], self.path)
+        stated = gaussian.from_manifest(entry, self.path)
         if epsilon is None:
             return stated
-        return noise.Noise(noise.budget_sigma(epsilon, delta, stated.clip, budgets), stated.clip)
+        return Gaussian(gaussian.budget_sigma(epsilon, delta, stated.clip), stated.clip)
 
-    def _index(self, details: list[dict[str, Any]], shape: tuple[int, ...], what: str) -> int:
-        found = [(tuple(int(side) for side in tensor["shape"]), tensor["dtype"]) for tensor in details]
-        if found != [(shape, np.float32)]:
-            raise WeightsError(
-                f"The head {self.path} has {what} {found}, but its manifest says float32 {shape}; export it again."
+    def _check_total(self, ledger: Any) -> None:
+        epsilon, delta = self.__total
+        if epsilon is None and ledger is None:
+            return
+        if self.__noise is None:
+            raise ConfigError(
+                f"The head {self.path} adds no noise, so that each of its features is beyond every total; use a head "
+                "with noise, or give neither total_epsilon nor ledger."
             )
-        return details[0]["index"]
+        if epsilon is None:
+            return
+        check_epsilon(epsilon, delta)
+        if ledger is None:
+            raise ConfigError("A total outlives the process only in a file; give ledger=FILE with total_epsilon.")
+        if not within(one := self.__noise.epsilon(delta=delta), epsilon):
+            raise ConfigError(
+                f"One feature of {self.path} costs epsilon {one:.6g} at delta {delta:g}, more than the total of "
+                f"{epsilon:g}; set a smaller epsilon, or a larger total_epsilon."
+            )
 
     def __repr__(self) -> str:
         """Name and quantization of the model."""
-        return f"Head({self.manifest['model']!r}, {self.manifest.get('quantization')})"
+        manifest = self.__unprotected.manifest
+        return f"Head({manifest['model']!r}, {manifest.get('quantization')})"
+
+    @property
+    def path(self) -> str:
+        """Of the file."""
+        return self.__unprotected.path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the file says of itself; a copy, so that edits change nothing."""
+        return copy.deepcopy(self.__unprotected.manifest)
+
+    @property
+    def input_size(self) -> int:
+        """Side of the chips in pixels."""
+        return self.__unprotected.input_size
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one feature."""
+        return self.__unprotected.feature_shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the tail tells apart."""
+        return tuple(self.__unprotected.manifest["classes"])
+
+    @property
+    def noise(self) -> Gaussian | None:
+        """What every feature gets before it is given out, or None."""
+        return self.__noise
+
+    @property
+    def queries(self) -> int:
+        """Features given out so far by this object; the ledger knows those of others and of earlier processes."""
+        return self.__count
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """Where the spending is written down, or None."""
+        return self.__ledger
+
+    @property
+    def owner(self) -> str:
+        """Whose budget is spent."""
+        return self.__owner
 
     def detect(self, image: Any) -> list[faces.Box]:
         """Finds the faces of one photograph, the largest first.
@@ -155,7 +203,10 @@ class Head:
         return faces.chips(images, self.input_size, face=face, bulk=bulk)
 
     def features(self, chips: Any) -> np.ndarray:
-        """Runs the head, adds its noise and counts; a batch is run chip by chip, and threads take turns.
+        """Spends the budget, runs the head, adds its noise and counts; threads take turns.
+
+        With a ledger, the whole batch is on the disk as spent before the first chip is computed. It stays spent
+        whatever fails afterwards. Chips that are refused for their shape or type cost nothing.
 
         Args:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
@@ -165,24 +216,29 @@ class Head:
 
         Raises:
             ImageError: chips of another shape, type or range.
+            BudgetError: the batch would exceed the total; none of it was computed or spent.
+            ConfigError: the ledger cannot be written; nothing was computed.
             FeatureError: the head gave a value that is not finite.
         """
         chips = as_chips(chips, self.input_size)
-        features = np.empty((len(chips), *self.feature_shape), np.float32)
-        with self._lock:
-            for index in range(len(chips)):
-                self._interpreter.set_tensor(self._input, chips[index : index + 1].astype(np.float32))
-                self._interpreter.invoke()
-                features[index] = self._interpreter.get_tensor(self._output)[0]
-            self.queries += len(chips)
-        if not np.isfinite(features).all():
-            raise FeatureError(f"The head {self.path} gave values that are not finite; export it again.")
-        if self.manifest["feature"].get("rounded"):
-            features = np.rint(features)
-        return features if self.noise is None else noise.protect(features, self.noise)
+        if self.__ledger is not None:
+            manifest, (epsilon, delta) = self.__unprotected.manifest, self.__total
+            self.__ledger.spend(
+                self.__noise,
+                len(chips),
+                owner=self.__owner,
+                model=manifest["model"],
+                head=manifest["head"]["sha256"],
+                total_epsilon=epsilon,
+                total_delta=delta,
+            )
+        features = self.__unprotected.features(chips)
+        with self.__lock:
+            self.__count += len(chips)
+        return features if self.__noise is None else self.__noise.send(features)
 
-    def spent_epsilon(self, delta: float = noise.DELTA) -> float:
-        """Budget spent if all features given out so far were one person's; see `privzoo.edge.noise`.
+    def spent_epsilon(self, delta: float = DELTA) -> float:
+        """Budget that the owner has spent, by the ledger; without one, if all of `queries` were one person's.
 
         Args:
             delta: of the total.
@@ -191,8 +247,21 @@ class Head:
             epsilon; infinite once a head without noise has given out a feature.
 
         Raises:
-            MissingExtraError: dp-accounting is not installed.
+            ConfigError: a delta that cannot be, or a ledger that cannot be read.
         """
-        if self.noise is None:
+        if self.__ledger is not None:
+            return self.__ledger.spent(self.__owner, delta)
+        if self.__noise is None:
             return math.inf if self.queries else 0.0
-        return noise.spent_epsilon(self.noise, self.queries, delta)
+        return self.__noise.epsilon(self.queries, delta)
+
+    def remaining(self) -> int | None:
+        """Features that the owner's total still allows this head to give out; None without a total.
+
+        Raises:
+            ConfigError: the ledger cannot be read.
+        """
+        epsilon, delta = self.__total
+        if self.__ledger is None or epsilon is None:
+            return None
+        return self.__ledger.remaining(self.__noise, epsilon, delta, self.__owner)

@@ -1,9 +1,10 @@
 """The noisy reduced embeddings, among them the advanced one: a reduced feature to which the device adds noise.
 
-Osia et al. 2017, section III.C. Head and tail are the reduced embedding's. The noise is no layer: `privzoo.edge.noise`
-draws it on the device from the operating system's secure source. `privzoo.training.reduction` scales the components so
-that one deviation and one clipping radius are right for all, and fits the tail's reconstruction (the linear estimate of
-least mean squared error) and its classifier to what arrives with the noise.
+Osia et al. 2017, section III.C. Head and tail are the reduced embedding's. The noise is no layer:
+`privzoo.mechanisms.gaussian` draws it on the device from the operating system's secure source.
+`privzoo.training.reduction` scales the components so that one deviation and one clipping radius are right for all, and
+fits the tail's reconstruction (the linear estimate of least mean squared error) and its classifier to what arrives with
+the noise.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import numpy as np
 
 import privzoo
 from privzoo.edge.manifest import FORMAT, INPUT, MEMBER
-from privzoo.edge.noise import Noise, to_manifest
 from privzoo.errors import ConfigError
+from privzoo.mechanisms.gaussian import Noise, to_manifest
 
 if TYPE_CHECKING:
     import keras
@@ -101,7 +101,6 @@ def build_manifest(
 
     Raises:
         ConfigError: tail and classes, or head and tail, do not fit each other.
-        MissingExtraError: there is noise, and dp-accounting is not installed.
     """
     shape = [int(side) for side in head.output_shape[1:]]
     if list(tail.input_shape[1:]) != shape:

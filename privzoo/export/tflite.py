@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privzoo.edge import golden
-from privzoo.edge.head import as_chips
+from privzoo.edge.unprotected import as_chips
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, replacing, require_tensorflow, write_out
 from privzoo.export.calibration import default_calibration

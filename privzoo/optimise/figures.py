@@ -14,7 +14,7 @@ import numpy as np
 from privzoo.audit import features as seen
 from privzoo.audit import identity
 from privzoo.audit.accuracy import share
-from privzoo.edge import Head
+from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError
 from privzoo.export.tflite import agreement
 from privzoo.measure import runs
@@ -115,7 +115,7 @@ class Bench:
             raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
         return np.concatenate(found), np.concatenate(answers)
 
-    def sides(self, method: str, head: Head) -> tuple[np.ndarray, ...]:
+    def sides(self, method: str, head: UnprotectedHead) -> tuple[np.ndarray, ...]:
         """Features before noise of the test faces, and of LFW-100's training and scored faces."""
         if method == FLOAT:
             view = seen.float_view(self.model, self.plan.cache)
@@ -136,8 +136,7 @@ class Bench:
             costs: of `costs`.
             ratio: of its latency to post-training int8's.
         """
-        head = Head(path, threads=1)
-        head.noise = None  # drawn here, the same for all heads
+        head = UnprotectedHead(path, threads=1)  # the noise is drawn here, the same for all heads
         sent, train, test = self.sides(method, head)
         plain = self.model.classify(sent).argmax(1)
         reference = self.model.classify(self.features).argmax(1)
@@ -193,7 +192,7 @@ class Bench:
         return found
 
 
-def _maker(head: Head, chips: np.ndarray) -> Callable[[], np.ndarray]:
+def _maker(head: UnprotectedHead, chips: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: head.features(chips)
 
 

@@ -242,7 +242,7 @@ class Lessons(keras.utils.PyDataset):
 
 def answers(model: SplitModel, features: np.ndarray) -> np.ndarray:
     """What the tail makes of features that are clipped, without noise; float32 (N, classes)."""
-    from privzoo.edge.noise import clip
+    from privzoo.mechanisms.gaussian import clip
 
     return model.classify(clip(features, model.noise.clip).astype(np.float32) if model.noise else features)
 

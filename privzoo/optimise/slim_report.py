@@ -20,9 +20,9 @@ from privzoo.audit.identity import Figure
 from privzoo.card import Measurement
 from privzoo.config import FULL, HEADS, SLIM
 from privzoo.data import Dataset
-from privzoo.edge.noise import Noise
 from privzoo.errors import ConfigError
 from privzoo.measure.bar import ABOVE, LOST
+from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision, write_json
 

@@ -15,7 +15,7 @@ from privzoo import activations, embeddings, weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
-from privzoo.edge.noise import Noise, spent_epsilon
+from privzoo.mechanisms.gaussian import Noise, spent_epsilon
 from privzoo.training import reduction
 from privzoo.training.augment import augmented_chips
 from privzoo.training.release import ARRAYS_DTYPE, golden_output

@@ -17,8 +17,8 @@ import numpy as np
 
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NoiseConfig
-from privzoo.edge.noise import Noise, clip, protect
 from privzoo.errors import ConfigError
+from privzoo.mechanisms.gaussian import Noise, clip, protect
 
 ROWS = 512  # features in memory at once
 PCA_ROWS = 50_000  # features that give the principal components; 4 GB of VGG-16's at 96 px

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import math
 import random
 import sys
@@ -13,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from privzoo.edge import noise
-from privzoo.edge.noise import Noise, budget_sigma, clip, protect, spent_epsilon
-from privzoo.errors import ConfigError, FeatureError, MissingExtraError
+from privzoo.errors import ConfigError, FeatureError
+from privzoo.mechanisms import gaussian as noise
+from privzoo.mechanisms.gaussian import Gaussian, Noise, budget_sigma, clip, protect, spent_epsilon
 
 anything = stn.arrays(
     st.sampled_from([np.float16, np.float32, np.float64]),
@@ -137,18 +139,42 @@ def test_budgets_that_cannot_be(epsilon, delta):
         budget_sigma(epsilon, delta, 1.0)
 
 
-def test_a_device_without_dp_accounting_uses_the_table(monkeypatch):
-    table = noise.to_manifest(Noise(1.0, 1.5))["budgets"]
-    expected = budget_sigma(4, 1e-5, 1.5)
-    monkeypatch.setitem(sys.modules, "dp_accounting", None)
-    assert budget_sigma(4.0, 1e-5, 1.5, table) == expected
-    for epsilon, delta in ((3, 1e-5), (4, 1e-6)):
-        with pytest.raises(MissingExtraError, match=r"privzoo\[dp\].*budgets 1, 2, 4, 8, 16 at delta=1e-05"):
-            budget_sigma(epsilon, delta, 1.5, table)
-    with pytest.raises(MissingExtraError, match="there are the budgets none"):
-        budget_sigma(4, 1e-5, 1.5)
-    with pytest.raises(MissingExtraError, match="privzoo"):
-        spent_epsilon(Noise(1.0, 1.0), 2)
+@pytest.mark.parametrize("epsilon", ["4", True, None, np.True_, 4j])
+def test_budgets_that_are_no_numbers(epsilon):
+    with pytest.raises(ConfigError, match="no budget; give numbers"):
+        budget_sigma(epsilon, 1e-5, 1.0)
+
+
+def test_a_budget_for_which_no_noise_is_enough():
+    with pytest.raises(ConfigError, match="No finite noise"):
+        budget_sigma(1e-320, 1e-320, 1e300)
+
+
+@pytest.mark.parametrize("wrong", [(0, 1), (1, 0), (-1, 1), (math.nan, 1), (1, math.inf)])
+def test_noise_that_protects_nothing_cannot_be_made(wrong):
+    with pytest.raises(ConfigError, match="is no noise"):
+        Noise(*wrong)
+    with pytest.raises(ConfigError, match="is no noise"):
+        dataclasses.replace(Noise(1.0, 1.0), **dict(zip(("sigma", "clip"), wrong, strict=True)))
+    with pytest.raises(AttributeError):
+        Noise(1.0, 1.0).sigma = 1e-9
+
+
+def test_the_mechanism_sends_and_says_its_budget():
+    mechanism = Gaussian(2.0, 1.5)
+    sent = [mechanism.send(np.ones((2, 4)), random.Random(7)), protect(np.ones((2, 4)), mechanism, random.Random(7))]
+    assert np.array_equal(*sent)
+    assert mechanism.epsilon(9) == spent_epsilon(mechanism, 9) == (mechanism.cost * 9).epsilon()
+    assert mechanism.cost.mu_squared == pytest.approx(1.5**2) and mechanism.cost.pure == 0
+    assert mechanism.describe() == {"kind": "gaussian", "sigma": 2.0, "clip": 1.5}
+
+
+def test_the_former_module_warns_and_forwards():
+    sys.modules.pop("privzoo.edge.noise", None)
+    with pytest.warns(DeprecationWarning, match=r"import privzoo\.mechanisms\.gaussian instead"):
+        former = importlib.import_module("privzoo.edge.noise")
+    for name in former.__all__:
+        assert getattr(former, name) is getattr(noise, name)
 
 
 JSON = st.recursive(
@@ -163,15 +189,15 @@ JSON = st.recursive(
 )
 def test_a_manifest_that_cannot_be_kept_is_refused(entry):
     try:
-        read, budgets = noise.from_manifest(entry, "it")
+        read = noise.from_manifest(entry, "it")
     except ConfigError as error:
         assert "needs noise" in str(error)
     else:
-        assert all(0 < x < math.inf for x in (read.sigma, read.clip, *budgets.values()))
+        assert all(0 < x < math.inf for x in (read.sigma, read.clip))
 
 
 def test_the_manifest_states_the_noise():
     entry = noise.to_manifest(Noise(1.0, 1.5))
-    assert noise.from_manifest(entry, "it") == (Noise(1.0, 1.5), entry["budgets"])
+    assert noise.from_manifest(entry, "it") == Noise(1.0, 1.5)
     assert entry["epsilon"] == pytest.approx(spent_epsilon(Noise(1.0, 1.5), 1))
     assert list(entry["budgets"]) == ["1", "2", "4", "8", "16"]

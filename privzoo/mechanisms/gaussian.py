@@ -1,0 +1,191 @@
+"""Noise on the device: the Gaussian mechanism, one inference at a time (Osia et al. 2017, section III.C, and beyond).
+
+The guarantee. A reduced feature is clipped to a ball of radius C and gets Gaussian noise. Whatever two faces are before
+the camera, the probabilities that they leave in what is sent differ by at most a factor e^epsilon, but for a part
+delta: (epsilon, delta)-local differential privacy of the whole face, whoever receives it and whatever else they know or
+compute. Any two faces count as neighbours, so that the sensitivity is 2C, and sigma is that of the analytic Gaussian
+mechanism (Balle and Wang 2018), by `privzoo.mechanisms.budget`.
+
+What it does not cover. Budgets add up: n features of one person at sigma are one feature at sigma / sqrt(n), and a
+feature that is sent again must be the one sent before, not a new draw; `privzoo.mechanisms.ledger` keeps the total. The
+guarantee begins at the feature: photographs on the device, the time that a request takes, the network address it comes
+from and the answers of the cloud are outside. It is proved for real numbers; rounding to floating point leaks a little
+more, for which sigma makes no allowance.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from privzoo.errors import ConfigError, FeatureError
+from privzoo.mechanisms.budget import DELTA, Cost, check_epsilon, gaussian_mu
+
+EPSILONS = (1, 2, 4, 8, 16)  # budgets whose sigma is in every manifest, at DELTA
+KIND = "gaussian"
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """How a feature is protected before it leaves the device: clipped to a ball, then with noise.
+
+    Raises:
+        ConfigError: a deviation or radius that is no finite number above 0.
+
+    Example:
+        >>> Gaussian(sigma=0.5, clip=1.0).send(np.zeros((1, 4))).shape
+        (1, 4)
+    """
+
+    sigma: float  # standard deviation on each component, in units of the scaled reduced feature
+    clip: float  # radius of the ball to which the feature is clipped first, in the same units
+
+    def __post_init__(self) -> None:
+        """Refuses noise that would protect nothing."""
+        if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
+            raise ConfigError(f"sigma={self.sigma}, clip={self.clip} is no noise; give finite numbers above 0.")
+
+    @property
+    def cost(self) -> Cost:
+        """What one feature costs: mu = sensitivity / sigma, squared."""
+        mu = 2 * self.clip / self.sigma
+        return Cost(mu_squared=mu * mu)
+
+    def epsilon(self, queries: int = 1, delta: float = DELTA) -> float:
+        """Budget of features of one person together; see `spent_epsilon`."""
+        return spent_epsilon(self, queries, delta)
+
+    def send(self, features: np.ndarray, rng: random.Random | None = None) -> np.ndarray:
+        """What may leave the device; see `protect`."""
+        return protect(features, self, rng)
+
+    def describe(self) -> dict[str, Any]:
+        """Kind and parameters, for manifests and the ledger."""
+        return {"kind": KIND, "sigma": self.sigma, "clip": self.clip}
+
+
+Noise = Gaussian  # the name that most of the zoo knows it by
+
+
+def clip(features: np.ndarray, radius: float) -> np.ndarray:
+    """Shrinks the features that are longer than a radius to it.
+
+    Args:
+        features: finite float array (N, ...).
+        radius: largest Euclidean norm of one feature.
+
+    Returns:
+        float64 array of the same shape.
+    """
+    rows = np.asarray(features, np.float64).reshape(len(features), math.prod(np.shape(features)[1:]))
+    # By way of the largest value: the squares of large values would overflow.
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    with np.errstate(over="ignore", under="ignore"):
+        norms = largest * np.sqrt(np.square(rows / largest).sum(axis=1, keepdims=True))
+        return (rows * (radius / np.maximum(norms, radius))).reshape(np.shape(features))
+
+
+def protect(features: np.ndarray, noise: Gaussian, rng: random.Random | None = None) -> np.ndarray:
+    """Clips features and adds fresh noise: what may leave the device (module docstring: the guarantee).
+
+    Args:
+        features: array of numbers (N, ...), one reduced feature per face.
+        noise: deviation and radius.
+        rng: for tests and measurements alone: a random source that can be repeated protects nobody. By default the
+            operating system's cryptographically secure one.
+
+    Returns:
+        float32 array of the same shape.
+
+    Raises:
+        FeatureError: the features are no numbers, have no batch, or hold NaN or infinity.
+
+    Example:
+        >>> protect(np.zeros((1, 4)), Gaussian(sigma=0.5, clip=1.0)).shape
+        (1, 4)
+    """
+    values = np.asarray(features)
+    if values.dtype.kind not in "fiu" or values.ndim < 2:
+        raise FeatureError(f"The features are {values.dtype} of shape {values.shape}; give numbers of shape (N, ...).")
+    if not np.isfinite(values).all():
+        raise FeatureError("The features hold NaN or infinity, which no noise can hide; give finite numbers.")
+    source = rng or random.SystemRandom()
+    # Not `gauss`: threads that share it may draw the same value twice.
+    drawn = (source.normalvariate(0.0, noise.sigma) for _ in range(values.size))
+    return (clip(values, noise.clip) + np.fromiter(drawn, np.float64, values.size).reshape(values.shape)).astype(
+        np.float32
+    )
+
+
+def budget_sigma(epsilon: float, delta: float, radius: float) -> float:
+    """Standard deviation that keeps a budget for one feature in a ball.
+
+    Args:
+        epsilon: above 0.
+        delta: between 0 and 1.
+        radius: of the ball to which features are clipped.
+
+    Returns:
+        Sigma of the analytic Gaussian mechanism with sensitivity 2 * radius.
+
+    Raises:
+        ConfigError: what is no budget, or one for which no finite noise is enough.
+
+    Example:
+        >>> round(budget_sigma(4, 1e-5, 1.0), 3)
+        2.162
+    """
+    check_epsilon(epsilon, delta)
+    mu = gaussian_mu(float(epsilon), float(delta))
+    if not (mu > 0 and 2 * radius / mu < math.inf):
+        raise ConfigError(f"No finite noise keeps epsilon={epsilon}, delta={delta}; give a larger budget.")
+    return 2 * radius / mu
+
+
+def spent_epsilon(noise: Gaussian, queries: int, delta: float = DELTA) -> float:
+    """Budget that several features of one person have spent together, each with its own draw of the noise.
+
+    Args:
+        noise: of each.
+        queries: how many.
+        delta: of the total.
+
+    Returns:
+        epsilon of (epsilon, delta)-differential privacy; 0 for no query.
+
+    Raises:
+        ConfigError: a delta or number that cannot be.
+    """
+    if not 0 < delta < 1 or queries < 0:
+        raise ConfigError(f"delta={delta} for {queries} queries cannot be; give delta in 0..1, and 0 queries or more.")
+    return (noise.cost * queries).epsilon(delta)
+
+
+def to_manifest(noise: Gaussian) -> dict[str, Any]:
+    """Entry `noise` of a manifest, with a table of budgets for devices that have no Python."""
+    return {
+        **noise.describe(),
+        "delta": DELTA,
+        "epsilon": spent_epsilon(noise, 1),
+        "budgets": {str(epsilon): budget_sigma(epsilon, DELTA, noise.clip) for epsilon in EPSILONS},
+    }
+
+
+def from_manifest(entry: Any, source: str) -> Gaussian:
+    """Noise of a manifest's entry `noise`.
+
+    Raises:
+        ConfigError: a kind of noise that this version does not draw, or numbers that cannot be.
+    """
+    try:
+        if entry["kind"] == KIND:
+            return Gaussian(float(entry["sigma"]), float(entry["clip"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    # Sending the feature without its noise would give away what the model promises to hide.
+    raise ConfigError(f"The head {source} needs noise that this privzoo cannot draw: {entry!r}; update privzoo.")

@@ -1,0 +1,297 @@
+"""The ledger: what a device has spent of a person's privacy budget, in one SQLite file that outlives the process.
+
+What is spent is on the disk before a feature is computed, so that a crash can only count a feature that was never sent.
+What was spent stays spent: nothing is paid back where computing or sending fails later, and no budget comes back with
+time, whatever the clock says. Costs add up as `privzoo.mechanisms.budget` proves. Processes and threads that share the
+file take turns (SQLite's write lock), so that they cannot overspend together.
+
+The file knows when which model was used how often, never a feature or an image; its owner alone may read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privzoo.errors import BudgetError, ConfigError
+from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, within
+
+OWNER = "device"
+
+_APPLICATION = 0x505A4C47  # "PZLG": tells a ledger from other SQLite files, a queue among them
+_VERSION = 1
+# One row for each day: a camera that asks all day must not fill the disk.
+_SCHEMA = """
+CREATE TABLE spending (
+    owner TEXT NOT NULL,
+    model TEXT NOT NULL,
+    head TEXT NOT NULL,
+    mechanism TEXT NOT NULL,
+    mu_squared REAL NOT NULL CHECK (mu_squared >= 0),
+    pure REAL NOT NULL CHECK (pure >= 0),
+    queries INTEGER NOT NULL CHECK (queries > 0),
+    day INTEGER NOT NULL,
+    since REAL NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (owner, model, head, mechanism, mu_squared, pure, day)
+)
+"""
+_MOST = 10**15  # features; a bound for the search, beyond what any device sends
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one head sent of one person in one day (UTC)."""
+
+    owner: str  # whose budget
+    model: str  # name in the zoo
+    head: str  # SHA-256 of the head's flatbuffer
+    mechanism: dict[str, Any]  # its kind and parameters
+    queries: int  # features, each with its own draw
+    cost: Cost  # of all these features together
+    since: float  # first of them, seconds since 1970 by the device's clock
+    until: float  # last of them
+
+
+class Ledger:
+    """A ledger in a file; any number of threads and processes may share it.
+
+    The total belongs to whoever spends, not to the file: heads with different totals see the same spending, and each
+    refuses beyond its own.
+
+    Args:
+        path: of the file; it is made where it is not there.
+        timeout: seconds to wait for others that hold the file.
+
+    Raises:
+        ConfigError: the file cannot be used, is damaged, or is no ledger of this version.
+
+    Example:
+        >>> ledger = Ledger("ledger.sqlite")  # doctest: +SKIP
+        >>> ledger.spent("anna")  # doctest: +SKIP
+        0.0
+    """
+
+    def __init__(self, path: str | os.PathLike[str], timeout: float = 10.0) -> None:
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise ConfigError(f"ledger={path!r} cannot be; give the path of a file.")
+        self.path, self.timeout = Path(os.fsdecode(path)).absolute(), timeout
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from None
+        with self._change(new=True) as base:
+            (found,) = base.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise self._unusable(found)
+            base.execute(f"PRAGMA user_version={_VERSION}")  # a file that cannot be written is refused now
+
+    def __repr__(self) -> str:
+        """Where it is."""
+        return f"Ledger({str(self.path)!r})"
+
+    def spend(
+        self,
+        mechanism: Mechanism,
+        queries: int,
+        *,
+        owner: str = OWNER,
+        model: str = "",
+        head: str = "",
+        total_epsilon: float | None = None,
+        total_delta: float = DELTA,
+    ) -> None:
+        """Writes down features that are about to be given out: all of them, or none where they are too many.
+
+        Args:
+            mechanism: that protects each of them.
+            queries: how many; 0 or more.
+            owner: whose budget.
+            model: name in the zoo.
+            head: SHA-256 of the head.
+            total_epsilon: what the owner may spend in all; None: no limit.
+            total_delta: of the same total.
+
+        Raises:
+            BudgetError: the total would be exceeded; nothing was written.
+            ConfigError: the file cannot be written, or an argument cannot be; nothing was written.
+        """
+        _check_owner(owner)
+        if type(queries) is not int or not 0 <= queries <= _MOST:
+            raise ConfigError(f"queries={queries!r} cannot be; give a whole number of features.")
+        if total_epsilon is not None:
+            check_epsilon(total_epsilon, total_delta)
+        if queries == 0:
+            return
+        cost = mechanism.cost
+        described = json.dumps(mechanism.describe(), sort_keys=True)
+        now = time.time()
+        with self._change() as base:
+            if total_epsilon is not None:
+                spent = self._cost(base, owner)
+                after = (spent + cost * queries).epsilon(total_delta)
+                if not within(after, total_epsilon):
+                    left = _fitting(spent, cost, total_epsilon, total_delta)
+                    raise BudgetError(
+                        f"Sending {queries} more would bring {owner!r} to epsilon {after:.6g} at delta "
+                        f"{total_delta:g}, above the total of {total_epsilon:g} ({left} more would fit), so that "
+                        "nothing was given out; send the feature that was sent before, or set another total."
+                    )
+            base.execute(
+                "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET queries = queries + excluded.queries, "
+                "since = MIN(since, excluded.since), until = MAX(until, excluded.until)",
+                # Lone surrogates, which JSON can hold, are no text for SQLite.
+                [owner, model.encode("utf-8", "backslashreplace").decode(), head, described]
+                + [cost.mu_squared, cost.pure, queries, int(now // 86400), now, now],
+            )
+
+    def cost(self, owner: str = OWNER) -> Cost:
+        """What an owner has spent, in the units that add up; raises ConfigError where the file cannot be read."""
+        _check_owner(owner)
+        with self._open() as base:
+            return self._cost(base, owner)
+
+    def spent(self, owner: str = OWNER, delta: float = DELTA) -> float:
+        """What an owner has spent.
+
+        Args:
+            owner: whose budget.
+            delta: of the total.
+
+        Returns:
+            epsilon of (epsilon, delta)-differential privacy; 0 for an owner of whom nothing was sent.
+
+        Raises:
+            ConfigError: the file cannot be read, or a delta that cannot be.
+        """
+        check_epsilon(1.0, delta)
+        return self.cost(owner).epsilon(delta)
+
+    def remaining(
+        self, mechanism: Mechanism, total_epsilon: float, total_delta: float = DELTA, owner: str = OWNER
+    ) -> int:
+        """How many more features fit into a total.
+
+        Args:
+            mechanism: that would protect each of them.
+            total_epsilon: what the owner may spend in all.
+            total_delta: of the same total.
+            owner: whose budget.
+
+        Raises:
+            ConfigError: the file cannot be read, or what is no budget.
+        """
+        check_epsilon(total_epsilon, total_delta)
+        return _fitting(self.cost(owner), mechanism.cost, total_epsilon, total_delta)
+
+    def entries(self, owner: str | None = None) -> list[Entry]:
+        """What was written down, the oldest day first.
+
+        Args:
+            owner: whose; None: of all.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        with self._open() as base:
+            rows = base.execute(
+                "SELECT owner, model, head, mechanism, queries, mu_squared, pure, since, until FROM spending "
+                "WHERE ?1 IS NULL OR owner = ?1 ORDER BY day, since, rowid",
+                [owner],
+            ).fetchall()
+            return [
+                Entry(owner, model, head, json.loads(mechanism), queries, Cost(mu_squared, pure) * queries, *times)
+                for owner, model, head, mechanism, queries, mu_squared, pure, *times in rows
+            ]
+
+    def _cost(self, base: sqlite3.Connection, owner: str) -> Cost:
+        rows = base.execute(
+            "SELECT mu_squared, pure, SUM(queries) FROM spending WHERE owner = ? GROUP BY mu_squared, pure", [owner]
+        ).fetchall()
+        return Cost(math.fsum(row[0] * row[2] for row in rows), math.fsum(row[1] * row[2] for row in rows))
+
+    @contextlib.contextmanager
+    def _open(self, new: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for each use: threads and forked processes cannot share one.
+
+        A file that was taken away meanwhile is missed, not made again: what it knew would be forgotten.
+        """
+        try:
+            base = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=rw", uri=True, timeout=self.timeout, isolation_level=None
+            )
+            with contextlib.closing(base):
+                base.execute("PRAGMA synchronous=EXTRA")  # what spend() has taken survives a loss of power
+                if not new:
+                    self._check_version(base)
+                yield base
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise self._unusable(error) from None
+
+    @contextlib.contextmanager
+    def _change(self, new: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._open(new) as base:
+            base.execute("BEGIN IMMEDIATE")
+            try:
+                if new:
+                    self._make(base)
+                    self._check_version(base)
+                yield base
+                base.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself after some errors, as a full disk.
+                if base.in_transaction:
+                    base.execute("ROLLBACK")
+                raise
+
+    @staticmethod
+    def _make(base: sqlite3.Connection) -> None:
+        """Makes the table in an empty file; another process may have been faster."""
+        if base.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+            base.execute(_SCHEMA)
+            base.execute(f"PRAGMA application_id={_APPLICATION}")
+            base.execute(f"PRAGMA user_version={_VERSION}")
+
+    def _check_version(self, base: sqlite3.Connection) -> None:
+        (application,) = base.execute("PRAGMA application_id").fetchone()
+        (version,) = base.execute("PRAGMA user_version").fetchone()
+        if application != _APPLICATION:
+            raise ConfigError(f"{self.path} is no ledger of privzoo; choose another file.")
+        if version != _VERSION:
+            raise ConfigError(
+                f"The ledger {self.path} is of another version of privzoo ({version}); update privzoo to use it."
+            )
+
+    def _unusable(self, reason: Any) -> ConfigError:
+        return ConfigError(
+            f"The ledger {self.path} cannot be used ({reason}), so that no feature is given out; check the file and "
+            "the disk."
+        )
+
+
+def _check_owner(owner: Any) -> None:
+    if not (isinstance(owner, str) and owner and owner.isprintable()):
+        raise ConfigError(f"owner={owner!r} cannot be; give a name, as 'device' or a person's.")
+
+
+def _fitting(spent: Cost, cost: Cost, total: float, delta: float) -> int:
+    """Most features whose cost fits into a total beside what is spent."""
+    low, high = 0, 1
+    while high <= _MOST and within((spent + cost * high).epsilon(delta), total):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if within((spent + cost * middle).epsilon(delta), total) else (low, middle)
+    return low
