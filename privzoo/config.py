@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from privzoo.errors import ConfigError, UnknownNameError
-from privzoo.provenance import write_text
+from privzoo.files import write_text
 
 T = TypeVar("T")
 FULL, SLIM = HEADS = ("full", "slim")  # heads that one tail answers

@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
-# Part of privzoo -> the parts that it may import. `errors` and `provenance` are at the bottom: anyone may.
-BOTTOM = {"errors", "provenance"}
+# Part of privzoo -> the parts that it may import. `errors`, `files` and `provenance` are at the bottom: anyone may.
+BOTTOM = {"errors", "files", "provenance"}
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "provenance": set(),
     "faces": set(),
     "config": set(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from privzoo.data import fer2013, lfw, splits
 from privzoo.edge.noise import Noise, spent_epsilon
 from privzoo.errors import WeightsError
 from privzoo.export.manifest import model_sha256
+from privzoo.files import replacing
 from privzoo.model import SplitModel
 
 SHOWN = 7  # people in a model's picture, beside the one whose portrait may be published
@@ -99,11 +99,9 @@ def write_gallery(data: Data, cache: Path) -> Path:
     path = cache / f"gallery_{key}.npz"
     if not path.exists():
         gallery = recogniser.fit(images, people).gallery(train.chips, train.labels["identity"])
-        temporary = path.with_name(f"writing_{os.getpid()}_{path.name}")
-        cache.mkdir(parents=True, exist_ok=True)
         own = gallery.recogniser
-        np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
-        temporary.replace(path)
+        with replacing(path, suffix=path.suffix) as temporary:
+            np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
     return path
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from privzoo.audit.accuracy import FLOAT
 from privzoo.card import Card, Measurement
 from privzoo.edge.noise import DELTA, EPSILONS
-from privzoo.provenance import git_revision, write_json, write_text
+from privzoo.files import write_text
+from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
 SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
