@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "embeddings": {"architectures", "config"},
     "card": {"architectures", "config"},
     "activations": {"architectures", "faces"},
-    "data": {"faces"},
+    "data": {"config", "faces"},
     "training": {"activations", "architectures", "config", "data", "edge", "embeddings", "faces", "weights"},
     "edge": {"faces"},
     "serving": {"edge", "faces"},

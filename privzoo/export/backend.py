@@ -56,8 +56,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """`privzoo.files.replacing` with this package's error.
 
     Raises:
-        WeightsError: the file cannot be written.
+        WeightsError: the file cannot be written, as where its folder is missing: a path with a slip of the pen.
     """
+    if not path.parent.is_dir():
+        raise WeightsError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
     try:
         with files.replacing(path) as temporary:
             yield temporary

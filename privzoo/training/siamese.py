@@ -20,6 +20,7 @@ from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
 from privzoo.training import losses, record
 from privzoo.training.augment import augmented_chips
+from privzoo.training.batches import steps
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.pairs import Pairs
 from privzoo.training.primary import check_labels
@@ -60,6 +61,7 @@ class PairBatches(keras.utils.PyDataset):
         self.epoch = epoch
         count, rng = len(self.classes), np.random.default_rng((self.pairs.seed, self.epoch))
         first = np.arange(count) if self.fixed else rng.permutation(count)[: count // 2]
+        self.size = min(self.size, len(first))
         second, self.same = self.pairs.draw(first, self.similar, self.epoch)
         self.faces = np.stack([first, second])
         self.versions = rng.integers(len(self.copies), size=self.faces.shape)
@@ -67,7 +69,7 @@ class PairBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         """Batches in an epoch."""
         count = self.faces.shape[1]
-        return -(-count // self.size) if self.fixed else count // self.size
+        return -(-count // self.size) if self.fixed else steps(count, self.size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index` of the current epoch: activations, and the target of each output."""
@@ -207,5 +209,6 @@ def train(
     compile_network(network, config, training.stages[0].epochs * len(train_batches))
     train_batches.start(checkpoint.resume(network))
     counts = {"train": len(train_batches.classes), "validation": len(validation_batches.classes), "skipped": skipped}
+    counts |= {"own": train_set.facts} if train_set.facts else {}
     fit(network, config, lambda size, first: (train_batches, validation_batches), checkpoint, counts)
     return network
