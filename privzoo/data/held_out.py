@@ -1,10 +1,10 @@
 """Which images of one's own data set are kept from training, where no folder says so.
 
 Of ten images one goes to the validation part and one to the test part, by the hash of its name `<class>/<image>`: the
-same at every call, and an image that is added moves no other. Where people are known, and there are `PEOPLE` or more
-of them, whole people are held out by the hash of their names, so that nobody stands on both sides. A class that would
-be left without images in a part gets the image, or the person, with the lowest hash into it, and one of fewer than
-`LEAST` is trained on as a whole.
+same at every call, and an image that is added moves no other, as a rule. Where people are known, and there are
+`PEOPLE` or more of them, whole people are held out by the hash of their names, so that nobody stands on both sides. A
+class that would be left without images in a part gets the image, or the person, with the lowest hash into it, and one
+of fewer than `LEAST` is trained on as a whole.
 """
 
 from __future__ import annotations
@@ -42,15 +42,21 @@ def divide(images: Mapping[str, tuple[str, str | None]], tested: bool) -> tuple[
     for name, (category, _) in images.items():
         classes.setdefault(category, set()).add(units[name])
     for _, own in sorted(classes.items()):
-        ordered = sorted(own, key=lambda unit: (hashes[unit], unit))
-        for part in kept:
-            free = [unit for unit in ordered if parts[unit] == "train"]
-            if len(own) >= LEAST and len(free) > 1 and not any(parts[unit] == part for unit in own):
-                parts[free[0]] = part
-    for _, own in sorted(classes.items()):
-        if len(own) < LEAST:
+        _fill(parts, sorted(own, key=lambda unit: (hashes[unit], unit)), ("train", *kept))
+    for _, own in sorted(classes.items()):  # what was moved for one class may have been another's last
+        if not any(parts[unit] == "train" for unit in own):
             parts |= dict.fromkeys(own, "train")
-        elif not any(parts[unit] == "train" for unit in own):
-            parts[max(own, key=lambda unit: (hashes[unit], unit))] = "train"
     share = "one person in ten, by the name's hash" if apart else "one image in ten, by the name's hash"
     return {name: parts[unit] for name, unit in units.items()}, "the folder test" if tested else share
+
+
+def _fill(parts: dict[tuple[str, str], str], own: list[tuple[str, str]], wanted: tuple[str, ...]) -> None:
+    """Moves units of a class, sorted by hash, from its fullest part into its empty ones."""
+    if len(own) < LEAST:
+        parts |= dict.fromkeys(own, "train")
+        return
+    for part in wanted:
+        members = {other: [unit for unit in own if parts[unit] == other] for other in wanted}
+        fullest = max(members.values(), key=len)
+        if not members[part] and len(fullest) > 1:
+            parts[fullest[0]] = part
