@@ -134,7 +134,7 @@ def main(_: list[str]) -> None:
         FLAGS.rounds,
         FLAGS.inferences,
     )
-    known, _ = own.data_of(network, FLAGS.data_dir).lfw100(model.input_size)
+    _, scored = own.data_of(network, FLAGS.data_dir).lfw100(model.input_size)
     rows, count = figures.measure(model, test, paths, plan, say)
     options = {"steps": FLAGS.steps, "batch": FLAGS.batch, "chips": FLAGS.chips, "every": FLAGS.every}
     command = f"tools/optimise.py --model {model.name} --data_dir DIR --methods {','.join(methods)} " + " ".join(
@@ -150,7 +150,7 @@ def main(_: list[str]) -> None:
             "command": command,
             "machine": described,
             "data": data,
-            "people": f"{len(set(known.labels['identity'].tolist()))} people of one's own, {known.name}"
+            "people": f"{len(set(scored.labels['identity'].tolist()))} people of one's own, {scored.name}"
             if network.own_data
             else "LFW-100",
             "goal": goal,

@@ -17,7 +17,7 @@ from privzoo import config as configs
 from privzoo.architectures import check_cut, graph
 from privzoo.config import NetworkConfig
 from privzoo.data import Dataset, arrays
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, DataError
 from privzoo.training import losses, record
 from privzoo.training.augment import augmented_chips
 from privzoo.training.batches import steps
@@ -169,6 +169,16 @@ def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> 
     )
 
 
+def _pairs(classes: np.ndarray, identities: np.ndarray | None, seed: int, fixed: bool) -> Pairs:
+    """Pairs of other people; of a few faces to validate on, where too few people are left, pairs of any faces."""
+    try:
+        return Pairs(classes, identities, seed)
+    except DataError:
+        if not fixed or identities is None:
+            raise
+        return Pairs(classes, None, seed)
+
+
 def train(
     config: NetworkConfig, train_set: Dataset, validation_set: Dataset, run: Path, cache: Path | None = None
 ) -> keras.Model:
@@ -198,7 +208,7 @@ def train(
     def batches(data: Dataset, copies: int, fixed: bool) -> PairBatches:
         chips, labels = arrays(data, training.chip_size, skipped=skipped)
         check_labels(config, data, labels)
-        pairs = Pairs(labels[config.task], labels.get("identity"), training.seed)
+        pairs = _pairs(labels[config.task], labels.get("identity"), training.seed, fixed)
         sources = [augmented_chips(chips, config.input_size, training, copy) for copy in range(copies)]
         sources = sources or [activations.whole_chips(chips, config.input_size)]
         kept = [activations.compute(frozen, source, cache).values for source in sources]
