@@ -150,3 +150,12 @@ def test_the_card_says_what_it_was_trained_on(zoo):
     assert "- images: 30 a, 28 b, 9 known people; 50 train, 4 validation, 4 test; held out: the folder test\n" in text
     assert "- licence: none\n" in text
     assert privzoo.show(name).to_dict()["training_data"] == "own images in the folder my_faces"
+
+
+def test_the_list_says_among_whom(zoo, capsys):
+    from privzoo.cli import main
+
+    assert main(["list", "vgg_s*"]) == 0
+    assert "your own data" not in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert "Of networks of your own data: among the people of that data" in capsys.readouterr().out
