@@ -110,7 +110,7 @@ class Card:
             **to_dict(self.cost),
             "head_share_of_multiply_adds": self.cost.head_share,
             "measurements": [to_dict(m) for m in self.measurements],
-            "training_data": self.network.training.dataset,
+            "training_data": training_data(self.network, self.record),
             "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
             "embedding_weights": to_dict(self.model.weights) if self.model.weights else None,
@@ -151,7 +151,8 @@ class Card:
                 for other in heads(self.model)
                 if other != self.head
             ),
-            f"- trained on {network.training.dataset}" + (f", from {start}" if start else ""),
+            f"- trained on {training_data(network, self.record)}" + (f", from {start}" if start else ""),
+            *_own_data(self.record),
             *_history(self.record),
             f"- licence: {self.network.licence}",
             "",
@@ -168,6 +169,29 @@ class Card:
             *(f"- {limit}" for limit in limits(network, model)),
         ]
         return "\n".join(lines)
+
+
+def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
+    return ((record or {}).get("data") or {}).get("own") or {}
+
+
+def training_data(network: NetworkConfig, record: dict[str, Any] | None) -> str:
+    """What a network was trained on, in words: a public data set's name, or the user's own folder."""
+    if not network.own_data:
+        return network.training.dataset
+    folder = _own_facts(record).get("folder")
+    return f"own images in the folder {folder}" if folder else "own images"
+
+
+def _own_data(record: dict[str, Any] | None) -> list[str]:
+    """How many images of one's own there were, of which class and in which part, as Markdown."""
+    facts = _own_facts(record)
+    if not facts:
+        return []
+    classes = ", ".join(f"{count:,} {name}" for name, count in facts["images"].items())
+    parts = ", ".join(f"{count:,} {part}" for part, count in facts["parts"].items())
+    people = f", {facts['people']:,} known people" if facts["people"] else ""
+    return [f"- images: {classes}{people}; {parts}; held out: {facts['held_out']}"]
 
 
 def _history(record: dict[str, Any] | None) -> list[str]:
@@ -187,8 +211,9 @@ def _history(record: dict[str, Any] | None) -> list[str]:
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     """What a user must know before relying on a model."""
+    data = "the user's own images" if network.own_data else "photographs of public data sets"
     common = (
-        "Trained on photographs of public data sets: expect other error rates on other cameras, ages and ethnicities.",
+        f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
         "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
         "A feature that was not measured against an attack must be taken to show the face.",
     )

@@ -125,6 +125,8 @@ def _list(options: argparse.Namespace) -> None:
         )
     _print_table(header, rows, left=4)
     print("\npeople named: faces whose person the strongest attack measured found among 100 people; chance is 1 %.")
+    if any(card.network.own_data for card in cards):
+        print("Of networks of your own data: among the people of that data; chance is in the card (privzoo show).")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -208,9 +210,11 @@ def _demo(options: argparse.Namespace) -> None:
         f"{report.feature_bytes:,} bytes{noise} as JSON; the raw face chip has {report.chip_bytes:,}."
     )
     if (attack := report.identity_attack) is not None:
+        own = privzoo.show(report.model).network.own_data
+        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1 %")
         print(
-            f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of 100 people "
-            f"({attack['low']:.1%} to {attack['high']:.1%}); chance is 1 %. privzoo show {report.model} has the rest."
+            f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of {people} "
+            f"({attack['low']:.1%} to {attack['high']:.1%}); {chance}. privzoo show {report.model} has the rest."
         )
 
 

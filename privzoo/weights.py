@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from privzoo import config
 from privzoo.config import NetworkConfig, WeightsFile
 from privzoo.errors import MissingExtraError, WeightsError
+from privzoo.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,11 +131,11 @@ def save(weights: Mapping[str, np.ndarray], path: Path, dtype: str = "int8") -> 
     """Codes weights into an npz file, in whole or not at all; the same weights give the same bytes."""
     import numpy as np
 
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **encode(weights, dtype))
-    temporary.replace(path)
-    return WeightsFile(path.name, sha256(path), path.stat().st_size)
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **encode(weights, dtype))
+        # Of what was written here: another process may put its own in place at once.
+        return WeightsFile(path.name, sha256(temporary), temporary.stat().st_size)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

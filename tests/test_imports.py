@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
-# Part of privzoo -> the parts that it may import. `errors` and `provenance` are at the bottom: anyone may.
-BOTTOM = {"errors", "provenance"}
+# Part of privzoo -> the parts that it may import. `errors`, `files` and `provenance` are at the bottom: anyone may.
+BOTTOM = {"errors", "files", "provenance"}
 MAY_IMPORT = {
     "errors": set(),
     "mechanisms": set(),
+    "files": set(),
     "provenance": set(),
     "litert": set(),
     "faces": {"litert"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "embeddings": {"architectures", "config"},
     "card": {"architectures", "config"},
     "activations": {"architectures", "faces"},
-    "data": {"faces"},
+    "data": {"config", "faces"},
     "training": {
         *("activations", "architectures", "config", "data", "embeddings", "faces", "mechanisms", "weights"),
     },

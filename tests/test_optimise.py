@@ -311,7 +311,7 @@ def test_heads_are_measured(tmp_path, monkeypatch):
         )
         for seed in (1, 2)
     )
-    monkeypatch.setattr(figures.seen, "lfw100", lambda root, size: (known, scored))
+    monkeypatch.setattr(figures.seen, "lfw100", lambda root, size, quick=False: (known, scored))
     name = "vgg_s_tiny_simple_conv5"
     with tiny_zoo.installed(tmp_path / "zoo") as zoo:
         config.write(tiny_zoo.model("simple"), zoo / "models" / f"{name}.yaml")

@@ -30,7 +30,7 @@ class Faces100:
         for name, seed, count in (("train", 3, 8), ("test", 4, 4)):
             chips, _ = tiny_zoo.chips(6 * count, seed)
             ids = tuple(f"{name}{i}" for i in range(len(chips)))
-            sides.append(features.Faces(name, chips, {"identity": np.arange(len(chips)) % 6}, ids))
+            sides.append(features.Faces(f"lfw100-{name}", chips, {"identity": np.arange(len(chips)) % 6}, ids))
         return tuple(sides)
 
 

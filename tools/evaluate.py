@@ -20,7 +20,25 @@ flags.DEFINE_integer("limit", None, "measure on about this many faces only, to t
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every so manieth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of all cards is written anew; empty for none")
+flags.DEFINE_string(
+    "results",
+    None,
+    "Markdown file whose table of all cards is written anew; default RESULTS.md, or RESULTS_<network>.md for a network "
+    "of one's own data; empty for none",
+)
+
+
+def _say_of_own_data(card, data) -> None:
+    """Says how many images are measured on, and whether they are still those that training left out."""
+    counts = data.facts["parts"]
+    print(f"{data.name}: {len(data)} of {sum(counts.values())} images, held out: {data.facts['held_out']}.")
+    trained = ((card.record or {}).get("data") or {}).get("own", {})
+    if trained.get("seen") != data.facts["seen"]:
+        print(
+            "The training images are not those that the network was trained on: images were added, removed or renamed "
+            "since, or this is another folder. Images that it has seen may be among those it is measured on.",
+            file=sys.stderr,
+        )
 
 
 def main(_: list[str]) -> None:
@@ -28,7 +46,7 @@ def main(_: list[str]) -> None:
     import privzoo
     from privzoo import card, config
     from privzoo.audit import accuracy, results
-    from privzoo.data import fer2013, lfw, splits
+    from privzoo.data import splits
     from privzoo.errors import ConfigError, UnknownNameError
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
@@ -39,7 +57,6 @@ def main(_: list[str]) -> None:
         )
     if FLAGS.limit and FLAGS.write:
         raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
-    tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
@@ -52,7 +69,10 @@ def main(_: list[str]) -> None:
 
     for _, group in itertools.groupby(sorted(names, key=network_of), network_of):
         models = [privzoo.load(name, head=FLAGS.head) for name in group]
-        data = tests[models[0].card.network.task]()
+        network = models[0].card.network
+        data = splits.test_set(network, FLAGS.data_dir)
+        if network.own_data:
+            _say_of_own_data(models[0].card, data)
         if FLAGS.limit:
             data = splits.take(data, FLAGS.limit)
         for model, measurements in accuracy.evaluate(
@@ -69,8 +89,12 @@ def main(_: list[str]) -> None:
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)
-    if FLAGS.write and FLAGS.results:
-        results.write(Path(FLAGS.results), [card.read(name) for name in privzoo.list_models()])
+    if not FLAGS.write:
+        return
+    cards = [card.read(name) for name in privzoo.list_models()]
+    for family in sorted({results.family_of(name) for name in names}):
+        if file := results.file(family, FLAGS.results):
+            results.write(file, [one for one in cards if results.family(one.network) == family])
 
 
 if __name__ == "__main__":

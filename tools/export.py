@@ -8,7 +8,6 @@ golden input and output and the list of all, `manifest.json`. The project's own 
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 
@@ -44,15 +43,14 @@ def _calibration(model):
     if FLAGS.calibration_dir:
         return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
     if FLAGS.data_dir:
-        return _training_chips(model.card.network.training.dataset, model.input_size)
+        return _training_chips(model.card.network, model.input_size)
     return None
 
 
-@functools.cache  # heads of one network share them
-def _training_chips(dataset: str, size: int):
+def _training_chips(network, size: int):
     from privzoo.data import arrays, splits
 
-    data, _ = splits.load_splits(dataset, FLAGS.data_dir)
+    data, _ = splits.of_network(network, FLAGS.data_dir)
     return arrays(splits.take(data, FLAGS.calibration_count), size)[0]
 
 

@@ -7,7 +7,6 @@ weights: features are kept under a hash of the head's layers, their weights, and
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from privzoo.config import FULL
 from privzoo.data import Dataset, arrays, lfw, splits, utkface
 from privzoo.data.samples import Sample
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.files import replacing
 from privzoo.model import BATCH, SplitModel
 
 if TYPE_CHECKING:
@@ -280,17 +280,15 @@ def _kept(
 ) -> Features:
     path = cache / f"features_{key}.npy"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        output = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        compute(output)
-        for i in range(0, len(output), BATCH):
-            if not np.isfinite(output[i : i + BATCH]).all():
-                raise FeatureError(
-                    f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
-                )
-        output.flush()
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            output = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            compute(output)
+            for i in range(0, len(output), BATCH):
+                if not np.isfinite(output[i : i + BATCH]).all():
+                    raise FeatureError(
+                        f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
+                    )
+            output.flush()
     return Features(path, key)
 
 
@@ -301,11 +299,8 @@ def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> 
     key = activations.key(**facts)
     path = cache / f"features_{key}.npy"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.ascontiguousarray(make(), np.float32))
-        temporary.replace(path)
     return Features(path, key)
 
 

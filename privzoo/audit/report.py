@@ -8,7 +8,6 @@ and `<model>.npz` (`save_faces`), and of the models' cards.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from privzoo.audit import page, plots, summary, tables, tradeoff
 from privzoo.audit.summary import RAW, Comparison, Row
 from privzoo.card import Card
 from privzoo.errors import DataError, UnknownNameError
-from privzoo.provenance import write_json, write_text
+from privzoo.files import write_bytes, write_text
+from privzoo.provenance import write_json
 
 TITLE = "What does the cloud learn?"
 FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings beside each other, as in the paper's Figure 11
@@ -44,14 +44,10 @@ class Pictures:
 
 def save_faces(path: str | Path, pictures: Pictures) -> None:
     """Writes pictures as `<model>.npz`, in whole or not at all."""
-    path = Path(path)
     arrays = {f"by {name}": images for name, images in pictures.reconstructions.items()}
     file = io.BytesIO()
     np.savez_compressed(file, originals=pictures.originals, public=pictures.public, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(file.getvalue())
-    os.replace(temporary, path)
+    write_bytes(Path(path), file.getvalue())
 
 
 def load_faces(path: str | Path) -> Pictures:

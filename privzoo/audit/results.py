@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from privzoo import config
 from privzoo.audit.accuracy import FLOAT
 from privzoo.card import Card, Measurement
+from privzoo.config import NetworkConfig
+from privzoo.files import write_text
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
-from privzoo.provenance import git_revision, write_json, write_text
+from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
 SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
@@ -29,6 +32,31 @@ PAPER = {
 }
 
 
+def family(network: NetworkConfig) -> str:
+    """Whose figures a network's stand beside: "" for the zoo's, else the network that was trained on one's own data."""
+    while network.parent:
+        network = config.network(network.parent)
+    return network.name if network.own_data else ""
+
+
+def family_of(model: str) -> str:
+    """`family` of a model's network; the zoo's for a name that is none (any more)."""
+    known = config.models()
+    return family(config.network(config.model(model).network)) if model in known else ""
+
+
+def file(of: str, asked: str | None) -> Path | None:
+    """Markdown file of a family's figures: figures of one's own networks never stand among the zoo's.
+
+    Args:
+        of: the family.
+        asked: a file that the user names, "" for none; None: RESULTS.md for the zoo's, else RESULTS_<network>.md.
+    """
+    if asked is not None:
+        return Path(asked) if asked else None
+    return Path(f"RESULTS_{of}.md" if of else "RESULTS.md")
+
+
 def _cell(found: Measurement | None) -> str:
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})" if found else ""
 
@@ -42,7 +70,7 @@ def table(cards: Sequence[Card]) -> str:
     for card in cards:
         task = card.network.task
         measured = card.figure("accuracy", FLOAT)
-        paper = PAPER.get((task, card.model.embedding), {}).get(card.model.cut)
+        paper = None if card.network.own_data else PAPER.get((task, card.model.embedding), {}).get(card.model.cut)
         shape = "x".join(map(str, card.cost.feature_shape))
         cells = (
             card.model.name,

@@ -21,8 +21,8 @@ from privzoo.audit import identity
 from privzoo.audit.identity import SEEDS, Figure
 from privzoo.audit.rank import rank_privacy
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.files import write_text
 from privzoo.mechanisms.gaussian import Noise, clip
-from privzoo.provenance import write_text
 
 GRID = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # noise's deviation over the features'
 ATTACKERS = ("lda", "knn")  # fast ones; the full attack is on the model's own noise

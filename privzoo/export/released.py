@@ -18,6 +18,7 @@ from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
 from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 from privzoo.export.calibration import default_calibration
+from privzoo.files import replacing
 from privzoo.provenance import write_json
 
 if TYPE_CHECKING:
@@ -51,10 +52,8 @@ def _photograph() -> np.ndarray:
 
 
 def _save(image: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    Image.fromarray(image).save(temporary, "PNG", optimize=True)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, "PNG", optimize=True)
 
 
 def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Path, spread: np.ndarray) -> dict:

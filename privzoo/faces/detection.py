@@ -13,8 +13,8 @@ from privzoo.faces.search import Landmarks, search
 
 BLAZEFACE, CASCADE = "blazeface", "cascade"
 # How the landmarks lie in a face chip, measured by `tools/calibrate_faces.py --data_dir DIR` on UTKFace's training
-# chips: the side of a chip over `Landmarks.span`, and how far its centre lies below the point at 3/10 of the way from the
-# eyes to the mouth, in sides of the chip.
+# chips: the side of a chip over `Landmarks.span`, and how far its centre lies below the point at 3/10 of the way from
+# the eyes to the mouth, in sides of the chip.
 GROW = 1.748
 DOWN = 0.075
 TOWARDS_MOUTH = 0.3

@@ -15,6 +15,7 @@ PAPER_LOADING, PAPER_MEMORY = 1 / 6.3, 1 / 3.2
 GOAL_LOADING, GOAL_MEMORY = 1 / 20, 1 / 10
 LATENCY, AGAINST_ONNX, SLIM_LATENCY = 1 / 4, 1.05, 0.4
 AGREEMENT = {"gender": ("LFW", 0.995), "emotion": ("FER2013 test", 0.985)}
+OWN_AGREEMENT = 0.985  # of networks of one's own data: the laxer one, as nothing is known of the task
 AGREEMENT_METRIC, AGREEMENT_VARIANT = "label agreement with the network", "int8 TFLite head + tail"
 HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
 NO_SLIM = "there is no slim head yet"

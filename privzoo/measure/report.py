@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from privzoo.errors import DataError
+from privzoo.files import write_text
 from privzoo.measure.bar import Row
 from privzoo.measure.runs import FIGURES, Result, Summary
 from privzoo.measure.wire import Transfer
-from privzoo.provenance import write_text
 
 BEGIN, END = "<!-- benchmark: written by tools/benchmark.py -->", "<!-- end of benchmark -->"
 ANSWERS = {True: "met", False: "not met", None: "not measured"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privzoo.audit import features as seen
-from privzoo.audit import identity
+from privzoo.audit import identity, own
 from privzoo.audit.accuracy import share
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError
@@ -89,7 +89,7 @@ class Bench:
         chips, labels = arrays(test, model.input_size, model.card.network.task)
         self.chips, self.labels = chips[:: plan.every], labels[:: plan.every]
         self.features, self.network_labels = self._float(chips)
-        self.people = seen.lfw100(plan.data_dir, model.input_size)
+        self.people = own.data_of(model.card.network, plan.data_dir).lfw100(model.input_size)
 
     def _float(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the float head and labels of the network; their first layers run on all, and are kept."""

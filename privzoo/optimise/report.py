@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo.audit.results import section
+from privzoo.audit.results import family_of, section
 from privzoo.errors import ConfigError
 from privzoo.measure.bar import AGREEMENT
 from privzoo.optimise.figures import FLOAT, Row, best_identity, by_method
@@ -143,7 +143,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines = [
         f"### {found['model']}",
         "",
-        f"**{found['winner']}** wins: {found['why']}. {found['data']}, {found['faces']:,} faces; identity on LFW-100 "
+        f"**{found['winner']}** wins: {found['why']}. {found['data']}, {found['faces']:,} faces; identity on "
+        f"{found.get('people', 'LFW-100')} "
         f"by the best of {', '.join(found['attackers'])}; seeds {', '.join(map(str, found['seeds']))}. "
         + (f"Trained: {trained}. " if trained else "")
         + f"{machine['processor']}, {machine['cores']} cores, load {machine['load']} at the start, one thread, "
@@ -173,6 +174,8 @@ def write(folder: Path, found: Mapping[str, Any], results: Path | None) -> Path:
     path = folder / f"{found['model']}.json"
     write_json(path, found)
     if results:
-        everything = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))]
+        family = family_of(found["model"])
+        paths = [p for p in sorted(folder.glob("*.json")) if family_of(p.stem) == family]
+        everything = [json.loads(p.read_text(encoding="utf-8")) for p in paths]
         section(results, BEGIN, END, "\n\n".join([TITLE, RULE, *map(table, everything)]))
     return path

@@ -171,6 +171,7 @@ def measure(
         "attackers": list(names),
         "epsilon": epsilon,
         "data": test_set.name,
+        "people": data.lfw100(full.input_size)[1].name,
         "tail": manifests[SLIM]["tail"]["weights_sha256"],
         "multiply_adds": adds,
         "figures": figures,
@@ -230,7 +231,7 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
         Measurement(
             metric=f["metric"],
             variant=f["variant"],
-            data="lfw100-test" if "identity" in f["metric"] else measured["data"],
+            data=measured.get("people", "lfw100-test") if "identity" in f["metric"] else measured["data"],
             **{key: f[key] for key in ("value", "low", "high", "count", "sha256")},
             seeds=tuple(measured["seeds"]),
             **{key: measured[key] for key in ("date", "git")},
@@ -241,7 +242,8 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
     ]
     card.write_measurements(name, made, SLIM)
     if results_file:
-        found = [record_path(model) for model in configs.models() if record_path(model).exists()]
+        family = results.family_of(name)
+        found = [record_path(m) for m in configs.models() if results.family_of(m) == family and record_path(m).exists()]
         records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
         results.section(results_file, BEGIN, END, table([r["measured"] for r in records if "measured" in r]))
 
