@@ -27,6 +27,7 @@ MIN_SIDE = 12  # pixels of the photograph: smaller boxes show too little of a fa
 # look at the whole photograph or a tile has to reach the first two, a second look the third. One that is sure needs no
 # more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach the last.
 MIN_FIRST, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.6, 0.55, 0.8, 0.7
+MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # a face turned by more degrees than these is rarer, and has to be surer
 FURTHER = (2.6, 3.2)  # sides of further looks over the hypotenuse of `Landmarks.span`
 MAX_TURN = 25.0  # degrees: a second look that sees the face turned by more was no upright one
 
@@ -73,8 +74,8 @@ def _stages(photograph: np.ndarray) -> Iterator[Iterable[tuple[View, float]]]:
     """First looks, the cheapest and likeliest first: each with the least score that counts."""
     height, width = photograph.shape[:2]
     x, y, side = width / 2, height / 2, max(height, width)
-    yield [(View(x, y, WIDE * side, turn), MIN_FIRST) for turn in TURNS]
-    yield [(View(x, y, side, turn), MIN_FIRST) for turn in TURNS]
+    for turns in (TURNS[:1], TURNS[1:]):
+        yield [(View(x, y, share * side, turn), MIN_FIRST) for turn in turns for share in (WIDE, 1.0)]
     for turn in TURNS:
         for tile, step in TILES:
             if tile * side >= MIN_TILE_SIDE:  # else the looks before saw all that can be seen
@@ -109,16 +110,28 @@ def _second_looks(photograph: np.ndarray, looks: Iterable[tuple[View, float]]) -
         # The same face at another turn, with a lower score: its landmarks are the worse ones.
         if any(np.abs(centre - other).max() < 0.4 * max(side, size) for other, size in seen):
             continue
-        face = _look(photograph, View(*centre, NEAR * side, angle))
-        if face is None or face.score < MIN_SECOND or abs(_difference(face.angle, angle)) > MAX_TURN:
+        face = _second_look(photograph, centre, side, angle)
+        if face is None:
             continue
-        if face.score < SURE:
-            face = Landmarks(_mean_score(photograph, face), face.points)
-            if face.score < MIN_MEAN:
-                continue
         seen.append((centre, side))
         found.append(face)
     return found
+
+
+def _second_look(photograph: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Landmarks | None:
+    """A face near and upright, if it is one: at the turn at which it is most like one, for first looks mistake it."""
+    looks = []
+    for turn in TURNS:
+        face = _look(photograph, View(*centre, NEAR * side, angle + turn))
+        if face is not None and abs(_difference(face.angle, angle + turn)) <= MAX_TURN:
+            looks.append(face)
+    face = max(looks, key=lambda one: one.score, default=None)
+    if face is None or face.score < MIN_SECOND:
+        return None
+    upright = abs(face.angle) <= UPRIGHT
+    if face.score < SURE or not upright:
+        face = Landmarks(_mean_score(photograph, face), face.points)
+    return face if face.score >= (MIN_MEAN if upright else MIN_MEAN_TURNED) else None
 
 
 def _look(photograph: np.ndarray, view: View, mirrored: bool = False) -> Landmarks | None:
