@@ -188,9 +188,11 @@ def _models(rows: Sequence[Row]) -> str:
     lines = [
         (
             page.name(r.model),
-            page.figure(r.accuracy),
+            page.figure(r.accuracy)
+            + (f"<br>balanced {page.figure(r.balanced)}" if r.balanced else "")
+            + (f"<br><small>{page.text(tables.one_answer(r.one_answer))}</small>" if r.one_answer else ""),
             page.figure(r.identity, bar=True)
-            + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else "")
+            + (f"<small>{page.text(tables.picked(r.identity))}</small>" if r.identity else "")
             + (f"<br>among five {page.figure(r.top5)}" if r.top5 else ""),
             page.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             page.figure(r.recognised) + _likeness(r),
