@@ -106,10 +106,13 @@ def _list(options: argparse.Namespace) -> None:
     if not cards:
         print(f"privzoo: no model matches {options.pattern!r}; privzoo list shows all.", file=sys.stderr)
         return
-    header = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "people named")
+    columns = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "balanced")
+    header = (*columns, "people named", "epsilon")
     rows = []
     for card in cards:
-        measured, attack = card.figure("accuracy", "int8 TFLite head + tail"), card.identity_attack()
+        figures = [card.figure(metric, "int8 TFLite head + tail") for metric in ("accuracy", "balanced accuracy")]
+        figures.append(card.identity_attack())
+        epsilon = card.epsilon()
         rows.append(
             (
                 card.model.name,
@@ -119,12 +122,19 @@ def _list(options: argparse.Namespace) -> None:
                 "x".join(map(str, card.cost.feature_shape)),
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
-                f"{measured.value:.1%}" if measured else "not measured",
-                f"{attack.value:.1%}" if attack else "not measured",
+                *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
+                f"{epsilon:.1f}" if epsilon else "no noise",
             )
         )
     _print_table(header, rows, left=4)
     print("\npeople named: faces whose person the strongest attack measured found among 100 people; chance is 1 %.")
+    # By task, what an answer without a look at the face would get: whoever reads an accuracy has to know it.
+    for task, one in {card.network.task: card.one_answer() for card in cards}.items():
+        if one:
+            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
+    print("balanced: mean over the classes, so that none counts more for having more faces.")
+    for said in sorted({card.budget() for card in cards} - {""}):
+        print(said)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -212,6 +222,8 @@ def _demo(options: argparse.Namespace) -> None:
             f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of 100 people "
             f"({attack['low']:.1%} to {attack['high']:.1%}); chance is 1 %. privzoo show {report.model} has the rest."
         )
+    if report.budget:
+        print(f"Each face spends a privacy budget of {report.budget}.")
 
 
 def _print_json(value: Any) -> None:
