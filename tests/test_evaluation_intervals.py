@@ -1,4 +1,4 @@
-"""Intervals: they hold the truth as often as they say, also where faces come in clusters, and behave as intervals must."""
+"""Intervals hold the truth as often as they say, also where faces come in clusters, and behave as intervals must."""
 
 from __future__ import annotations
 

@@ -88,7 +88,9 @@ def main(_: list[str]) -> None:
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)
-        if FLAGS.subgroups and not FLAGS.detect and models[0].card.network.task == "gender":
+        # A network of one's own data may know other classes than UTKFace's.
+        public = models[0].card.network.training.dataset != "folder"
+        if FLAGS.subgroups and not FLAGS.detect and public and models[0].card.network.task == "gender":
             faces = utkface.load(FLAGS.data_dir, split="validation")
             faces = splits.take(faces, FLAGS.limit) if FLAGS.limit else faces
             for model, found in accuracy.subgroups_of(models, faces, command, Path(FLAGS.cache_dir), seeds=seeds):

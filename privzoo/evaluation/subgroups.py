@@ -43,7 +43,7 @@ class Subgroup:
         """The figure as people read it."""
         if self.value is None:
             return f"too small ({self.count})"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}; {self.count:,})"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}; {self.count:,} faces)"
 
 
 def age_groups(years: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def sentence(found: Sequence[Subgroup]) -> str:
     if gap is None:
         return ""
     worst, best = gap
-    return f"widest gap between subgroups: {worst.shown} of {worst.name}, {best.shown} of {best.name}"
+    return f"widest gap between subgroups: from {worst.shown} for {worst.name} to {best.shown} for {best.name}"
 
 
 def table(found: Sequence[Subgroup]) -> list[str]:

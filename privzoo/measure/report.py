@@ -47,7 +47,7 @@ class Report:
                 {
                     **{f: getattr(r, f) for f in ("part", "size", "quantization", "runtime")},
                     "file_mb": round(r.file_mb, 3),
-                    "summary": {name: _rounded(dataclasses.asdict(r.summary(name))) for name in FIGURES},
+                    "summary": {name: _rounded(r.summary(name).ends()) for name in FIGURES},
                     "rounds": {name: [round(v, 4) for v in values] for name, values in r.rounds.items()},
                 }
                 for r in self.results.values()
