@@ -38,7 +38,7 @@ MAY_IMPORT = {
         *("evaluation", "export", "measure", "model", "training", "weights"),
     },
     "measure": {"architectures", "card", "edge", "evaluation", "export"},
-    "loadtest": {"edge", "measure", "serving"},
+    "loadtest": {"edge", "evaluation", "measure", "serving"},
     "model": {"card", "config", "edge", "export", "faces"},
     "zoo": {"architectures", "card", "config", "edge", "embeddings", "model", "weights"},
     "audit": {

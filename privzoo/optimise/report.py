@@ -185,7 +185,12 @@ def write(folder: Path, found: Mapping[str, Any], results: Path | None) -> Path:
     path = folder / f"{found['model']}.json"
     write_json(path, found)
     if results:
-        everything = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))]
-        rules = list(dict.fromkeys(entry["rule"] for entry in everything))
-        section(results, BEGIN, END, "\n\n".join([TITLE, *rules[:1], *(table(one, rules[0]) for one in everything)]))
+        write_table(folder, results)
     return path
+
+
+def write_table(folder: Path, results: Path) -> None:
+    """Writes the table of all models, as the folder's JSON files have them, into a Markdown file."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    rules = list(dict.fromkeys(entry["rule"] for entry in found))
+    section(results, BEGIN, END, "\n\n".join([TITLE, *rules[:1], *(table(one, rules[0]) for one in found)]))

@@ -235,9 +235,14 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
     ]
     card.write_measurements(name, made, SLIM)
     if results_file:
-        found = [record_path(model) for model in configs.models() if record_path(model).exists()]
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
-        results.section(results_file, BEGIN, END, table([r["measured"] for r in records if "measured" in r]))
+        write_table(results_file)
+
+
+def write_table(results_file: Path) -> None:
+    """Writes the table of all slim heads, as their records have them, into a Markdown file."""
+    found = [record_path(model) for model in configs.models() if record_path(model).exists()]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    results.section(results_file, BEGIN, END, table([r["measured"] for r in records if "measured" in r]))
 
 
 def record_path(name: str) -> Path:
