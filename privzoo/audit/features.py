@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FLOAT, PIXELS = "float head", "pixels"
 BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
 ATTRIBUTE_TRAINING = 6000  # faces from which the gender attack and decoders learn, evenly spaced
-ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored
+ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored, and at most of UTKFace for race and age
 FEW = 5  # training images of a person in a quick audit
 SHARE = 12  # of the faces that attribute attacks learn from and are scored on, a quick audit takes one in so many
 
@@ -171,8 +171,10 @@ def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Fac
     for sample in utkface.load(root, split="validation").samples:
         halves[int(hashlib.sha256(sample.name.encode()).hexdigest(), 16) % 2].append(sample)
     names = ("utkface-validation, first half", "utkface-validation, second half")
-    few = SHARE if quick else 1
-    known, scored = (read(half[::few], name, size) for half, name in zip(halves, names, strict=True))
+    few = ATTRIBUTE_SCORED // (SHARE if quick else 1)  # a whole half has fewer
+    known, scored = (
+        read(splits.take(Dataset(name, half, {}), few), name, size) for half, name in zip(halves, names, strict=True)
+    )
     # UTKFace has some photographs twice, under two names.
     return known, scored.without(known)
 
