@@ -9,17 +9,20 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables are written anew")
+flags.DEFINE_string("audit_dir", "docs/audit", "folder with the audit's results")
 
 
 def main(_: list[str]) -> None:
-    """Writes the tables of accuracy, slim heads and optimised heads; tools/benchmark.py --nomeasure has its own."""
+    """Writes all tables but those of loads and benchmarks: tools/benchmark.py --nomeasure writes its own."""
     import privzoo
     from privzoo import card, config
+    from privzoo.audit import report as audit
     from privzoo.audit import results
     from privzoo.optimise import report, slim_report
 
     path = Path(FLAGS.results)
     results.write(path, [card.read(name) for name in privzoo.list_models()])
+    audit.write_tables(FLAGS.audit_dir, path)
     slim_report.write_table(path)
     report.write_table(config.config_folder() / "optimised", path)
 
