@@ -106,10 +106,16 @@ def _list(options: argparse.Namespace) -> None:
     if not cards:
         print(f"privzoo: no model matches {options.pattern!r}; privzoo list shows all.", file=sys.stderr)
         return
-    header = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "people named")
+    columns = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "balanced")
+    header = (*columns, "people named", "epsilon")
     rows = []
     for card in cards:
-        measured, attack = card.figure("accuracy", "int8 TFLite head + tail"), card.identity_attack()
+        # Both of the same head: of the int8 one, where it was measured by class too.
+        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
+        variant = next((v for v in variants if card.figure("balanced accuracy", v)), variants[0])
+        figures = [card.figure(metric, variant) for metric in ("accuracy", "balanced accuracy")]
+        figures.append(card.identity_attack())
+        epsilon = card.epsilon()
         rows.append(
             (
                 card.model.name,
@@ -119,14 +125,22 @@ def _list(options: argparse.Namespace) -> None:
                 "x".join(map(str, card.cost.feature_shape)),
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
-                f"{measured.value:.1%}" if measured else "not measured",
-                f"{attack.value:.1%}" if attack else "not measured",
+                *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
+                f"{epsilon:.1f}" if epsilon else "no noise",
             )
         )
     _print_table(header, rows, left=4)
     print("\npeople named: faces whose person the strongest attack measured found among 100 people; chance is 1 %.")
     if any(card.network.own_data for card in cards):
         print("Of networks of your own data: among the people of that data; chance is in the card (privzoo show).")
+    # By task, what an answer without a look at the face would get: whoever reads an accuracy has to know it.
+    for task, one in {card.network.task: card.one_answer() for card in cards}.items():
+        if one:
+            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
+    print("balanced: mean over the classes, so that none counts more for having more faces.")
+    print("Both are of the int8 head where that was measured by class too, else of the float head.")
+    for said in sorted({card.budget() for card in cards} - {""}):
+        print(said)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -216,6 +230,8 @@ def _demo(options: argparse.Namespace) -> None:
             f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of {people} "
             f"({attack['low']:.1%} to {attack['high']:.1%}); {chance}. privzoo show {report.model} has the rest."
         )
+    if report.budget:
+        print(f"Each face spends a privacy budget of {report.budget}.")
 
 
 def _print_json(value: Any) -> None:

@@ -49,6 +49,7 @@ class Report:
     feature_bytes: int  # as float32
     chip_bytes: int  # of a face chip at the network's input size, uncompressed
     noise: dict[str, Any] | None  # sigma and clip of what each feature gets on the device
+    budget: str  # its epsilon, and what that means in words; empty without noise
     identity_attack: dict[str, Any] | None  # the strongest on such features, from the card; None: not measured
     answers: tuple[DemoAnswer, ...]
 
@@ -98,6 +99,7 @@ def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=card.network.input_size**2 * CHANNELS,
         noise=card.model.noise and to_dict(card.model.noise),
+        budget=card.budget(),
         identity_attack=attack and to_dict(attack),
         answers=tuple(
             DemoAnswer(

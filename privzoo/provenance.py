@@ -15,7 +15,14 @@ def git_revision() -> str:
 
     Figures that a command has just written make no revision dirty: the next figure does not depend on them.
     """
-    written = ("zoo_configs/cards", "zoo_configs/optimised", "zoo_configs/sweeps", "docs", "RESULTS*.md")
+    written = (
+        "zoo_configs/cards",
+        "zoo_configs/subgroups",
+        "zoo_configs/optimised",
+        "zoo_configs/sweeps",
+        "docs",
+        "RESULTS*.md",
+    )
     root = Path(__file__).parent.parent
     changes = ["git", "diff", "--quiet", "HEAD", "--", ".", *(f":!{path}" for path in written)]
     try:

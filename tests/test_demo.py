@@ -94,6 +94,7 @@ def test_demo_shows_the_recommended_model_and_what_it_gives_away(environment):
         f"a feature of {card.cost.feature_bytes} bytes, with noise that was drawn on the device, as JSON" in done.stdout
     )
     assert f"named {attack.value:.1%} of the faces of 100 people" in done.stdout
+    assert f"Each face spends a privacy budget of {card.budget()}." in done.stdout and "epsilon 42.8" in card.budget()
 
 
 def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tmp_path):

@@ -74,6 +74,18 @@ def test_the_noise_has_the_set_deviation(sigma, radius, seed):
     assert np.abs(correlation).max() < 6 / math.sqrt(5000)
 
 
+@settings(max_examples=50)
+@given(st.floats(1e-3, 1e3), st.integers(0, 2**32), st.floats(0.1, 5))
+def test_what_is_sent_lies_on_a_grid_that_does_not_depend_on_the_feature(sigma, seed, ratio):
+    """Else the last bits of the sum tell features apart: which floats can come out must be the same for all."""
+    step = noise.grid(sigma)
+    assert sigma * 2**-21 < step <= sigma * 2**-20 and math.frexp(step)[0] == 0.5
+    rows = np.random.default_rng(seed).normal(0, sigma, (50, 4))
+    sent = protect(rows, Noise(sigma, ratio * sigma), random.Random(seed)).astype(np.float64)
+    near = np.abs(sent) < 8 * sigma  # beyond, float32 is coarser than the grid
+    assert near.mean() > 0.9 and (np.rint(sent[near] / step) == sent[near] / step).all()
+
+
 def test_production_noise_is_gaussian():
     from scipy.stats import kstest
 

@@ -98,6 +98,7 @@ def _on_face(rows: np.ndarray, image: np.ndarray, side: float) -> np.ndarray | N
 def _measure(title: str, images: list[np.ndarray], found: list[np.ndarray], side: float | None = None) -> np.ndarray:
     """Prints and returns the chip's mean log side over the window's, and its offset down and right in windows."""
 
+    from privzoo.evaluation import intervals
     from privzoo.faces import cascade
 
     rows, scores = [], []
@@ -110,7 +111,8 @@ def _measure(title: str, images: list[np.ndarray], found: list[np.ndarray], side
             down, right = image.shape[0] / 2 - y, image.shape[1] / 2 - x
             rows.append([np.log(chip / row[2]), down / row[2], right / row[2]])
     mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0)
-    error = 1.96 * spread / len(rows) ** 0.5
+    found = [intervals.mean(column) for column in np.transpose(rows)]
+    error = [estimate.high - estimate.value for estimate in found]
     rates = ", ".join(f"{least}: {np.mean(np.array(scores) >= least):.1%}" for least in (1, 4, 5, 6, 8, 10))
     print(f"{title}: n = {len(images)}, found at a least score of {rates}")
     print(

@@ -7,7 +7,6 @@ Accuracy is on validation data, where settings are chosen; identity is who of LF
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,7 @@ class Bench:
                 train_ids=train.ids,
                 test_ids=test.ids,
             )
-            figures[str(queries)] = {"attacker": result.best, **dataclasses.asdict(result.figure(result.best))}
+            figures[str(queries)] = {"attacker": result.best, **result.figure(result.best).ends()}
         epsilon = facts.get("epsilon_at_delta_1e-5")
         return {"accuracy": right, "faces": len(labels), "identity": figures, "epsilon": epsilon, "facts": facts}
 

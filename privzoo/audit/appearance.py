@@ -77,6 +77,7 @@ def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str,
         radius=settings["radius"],
         grid=(settings["factor"],),
         seeds=settings["seeds"],
+        people=primary.faces.labels.get("identity"),
     )
     return dataclasses.asdict(point)
 
@@ -149,7 +150,7 @@ def reconstruction_figures(
     looks, size, side = looks or Looks(), model.input_size, (looks or Looks()).decoder.side
     _, test, settings = _common(model, view, data)
     sources = [features.lfw_background(data.root, size, looks.background)]
-    sources += [data.utkface(size)[0]] if looks.utkface else []
+    sources += [data.utkface_many(size)] if looks.utkface else []
     shown = _shown(test.faces, size)
     # UTKFace's are in the order of age: as many as the decoders use, evenly spaced.
     room = max(1, looks.decoder.faces - len(sources[0].chips))

@@ -21,8 +21,9 @@ from keras import ops
 
 from privzoo.audit.recogniser import grey
 from privzoo.errors import FeatureError, WeightsError
+from privzoo.evaluation import drawn
 from privzoo.files import replacing
-from privzoo.mechanisms.gaussian import Noise, clip
+from privzoo.mechanisms.gaussian import Noise
 
 LINEAR_FACES = 4_000  # that ridge regression learns from, where features are wider than this
 PIXEL_COMPONENTS = 256
@@ -71,10 +72,8 @@ def check(features: np.ndarray, images: np.ndarray) -> None:
 
 
 def noisy(features: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
-    """Features as they leave the device, float32; as `privzoo.mechanisms.gaussian.protect`, but fast and repeatable."""
-    if noise is None:
-        return np.asarray(features, np.float32)
-    return (clip(features, noise.clip) + rng.normal(0, noise.sigma, features.shape)).astype(np.float32)
+    """Features as they leave the device, float32."""
+    return np.asarray(drawn.arrived(features, noise, rng), np.float32)
 
 
 class _Scale:

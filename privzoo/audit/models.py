@@ -42,6 +42,7 @@ class Data:
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
         self.background = functools.cache(lambda size: features.lfw_background(root, size))
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
+        self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
         self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))
 
     def attribute(self, label: str, size: int) -> tuple[Faces, Faces]:

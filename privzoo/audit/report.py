@@ -74,6 +74,25 @@ def _card(name: str) -> Card | None:
         return None
 
 
+def _read(
+    folder: Path, cards: Callable[[str], Card | None]
+) -> tuple[list[dict[str, Any]], list[Row], Row | None, list[Comparison]]:
+    """Results of a folder, a row for each model, that of raw pixels, and what the rows say beside each other."""
+    found = summary.read(folder)
+    rows = sorted(
+        (summary.row(result, cards(result["model"])) for result in found),
+        key=lambda r: (r.task, -(r.leak.value if r.leak else 0)),
+    )
+    raw, rows = next((r for r in rows if r.model == RAW), None), [r for r in rows if r.model != RAW]
+    return found, rows, raw, summary.compare(rows)
+
+
+def write_tables(folder: str | Path, results: str | Path) -> None:
+    """Writes the tables alone into a Markdown file; see `write`."""
+    _, rows, raw, comparisons = _read(Path(folder), _card)
+    tables.write(Path(results), tables.markdown(rows, raw, comparisons))
+
+
 def write(
     folder: str | Path,
     out: str | Path | None = None,
@@ -100,13 +119,7 @@ def write(
     """
     folder = Path(folder)
     out = Path(out) if out else folder / "report"
-    found = summary.read(folder)
-    rows = sorted(
-        (summary.row(result, cards(result["model"])) for result in found),
-        key=lambda r: (r.task, -(r.leak.value if r.leak else 0)),
-    )
-    raw, rows = next((r for r in rows if r.model == RAW), None), [r for r in rows if r.model != RAW]
-    comparisons = summary.compare(rows)
+    found, rows, raw, comparisons = _read(folder, cards)
     table = folder / "tradeoff.csv"
     points = tradeoff.read_csv(table) if table.exists() else []
     faces = {
@@ -184,9 +197,11 @@ def _models(rows: Sequence[Row]) -> str:
     lines = [
         (
             page.name(r.model),
-            page.figure(r.accuracy),
+            page.figure(r.accuracy)
+            + (f"<br>balanced {page.figure(r.balanced)}" if r.balanced else "")
+            + (f"<br><small>{page.text(tables.one_answer(r.one_answer))}</small>" if r.one_answer else ""),
             page.figure(r.identity, bar=True)
-            + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else "")
+            + (f"<small>{page.text(tables.picked(r.identity))}</small>" if r.identity else "")
             + (f"<br>among five {page.figure(r.top5)}" if r.top5 else ""),
             page.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             page.figure(r.recognised) + _likeness(r),
