@@ -27,6 +27,7 @@ MIN_SIDE = 12  # pixels of the photograph: smaller boxes show too little of a fa
 # look at the whole photograph or a tile has to reach the first two, a second look the third. One that is sure needs no
 # more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach the last.
 MIN_FIRST, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.6, 0.55, 0.8, 0.7
+PLAIN = 0.85  # an upright face seen so surely needs no look from other sides
 MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # a face turned by more degrees than these is rarer, and has to be surer
 FURTHER = (2.6, 3.2)  # sides of further looks over the hypotenuse of `Landmarks.span`
 MAX_TURN = 25.0  # degrees: a second look that sees the face turned by more was no upright one
@@ -75,7 +76,8 @@ def _stages(photograph: np.ndarray) -> Iterator[Iterable[tuple[View, float]]]:
     height, width = photograph.shape[:2]
     x, y, side = width / 2, height / 2, max(height, width)
     for turns in (TURNS[:1], TURNS[1:]):
-        yield [(View(x, y, share * side, turn), MIN_FIRST) for turn in turns for share in (WIDE, 1.0)]
+        for share in (WIDE, 1.0):
+            yield [(View(x, y, share * side, turn), MIN_FIRST) for turn in turns]
     for turn in TURNS:
         for tile, step in TILES:
             if tile * side >= MIN_TILE_SIDE:  # else the looks before saw all that can be seen
@@ -124,6 +126,8 @@ def _second_look(photograph: np.ndarray, centre: np.ndarray, side: float, angle:
     for turn in TURNS:
         face = _look(photograph, View(*centre, NEAR * side, angle + turn))
         if face is not None and abs(_difference(face.angle, angle + turn)) <= MAX_TURN:
+            if face.score >= PLAIN and abs(face.angle) <= UPRIGHT:
+                return face
             looks.append(face)
     face = max(looks, key=lambda one: one.score, default=None)
     if face is None or face.score < MIN_SECOND:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-SAMPLES = 4  # pixels of the photograph that are read for each pixel of a view, along each axis, at least
+SAMPLES = 2  # pixels of the photograph that are read for each pixel of a view, along each axis, at least
 
 
 @dataclass(frozen=True)
