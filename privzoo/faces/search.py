@@ -24,9 +24,9 @@ TILES = ((0.5, 0.35), (0.2, 0.144))
 MIN_TILE_SIDE = 96  # pixels of the photograph: smaller tiles are only enlarged
 MIN_SIDE = 12  # pixels of the photograph: smaller boxes show too little of a face
 # Chosen on UTKFace's training images, LFW frames and pictures without a face, none of which are measured on. A first
-# look at the whole photograph or a tile has to reach the first two, a second look the third. One that is sure needs no
-# more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach the last.
-MIN_FIRST, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.6, 0.55, 0.8, 0.7
+# look at the whole photograph, at it turned or at a tile has to reach the first three, a second one the fourth. One that
+# is sure needs no more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach the last.
+MIN_FIRST, MIN_TURNED, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.7, 0.6, 0.55, 0.8, 0.7
 PLAIN = 0.85  # an upright face seen so surely needs no look from other sides
 MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # a face turned by more degrees than these is rarer, and has to be surer
 FURTHER = (2.6, 3.2)  # sides of further looks over the hypotenuse of `Landmarks.span`
@@ -77,7 +77,7 @@ def _stages(photograph: np.ndarray) -> Iterator[Iterable[tuple[View, float]]]:
     x, y, side = width / 2, height / 2, max(height, width)
     for turns in (TURNS[:1], TURNS[1:]):
         for share in (WIDE, 1.0):
-            yield [(View(x, y, share * side, turn), MIN_FIRST) for turn in turns]
+            yield [(View(x, y, share * side, turn), MIN_TURNED if turn else MIN_FIRST) for turn in turns]
     for turn in TURNS:
         for tile, step in TILES:
             if tile * side >= MIN_TILE_SIDE:  # else the looks before saw all that can be seen
