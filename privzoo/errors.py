@@ -20,7 +20,13 @@ class WeightsError(PrivzooError, OSError):
 
 
 class ImageError(PrivzooError, ValueError):
-    """An image that cannot be read or has the wrong shape or type."""
+    """An image that cannot be read or has the wrong shape or type.
+
+    Attributes:
+        skipped: where images are skipped and none is left, what was wrong with each (`privzoo.faces.Skipped`).
+    """
+
+    skipped: tuple = ()
 
 
 class FaceNotFoundError(ImageError):

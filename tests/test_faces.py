@@ -291,5 +291,5 @@ def test_bulk_skips_with_a_reason_and_alone_refuses_by_name(tmp_path):
 def test_wrong_arguments():
     with pytest.raises(ConfigError, match='face=\'find\' is unknown; use "detect" or "given"'):
         chips([picture()], 24, face="find")
-    with pytest.raises(ConfigError, match="Chip size 0"):
+    with pytest.raises(ConfigError, match="size=0 is not valid"):
         chips([picture()], 0, face="given", bulk=True)

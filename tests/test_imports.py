@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
-# Part of privzoo -> the parts that it may import. `errors`, `files` and `provenance` are at the bottom: anyone may.
-BOTTOM = {"errors", "files", "provenance"}
+# Part of privzoo -> the parts that it may import. `checks`, `errors`, `files` and `provenance` are at the bottom: anyone may.
+BOTTOM = {"checks", "errors", "files", "provenance"}
 MAY_IMPORT = {
+    "checks": set(),
     "errors": set(),
     "mechanisms": set(),
     "files": set(),
