@@ -45,6 +45,10 @@ class MismatchError(PrivzooError, ValueError):
     """A head and a tail that do not belong together."""
 
 
+class ForkError(PrivzooError, RuntimeError):
+    """A model that is used in a process that was forked after models were loaded; TensorFlow would hang there."""
+
+
 class DataError(PrivzooError, ValueError):
     """A data set that is missing, or is not in its official layout."""
 

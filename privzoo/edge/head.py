@@ -6,7 +6,6 @@ import copy
 import math
 import os
 import threading
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -185,22 +184,23 @@ class Head:
         return faces.detect(faces.decode(image))
 
     def prepare(
-        self, images: Any, face: str = "detect", bulk: bool = False
-    ) -> tuple[np.ndarray, list[faces.Face], Counter[str]]:
+        self, images: Any, face: str = "detect", bulk: bool = False, all_faces: bool = False
+    ) -> tuple[np.ndarray, list[faces.Face], list[faces.Skipped]]:
         """Cuts face chips of this head's size from photographs; see `privzoo.faces.chips`.
 
         Args:
-            images: one or many paths, bytes, PIL images or uint8 arrays.
+            images: one or many paths, open files, bytes, PIL images or uint8 arrays.
             face: "detect" finds the face, "given" takes each image as a chip already.
-            bulk: skip and count what cannot be used, rather than raise.
+            bulk: skip what cannot be used, rather than raise.
+            all_faces: give a chip of each face, small ones too.
 
         Returns:
-            uint8 array (N, input_size, input_size, 3); where each chip came from; counts of skipped images.
+            uint8 array (N, input_size, input_size, 3); where each chip came from; the images that were skipped.
 
         Raises:
             ImageError: an image cannot be read, or shows no face (never when `bulk`).
         """
-        return faces.chips(images, self.input_size, face=face, bulk=bulk)
+        return faces.chips(images, self.input_size, face, bulk, all_faces)
 
     def features(self, chips: Any) -> np.ndarray:
         """Spends the budget, runs the head, adds its noise and counts; threads take turns.
