@@ -20,7 +20,13 @@ class WeightsError(PrivzooError, OSError):
 
 
 class ImageError(PrivzooError, ValueError):
-    """An image that cannot be read or has the wrong shape or type."""
+    """An image that cannot be read or has the wrong shape or type.
+
+    Attributes:
+        skipped: where images are skipped and none is left, what was wrong with each (`privzoo.faces.Skipped`).
+    """
+
+    skipped: tuple = ()
 
 
 class FaceNotFoundError(ImageError):
@@ -37,6 +43,10 @@ class BudgetError(PrivzooError, RuntimeError):
 
 class MismatchError(PrivzooError, ValueError):
     """A head and a tail that do not belong together."""
+
+
+class ForkError(PrivzooError, RuntimeError):
+    """A model that is used in a process that was forked after models were loaded; TensorFlow would hang there."""
 
 
 class DataError(PrivzooError, ValueError):

@@ -31,6 +31,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def available(weights: WeightsFile) -> bool:
+    """Whether `find` can be expected to find a weights file: it is there, unchecked, or a mirror is named."""
+    places = (config.config_folder() / "weights", cache_folder())
+    return any((folder / weights.file).exists() for folder in places) or bool(os.environ.get("PRIVZOO_WEIGHTS_URL"))
+
+
 def find(weights: WeightsFile) -> Path:
     """Finds a weights file: bundled, else in the cache folder, else fetched from `PRIVZOO_WEIGHTS_URL` to the cache.
 

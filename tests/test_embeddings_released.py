@@ -95,7 +95,7 @@ def test_a_budget_sets_the_noise(released):
     assert privzoo.load(name).noise.sigma == NOISE.sigma
     with pytest.raises(ConfigError, match="adds no noise"):
         privzoo.load("vgg_s_tiny_reduced_simple_conv5", epsilon=4)
-    with pytest.raises(ConfigError, match="no budget"):
+    with pytest.raises(ConfigError, match="is not valid"):
         privzoo.load(name, epsilon=-1)
 
 

@@ -15,12 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
-# Part of privzoo -> the parts that it may import. `errors`, `files` and `provenance` are at the bottom: anyone may.
-BOTTOM = {"errors", "files", "provenance"}
+# Part of privzoo -> the parts that it may import; those at the bottom anyone may.
+BOTTOM = {"checks", "errors", "files", "forks", "provenance"}
 MAY_IMPORT = {
+    "checks": set(),
     "errors": set(),
     "mechanisms": set(),
     "files": set(),
+    "forks": set(),
     "provenance": set(),
     "litert": set(),
     "faces": {"litert"},
@@ -50,8 +52,9 @@ MAY_IMPORT = {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
         *("evaluation", "export", "faces", "mechanisms", "model", "zoo"),
     },
-    "demo": {"card", "config", "edge", "serving", "weights", "zoo"},
-    "cli": {"demo", "export", "serving"},
+    "demo": {"card", "config", "edge", "faces", "mechanisms", "serving", "weights", "zoo"},
+    "console": set(),
+    "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},
 }

@@ -61,8 +61,8 @@ def _chips(folder: Path, count: int, size: int):
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
     files = files[:: max(1, len(files) // count)][:count]
     chips, _, skipped = faces.chips(files, size, face="given", bulk=True)
-    for reason, number in skipped.items():
-        print(f"calibration: {number} skipped, {reason}", file=sys.stderr)
+    for one in skipped:
+        print(f"calibration: skipped {one}", file=sys.stderr)
     if len(chips) < 2:
         raise DataError(
             f"{folder} holds {len(chips)} images that can be read; give a folder with 2 face chips or more."

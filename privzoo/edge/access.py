@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -34,8 +35,8 @@ class Target:
         """Checks name and version."""
         if not isinstance(self.model, str) or not self.model:
             raise ConfigError(f"model_name={self.model!r} cannot be; give the name under which the server has it.")
-        if self.version is not None and (type(self.version) is not int or self.version < 0):
-            raise ConfigError(f"version={self.version!r} cannot be; give a whole number, or None for the newest.")
+        if self.version is not None:
+            object.__setattr__(self, "version", checks.count("version", self.version, least=0))
 
     @property
     def what(self) -> str:

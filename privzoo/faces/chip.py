@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from privzoo.errors import ConfigError, ImageError
+from privzoo import checks
+from privzoo.errors import ImageError
 from privzoo.faces.images import decode
 
 # A box this many times the photograph holds nothing but repeated border; it would only use up memory.
@@ -147,8 +148,7 @@ def centre(image: np.ndarray) -> Box:
 
 def check_size(size: int) -> None:
     """Raises ConfigError for a side of a chip that is no whole number of pixels from 1 to 4096."""
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= MAX_CHIP_SIZE:
-        raise ConfigError(f"Chip size {size!r} cannot be; give a whole number from 1 to {MAX_CHIP_SIZE}.")
+    checks.count("size", size, least=1, most=MAX_CHIP_SIZE, unit="pixels")
 
 
 def _whole(value: Any, field: str) -> int:

@@ -24,8 +24,9 @@ TILES = ((0.5, 0.35), (0.2, 0.144))
 MIN_TILE_SIDE = 96  # pixels of the photograph: smaller tiles are only enlarged
 MIN_SIDE = 12  # pixels of the photograph: smaller boxes show too little of a face
 # Chosen on UTKFace's training images, LFW frames and pictures without a face, none of which are measured on. A first
-# look at the whole photograph, at it turned or at a tile has to reach the first three, a second one the fourth. One that
-# is sure needs no more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach the last.
+# look at the whole photograph, at it turned or at a tile has to reach the first three, a second look the fourth. One
+# that is sure needs no more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach
+# the last.
 MIN_FIRST, MIN_TURNED, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.7, 0.6, 0.55, 0.8, 0.7
 PLAIN = 0.85  # an upright face seen so surely needs no look from other sides
 MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # a face turned by more degrees than these is rarer, and has to be surer

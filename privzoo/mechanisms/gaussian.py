@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.errors import ConfigError, FeatureError
 from privzoo.mechanisms.budget import DELTA, Cost, check_epsilon, gaussian_mu
 
@@ -60,8 +61,8 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         """Refuses noise that would protect nothing."""
-        if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
-            raise ConfigError(f"sigma={self.sigma}, clip={self.clip} is no noise; give finite numbers above 0.")
+        for name in ("sigma", "clip"):
+            object.__setattr__(self, name, checks.number(name, getattr(self, name), above=0))
 
     @property
     def cost(self) -> Cost:
@@ -162,8 +163,8 @@ def budget_sigma(epsilon: float, delta: float, radius: float) -> float:
         >>> round(budget_sigma(4, 1e-5, 1.0), 3)
         2.162
     """
-    check_epsilon(epsilon, delta)
-    mu = gaussian_mu(float(epsilon), float(delta))
+    epsilon, delta = check_epsilon(epsilon, delta)
+    mu = gaussian_mu(epsilon, delta)
     if not (mu > 0 and 2 * radius / mu < math.inf):
         raise ConfigError(f"No finite noise keeps epsilon={epsilon}, delta={delta}; give a larger budget.")
     return 2 * radius / mu
@@ -183,9 +184,19 @@ def spent_epsilon(noise: Gaussian, queries: int, delta: float = DELTA) -> float:
     Raises:
         ConfigError: a delta or number that cannot be.
     """
-    if not 0 < delta < 1 or queries < 0:
-        raise ConfigError(f"delta={delta} for {queries} queries cannot be; give delta in 0..1, and 0 queries or more.")
-    return (noise.cost * queries).epsilon(delta)
+    queries = checks.count("queries", queries, least=0)
+    return (noise.cost * queries).epsilon(checks.number("delta", delta, above=0, below=1))
+
+
+def drawn(noise: Gaussian, delta: float = DELTA) -> dict[str, Any]:
+    """What an answer says of the noise that was drawn for it: kind, deviation, and the budget of one feature."""
+    return {
+        "kind": KIND,
+        "sigma": noise.sigma,
+        "epsilon": spent_epsilon(noise, 1, delta),
+        "delta": float(delta),
+        "drawn": True,
+    }
 
 
 def to_manifest(noise: Gaussian) -> dict[str, Any]:
