@@ -121,6 +121,7 @@ class Service:
             outputs = await loop.run_in_executor(self._threads, servable.model.run, signature, inputs)
         if self.metrics is not None:
             self.metrics.ran(servable.name, api, time.perf_counter() - start)
+        servable.check_answer(outputs)
         return outputs
 
     def record(self, model: str, api: str, entrypoint: str, start: float, code: str) -> None:
