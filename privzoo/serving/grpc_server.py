@@ -30,6 +30,7 @@ class GrpcServer:
         host: address to listen on.
         port: to listen on; 0: any free one.
         credentials: of `privzoo.serving.tls`; None: no TLS.
+        reload_without_key: as `ModelService` has it.
 
     Raises:
         ConfigError: the port is taken, or the address cannot be.
@@ -42,6 +43,7 @@ class GrpcServer:
         host: str = settings.HOST,
         port: int = settings.GRPC_PORT,
         credentials: grpc.ServerCredentials | None = None,
+        reload_without_key: bool = False,
     ) -> None:
         self._server = grpc.aio.server(
             interceptors=[Tolerance()],
@@ -60,7 +62,8 @@ class GrpcServer:
         )
         self._health = HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(service), self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(service, reload), self._server)
+        changes = ModelService(service, reload, reload_without_key)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(changes, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:

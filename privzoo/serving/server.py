@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -19,7 +18,7 @@ from privzoo.errors import ConfigError, PrivzooError
 from privzoo.serving import settings
 from privzoo.serving.batching import read_parameters
 from privzoo.serving.demo_page import PAGE, add_demo_page, check_folder
-from privzoo.serving.folders import check_name
+from privzoo.serving.folders import check_name, local_folder
 from privzoo.serving.keys import Keys
 from privzoo.serving.manager import Manager
 from privzoo.serving.metrics import Metrics
@@ -85,6 +84,8 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
         >>> serve("served/vgg16_gender_simple_conv5_3", model_name="vgg16_gender_simple_conv5_3")  # doctest: +SKIP
     """
     told = Options(model_base_path=model_base_path, **options)
+    if told.allow_reload_without_key and told.api_key_file is not None:
+        raise ConfigError("--allow_reload_without_key contradicts --api_key_file; leave one of them out.")
     if told.engine == "ray":
         from privzoo.serving import ray_engine
 
@@ -165,7 +166,7 @@ def configs_of(told: Options) -> list[ModelConfig]:
         configs = read_config(told.model_config_file)
     elif told.model_base_path is not None:
         check_name(told.model_name)
-        configs = [ModelConfig(told.model_name, Path(told.model_base_path))]
+        configs = [ModelConfig(told.model_name, local_folder(told.model_base_path))]
     else:
         raise ConfigError("The server has no model to serve; give --model_base_path or --model_config_file.")
     for config in configs:
@@ -205,7 +206,7 @@ def _grpc_server(service: Service, manager: Manager, told: Options, tls: Renewal
     from privzoo.serving.grpc_server import GrpcServer
 
     credentials = None if tls is None else tls.grpc_credentials()
-    return GrpcServer(service, manager.reload, told.host, told.port, credentials)
+    return GrpcServer(service, manager.reload, told.host, told.port, credentials, told.allow_reload_without_key)
 
 
 def _served(models: Models) -> str:

@@ -52,6 +52,7 @@ class Options:
     monitoring_config_file: str | os.PathLike[str] | None = None
     ssl_config_file: str | os.PathLike[str] | None = None
     api_key_file: str | os.PathLike[str] | None = None
+    allow_reload_without_key: bool = False  # HandleReloadConfigRequest, for everybody who reaches the gRPC port
     engine: str = "embedded"  # or "ray"
     engine_config_file: str | os.PathLike[str] | None = None  # YAML of `privzoo.serving.ray_engine.Cluster`
     stop_on_eof: bool = False  # stop too when standard input ends, as it does when the parent process is gone
