@@ -69,6 +69,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "machine too, can then make the server load any SavedModel that it can read, and a SavedModel is a program",
     )
     _add(safety, "max_body_bytes", "largest body of a request", "N", _positive)
+    _add(
+        safety,
+        "max_bytes_in_flight",
+        "memory for the requests that are read and answered at once, over both interfaces; more are told to come back; "
+        "half of this process's memory by default",
+        "N",
+        _positive,
+    )
     _add(safety, "max_rows", "most features in one request", "N", _positive)
     _add(safety, "max_concurrent_requests", "requests at once; more are told to come back", "N", _positive)
     _add(safety, "max_connections", "open connections of the REST interface", "N", _positive)

@@ -12,12 +12,12 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from privzoo.errors import ConfigError
 from privzoo.serving import settings
+from privzoo.serving.budget import MARGIN
+from privzoo.serving.grpc_reading import Reading
 from privzoo.serving.grpc_services import ModelService, PredictionService
-from privzoo.serving.grpc_tolerance import Tolerance
 from privzoo.serving.service import Service
 
-# Bytes of a message beside its features: names, shapes, and the tags before each number of an unpacked list.
-MARGIN = 2**20
+PROBES = 16
 SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
@@ -46,10 +46,15 @@ class GrpcServer:
         reload_without_key: bool = False,
     ) -> None:
         self._server = grpc.aio.server(
-            interceptors=[Tolerance()],
+            interceptors=[Reading(service)],
+            # Calls that wait for their message to be read count here; the service counts those that it answers, and
+            # refuses them in a sentence of its own. Some more, so that a full server still answers probes.
+            maximum_concurrent_rpcs=service.max_concurrent_requests + PROBES,
             options=[
                 ("grpc.max_receive_message_length", service.max_body_bytes + MARGIN),
                 ("grpc.max_send_message_length", -1),
+                # Else the window of a fast connection grows to megabytes for each call, whether it is read or not.
+                ("grpc.http2.bdp_probe", 0),
                 ("grpc.so_reuseport", 0),  # else two servers would share a port, and each get half of the requests
                 ("grpc.max_metadata_size", settings.MAX_HEADER_BYTES),
                 ("grpc.max_concurrent_streams", 256),

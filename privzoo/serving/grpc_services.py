@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 
 from privzoo.errors import PrivzooError
 from privzoo.serving import classify
+from privzoo.serving.grpc_reading import refuse, sent_key
 from privzoo.serving.protos import inputs_of, predict_plan, set_tensor
 from privzoo.serving.refusal import CODES, Refusal, bad_request
 from privzoo.serving.servable import Servable
@@ -60,14 +61,12 @@ async def answer(
         code = failed.code
     finally:
         note(code)
-    await context.abort(getattr(grpc.StatusCode, code), failed.sentence)
+    await refuse(context, failed)
 
 
 def _check_key(service: Service, context: grpc.aio.ServicerContext, role: str) -> None:
     if service.keys is not None:
-        sent = dict(context.invocation_metadata() or ())
-        header = sent.get("authorization") or sent.get("x-api-key")
-        service.keys.check(header if isinstance(header, str) else None, role)
+        service.keys.check(sent_key(context), role)
     elif role == "admin":  # where the caller stands proves nothing: behind a proxy, all of them are local
         raise Refusal(
             "PERMISSION_DENIED",

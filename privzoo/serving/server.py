@@ -17,6 +17,7 @@ import uvicorn
 from privzoo.errors import ConfigError, PrivzooError
 from privzoo.serving import settings
 from privzoo.serving.batching import read_parameters
+from privzoo.serving.budget import Budget
 from privzoo.serving.demo_page import PAGE, add_demo_page, check_folder
 from privzoo.serving.folders import check_name, local_folder
 from privzoo.serving.keys import Keys
@@ -96,6 +97,8 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     page = check_folder(told.demo_page) if told.demo_page is not None else None
     tls = Renewal(told.ssl_config_file) if told.ssl_config_file is not None else None
     keys = Keys(told.api_key_file) if told.api_key_file is not None else None
+    if told.max_bytes_in_flight is not None:
+        Budget(told.max_bytes_in_flight, told.max_body_bytes)
     batching = read_parameters(told.batching_parameters_file) if told.enable_batching else None
     metrics = _metrics(told)
     if told.port >= 0:
@@ -127,9 +130,12 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
             batching,
             keys,
             metrics,
+            told.max_bytes_in_flight,
         )
         if metrics is not None:
             metrics.watch("privzoo_requests_running", "Requests that are answered now.", lambda: service.running)
+            budget = service.budget
+            metrics.watch("privzoo_bytes_in_flight", "Memory counted for requests.", lambda: budget.taken)
             metrics.watch("privzoo_models_available", "Models that take requests.", lambda: len(models.names()))
         server.config.app = app_for(service, own=False)
         if page is not None:
