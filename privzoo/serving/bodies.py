@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from privzoo.serving import settings
 from privzoo.serving.budget import REST_COPIES, SMALL, Held
-from privzoo.serving.refusal import bad_request
+from privzoo.serving.refusal import Refusal, bad_request
 from privzoo.serving.waiting import within
 
 # Bodies up to so many times the limit are read to their end, and thrown away: a client that still writes when the
@@ -88,12 +88,15 @@ async def read(request: Request, limit: int, held: Held) -> bytearray:
                         break
                     _grow(held, max(announced, len(body) + len(piece)))
                     body += piece
+        if not keep:
+            raise too_large
+        if decoder is not None:
+            decoder.end()
     except TimeoutError:
         raise BodyError(408, f"The body of the request did not come within {settings.BODY_SECONDS:g} s.") from None
-    if not keep:
-        raise too_large
-    if decoder is not None:
-        decoder.end()
+    except (BodyError, Refusal):
+        body.clear()  # the error holds on to it, and nothing counts it any more
+        raise
     return body
 
 

@@ -76,7 +76,7 @@ class Reading(grpc.aio.ServerInterceptor):
                 f"The message is no request of {name} in protobuf's encoding; write it with TF Serving's protos."
             )
         except Refusal as error:
-            refusal = error
+            refusal = error.with_traceback(None)  # which would keep the message until Python looks for circles
         if name in _INFERENCE:
             self._service.record("", name, "GRPC", start, refusal.code)
         await refuse(context, refusal)
