@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +21,7 @@ MARGIN = 2**20
 SMALL = 64 * 1024  # bytes of a body up to which it may use the part of the budget that is kept free of larger ones
 # Where Linux says what a control group, as a container is one, may have; version 2, and version 1.
 GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _KEPT = 8  # that part: one of so many
 _SIZES = 20  # the least budget in bodies of the largest size: half for gRPC's messages, and one body over REST
 
@@ -126,6 +129,16 @@ def default_limit(largest: int) -> int:
         largest: bytes of the largest body.
     """
     return max(memory() // 2, least(largest))
+
+
+def give_back_at_once() -> None:
+    """Lets glibc return the memory of large bodies to the system when they are freed.
+
+    By itself it raises the size from which it does so up to 32 MiB, and keeps what is smaller for later: freed bodies
+    then stay with the process, beyond any budget. Elsewhere than on glibc this does nothing.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def memory() -> int:

@@ -17,7 +17,7 @@ import uvicorn
 from privzoo.errors import ConfigError, PrivzooError
 from privzoo.serving import settings
 from privzoo.serving.batching import read_parameters
-from privzoo.serving.budget import Budget
+from privzoo.serving.budget import Budget, give_back_at_once
 from privzoo.serving.demo_page import PAGE, add_demo_page, check_folder
 from privzoo.serving.folders import check_name, local_folder
 from privzoo.serving.keys import Keys
@@ -115,6 +115,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     models = Models()
     manager = Manager(models, told.enable_model_warmup, told.allow_version_labels_for_unavailable_models)
     try:
+        give_back_at_once()
         # TensorFlow's modules never go away: unless they are frozen, each full collection looks through them, and every
         # request that runs meanwhile waits a fifth of a second.
         tensorflow()
