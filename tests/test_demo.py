@@ -129,3 +129,22 @@ def test_ctrl_c_ends_the_demo_and_its_server(environment):
     assert (running.returncode, out, errors) == (130, "", "")
     assert not processes(environment["TMPDIR"])
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
+
+
+def test_demo_skips_what_it_cannot_use(environment, tmp_path, astronaut):
+    good, blank = tmp_path / "portrait.png", tmp_path / "blank.png"
+    Image.fromarray(astronaut).save(good)
+    Image.new("RGB", (100, 100), "white").save(blank)
+    arguments = ["demo", "--model", MODEL, "--json", "--image", str(blank), str(good)]
+    done = privzoo_process(*arguments, env=environment)
+    assert done.returncode == 3
+    report = json.loads(done.stdout)
+    (answer,) = report["answers"]
+    assert answer["image"] == str(good) and (answer["number"], answer["faces"], answer["rotation"]) == (0, 1, 0)
+    assert [one["image"] for one in report["skipped"]] == [str(blank)]
+    assert done.stderr.splitlines() == [
+        f"privzoo: {blank}: {report['skipped'][0]['reason']}",
+        "privzoo: 1 of 2 photographs got no answer.",
+    ]
+    done = privzoo_process(*arguments, "--strict", env=environment)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(f"privzoo: {blank}: no face")

@@ -205,7 +205,7 @@ def test_impossible_boxes_are_refused(box, sentence):
 
 @pytest.mark.parametrize("size", [0, -1, 4097, 1.5, "96", None, True])
 def test_impossible_sizes_are_refused(size):
-    with pytest.raises(ConfigError, match="whole number from 1 to 4096"):
+    with pytest.raises(ConfigError, match="whole number of pixels from 1 to 4096"):
         resize(np.zeros((8, 10, 3), np.uint8), size)
 
 
