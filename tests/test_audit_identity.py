@@ -12,6 +12,8 @@ from privzoo.errors import ConfigError, DataError, FeatureError
 from privzoo.evaluation import drawn, intervals
 from privzoo.mechanisms.gaussian import Noise, protect
 
+pytestmark = pytest.mark.training
+
 PEOPLE, TRAIN, TEST = 12, 9, 6
 RNG = np.random.default_rng(5)
 

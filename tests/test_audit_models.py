@@ -24,6 +24,8 @@ from privzoo.errors import ConfigError, DataError
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 PEOPLE, PHOTOGRAPHS, STRANGERS = 100, 3, 12

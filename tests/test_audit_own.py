@@ -17,6 +17,8 @@ from privzoo.data import splits
 from privzoo.errors import ConfigError, DataError
 from privzoo.provenance import write_json
 
+pytestmark = pytest.mark.training
+
 NETWORK = dataclasses.replace(
     tiny_zoo.PARENT,
     name="mine",

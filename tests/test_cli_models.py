@@ -17,6 +17,8 @@ import privzoo
 from privzoo import cli, faces
 from privzoo.edge import Client, Head
 
+pytestmark = pytest.mark.all_models
+
 
 @pytest.fixture(scope="module")
 def photograph(tmp_path_factory, astronaut) -> str:

@@ -19,6 +19,8 @@ from privzoo import cli, console
 from privzoo.errors import BudgetError
 from privzoo.mechanisms.gaussian import Gaussian
 
+pytestmark = pytest.mark.all_models
+
 NOISY = "vgg16_gender_advanced_conv5_3"
 RAW = b"caf\xe9 \xff.png"  # no UTF-8
 UTF8 = "Zoë 愛.png"

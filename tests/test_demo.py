@@ -18,6 +18,8 @@ import privzoo
 from privzoo import demo
 from privzoo.export.released import RECOMMENDED
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:

@@ -28,6 +28,8 @@ from privzoo.errors import (
     ServerUnavailableError,
 )
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def head() -> Head:

@@ -23,6 +23,8 @@ from privzoo.errors import (
     ServerUnavailableError,
 )
 
+pytestmark = pytest.mark.server
+
 for package in ("grpc", "fastapi", "tensorflow_serving", "trustme"):
     pytest.importorskip(package)
 

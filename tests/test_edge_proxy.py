@@ -17,6 +17,8 @@ from serving_helpers import pem_config, running
 from privzoo.edge import AsyncClient, Client, Head
 from privzoo.errors import ConfigError, MissingExtraError
 
+pytestmark = pytest.mark.server
+
 for package in ("grpc", "fastapi", "tensorflow_serving", "trustme"):
     pytest.importorskip(package)
 

@@ -26,6 +26,8 @@ from privzoo.errors import (
     ServerUnavailableError,
 )
 
+pytestmark = pytest.mark.server
+
 ONE = np.arange(4, dtype=np.float32)
 BOX = '{"x": 0, "y": 0, "size": 24, "score": 0.0}'
 

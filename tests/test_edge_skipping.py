@@ -15,6 +15,8 @@ from privzoo.edge import AsyncClient, Client, Head
 from privzoo.errors import BudgetError, FaceNotFoundError, ImageError, ServerUnavailableError
 from privzoo.mechanisms.gaussian import Gaussian
 
+pytestmark = pytest.mark.server
+
 BLANK = np.zeros((64, 64, 3), np.uint8)
 NOWHERE = "http://127.0.0.1:9"
 

@@ -16,6 +16,8 @@ from privzoo import config, weights
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.gaussian import budget_sigma, clip
 
+pytestmark = pytest.mark.all_models
+
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.all_models
+
 CHILD = """
 import os, sys, signal
 import numpy as np

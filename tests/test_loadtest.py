@@ -21,6 +21,8 @@ from privzoo.loadtest.generator import Generator, Request, Seen
 from privzoo.loadtest.processor import Sample
 from privzoo.loadtest.report import Goal, Result
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).resolve().parent.parent
 WHAT = {"model": "m", "feature_bytes": 16, "protocol": "rest", "batching": False, "clients": 1}
 # Seconds of mixed load: long enough to see a leak, and less where somebody waits.

@@ -14,6 +14,8 @@ import privzoo
 from privzoo.errors import MissingExtraError, PrivzooError
 from privzoo.measure import bar, files, install, machine, onnx_files, plots, report, runs, wire, worker
 
+pytestmark = pytest.mark.server
+
 
 def candidate(part="conv5_3", size=96, quantization="int8", runtime="litert", path=None) -> runs.Candidate:
     return runs.Candidate(part, size, quantization, runtime, path or exported("int8"))

@@ -22,6 +22,8 @@ from privzoo.errors import ConfigError, MissingExtraError, PrivzooError, Unknown
 from privzoo.evaluation.intervals import Estimate
 from privzoo.optimise import carry, figures, heads, legacy, process, report
 
+pytestmark = pytest.mark.training
+
 TRAINING = importlib.util.find_spec("tensorflow_model_optimization") and importlib.util.find_spec("tf_keras")
 SIZE = tiny_zoo.SIZE
 

@@ -22,6 +22,8 @@ from privzoo.edge import Head
 from privzoo.errors import PrivzooError
 from privzoo.training import primary
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = re.search(r"## Train on your own data\n(.*?)\n## ", (ROOT / "README.md").read_text("utf-8"), re.S)[1]
 #: Path and text of each YAML file that the section gives; the path is the last one named before it.

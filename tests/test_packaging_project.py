@@ -15,6 +15,8 @@ from privzoo import cli
 from privzoo.config import ModelConfig, NetworkConfig, from_dict
 from privzoo.data.splits import TRAINABLE
 
+pytestmark = pytest.mark.all_models
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

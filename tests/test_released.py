@@ -25,6 +25,8 @@ from privzoo.errors import ConfigError, WeightsError
 from privzoo.export import released
 from privzoo.serving import Server
 
+pytestmark = pytest.mark.server
+
 RELEASED = ROOT / "tflite"
 README = (RELEASED / "README.md").read_text(encoding="utf-8")
 

@@ -11,6 +11,8 @@ from serving_models import FEATURE
 
 from privzoo.serving.batching import BatchingParameters
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 grpc = pytest.importorskip("grpc")

@@ -18,6 +18,8 @@ from privzoo.serving.batching import BatchingParameters
 from privzoo.serving.bodies import PIECE
 from privzoo.serving.budget import MARGIN, REST_COPIES, SMALL, least
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 grpc = pytest.importorskip("grpc")

@@ -15,6 +15,8 @@ from serving_helpers import refusal, running
 from privzoo.errors import ConfigError, PrivzooError, WeightsError
 from privzoo.serving.model_config import ModelConfig, read_config
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 

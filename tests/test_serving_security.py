@@ -23,6 +23,8 @@ from privzoo.errors import ConfigError, WeightsError
 from privzoo.serving.keys import Keys, new_key, read_keys
 from privzoo.serving.refusal import Refusal
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 grpc = pytest.importorskip("grpc")

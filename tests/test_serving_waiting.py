@@ -15,6 +15,8 @@ from privzoo.serving.batching import Batcher, BatchingParameters
 from privzoo.serving.tensors import Signature, TensorSpec
 from privzoo.serving.waiting import Turns, on_thread, within
 
+pytestmark = pytest.mark.server
+
 SIGNATURE = Signature("s", {"x": TensorSpec("x:0", "float", None)}, {"y": TensorSpec("y:0", "float", None)})
 
 

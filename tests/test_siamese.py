@@ -21,6 +21,8 @@ from privzoo.config import Stage
 from privzoo.errors import ConfigError, DataError
 from privzoo.training.pairs import Pairs
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 sets = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), min_size=1, max_size=40).map(np.array)
 

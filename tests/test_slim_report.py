@@ -20,6 +20,8 @@ from privzoo.measure import bar, files
 from privzoo.optimise import slim, slim_release, slim_report
 from privzoo.provenance import write_json
 
+pytestmark = pytest.mark.training
+
 
 class Faces100:
     """People in place of LFW-100's."""

@@ -17,6 +17,8 @@ from PIL import Image
 from privzoo import config
 from privzoo.config import Augmentation, NetworkConfig, Stage, TrainingConfig
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 3
 

@@ -11,6 +11,8 @@ import privzoo
 from privzoo import config, weights
 from privzoo.errors import FeatureError, UnknownNameError, WeightsError
 
+pytestmark = pytest.mark.all_models
+
 NAMES = privzoo.list_models()
 
 
