@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 from PIL import Image
 
 from privzoo.edge import rest
+from privzoo.faces import blazeface, detection, search
+from privzoo.faces.search import Landmarks
+from privzoo.faces.views import View
 from privzoo.mechanisms import gaussian as noise
 
 HERE = Path(__file__).resolve().parent
@@ -40,6 +44,52 @@ def test_golden_chips():
 
 def test_eyes_set_the_box_as_the_specification_says():
     assert node(eyes=[{"x": 100, "y": 80}, {"x": 140, "y": 80}])["eyes"] == {"x": 71, "y": 53, "size": 98}
+
+
+def test_blazeface_is_read_as_in_python(astronaut):
+    """The raw output of the network on a face and on noise, decoded and merged by both."""
+    rng = np.random.default_rng(0)
+    pictures = [View(256, 256, 512 * share, turn).picture(astronaut, 128) for share, turn in ((1, 0), (0.6, 30))]
+    raw = []
+    interpreter, _ = blazeface._open(os.getpid())
+    for picture in [*pictures, rng.integers(0, 256, (128, 128, 3), np.uint8)]:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None] / np.float32(127.5) - 1)
+        interpreter.invoke()
+        outputs = [interpreter.get_tensor(tensor["index"])[0] for tensor in interpreter.get_output_details()]
+        raw.append(sorted(outputs, key=lambda tensor: tensor.shape[-1]))
+    raw.append((rng.normal(0.5, 1, (896, 1)), rng.normal(0, 20, (896, 16))))  # many boxes that overlap
+    found = node(decode=[{"scores": s.ravel().tolist(), "numbers": n.ravel().tolist()} for s, n in raw])["decode"]
+    for (scores, numbers), rows in zip(raw, found, strict=True):
+        scores, numbers = np.float32(scores), np.float32(numbers)
+        likely = np.flatnonzero(scores[:, 0] > 0)
+        expected = blazeface.merge(blazeface.decode(numbers[likely], scores[likely, 0], likely))
+        flat = [[r["score"], *r["low"], *r["high"], *np.ravel(r["points"])] for r in rows]
+        np.testing.assert_allclose(np.reshape(flat, (-1, 17)), expected, atol=1e-6)
+    assert [len(rows) > 0 for rows in found] == [True, True, False, True]
+
+
+def test_boxes_of_landmarks_are_pythons():
+    rng = np.random.default_rng(1)
+    points = rng.uniform(0, 300, (100, 6, 2))
+    found = node(landmarks=points.tolist())["landmarks"]
+    for one, box in zip(points, found, strict=True):
+        expected = detection.frame(Landmarks(0.0, one))
+        assert (box["x"], box["y"], box["size"]) == (expected.x, expected.y, expected.size)
+        assert box["angle"] == pytest.approx(expected.angle, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (100, 90), (1600, 1200), (300, 2000)])
+def test_the_page_looks_where_python_looks(size, monkeypatch):
+    """Where no face is seen: all looks, in their order."""
+    width, height = size
+    asked = []
+    monkeypatch.setattr(
+        search.View, "picture", lambda view, *_: asked.append(view) or np.zeros((128, 128, 3), np.uint8)
+    )
+    monkeypatch.setattr(search, "find", lambda picture: [])
+    assert search.search(np.zeros((height, width, 3), np.uint8)) == []
+    found = node(search={"width": width, "height": height, "views": []})["search"]
+    np.testing.assert_allclose(found, [(view.x, view.y, view.side, view.angle) for view in asked], rtol=1e-12)
 
 
 def test_clip_and_round_are_pythons():

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from released_fakes import NOISE, NOISY, PLAIN, WEB, heads, models
 
+from privzoo import faces
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.serving import Server
@@ -36,12 +37,11 @@ MISSING = [
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
-def visit(url: str, folder: Path, photograph: Path) -> dict:
+def visit(url: str, folder: Path, photograph: Path, turned: Path) -> dict:
     """What tests/web/page.mjs saw on the page."""
     command = ["node", HERE / "web" / "page.mjs", f"{url}/demo/web/", CHROMIUM, WEB / "package.json"]
-    done = subprocess.run(
-        [*map(str, command), str(photograph), str(folder / "page.png")], capture_output=True, text=True, timeout=400
-    )
+    command += [photograph, turned, folder / "page.png"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -59,7 +59,27 @@ def server(tmp_path_factory):
 def seen(server, tmp_path_factory, astronaut):
     folder = tmp_path_factory.mktemp("page")
     Image.fromarray(astronaut).save(folder / "photo.jpg", quality=95)
-    return visit(server.url, folder, folder / "photo.jpg") | {"url": server.url}
+    turned(astronaut).save(folder / "turned.jpg", quality=95)
+    return visit(server.url, folder, folder / "photo.jpg", folder / "turned.jpg") | {"url": server.url}
+
+
+def turned(astronaut) -> Image.Image:
+    """The portrait on its side, of another size."""
+    return Image.fromarray(astronaut).rotate(-90).resize((500, 500))
+
+
+@needs_browser
+def test_faces_are_found_where_python_finds_them(seen, astronaut):
+    assert seen["detector"] == "blazeface"
+    for found, photograph in (
+        (seen["framed"], astronaut),
+        (seen["framedTurned"], np.asarray(turned(astronaut))),
+    ):
+        assert found["said"] == "A face was found."
+        box, expected = found["box"], faces.detect(photograph)[0]
+        assert abs(box["size"] - expected.size) < 0.05 * expected.size
+        assert max(abs(box["x"] - expected.x), abs(box["y"] - expected.y)) < 0.05 * expected.size
+        assert abs(box["angle"] - expected.angle) < 5
 
 
 @needs_browser

@@ -6,11 +6,13 @@ import mimetypes
 import os
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
+from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from privzoo.edge.golden import read_list
 from privzoo.errors import ConfigError
+from privzoo.faces.blazeface import FILE
 
 PATH = "/demo"
 PAGE = f"{PATH}/web/"
@@ -52,5 +54,13 @@ def add_demo_page(app: FastAPI, folder: str | os.PathLike[str]) -> None:
     """
     for suffix, kind in TYPES.items():
         mimetypes.add_type(kind, suffix)
+    app.add_api_route(f"{PATH}/detector/{FILE.name}", _detector, include_in_schema=False)
     # Links in the folder are the operator's own, as some of npm's kind make them.
     app.mount(PATH, StaticFiles(directory=folder, html=True, follow_symlink=True), name="demo page")
+
+
+async def _detector() -> FileResponse:
+    """The face detector's file, the very one that Python uses."""
+    if not FILE.exists():
+        raise HTTPException(404, "the face detector is not installed")
+    return FileResponse(FILE, media_type="application/octet-stream")

@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { boxOfLandmarks, decode, search } from "../../tflite/web/blazeface.js";
 import { boxOfEyes, cutChip } from "../../tflite/web/chip.js";
 import { clip, gaussian, protect, round } from "../../tflite/web/noise.js";
 import { encode, predict, shortest } from "../../tflite/web/wire.js";
@@ -17,6 +18,19 @@ if (given.chips) {
   );
 }
 if (given.eyes) found.eyes = boxOfEyes(...given.eyes);
+if (given.decode) {
+  found.decode = given.decode.map(({ scores, numbers }) => decode(Float32Array.from(scores), Float32Array.from(numbers)));
+}
+if (given.landmarks) found.landmarks = given.landmarks.map((points) => boxOfLandmarks(points));
+if (given.search) {
+  const { width, height, views } = given.search;
+  const asked = [];
+  await search(width, height, async (view) => {
+    asked.push([view.x, view.y, view.side, view.angle]);
+    return views[asked.length - 1] ?? [];
+  });
+  found.search = asked;
+}
 if (given.clip) found.clip = given.clip.map(([feature, radius]) => [...clip(Float32Array.from(feature), radius)]);
 if (given.round) found.round = given.round.map(round);
 if (given.draws) found.draws = Array.from({ length: given.draws }, gaussian);

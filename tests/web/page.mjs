@@ -1,9 +1,9 @@
 // Uses the demo page as a visitor does, in headless Chromium, and prints what was seen as JSON.
-// node page.mjs URL CHROMIUM PACKAGE_JSON PHOTOGRAPH SCREENSHOT
+// node page.mjs URL CHROMIUM PACKAGE_JSON PHOTOGRAPH TURNED SCREENSHOT
 
 import { createRequire } from "node:module";
 
-const [url, executablePath, packages, photograph, screenshot] = process.argv.slice(2);
+const [url, executablePath, packages, photograph, turned, screenshot] = process.argv.slice(2);
 const { chromium } = createRequire(packages)("playwright-core");
 const seen = { urls: [], bodies: [], console: [] };
 let page;
@@ -56,8 +56,15 @@ try {
     };
   };
 
+  const framed = async () => {
+    await until(() => /found/.test(document.getElementById("found").textContent));
+    return { said: await text("found"), box: JSON.parse(await page.locator("#photo").getAttribute("data-box")) };
+  };
+
   await page.goto(url);
   await ready();
+  await page.locator("#found[data-detector]").waitFor({ state: "attached" });
+  seen.detector = await page.locator("#found").getAttribute("data-detector");
   seen.golden = Number(await page.locator("#state").getAttribute("data-golden"));
   await page.click("#example");
   await until(() => document.getElementById("photo").width === 190);
@@ -70,10 +77,15 @@ try {
   seen.noPicture = await trouble();
   await page.setInputFiles("#file", photograph);
   await until(() => document.getElementById("photo").width === 512);
+  seen.framed = await framed();
   seen.photograph = await asked();
   const area = await page.locator("#photo").boundingBox();
   for (const across of [0.4, 0.6]) await page.mouse.click(area.x + across * area.width, area.y + 0.4 * area.height);
   seen.eyes = await asked();
+
+  await page.setInputFiles("#file", turned);
+  await until(() => document.getElementById("photo").width === 500);
+  seen.framedTurned = await framed();
 
   await page.click("#camera");
   seen.cameraRefused = await trouble();

@@ -23,11 +23,56 @@ export function triangleWeights(size, chipSize) {
  * Cuts a face chip.
  *
  * @param {{data: Uint8ClampedArray | Uint8Array, width: number, height: number}} photograph RGBA pixels.
- * @param {{x: number, y: number, size: number}} box the chip's square in it, whole pixels; may pass the border.
+ * @param {{x: number, y: number, size: number, angle?: number}} box the chip's square in it, whole pixels; may pass the
+ *   border; degrees by which the face in it is turned clockwise.
  * @param {number} chipSize side of the chip in pixels.
  * @returns {Uint8Array} RGB, row by row, chipSize * chipSize * 3 values.
  */
 export function cutChip(photograph, box, chipSize) {
+  return box.angle ? cutTurned(photograph, box, chipSize) : cutUpright(photograph, box, chipSize);
+}
+
+/** Sine and cosine to 2^-16, and by how many pixels the upright square around a turned one is larger on each side. */
+function turned({ size, angle }) {
+  const radians = (angle * Math.PI) / 180;
+  const [cosine, sine] = [Math.cos(radians), Math.sin(radians)].map((value) => halfToEven(65536 * value));
+  return { cosine, sine, border: Math.max(0, Math.ceil((size * (Math.abs(cosine) + Math.abs(sine) - 65536)) / 131072)) };
+}
+
+function halfToEven(value) {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}
+
+function cutTurned(photograph, box, chipSize) {
+  const { cosine, sine, border } = turned(box);
+  const around = box.size + 2 * border;
+  const side = Math.max(2, Math.floor((2 * around * chipSize + box.size) / (2 * box.size)));
+  const upright = cutUpright(photograph, { x: box.x - border, y: box.y - border, size: around }, side);
+  const last = side - 1;
+  const limited = (value) => Math.min(Math.max(value, 0), last);
+  const chip = new Uint8Array(chipSize * chipSize * 3);
+  for (let r = 0; r < chipSize; r++) {
+    for (let c = 0; c < chipSize; c++) {
+      const right = 2 * c + 1 - chipSize;
+      const below = 2 * r + 1 - chipSize;
+      const u = last * 65536 + right * cosine - below * sine;
+      const v = last * 65536 + right * sine + below * cosine;
+      const [fx, fy] = [(u >> 9) & 255, (v >> 9) & 255];
+      const columns = [limited(u >> 17), limited((u >> 17) + 1)];
+      const rows = [limited(v >> 17), limited((v >> 17) + 1)].map((row) => row * side);
+      for (let channel = 0; channel < 3; channel++) {
+        const at = (row, column) => upright[(rows[row] + columns[column]) * 3 + channel];
+        const upper = at(0, 0) * (256 - fx) + at(0, 1) * fx;
+        const lower = at(1, 0) * (256 - fx) + at(1, 1) * fx;
+        chip[(r * chipSize + c) * 3 + channel] = (upper * (256 - fy) + lower * fy + 32768) >> 16;
+      }
+    }
+  }
+  return chip;
+}
+
+function cutUpright(photograph, box, chipSize) {
   const { data, width, height } = photograph;
   const { x, y, size } = box;
   const limited = (value, most) => Math.min(Math.max(value, 0), most);
@@ -80,17 +125,18 @@ export function boxOfEyes(one, other) {
  * @returns the photograph and box for `cutChip`.
  */
 export function pixelsUnder(picture, box) {
-  const left = Math.min(Math.max(box.x, 0), picture.width - 1);
-  const top = Math.min(Math.max(box.y, 0), picture.height - 1);
-  const right = Math.max(left + 1, Math.min(box.x + box.size, picture.width));
-  const bottom = Math.max(top + 1, Math.min(box.y + box.size, picture.height));
+  const border = box.angle ? turned(box).border : 0;
+  const left = Math.min(Math.max(box.x - border, 0), picture.width - 1);
+  const top = Math.min(Math.max(box.y - border, 0), picture.height - 1);
+  const right = Math.max(left + 1, Math.min(box.x + box.size + border, picture.width));
+  const bottom = Math.max(top + 1, Math.min(box.y + box.size + border, picture.height));
   const canvas = new OffscreenCanvas(right - left, bottom - top);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.fillStyle = "white"; // under transparent pixels
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(picture, -left, -top);
   const photograph = context.getImageData(0, 0, canvas.width, canvas.height);
-  return [photograph, { x: box.x - left, y: box.y - top, size: box.size }];
+  return [photograph, { ...box, x: box.x - left, y: box.y - top }];
 }
 
 /** Decodes an image file without any colour management, upright. */

@@ -30,8 +30,14 @@ export class Frame {
     this.#set(box ?? (same ? this.box : middle));
   }
 
+  /** Frames a face that was found; its square may pass the picture's border. */
+  frame(box) {
+    this.#set(box);
+  }
+
   #set(box) {
     this.box = box;
+    this.canvas.dataset.box = JSON.stringify(box); // for tests
     this.slider.value = (100 * box.size) / Math.min(this.picture.width, this.picture.height);
     this.draw();
   }
@@ -46,7 +52,11 @@ export class Frame {
     context.drawImage(picture, 0, 0, canvas.width, canvas.height);
     context.strokeStyle = getComputedStyle(canvas).getPropertyValue("--frame");
     context.lineWidth = Math.max(2, canvas.width / 150);
-    context.strokeRect(box.x * scale, box.y * scale, box.size * scale, box.size * scale);
+    context.save();
+    context.translate((box.x + box.size / 2) * scale, (box.y + box.size / 2) * scale);
+    context.rotate(((box.angle ?? 0) * Math.PI) / 180);
+    context.strokeRect((-box.size / 2) * scale, (-box.size / 2) * scale, box.size * scale, box.size * scale);
+    context.restore();
     for (const eye of this.eyes) {
       context.beginPath();
       context.arc(eye.x * scale, eye.y * scale, canvas.width / 80, 0, 7);
@@ -90,7 +100,8 @@ export class Frame {
     }
     const box = boxOfEyes(...this.eyes);
     this.eyes = [];
-    if (box.size > 8) this.#centre(box.x, box.y, Math.min(box.size, Math.min(this.picture.width, this.picture.height)));
+    const most = Math.min(this.picture.width, this.picture.height);
+    if (box.size > 8) this.#centre(box.x, box.y, Math.min(box.size, most), 0);
     else this.draw();
   }
 
@@ -105,8 +116,8 @@ export class Frame {
   }
 
   /** Moves the frame; its middle stays on the picture. */
-  #centre(x, y, size) {
+  #centre(x, y, size, angle = this.box.angle ?? 0) {
     const within = (value, most) => Math.round(Math.min(Math.max(value, -size / 2), most - size / 2));
-    this.#set({ x: within(x, this.picture.width), y: within(y, this.picture.height), size });
+    this.#set({ x: within(x, this.picture.width), y: within(y, this.picture.height), size, angle });
   }
 }

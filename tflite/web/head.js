@@ -32,6 +32,22 @@ async function sha256(bytes) {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** The bytes of a file, if they are those that were released: `file` names it in sentences. */
+export async function fetchChecked(url, { file, bytes, sha256: expected }) {
+  const found = new Uint8Array(await (await get(url, file)).arrayBuffer());
+  // Pages without a secure context have no crypto.subtle; there the length has to do.
+  const right = found.length === bytes && (!crypto.subtle || (await sha256(found)) === expected);
+  if (!right) throw new Error(`${file} is damaged or cut short; load the page again.`);
+  return found;
+}
+
+let runtime;
+
+/** LiteRT.js itself, loaded once. */
+export function loadRuntime() {
+  return (runtime ??= loadLiteRt(WASM.href));
+}
+
 /** A head, open in LiteRT.js. */
 export class Head {
   constructor(entry, model) {
@@ -47,11 +63,8 @@ export class Head {
    * @param {string | URL} folder in which the heads lie.
    */
   static async open(entry, folder) {
-    const bytes = new Uint8Array(await (await get(new URL(entry.file, folder), entry.file)).arrayBuffer());
-    // Pages without a secure context have no crypto.subtle; there the length has to do.
-    const right = bytes.length === entry.bytes && (!crypto.subtle || (await sha256(bytes)) === entry.sha256);
-    if (!right) throw new Error(`${entry.file} is damaged or cut short; load the page again.`);
-    await (Head.runtime ??= loadLiteRt(WASM.href));
+    const bytes = await fetchChecked(new URL(entry.file, folder), entry);
+    await loadRuntime();
     // Without the manifest behind the flatbuffer.
     const flatbuffer = bytes.slice(0, entry.manifest.head.bytes);
     let model;

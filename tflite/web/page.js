@@ -1,19 +1,21 @@
 // The page: picture in, numbers out, answer shown.
 
 import { cutChip, decode, pixelsUnder } from "./chip.js";
+import { Detector } from "./detector.js";
 import { Frame } from "./frame.js";
 import { goldenShare, Head, readList } from "./head.js";
 import { protect } from "./noise.js";
 import { encode, predict, shortest } from "./wire.js";
 
 const SHOWN_NUMBERS = 32;
+const FOLLOW_MS = 200; // between looks for the face of the camera
 const FOLDER = new URL("../", import.meta.url); // heads, their list and golden pictures lie beside web/
 const element = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const bytes = (count) => `${count.toLocaleString("en")} bytes`;
 
 const frame = new Frame(element("photo"), element("size"));
-let list, head, stream, source; // source: what the picture came as, { name, bytes or null }
+let list, head, detector, stream, source; // source: what the picture came as, { name, bytes or null }
 
 function complain(error) {
   element("trouble").textContent = error ? error.message : "";
@@ -70,6 +72,25 @@ function show(picture, from, box) {
   element("ask").disabled = !head;
 }
 
+/** Frames the largest face of the picture that is shown, and says what was found. */
+async function frameFace(picture) {
+  if (!detector) return;
+  tell(frame.picture === picture ? "Looking for a face." : "");
+  const boxes = await detector.find(picture);
+  if (frame.picture !== picture) return; // another was opened meanwhile
+  if (boxes.length) frame.frame(boxes[0]);
+  tell(foundText(boxes));
+}
+
+function foundText(boxes) {
+  if (!boxes.length) return "No face was found: drag the frame, or tap on both eyes.";
+  return boxes.length === 1 ? "A face was found." : `${boxes.length} faces were found; the largest is framed.`;
+}
+
+function tell(text) {
+  element("found").textContent = text;
+}
+
 function stopCamera() {
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;
@@ -100,14 +121,30 @@ async function openCamera() {
     if (video.videoWidth) show(await createImageBitmap(video), { name: "camera", bytes: null });
     requestAnimationFrame(draw);
   };
+  // Beside the drawing, on frames of its own: the drawn ones are closed as soon as the next one comes.
+  const follow = async () => {
+    if (stream !== mine || !detector) return;
+    if (video.videoWidth) {
+      const picture = await createImageBitmap(video);
+      const boxes = await detector.find(picture);
+      picture.close();
+      if (stream !== mine) return;
+      if (boxes.length && frame.picture) frame.frame(boxes[0]);
+      tell(foundText(boxes));
+    }
+    setTimeout(follow, FOLLOW_MS);
+  };
   draw();
+  follow();
 }
 
 async function openFile(event) {
   const [file] = event.target.files;
   if (!file) return;
   stopCamera();
-  show(await decode(file), { name: file.name, bytes: file.size });
+  const picture = await decode(file);
+  show(picture, { name: file.name, bytes: file.size });
+  await frameFace(picture);
 }
 
 async function openExample() {
@@ -115,6 +152,7 @@ async function openExample() {
   const { golden } = list.heads[element("model").selectedIndex];
   const blob = await fetched(golden.photograph);
   show(await decode(blob), { name: golden.photograph, bytes: blob.size }, golden.box);
+  tell("");
 }
 
 async function ask() {
@@ -202,6 +240,13 @@ async function start() {
   element("example").addEventListener("click", () => attempt(openExample));
   element("ask").addEventListener("click", () => attempt(ask));
   await choose();
+  try {
+    detector = await Detector.open(FOLDER);
+  } catch (error) {
+    console.warn(error);
+    tell("Faces are not found by themselves here: drag the frame, or tap on both eyes.");
+  }
+  element("found").dataset.detector = detector ? "blazeface" : "none";
 }
 
 attempt(start);
