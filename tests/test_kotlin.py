@@ -14,6 +14,9 @@ from PIL import Image
 from released_fakes import NOISE, PLAIN, heads, models
 
 from privzoo.edge import golden
+from privzoo.faces import blazeface, detection, search
+from privzoo.faces.search import Landmarks
+from privzoo.faces.views import View
 from privzoo.serving import Server
 
 HERE = Path(__file__).resolve().parent
@@ -78,8 +81,41 @@ def test_golden_chips(program, assets):
         (assets / "photograph.rgba").write_bytes(photograph.convert("RGBA").tobytes())
         (assets / "photograph.size").write_text(f"{photograph.width} {photograph.height}")
     cases = listed["cases"]
-    commands = ["chip {x} {y} {size} ".format(**case["box"]) + str(case["size"]) for case in cases]
+    commands = [
+        "chip {x} {y} {size} ".format(**case["box"]) + f"{case['size']} {case['box'].get('angle', 0)}" for case in cases
+    ]
     assert run(program, assets, *commands) == [case["rgb_sha256"] for case in cases]
+
+
+def floats(line: str) -> list[list[float]]:
+    return [[float(value) for value in part.split(",")] for part in line.split(";")] if line else []
+
+
+def test_the_detector_reads_looks_and_frames_as_python(program, assets, monkeypatch, astronaut):
+    rng = np.random.default_rng(0)
+    scores, numbers = np.float32(rng.normal(0.5, 1, (896, 1))), np.float32(rng.normal(0, 20, (896, 16)))
+    points = rng.uniform(0, 300, (5, 6, 2))
+    view = View(95.0, 90.0, 150.0, 30.0)
+    commands = ["decode " + " ".join(map(str, [*scores.ravel(), *numbers.ravel()]))]
+    commands += ["landmarks " + " ".join(map(str, one.ravel())) for one in points]
+    commands += ["search 1600 1200", "search 300 2000", "view 95 90 150 30"]
+    decoded, *boxes, wide, high, seen = run(program, assets, *commands)
+    likely = np.flatnonzero(scores[:, 0] > 0)
+    expected = blazeface.merge(blazeface.decode(numbers[likely], scores[likely, 0], likely))
+    np.testing.assert_allclose(floats(decoded), expected, atol=1e-6)
+    for one, box in zip(points, boxes, strict=True):
+        framed = detection.frame(Landmarks(0.0, one))
+        np.testing.assert_allclose(floats(box)[0], [framed.x, framed.y, framed.size, framed.angle], atol=1e-9)
+    with Image.open(heads() / golden.read_list(heads())["photograph"]["file"]) as photograph:
+        picture = view.picture(np.asarray(photograph.convert("RGB")), 128)
+    assert np.abs((np.float32(floats(seen)[0]) + 1) * 127.5 - picture.ravel()).mean() < 5
+    asked = []
+    monkeypatch.setattr(search.View, "picture", lambda view, *_: asked.append(view))
+    monkeypatch.setattr(search, "find", lambda picture: [])
+    for found, (width, height) in ((wide, (1600, 1200)), (high, (300, 2000))):
+        asked.clear()
+        search.search(np.zeros((height, width, 3), np.uint8))
+        np.testing.assert_allclose(floats(found), [(v.x, v.y, v.side, v.angle) for v in asked], rtol=1e-12)
 
 
 def test_feature_is_the_heads_with_its_noise(program, assets):
