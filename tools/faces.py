@@ -58,11 +58,11 @@ def _rows() -> Iterator[Row]:
     from privzoo.faces import cascade, detect
 
     frames = _unseen_frames(lfw.load(FLAGS.data_dir, chip=False).samples)
-    drawn = _some(frames, 2000)
+    drawn = _some(frames, len(frames))  # 2,000 cannot tell 99.4 % from 99
     people = [sample.labels["identity"] for sample in drawn]
     hits = [_on(detect(image), *_middle(image, lfw.CHIP)) for image in _images(drawn, "LFW frames")]
     yield "faces found, LFW frames", intervals.share(np.array(hits), people), 0.99, True, "%"
-    few = drawn[: max(2, len(drawn) // 5)]
+    few = drawn[: _count(400)]
     hits = [_on(cascade.detect(image), *_middle(image, lfw.CHIP)) for image in _images(few, "cascade")]
     yield "- by the cascade", intervals.share(np.array(hits), people[: len(few)]), 0.99, True, "%"
 
