@@ -20,6 +20,7 @@ BOTTOM = {"errors", "provenance"}
 MAY_IMPORT = {
     "errors": set(),
     "mechanisms": set(),
+    "evaluation": {"edge", "mechanisms"},
     "provenance": set(),
     "faces": set(),
     "config": set(),
