@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean help
+.PHONY: demo test check lint clean help
 
 help:
 	@echo "make demo   a face goes in on the device, a private answer comes out of the cloud"
 	@echo "make test   the whole test suite"
+	@echo "make check  what needs neither training, a server nor all models: the inner loop, in under 90 seconds"
 	@echo "make lint   ruff"
 	@echo "make clean  removes $(VENV) and what tools left behind"
 
@@ -16,6 +17,9 @@ demo: $(VENV)/cloud.stamp
 
 test: $(VENV)/test.stamp tflite/web/node_modules
 	$(BIN)/python -m pytest
+
+check: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -q -n 2 -m "not training and not server and not all_models"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

@@ -20,11 +20,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "list_models", "load", "show"]
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the zoo's models that match a shell pattern, sorted."""
+def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
+    """Names of the zoo's models that match a shell pattern, sorted; with `planned` those that lack their weights."""
     from privzoo import zoo
 
-    return zoo.list_models(pattern)
+    return zoo.list_models(pattern, planned)
 
 
 def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = "full") -> SplitModel:

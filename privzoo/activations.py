@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from absl import logging
 from privzoo import architectures, faces
 from privzoo.architectures import graph
 from privzoo.errors import WeightsError
+from privzoo.files import replacing
 
 BATCH = 64  # images that go through the layers at once
 
@@ -103,13 +103,11 @@ def compute(model: keras.Model, source: Source, cache: Path, dtype: type = np.fl
     path = cache / f"{layers[-1][0]}_{name}.npy"
     if not path.exists():
         logging.info("Computing %s for %d images.", path.name, source.count)
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        output = np.lib.format.open_memmap(temporary, "w+", dtype, (source.count, *model.output_shape[1:]))
-        for index in range(-(-source.count // BATCH)):
-            part(output, index)[:] = _fitting(model(source.batch(index), training=False), dtype, model)
-        output.flush()
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            output = np.lib.format.open_memmap(temporary, "w+", dtype, (source.count, *model.output_shape[1:]))
+            for index in range(-(-source.count // BATCH)):
+                part(output, index)[:] = _fitting(model(source.batch(index), training=False), dtype, model)
+            output.flush()
     values = np.load(path, mmap_mode="r")
     return Kept(values, Source(name, len(values), lambda index: part(values, index).astype(np.float32)))
 

@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from privzoo import architectures, config
 from privzoo.architectures.layers import LayerCost
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
+
+if TYPE_CHECKING:
+    from privzoo.evaluation.intervals import Estimate
 
 BYTES_OF_FLOAT32 = 4
 
@@ -37,6 +40,14 @@ class Measurement:
     command: str  # that reproduces it
     sha256: str  # of the head that was measured: the .tflite's flatbuffer, or the float weights
     unit: str = "share"  # or "years"
+    clusters: int = 0  # people, or faces where nobody knows whose they are; 0: written before this was said
+    method: str = ""  # of the interval, as `privzoo.evaluation.intervals` names it
+
+    def estimate(self) -> Estimate:
+        """The figure alone, to be compared and judged."""
+        from privzoo.evaluation.intervals import Estimate
+
+        return Estimate(self.value, self.low, self.high, self.count, self.clusters, self.method)
 
     def shown(self, value: float) -> str:
         """The value, or an end of its interval, as people read it."""
@@ -71,6 +82,7 @@ class Card:
     measurements: tuple[Measurement, ...]
     record: dict[str, Any] | None  # of the training run and the release, beside the weights; None until released
     head: str = FULL  # "full" or "slim"
+    subgroups: dict[str, Any] | None = None  # of `write_subgroups`; None until measured
 
     @property
     def artefact(self) -> str:
@@ -81,6 +93,25 @@ class Card:
         """The measurement of a metric for a variant, if there is one; of several that on the most faces."""
         found = [m for m in self.measurements if (m.metric, m.variant) == (metric, variant)]
         return max(found, key=lambda m: m.count, default=None)
+
+    def one_answer(self) -> Measurement | None:
+        """The accuracy of always answering the most frequent class, on the most faces; None where not measured."""
+        found = [m for m in self.measurements if m.metric == "accuracy" and m.variant.startswith("always ")]
+        return max(found, key=lambda m: m.count, default=None)
+
+    def epsilon(self) -> float | None:
+        """Budget that one feature spends, at delta 1e-05; None without noise."""
+        from privzoo.mechanisms.gaussian import Gaussian
+
+        noise = self.model.noise
+        return Gaussian(noise.sigma, noise.clip).epsilon() if noise else None
+
+    def budget(self) -> str:
+        """Epsilon of one feature and what it means, in words; empty without noise."""
+        from privzoo.evaluation import epsilon
+
+        noise = self.model.noise
+        return epsilon.words(noise.sigma, noise.clip) if noise else ""
 
     def identity_attack(self) -> Measurement | None:
         """The strongest identity attack on the feature, of those measured; None where there was none.
@@ -106,11 +137,13 @@ class Card:
             "reduction": self.model.reduction if self.model.dimensions else None,
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
+            "budget": self.budget() or None,
             "input_size": self.network.input_size,
             **to_dict(self.cost),
             "head_share_of_multiply_adds": self.cost.head_share,
             "measurements": [to_dict(m) for m in self.measurements],
-            "training_data": self.network.training.dataset,
+            "subgroups": self.subgroups,
+            "training_data": training_data(self.network, self.record),
             "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
             "embedding_weights": to_dict(self.model.weights) if self.model.weights else None,
@@ -139,7 +172,7 @@ class Card:
             + (", rounded to whole numbers" if model.step else ""),
             *(
                 f"- noise: Gaussian of deviation {noise.sigma:g} on features clipped to radius {noise.clip:g}, "
-                "drawn on the device"
+                f"drawn on the device; {self.budget()}"
                 for noise in (model.noise,)
                 if noise
             ),
@@ -151,23 +184,67 @@ class Card:
                 for other in heads(self.model)
                 if other != self.head
             ),
-            f"- trained on {network.training.dataset}" + (f", from {start}" if start else ""),
+            f"- trained on {training_data(network, self.record)}" + (f", from {start}" if start else ""),
+            *_own_data(self.record),
             *_history(self.record),
             f"- licence: {self.network.licence}",
             "",
-            "| metric | of | data | value | 95 % interval | faces | date |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            "| metric | of | data | value | 95 % interval | faces | seeds | date |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *(
                 f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-                f"| {m.count:,} | {m.date} |"
+                f"| {m.count:,} | {_seeds(m.seeds)} | {m.date} |"
                 for m in self.measurements
             ),
+            *_by_subgroup(self.subgroups),
             "",
             "Limits:",
             "",
             *(f"- {limit}" for limit in limits(network, model)),
         ]
         return "\n".join(lines)
+
+
+def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
+    return ((record or {}).get("data") or {}).get("own") or {}
+
+
+def training_data(network: NetworkConfig, record: dict[str, Any] | None) -> str:
+    """What a network was trained on, in words: a public data set's name, or the user's own folder."""
+    if not network.own_data:
+        return network.training.dataset
+    folder = _own_facts(record).get("folder")
+    return f"own images in the folder {folder}" if folder else "own images"
+
+
+def _own_data(record: dict[str, Any] | None) -> list[str]:
+    """How many images of one's own there were, of which class and in which part, as Markdown."""
+    facts = _own_facts(record)
+    if not facts:
+        return []
+    classes = ", ".join(f"{count:,} {name}" for name, count in facts["images"].items())
+    parts = ", ".join(f"{count:,} {part}" for part, count in facts["parts"].items())
+    people = f", {facts['people']:,} known people" if facts["people"] else ""
+    return [f"- images: {classes}{people}; {parts}; held out: {facts['held_out']}"]
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    """Seeds in few characters, as "1 to 20"."""
+    if len(seeds) > 3 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def _by_subgroup(found: dict[str, Any] | None) -> list[str]:
+    """The table of subgroups with the widest gap above it, as Markdown."""
+    if found is None:
+        return []
+    from privzoo.evaluation import subgroups
+
+    rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
+    title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
+    gap = subgroups.sentence(rows)
+    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
 
 
 def _history(record: dict[str, Any] | None) -> list[str]:
@@ -187,14 +264,23 @@ def _history(record: dict[str, Any] | None) -> list[str]:
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     """What a user must know before relying on a model."""
+    data = "the user's own images" if network.own_data else "photographs of public data sets"
     common = (
-        "Trained on photographs of public data sets: expect other error rates on other cameras, ages and ethnicities.",
+        f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
         "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
         "A feature that was not measured against an attack must be taken to show the face.",
     )
     gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
     noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
-    return ((gender,) if network.task == "gender" else ()) + common + ((noise,) if model.noise else ())
+    unlabelled = _unlabelled(network.task)
+    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + ((noise,) if model.noise else ())
+
+
+def _unlabelled(task: str) -> tuple[str, ...]:
+    """Why a task's accuracy is not told by subgroup, where no data have the labels."""
+    from privzoo.evaluation.subgroups import NO_LABELS
+
+    return (NO_LABELS[task],) if task in NO_LABELS else ()
 
 
 def heads(model: ModelConfig) -> tuple[str, ...]:
@@ -253,8 +339,43 @@ def _cost(head: list[LayerCost], tail: list[LayerCost], full: list[LayerCost]) -
     )
 
 
+def _file(folder: str, name: str, head: str) -> Path:
+    return config.config_folder() / folder / (f"{name}.json" if head == FULL else f"{name}_{head}.json")
+
+
 def _measurements_file(name: str, head: str) -> Path:
-    return config.config_folder() / "cards" / (f"{name}.json" if head == FULL else f"{name}_{head}.json")
+    return _file("cards", name, head)
+
+
+def write_subgroups(name: str, found: Mapping[str, Any], head: str = FULL) -> None:
+    """Writes the accuracy of a model's head by subgroup, in place of what was there.
+
+    Args:
+        name: of the model.
+        found: variant, data, count, seeds, date, git, command, sha256, and `subgroups`, a list of
+            `privzoo.evaluation.subgroups.Subgroup` as plain data.
+        head: of the model.
+    """
+    write_json(_file("subgroups", name, head), dict(found))
+
+
+def read_subgroups(name: str, head: str = FULL) -> dict[str, Any] | None:
+    """What `write_subgroups` wrote; None where nothing was measured yet.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = _file("subgroups", name, head)
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if {"variant", "data", "date", "subgroups"} <= found.keys():
+            return found
+        reason = "entries are missing"
+    except (ValueError, AttributeError) as error:
+        reason = str(error)
+    raise ConfigError(f"The subgroups {path} cannot be read ({reason}); write them again with tools/evaluate.py.")
 
 
 def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
@@ -297,4 +418,5 @@ def read(name: str, head: str = FULL) -> Card:
     model = config.model(name)
     network = config.network(model.network)
     costs = cost(model, network, head)
-    return Card(model, network, costs, read_measurements(name, head), _read_record(network), head)
+    figures = read_measurements(name, head)
+    return Card(model, network, costs, figures, _read_record(network), head, read_subgroups(name, head))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import privzoo
-from privzoo import serving
-from privzoo.errors import ConfigError, PrivzooError
+from privzoo import console, serving
+from privzoo.errors import ConfigError, ImageError, PrivzooError
 
 # What a shell reports for a command that the user, or a reader that went away, ended: 128 + the signal's number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -29,14 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `privzoo`; by default the process's own.
 
     Returns:
-        Exit code: 0; 1 for a defect of privzoo, 2 for what the user can put right, 130 after Ctrl-C.
+        Exit code: 0; 1 for a defect of privzoo, 2 for what the user can put right, 3 where some photographs were
+        answered and others skipped, 130 after Ctrl-C.
     """
+    console.prepare_streams()
     options = _parser().parse_args(arguments)
     try:
         with contextlib.nullcontext() if options.verbose else _quiet():
-            options.run(options)
+            code = options.run(options) or 0
             print(end="", flush=True)  # a reader that went away shows itself here
-        return 0
+        return code
     except BrokenPipeError:
         _give_up_output()
         return BROKEN_PIPE
@@ -56,18 +57,17 @@ def _give_up_output() -> None:
 
 def _report(error: Exception) -> int:
     if isinstance(error, PrivzooError):
-        print(f"privzoo: {error}", file=sys.stderr)
+        console.complain(console.in_own_words(str(error)))
         return 2
     if isinstance(error, OSError) and error.strerror:
         if error.filename is None:
             _give_up_output()
-        print(f"privzoo: {error.filename or 'output'}: {error.strerror}.", file=sys.stderr)
+        console.complain(f"{os.fsdecode(error.filename or 'output')}: {error.strerror}.")
         return 2
     reason = next(iter(str(error).splitlines()), "")
-    print(
-        f"privzoo: a defect of privzoo, please report it ({type(error).__name__}: {reason}); "
-        "privzoo --verbose ... shows the traceback.",
-        file=sys.stderr,
+    console.complain(
+        f"a defect of privzoo, please report it ({type(error).__name__}: {reason}); "
+        "privzoo --verbose ... shows the traceback."
     )
     return 1
 
@@ -99,17 +99,28 @@ def _quiet() -> Iterator[None]:
 
 
 def _list(options: argparse.Namespace) -> None:
+    if options.planned:
+        _list_planned(options)
+        return
     cards = [privzoo.show(name) for name in privzoo.list_models(options.pattern)]
     if options.json:
-        _print_json([card.to_dict() for card in cards])
+        console.print_json([card.to_dict() for card in cards])
         return
     if not cards:
-        print(f"privzoo: no model matches {options.pattern!r}; privzoo list shows all.", file=sys.stderr)
+        waiting = bool(privzoo.list_models(options.pattern, planned=True))
+        hint = "privzoo list --planned shows those whose weights are missing" if waiting else "privzoo list shows all"
+        console.complain(f"no model matches {options.pattern!r}; {hint}.")
         return
-    header = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "people named")
+    columns = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "balanced")
+    header = (*columns, "people named", "epsilon")
     rows = []
     for card in cards:
-        measured, attack = card.figure("accuracy", "int8 TFLite head + tail"), card.identity_attack()
+        # Both of the same head: of the int8 one, where it was measured by class too.
+        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
+        variant = next((v for v in variants if card.figure("balanced accuracy", v)), variants[0])
+        figures = [card.figure(metric, variant) for metric in ("accuracy", "balanced accuracy")]
+        figures.append(card.identity_attack())
+        epsilon = card.epsilon()
         rows.append(
             (
                 card.model.name,
@@ -119,32 +130,78 @@ def _list(options: argparse.Namespace) -> None:
                 "x".join(map(str, card.cost.feature_shape)),
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
-                f"{measured.value:.1%}" if measured else "not measured",
-                f"{attack.value:.1%}" if attack else "not measured",
+                *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
+                f"{epsilon:.1f}" if epsilon else "no noise",
             )
         )
-    _print_table(header, rows, left=4)
+    console.print_table(header, rows, left=4)
     print("\npeople named: faces whose person the strongest attack measured found among 100 people; chance is 1 %.")
+    if any(card.network.own_data for card in cards):
+        print("Of networks of your own data: among the people of that data; chance is in the card (privzoo show).")
+    # By task, what an answer without a look at the face would get: whoever reads an accuracy has to know it.
+    for task, one in {card.network.task: card.one_answer() for card in cards}.items():
+        if one:
+            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
+    print("balanced: mean over the classes, so that none counts more for having more faces.")
+    print("Both are of the int8 head where that was measured by class too, else of the float head.")
+    for said in sorted({card.budget() for card in cards} - {""}):
+        print(said)
+
+
+def _list_planned(options: argparse.Namespace) -> None:
+    from privzoo import zoo
+
+    planned = zoo.planned_models(options.pattern)
+    if options.json:
+        console.print_json([dataclasses.asdict(model) for model in planned])
+    elif planned:
+        header = tuple(field.name for field in dataclasses.fields(zoo.Planned))
+        console.print_table(header, [dataclasses.astuple(model) for model in planned], left=len(header))
+    else:
+        console.complain(f"no model that matches {options.pattern!r} waits for its weights; privzoo list shows all.")
 
 
 def _show(options: argparse.Namespace) -> None:
     card = privzoo.show(options.name, options.head)
     if options.json:
-        _print_json(card.to_dict())
+        console.print_json(card.to_dict())
     else:
         print(card)
 
 
-def _predict(options: argparse.Namespace) -> None:
-    answers = privzoo.load(options.name, head=options.head).explain(options.images, face=options.face)
+def _predict(options: argparse.Namespace) -> int:
+    from privzoo import faces
+    from privzoo.mechanisms import gaussian
+
+    faces.check_face(options.face, options.all_faces)  # before the seconds that loading takes
+    model = privzoo.load(options.name, options.epsilon, options.delta, options.head)
+    noise = model.noise and gaussian.drawn(model.noise, options.delta)
+    try:
+        answers = model.explain(options.images, options.face, all_faces=options.all_faces, strict=options.strict)
+    except ImageError as error:
+        if not error.skipped:
+            raise
+        answers = faces.Answers(skipped=error.skipped)  # each is told, where the error is about the first
     if options.json:
-        _print_json([dataclasses.asdict(answer) for answer in answers])
-        return
-    _print_table(
-        ("image", "label", *answers[0].probabilities),
-        [(a.image, a.label, *(f"{p:.2%}" for p in a.probabilities.values())) for a in answers],
-        left=2,
-    )
+        console.print_json(
+            {
+                "answers": [dataclasses.asdict(answer) for answer in answers],
+                "skipped": [console.skipped_entry(one) for one in answers.skipped],
+                "noise": noise,
+            }
+        )
+    elif answers:
+        console.print_table(
+            ("image", "label", *answers[0].probabilities, *console.FACE_COLUMNS),
+            [
+                (a.image, a.label, *(f"{p:.2%}" for p in a.probabilities.values()), *console.face_cells(a))
+                for a in answers
+            ],
+            left=2,
+        )
+        if noise:
+            print(f"\n{console.noise_note(noise)}")
+    return console.tell_skipped(answers, answers.skipped)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -162,7 +219,7 @@ def _export(options: argparse.Namespace) -> None:
         model.export_head(head, options.quantization, options.calibration)
         written |= {"head": str(head), "quantization": options.quantization}
     if options.json:
-        _print_json(written)
+        console.print_json(written)
         return
     if "head" in written:
         print(f"head for the device: {written['head']}")
@@ -176,23 +233,39 @@ def _serve(options: argparse.Namespace) -> None:
     serving.main(options)
 
 
-def _demo(options: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> int:
     from privzoo import demo
 
-    report = demo.run(options.image, options.model, options.face)
+    try:
+        report = demo.run(
+            options.image, options.model, options.face, all_faces=options.all_faces, strict=options.strict
+        )
+    except ImageError as error:
+        if not error.skipped:
+            raise
+        return console.tell_skipped((), error.skipped)
     if options.json:
-        _print_json(report.to_dict())
-        return
+        console.print_json({**report.to_dict(), "skipped": [console.skipped_entry(one) for one in report.skipped]})
+    else:
+        _print_demo(report)
+    return console.tell_skipped(report.answers, report.skipped)
+
+
+def _print_demo(report: Any) -> None:
     print(
         f"{report.model}: the {report.quantization} head ran in this process, the tail in a server on {report.url}.\n"
     )
-    _print_table(
-        ("image", "label", *report.answers[0].probabilities, "edge ms", "cloud ms", "bytes sent", "image file"),
+    console.print_table(
+        (
+            *("image", "label", *report.answers[0].probabilities, *console.FACE_COLUMNS),
+            *("edge ms", "cloud ms", "bytes sent", "image file"),
+        ),
         [
             (
                 Path(a.image).name,
                 a.label,
                 *(f"{p:.2%}" for p in a.probabilities.values()),
+                *console.face_cells(a),
                 f"{a.edge_ms:.1f}",
                 f"{a.cloud_ms:.1f}",
                 f"{a.bytes_sent:,}",
@@ -208,22 +281,28 @@ def _demo(options: argparse.Namespace) -> None:
         f"{report.feature_bytes:,} bytes{noise} as JSON; the raw face chip has {report.chip_bytes:,}."
     )
     if (attack := report.identity_attack) is not None:
+        own = privzoo.show(report.model).network.own_data
+        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1 %")
         print(
-            f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of 100 people "
-            f"({attack['low']:.1%} to {attack['high']:.1%}); chance is 1 %. privzoo show {report.model} has the rest."
+            f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of {people} "
+            f"({attack['low']:.1%} to {attack['high']:.1%}); {chance}. privzoo show {report.model} has the rest."
         )
+    if report.budget:
+        print(f"Each face spends a privacy budget of {report.budget}.")
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+class _Refused(argparse.Action):
+    """A flag that is looked for but must not exist: its help and its error say why."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, nargs=0, **options)
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
-    """Prints columns as wide as they need to be, the first `left` of them aligned left and the rest right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error(
+            f"{self.option_strings[0]} is refused: the noise is the only thing that keeps the model's epsilon, and a "
+            "feature without it can tell who the person is; choose a model without noise (privzoo list), or give a "
+            "larger --epsilon to privzoo predict, which draws less of it"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -251,6 +330,12 @@ def _parser() -> argparse.ArgumentParser:
             help="detect: find the largest face of each image; given: each image is a face chip already",
         )
 
+        sub.add_argument(
+            "--all-faces", action="store_true", help="answer for each face of each photograph, small ones too (slower)"
+        )
+        sub.add_argument("--strict", action="store_true", help="stop at the first photograph that cannot be used")
+        sub.add_argument("--no-noise", action=_Refused, help="refused: the noise is what keeps the model's epsilon")
+
     def head(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--head",
@@ -261,6 +346,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("list", _list, "list the models with what they cost and reach")
     sub.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell pattern, as 'vgg16_gender_*'")
+    sub.add_argument(
+        "--planned", action="store_true", help="the models whose weights are not there, and what they lack, instead"
+    )
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     head(sub)
@@ -268,6 +356,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
     face(sub)
+    sub.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help="budget of each face, for models with noise; default: the model's own",
+    )
+    sub.add_argument("--delta", type=float, default=1e-5, metavar="D", help="of the same budget (default: %(default)s)")
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")

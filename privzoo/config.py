@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from privzoo.errors import ConfigError, UnknownNameError
-from privzoo.provenance import write_text
+from privzoo.files import write_text
 
 T = TypeVar("T")
 FULL, SLIM = HEADS = ("full", "slim")  # heads that one tail answers
@@ -92,7 +92,7 @@ class NetworkConfig:
 
     name: str
     architecture: str  # "vgg16" or "vgg_s"
-    task: str  # the primary label: "gender" or "emotion"
+    task: str  # the primary label: "gender", "emotion", or of one's own data any name
     classes: tuple[str, ...]  # in the order of the output
     input_size: int  # side of the square input in pixels
     training: TrainingConfig
@@ -103,6 +103,11 @@ class NetworkConfig:
     parent: str | None = None  # network whose layers this one's file leaves out where they are the same
     siamese: SiameseConfig | None = None  # how it was made of its parent; None: trained as a primary network
     weights: WeightsFile | None = None  # None until released
+
+    @property
+    def own_data(self) -> bool:
+        """Whether it is trained on the user's own images rather than on a public data set."""
+        return self.training.dataset == "folder"
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} is {value!r}, which is no {getattr(kind, '__name__', kind)}; correct that entry.")
+    hint = "put it in quotes" if kind is str and isinstance(value, bool | int | float) else "correct that entry"
+    raise ConfigError(f"{where} is {value!r}, which is no {getattr(kind, '__name__', kind)}; {hint}.")
 
 
 def from_dict(cls: type[T], data: Any, where: str) -> T:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import privzoo
-from privzoo import weights, zoo
+from privzoo import faces, weights, zoo
 from privzoo.card import Card
 from privzoo.config import to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
+from privzoo.faces import Skipped
+from privzoo.mechanisms import gaussian
 
 QUANTIZATION = "int8"
 CHANNELS = 3
@@ -25,10 +27,14 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class DemoAnswer:
-    """The answer for one photograph, and what it cost."""
+    """The answer for one face, and what it cost."""
 
     image: str  # path
     face: dict[str, int]  # the chip's square in the photograph: x, y, size in pixels
+    number: int  # which of the photograph's faces it is, from 0
+    faces: int  # how many faces were found in it; 1 for a given chip
+    score: float | None  # confidence of the detector, 0 to 1; None for a given chip
+    rotation: float | None  # degrees by which the face is turned clockwise; None for a given chip
     label: str
     probabilities: dict[str, float]  # class -> probability
     edge_ms: float  # in the head
@@ -48,22 +54,33 @@ class Report:
     feature_shape: tuple[int, ...]
     feature_bytes: int  # as float32
     chip_bytes: int  # of a face chip at the network's input size, uncompressed
-    noise: dict[str, Any] | None  # sigma and clip of what each feature gets on the device
+    noise: dict[str, Any] | None  # what each feature got on the device, and its budget
+    budget: str  # its epsilon, and what that means in words; empty without noise
     identity_attack: dict[str, Any] | None  # the strongest on such features, from the card; None: not measured
     answers: tuple[DemoAnswer, ...]
+    skipped: tuple[Skipped, ...]  # photographs that could not be used
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "skipped": [one.to_dict() for one in self.skipped]}
 
 
-def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -> Report:
+def run(
+    images: Sequence[str | Path] | None,
+    model: str,
+    face: str = "detect",
+    *,
+    all_faces: bool = False,
+    strict: bool = False,
+) -> Report:
     """Exports a model, serves its tail on a free loopback port, and asks it about photographs.
 
     Args:
         images: paths of photographs; None for the portrait that scikit-image carries.
         model: name in the zoo.
         face: "detect" or "given", as in `SplitModel.predict`.
+        all_faces: ask about each face of each photograph.
+        strict: raise at the first photograph that cannot be used.
 
     Returns:
         The answers. The server has ended by then, also where an error ends the demo.
@@ -71,7 +88,7 @@ def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -
     Raises:
         UnknownNameError: no such model.
         WeightsError: its weights are missing or damaged.
-        ImageError: an image cannot be read, or shows no face.
+        ImageError: no image can be read and shows a face, or with `strict` one does not.
         MissingExtraError: the packages of `privzoo[cloud]` are not installed.
     """
     from privzoo.edge import Client, Head
@@ -80,14 +97,19 @@ def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -
     card = zoo.show(model)
     attack = card.identity_attack()
     paths = [str(path) for path in images] if images else [_portrait()]
+    faces.check_face(face, all_faces)
     with contextlib.ExitStack() as stack:
         folder = _artefacts(card, stack)
         head = Head(folder / "head.tflite")
-        head.prepare(paths, face)  # refuses an unusable image before the seconds that a server takes to start
+        # Finds what is unusable before the seconds that a server takes to start.
+        _, usable, skipped = head.prepare(paths, face, bulk=not strict, all_faces=all_faces)
+        faces.require_some(usable, skipped)
+        unusable = {one.image for one in skipped}
+        paths = [path for path in paths if path not in unusable]
         server = stack.enter_context(Server(folder / model, model))
         client = stack.enter_context(Client(head, server.url))
         client.predict(paths[0], face)  # the first request of all makes TensorFlow build its graph
-        found = [client.predict(path, face)[0] for path in paths]
+        found = [answer for path in paths for answer in client.predict(path, face, all_faces=all_faces)]
         url = server.url
     return Report(
         model=model,
@@ -97,21 +119,27 @@ def run(images: Sequence[str | Path] | None, model: str, face: str = "detect") -
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=card.network.input_size**2 * CHANNELS,
-        noise=card.model.noise and to_dict(card.model.noise),
+        noise=head.noise and gaussian.drawn(head.noise),
+        budget=card.budget(),
         identity_attack=attack and to_dict(attack),
         answers=tuple(
             DemoAnswer(
-                image=path,
+                image=answer.image,
                 face={"x": answer.face.x, "y": answer.face.y, "size": answer.face.size},
+                number=answer.number,
+                faces=answer.faces,
+                score=answer.score,
+                rotation=answer.rotation,
                 label=answer.label,
                 probabilities=answer.probabilities,
                 edge_ms=answer.edge_ms,
                 cloud_ms=answer.cloud_ms,
                 bytes_sent=answer.bytes_sent,
-                image_bytes=os.path.getsize(path),
+                image_bytes=os.path.getsize(answer.image),
             )
-            for path, answer in zip(paths, found, strict=True)
+            for answer in found
         ),
+        skipped=tuple(skipped),
     )
 
 

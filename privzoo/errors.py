@@ -20,7 +20,13 @@ class WeightsError(PrivzooError, OSError):
 
 
 class ImageError(PrivzooError, ValueError):
-    """An image that cannot be read or has the wrong shape or type."""
+    """An image that cannot be read or has the wrong shape or type.
+
+    Attributes:
+        skipped: where images are skipped and none is left, what was wrong with each (`privzoo.faces.Skipped`).
+    """
+
+    skipped: tuple = ()
 
 
 class FaceNotFoundError(ImageError):
@@ -39,6 +45,10 @@ class MismatchError(PrivzooError, ValueError):
     """A head and a tail that do not belong together."""
 
 
+class ForkError(PrivzooError, RuntimeError):
+    """A model that is used in a process that was forked after models were loaded; TensorFlow would hang there."""
+
+
 class DataError(PrivzooError, ValueError):
     """A data set that is missing, or is not in its official layout."""
 
@@ -49,6 +59,10 @@ class MissingExtraError(PrivzooError, ImportError):
 
 class ServerError(PrivzooError, RuntimeError):
     """A server that answered, but not with a prediction."""
+
+
+class FeatureRefusedError(ServerError):
+    """A server that refused the very features it was sent, by its protocol's own error: asking again cannot help."""
 
 
 class ServerUnavailableError(ServerError, ConnectionError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import faces
+from privzoo import faces, forks
 from privzoo.card import Card
 from privzoo.errors import FeatureError
 from privzoo.mechanisms.gaussian import Noise, protect
@@ -22,10 +22,14 @@ BATCH = 64  # images that go through a network at once; bounds the memory of lar
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image."""
+    """The answer for one face."""
 
     image: str  # its path, or its place among the arrays given
     face: dict[str, int] | None  # the chip's square in the image: x, y, size in pixels; None for a given chip
+    number: int  # which of the image's faces it is, from 0: the largest first, doubtful ones last
+    faces: int  # how many faces were found in the image; 1 for a given chip
+    score: float | None  # confidence of the detector, 0 to 1; None for a given chip
+    rotation: float | None  # degrees by which the face is turned clockwise in the image; None for a given chip
     label: str
     probabilities: dict[str, float]  # class -> probability
 
@@ -48,11 +52,31 @@ class SplitModel:
     def __init__(
         self, card: Card, network: keras.Model, head: keras.Model, tail: keras.Model, noise: Noise | None = None
     ):
-        self.card, self.network, self.head, self.tail, self.noise = card, network, head, tail, noise
+        forks.remember()
+        self.card, self.noise = card, noise
+        self._network, self._head, self._tail = network, head, tail
 
     def __repr__(self) -> str:
         """Name, feature and classes."""
         return f"SplitModel({self.name!r}, feature={self.card.cost.feature_shape}, classes={self.classes})"
+
+    @property
+    def network(self) -> keras.Model:
+        """`image` -> probabilities, the whole of it."""
+        forks.check()
+        return self._network
+
+    @property
+    def head(self) -> keras.Model:
+        """`image`, float32 RGB 0..255 (N, S, S, 3) -> `features`, before any noise."""
+        forks.check()
+        return self._head
+
+    @property
+    def tail(self) -> keras.Model:
+        """`features` -> probabilities (N, classes)."""
+        forks.check()
+        return self._tail
 
     @property
     def name(self) -> str:
@@ -108,31 +132,56 @@ class SplitModel:
         """Class probabilities of images, by head and tail.
 
         Args:
-            images: one or many paths, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
+            images: one or many paths, open files, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
             face: "detect" finds the largest face of each; "given" takes each image as a face chip.
 
         Returns:
-            float32 (N, classes), in the order of `classes`.
+            float32 (N, classes), in the order of `classes`; a row for each image.
 
         Raises:
-            ImageError: an image cannot be read; FaceNotFoundError where it shows no face. Both name it.
+            ImageError: an image cannot be read; FaceNotFoundError where it shows no face. Both name it. `explain`
+                answers for the others.
+            ForkError: this process was forked after models were loaded. So raise all methods that compute.
         """
         chips, _, _ = faces.chips(images, self.input_size, face)
         return self.classify(self.features(chips))
 
-    def explain(self, images: Any, face: str = "detect") -> list[Prediction]:
-        """As `predict`, with labels and the place of each face: what `privzoo predict --json` prints."""
-        chips, found, _ = faces.chips(images, self.input_size, face)
-        probabilities = self.classify(self.features(chips))
-        return [
+    def explain(
+        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+    ) -> faces.Answers[Prediction]:
+        """As `predict`, with labels and the place of each face: what `privzoo predict --json` prints.
+
+        Images that cannot be used are skipped. All faces are cut out before the first feature is computed.
+
+        Args:
+            images: as for `predict`.
+            face: as for `predict`.
+            all_faces: answer for each face of each image, small ones too, which takes ten times as long to find them.
+            strict: raise at the first image that cannot be used.
+
+        Returns:
+            A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
+
+        Raises:
+            ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError where they show
+                no face.
+        """
+        chips, found, skipped = faces.chips(images, self.input_size, face, bulk=not strict, all_faces=all_faces)
+        faces.require_some(found, skipped)
+        answers = [
             Prediction(
-                image=where.image,
-                face={"x": where.box.x, "y": where.box.y, "size": where.box.size} if face == "detect" else None,
+                image=one.image,
+                face=None if one.score is None else {"x": one.box.x, "y": one.box.y, "size": one.box.size},
+                number=one.number,
+                faces=one.found,
+                score=one.score,
+                rotation=one.rotation,
                 label=self.classes[int(row.argmax())],
                 probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
             )
-            for where, row in zip(found, probabilities, strict=True)
+            for one, row in zip(found, self.classify(self.features(chips)), strict=True)
         ]
+        return faces.Answers(answers, skipped)
 
     def export_head(self, path: str | Path, quantization: str = "int8", calibration: Any = None) -> Path:
         """Writes the head as one TFLite file with its manifest inside; see `privzoo.export.tflite.export_head`.
@@ -183,4 +232,7 @@ def _run(model: keras.Model, values: np.ndarray, shape: tuple[int, ...], what: s
         np.asarray(model(values[i : i + BATCH].astype(np.float32), training=False))
         for i in range(0, len(values), BATCH)
     ]
-    return np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
+    answers = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
+    if not np.isfinite(answers).all():
+        raise FeatureError(f"The {what} lead to values that are not finite; give numbers of the size that faces give.")
+    return answers

@@ -1,12 +1,13 @@
-"""What makes a written figure traceable: the code's revision; and files that are written in whole or not at all."""
+"""What makes a written figure traceable: the code's revision, and plain data as JSON."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from privzoo.files import write_text
 
 
 def git_revision() -> str:
@@ -14,7 +15,14 @@ def git_revision() -> str:
 
     Figures that a command has just written make no revision dirty: the next figure does not depend on them.
     """
-    written = ("zoo_configs/cards", "zoo_configs/optimised", "zoo_configs/sweeps", "docs", "RESULTS.md")
+    written = (
+        "zoo_configs/cards",
+        "zoo_configs/subgroups",
+        "zoo_configs/optimised",
+        "zoo_configs/sweeps",
+        "docs",
+        "RESULTS*.md",
+    )
     root = Path(__file__).parent.parent
     changes = ["git", "diff", "--quiet", "HEAD", "--", ".", *(f":!{path}" for path in written)]
     try:
@@ -25,14 +33,6 @@ def git_revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return revision.stdout.strip() + ("-dirty" if changed else "")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name, then renames it; makes its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def write_json(path: Path, data: Any) -> None:

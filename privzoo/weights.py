@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from privzoo import config
 from privzoo.config import NetworkConfig, WeightsFile
 from privzoo.errors import MissingExtraError, WeightsError
+from privzoo.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,12 @@ def cache_folder() -> Path:
 def sha256(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def available(weights: WeightsFile) -> bool:
+    """Whether `find` can be expected to find a weights file: it is there, unchecked, or a mirror is named."""
+    places = (config.config_folder() / "weights", cache_folder())
+    return any((folder / weights.file).exists() for folder in places) or bool(os.environ.get("PRIVZOO_WEIGHTS_URL"))
 
 
 def find(weights: WeightsFile) -> Path:
@@ -72,9 +79,12 @@ def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
         # pooch writes to a temporary name, checks the hash, then renames.
         pooch.retrieve(url, f"sha256:{weights.sha256}", path.name, path.parent)
     except requests.RequestException as error:
-        reason = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
+        reason = (
+            f"HTTP {error.response.status_code}" if error.response is not None else f"{type(error).__name__}: {error}"
+        )
         raise WeightsError(
-            f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL."
+            f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL, and HTTPS_PROXY "
+            "if you go through a proxy."
         ) from None
     except ValueError:
         raise WeightsError(
@@ -127,11 +137,11 @@ def save(weights: Mapping[str, np.ndarray], path: Path, dtype: str = "int8") -> 
     """Codes weights into an npz file, in whole or not at all; the same weights give the same bytes."""
     import numpy as np
 
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **encode(weights, dtype))
-    temporary.replace(path)
-    return WeightsFile(path.name, sha256(path), path.stat().st_size)
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **encode(weights, dtype))
+        # Of what was written here: another process may put its own in place at once.
+        return WeightsFile(path.name, sha256(temporary), temporary.stat().st_size)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

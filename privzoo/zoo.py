@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 import os
 import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from privzoo import card, config, embeddings, weights
+from privzoo import card, config, embeddings, forks, weights
 from privzoo.card import Card
-from privzoo.config import NetworkConfig
+from privzoo.config import ModelConfig, NetworkConfig, WeightsFile
 from privzoo.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,9 +22,62 @@ if TYPE_CHECKING:
 _networks: weakref.WeakValueDictionary[str, keras.Model] = weakref.WeakValueDictionary()
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a shell pattern, as `vgg16_gender_*`, sorted."""
-    return fnmatch.filter(config.models(), pattern)
+@dataclass(frozen=True)
+class Planned:
+    """A model that cannot be loaded yet."""
+
+    name: str
+    network: str
+    cut: str
+    embedding: str
+    missing: str  # what it waits for
+
+
+def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
+    """Names of the models that match a shell pattern, as `vgg16_gender_*`, sorted.
+
+    Args:
+        pattern: of the names.
+        planned: those whose weights are not there, in place of those whose weights are.
+    """
+    missing = {model.name: model for model in planned_models(pattern)}
+    return (
+        list(missing) if planned else [name for name in fnmatch.filter(config.models(), pattern) if name not in missing]
+    )
+
+
+def planned_models(pattern: str = "*") -> list[Planned]:
+    """The models without weights on this machine that match a shell pattern, by name, and what each lacks.
+
+    Weights are there if their files are bundled or in the cache, or a mirror is named from which `load` fetches them.
+    """
+    networks: dict[str, str | None] = {}
+    folder = config.config_folder() / "planned" / "models"
+    files = {**{path.stem: path for path in folder.glob("*.yaml")}, **config.models()}
+    found = []
+    for name in sorted(fnmatch.filter(files, pattern)):
+        model = config.read(ModelConfig, files[name])
+        if model.network not in networks:
+            networks[model.network] = _missing_network(model.network)
+        missing = networks[model.network] or _missing_file(model.weights, name, needed=model.dimensions is not None)
+        if missing or name not in config.models():
+            found.append(Planned(name, model.network, model.cut, model.embedding, missing or "its release"))
+    return found
+
+
+def _missing_network(name: str) -> str | None:
+    """What a network lacks, or the one that it was made of."""
+    if name not in config.networks():
+        return f"weights of the network {name}"
+    network = config.network(name)
+    missing = _missing_file(network.weights, f"the network {name}", needed=True)
+    return missing or (_missing_network(network.parent) if network.parent else None)
+
+
+def _missing_file(entry: WeightsFile | None, of: str, needed: bool) -> str | None:
+    if entry is None:
+        return f"weights of {of}" if needed else None
+    return None if weights.available(entry) else f"the file {entry.file}"
 
 
 def show(name: str, head: str = config.FULL) -> Card:
@@ -45,6 +99,7 @@ def load_network(network: NetworkConfig) -> keras.Model:
         WeightsError: its weights are missing or damaged.
         MissingExtraError: TensorFlow and Keras are not installed.
     """
+    forks.check()
     if (shared := _networks.get(network.name)) is not None:
         return shared
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury privzoo's output
@@ -57,7 +112,9 @@ def load_network(network: NetworkConfig) -> keras.Model:
             "Loading a model needs TensorFlow and Keras; install them with: pip install 'privzoo[cloud]'. "
             "A device needs privzoo.edge only."
         ) from None
-    model = graph.inference_network(network, weights.load(network))
+    arrays = weights.load(network)
+    forks.remember()
+    model = graph.inference_network(network, arrays)
     _networks[network.name] = model
     return model
 
@@ -80,6 +137,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         ConfigError: a budget for a model without noise, or one that cannot be.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
+        ForkError: this process was forked after models were loaded.
 
     Example:
         >>> model = load("vgg16_gender_simple_conv5_3")

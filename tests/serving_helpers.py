@@ -22,7 +22,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(models, reload=None, tls=None, max_connections=1024, header_seconds=10.0, **options):
+def running(
+    models, reload=None, tls=None, max_connections=1024, header_seconds=10.0, reload_without_key=False, **options
+):
     """REST and gRPC for models, on free loopback ports."""
     import uvicorn
 
@@ -45,8 +47,12 @@ def running(models, reload=None, tls=None, max_connections=1024, header_seconds=
     server = uvicorn.Server(config)
     ready, found = threading.Event(), {}
 
+    credentials = tls and tls.grpc_credentials()
+
     async def main():
-        grpc_server = GrpcServer(service, reload, port=0, credentials=tls and tls.grpc_credentials())
+        grpc_server = GrpcServer(
+            service, reload, port=0, credentials=credentials, reload_without_key=reload_without_key
+        )
         await grpc_server.start()
         found["port"] = grpc_server.port
         ready.set()

@@ -16,6 +16,8 @@ from privzoo.audit import appearance, decoders, features, models, report, summar
 from privzoo.audit.cells import Plan
 from privzoo.data import lfw
 
+pytestmark = pytest.mark.training
+
 PEOPLE, OTHERS, IMAGES = 4, 3, 6
 MODEL = tiny_zoo.model("noisy_reduced_simple")
 LOOKS = appearance.Looks(("linear", "up-convolution"), decoders.Settings(16, 40, 1, 8, 16), 12)

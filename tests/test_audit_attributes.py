@@ -41,13 +41,6 @@ def test_noise_hides_a_number():
     assert one > many + 3
 
 
-def test_interval_is_of_the_mean_over_classes():
-    hits = np.array([[1.0] * 90 + [0.0] * 10])
-    assert attributes.interval(hits).value == pytest.approx(0.9)
-    figure = attributes.interval(hits, np.array([0] * 90 + [1] * 10))
-    assert (figure.value, figure.low, figure.high) == (0.5, 0.5, 0.5)
-
-
 def test_bad_values_are_refused():
     features, values = ages(20)
     with pytest.raises(DataError, match="20 training features and values of shape"):

@@ -24,6 +24,8 @@ from privzoo.errors import ConfigError, DataError
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 PEOPLE, PHOTOGRAPHS, STRANGERS = 100, 3, 12
@@ -222,8 +224,18 @@ def _names(folder):
 
 def test_gender_is_scored_on_people_who_were_not_trained_on(data_folder):
     train, test = features.lfw_gender(data_folder, 48)
-    assert set(train.labels) == set(test.labels) == {"gender"} and not set(train.ids) & set(test.ids)
+    assert set(train.labels) == set(test.labels) == {"gender", "identity"} and not set(train.ids) & set(test.ids)
+    assert not set(train.labels["identity"]) & set(test.labels["identity"])
     assert 0.1 < len(test.chips) / (len(train.chips) + len(test.chips)) < 0.6
+
+
+def test_race_and_age_are_learnt_from_faces_that_networks_never_saw(data_folder):
+    from privzoo.data import utkface
+
+    seen = features.read(utkface.load(data_folder, split="train"), "train", 48)
+    train, test = features.utkface_faces(data_folder, 48)
+    assert {"race", "age"} <= set(train.labels) and len(train.ids) and len(test.ids)
+    assert not set(train.ids) & set(test.ids) and not set(seen.ids) & {*train.ids, *test.ids}
 
 
 def test_wrong_data_are_one_sentence(tmp_path):

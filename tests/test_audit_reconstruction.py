@@ -15,6 +15,8 @@ from privzoo.audit import decoders, recogniser, reconstruction
 from privzoo.errors import ConfigError, DataError, FeatureError, ImageError, WeightsError
 from privzoo.mechanisms.gaussian import Noise
 
+pytestmark = pytest.mark.training
+
 SIDE = 16
 SMALL = decoders.Settings(side=SIDE, faces=400, epochs=12, width=16, batch_size=16, learning_rate=3e-3)
 

@@ -291,7 +291,7 @@ def test_markdown_stands_between_its_marks(folder, tmp_path):
     assert text.endswith("<!-- end of audit -->\n\nlast\n")
     assert "100 queries averaged" in text and "| 21.5 (21.5 to 21.5) |" in text and "| 9.9 (9.9 to 9.9) |" in text
     assert "old" not in text
-    assert text.count(f"| {name('simple')} | 95.4% (95.0% to 95.8%) | 61.0% (59.9% to 62.3%) |") == 1
+    assert text.count(f"| {name('simple')} | 95.4% (95.0% to 95.8%) |  |  | 61.0% (59.9% to 62.3%) |") == 1
     assert f"| {name('simple')} | 2026-01-02 | 1a2b3c | 1, 2, 3 | float head abababababab" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):

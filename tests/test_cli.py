@@ -57,11 +57,16 @@ def test_list_json_has_every_fact_of_every_model(capsys):
 
 def test_list_prints_one_line_for_each_model(capsys):
     assert cli.main(["list"]) == 0
-    header, *lines, empty, note = capsys.readouterr().out.splitlines()
-    assert header.startswith("model ") and header.endswith(" people named") and note.startswith("people named: ")
-    assert not empty and [line.split()[0] for line in lines] == privzoo.list_models()
-    shown = [line.split()[-1] for line in lines]
-    assert shown == [f"{privzoo.show(name).identity_attack().value:.1%}" for name in privzoo.list_models()]
+    printed = capsys.readouterr().out.splitlines()
+    (header, *lines), notes = printed[: printed.index("")], printed[printed.index("") + 1 :]
+    assert header.startswith("model ") and "  balanced  people named" in header and header.endswith(" epsilon")
+    assert [line.split()[0] for line in lines] == privzoo.list_models()
+    for name, line in zip(privzoo.list_models(), lines, strict=True):
+        card = privzoo.show(name)
+        assert f"{card.identity_attack().value:.1%}" in line
+        assert line.endswith(f"{card.epsilon():.1f}" if card.model.noise else "no noise")
+    assert any(note.startswith("people named: ") for note in notes)
+    assert any("epsilon 42.8" in note and "99.9%" in note and "not the budget" in note for note in notes)
 
 
 def test_list_takes_a_pattern(capsys):

@@ -17,6 +17,8 @@ import privzoo
 from privzoo import cli, faces
 from privzoo.edge import Client, Head
 
+pytestmark = pytest.mark.all_models
+
 
 @pytest.fixture(scope="module")
 def photograph(tmp_path_factory, astronaut) -> str:
@@ -37,8 +39,11 @@ def exported(tmp_path_factory) -> dict:
 def test_predict_prints_nothing_but_the_answers(photograph):
     done = privzoo_process("predict", MODEL, photograph, "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    (answer,) = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
+    (answer,) = printed["answers"]
+    assert printed["skipped"] == [] and printed["noise"] is None
     assert answer["image"] == photograph
+    assert (answer["number"], answer["faces"], answer["rotation"]) == (0, 1, 0) and 0.7 < answer["score"] <= 1
     assert answer["face"].keys() == {"x", "y", "size"}
     expected = privzoo.load(MODEL).predict(photograph)[0]
     classes = privzoo.show(MODEL).network.classes
@@ -53,19 +58,21 @@ def test_predict_takes_given_chips_of_many_images(photograph, astronaut, tmp_pat
     chip = tmp_path / "chip.png"
     Image.fromarray(faces.crop(astronaut, box, privzoo.show(MODEL).network.input_size)).save(chip)
     assert cli.main(["predict", MODEL, str(chip), str(chip), "--face", "given", "--json"]) == 0
-    given = json.loads(capsys.readouterr().out)
+    given = json.loads(capsys.readouterr().out)["answers"]
     assert cli.main(["predict", MODEL, photograph, "--json"]) == 0
-    (detected,) = json.loads(capsys.readouterr().out)
+    (detected,) = json.loads(capsys.readouterr().out)["answers"]
     assert [answer["face"] for answer in given] == [None, None]
     for answer in given:
+        assert (answer["number"], answer["faces"], answer["score"], answer["rotation"]) == (0, 1, None, None)
         assert answer["probabilities"] == pytest.approx(detected["probabilities"], abs=1e-5)
 
 
 def test_predict_prints_a_table(photograph, capsys):
     assert cli.main(["predict", MODEL, photograph]) == 0
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["image", "label", *privzoo.show(MODEL).network.classes]
-    assert line.startswith(photograph)
+    classes = privzoo.show(MODEL).network.classes
+    assert header.split() == ["image", "label", *classes, "face", "score", "turned", "by"]
+    assert line.startswith(photograph) and line.endswith("°") and "  1 of 1  " in line
 
 
 @pytest.mark.parametrize(
@@ -84,8 +91,9 @@ def test_predict_refuses_an_image_by_name(name, content, reason, tmp_path, capsy
         path.write_bytes(content)
     assert cli.main(["predict", MODEL, str(path), "--json"]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1
-    assert str(path) in printed.err and reason in printed.err
+    found = json.loads(printed.out)
+    assert found["answers"] == [] and [one["image"] for one in found["skipped"]] == [str(path)]
+    assert printed.err == f"privzoo: {path}: {found['skipped'][0]['reason']}\n" and reason in printed.err
 
 
 def test_export_writes_a_pair_that_belongs_together(exported):

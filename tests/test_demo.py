@@ -18,6 +18,8 @@ import privzoo
 from privzoo import demo
 from privzoo.export.released import RECOMMENDED
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
@@ -94,6 +96,7 @@ def test_demo_shows_the_recommended_model_and_what_it_gives_away(environment):
         f"a feature of {card.cost.feature_bytes} bytes, with noise that was drawn on the device, as JSON" in done.stdout
     )
     assert f"named {attack.value:.1%} of the faces of 100 people" in done.stdout
+    assert f"Each face spends a privacy budget of {card.budget()}." in done.stdout and "epsilon 42.8" in card.budget()
 
 
 def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tmp_path):
@@ -128,3 +131,22 @@ def test_ctrl_c_ends_the_demo_and_its_server(environment):
     assert (running.returncode, out, errors) == (130, "", "")
     assert not processes(environment["TMPDIR"])
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
+
+
+def test_demo_skips_what_it_cannot_use(environment, tmp_path, astronaut):
+    good, blank = tmp_path / "portrait.png", tmp_path / "blank.png"
+    Image.fromarray(astronaut).save(good)
+    Image.new("RGB", (100, 100), "white").save(blank)
+    arguments = ["demo", "--model", MODEL, "--json", "--image", str(blank), str(good)]
+    done = privzoo_process(*arguments, env=environment)
+    assert done.returncode == 3
+    report = json.loads(done.stdout)
+    (answer,) = report["answers"]
+    assert answer["image"] == str(good) and (answer["number"], answer["faces"], answer["rotation"]) == (0, 1, 0)
+    assert [one["image"] for one in report["skipped"]] == [str(blank)]
+    assert done.stderr.splitlines() == [
+        f"privzoo: {blank}: {report['skipped'][0]['reason']}",
+        "privzoo: 1 of 2 photographs got no answer.",
+    ]
+    done = privzoo_process(*arguments, "--strict", env=environment)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(f"privzoo: {blank}: no face")

@@ -93,18 +93,18 @@ with Client(head, sys.argv[4]) as client:
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), here.features(chips()))
 
 
-def test_finding_a_face_names_what_is_missing(device):
+def test_a_face_is_found_without_scikit_image(device):
     code = """
 import sys
-import numpy as np
+from privzoo import faces
 from privzoo.edge import Head
-from privzoo.errors import MissingExtraError
-try:
-    Head(sys.argv[1]).prepare(np.zeros((64, 64, 3), np.uint8))
-except MissingExtraError as error:
-    print(error)
+chips, found, _ = Head(sys.argv[1]).prepare(sys.argv[2])
+assert "skimage" not in sys.modules and faces.detector() == "blazeface"
+print(chips.shape, found[0].box.size)
 """
-    assert "privzoo[detect]" in device(code, str(exported("int8")))
+    photograph = ROOT / "tflite" / "golden" / "astronaut.png"
+    shape, size = device(code, str(exported("int8")), str(photograph)).strip().rsplit(" ", 1)
+    assert shape.startswith("(1, ") and 80 < int(size) < 130
 
 
 def test_import_is_light(device):

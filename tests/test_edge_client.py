@@ -20,12 +20,15 @@ from privzoo.errors import (
     ConfigError,
     FaceNotFoundError,
     FeatureError,
+    FeatureRefusedError,
     ImageError,
     MismatchError,
     MissingExtraError,
     ServerError,
     ServerUnavailableError,
 )
+
+pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +162,7 @@ def test_server_that_never_answers(head):
     [
         (503, b'{"error": "loading"}', ServerUnavailableError, "cannot answer now .*loading"),
         (502, b"<html>", ServerUnavailableError, "cannot answer now"),
-        (400, b'{"error": "Tensor features: wrong shape"}', ServerError, "wrong shape"),
+        (400, b'{"error": "Tensor features: wrong shape"}', FeatureRefusedError, "wrong shape"),
         (500, b'{"error": "out of memory"}', ServerError, "out of memory"),
         (401, b'{"error": "no key"}', ServerError, "no key"),
         (404, b"<html>not found</html>", ServerError, "REST interface"),

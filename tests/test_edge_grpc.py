@@ -14,7 +14,16 @@ from privzoo.edge import AsyncClient, Client, Head, grpc_messages
 from privzoo.edge.access import Access, Target
 from privzoo.edge.grpc_wire import Grpc
 from privzoo.edge.retry import Patience
-from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError, ServerUnavailableError
+from privzoo.errors import (
+    ConfigError,
+    FeatureError,
+    FeatureRefusedError,
+    MismatchError,
+    ServerError,
+    ServerUnavailableError,
+)
+
+pytestmark = pytest.mark.server
 
 for package in ("grpc", "fastapi", "tensorflow_serving", "trustme"):
     pytest.importorskip(package)
@@ -135,7 +144,7 @@ def test_a_message_over_the_servers_limit(models):
         wire = Grpc(f"grpc://{server.target}", Target(NAME, None, "s", "features", 2), Patience(), Access())
         with pytest.raises(ServerError, match="send fewer at once") as refused:
             wire.predict(np.ones((1, 2**19), np.float32))
-        assert type(refused.value) is ServerError
+        assert type(refused.value) is FeatureRefusedError
         with pytest.raises(FeatureError, match="not sent"):
             wire.predict(np.full((1, 4), np.inf, np.float32))
         wire.close()

@@ -182,9 +182,9 @@ def test_settings_that_cannot_be(file, ledger):
     with pytest.raises(ConfigError, match=r"One feature of .* more than the total of 1; set a smaller epsilon"):
         Head(file, total_epsilon=1, ledger=ledger)
     for total in ("4", True, 0, float("nan")):
-        with pytest.raises(ConfigError, match="no budget"):
+        with pytest.raises(ConfigError, match="is not valid"):
             Head(file, total_epsilon=total, ledger=ledger)
-    with pytest.raises(ConfigError, match="no budget"):
+    with pytest.raises(ConfigError, match="is not valid"):
         Head(file, total_epsilon=TOTAL, total_delta=0, ledger=ledger)
     assert not ledger.exists()
     for owner in ("", None):

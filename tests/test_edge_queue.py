@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -16,7 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privzoo.edge import Client, Head, Queue
-from privzoo.errors import ConfigError, MismatchError, ServerError, ServerUnavailableError
+from privzoo.edge.queue import Entry
+from privzoo.errors import (
+    ConfigError,
+    FeatureRefusedError,
+    MismatchError,
+    PrivzooError,
+    ServerUnavailableError,
+)
+
+pytestmark = pytest.mark.server
 
 ONE = np.arange(4, dtype=np.float32)
 BOX = '{"x": 0, "y": 0, "size": 24, "score": 0.0}'
@@ -166,18 +176,172 @@ def test_features_wait_for_the_server_over_a_restart(head, path):
 
 def test_a_feature_that_is_refused_holds_nobody_up(head, path):
     with serving() as (url, handler), Client(head, url, timeout=60, queue=path) as client:
-        bad = client.queue.add(np.zeros(3, np.float32), head.manifest["tail"]["signature"], "bad", BOX, 1.0)
-        good = client.later(chips()[0], face="given")
+        tickets = client.later(chips()[:3], face="given")
         answer = handler.predict
+        bad = client.queue.first(client._target.signature, 2)[1].feature
         handler.predict = lambda self, request: (
-            answer(self, request)
-            if np.ndim(request["instances"]) == 4 and np.shape(request["instances"])[0]
-            else (400, b'{"error": "wrong shape"}')
+            (400, b'{"error": "not this one"}')
+            if any(np.array_equal(np.float32(one), bad) for one in request["instances"])
+            else answer(self, request)
         )
-        with pytest.raises(ServerError, match="wrong shape"):
-            list(client.send())
-        assert bad not in [one.ticket for one in client.queue.first(head.manifest["tail"]["signature"], 9)]
-        assert [ticket for ticket, _ in client.send()] == good
+        answered = []
+        with pytest.raises(FeatureRefusedError, match="1 of the queue's features .*not this one"):
+            for ticket, _ in client.send():
+                answered.append(ticket)
+        assert answered == [tickets[0], tickets[2]] and len(client.queue) == 0
+        (refused,) = client.queue.refused()
+        assert refused.ticket == tickets[1] and refused.image == "image 1" and "not this one" in refused.reason
+        client.queue.forget(refused.ticket)
+        assert client.queue.refused() == [] and list(client.send()) == []
+
+
+UNSENDABLE = {
+    "not finite": lambda queue: queue.add(np.full(head_shape(), np.nan, np.float32), tail(), "bad", BOX, 1.0),
+    "has the shape": lambda queue: queue.add(np.zeros(3, np.float32), tail(), "bad", BOX, 1.0),
+    "square cannot be read": lambda queue: queue.add(np.zeros(head_shape(), np.float32), tail(), "bad", "{", 1.0),
+    "is damaged": lambda queue: spoil(queue, queue.add(np.zeros(head_shape(), np.float32), tail(), "bad", BOX, 1.0)),
+}
+
+
+def tail() -> str:
+    return Head(exported("float32")).manifest["tail"]["signature"]
+
+
+def head_shape() -> tuple[int, ...]:
+    return Head(exported("float32")).feature_shape
+
+
+def spoil(queue, ticket):
+    with sqlite3.connect(queue.path) as base:
+        base.execute("UPDATE waiting SET feature = ? WHERE ticket = ?", [b"123", ticket])
+
+
+@pytest.mark.parametrize("reason", UNSENDABLE)
+def test_what_cannot_be_sent_is_set_aside_with_its_reason(head, path, reason):
+    with serving() as (url, _), Client(head, url, timeout=60, queue=path) as client:
+        UNSENDABLE[reason](client.queue)
+        good = client.later(chips()[0], face="given")
+        with contextlib.suppress(FeatureRefusedError):
+            assert [ticket for ticket, _ in client.send()] == good
+        assert len(client.queue) == 0
+        assert [one.image for one in client.queue.refused()] == ["bad"] and reason in client.queue.refused()[0].reason
+
+
+NOT_ITS_FAULT = [
+    (401, b'{"error": "no such key"}'),
+    (403, b'{"error": "not for you"}'),
+    (500, b'{"error": "internal"}'),
+    (500, b"oops"),
+    (200, b"<html>Welcome to our cafe! Please accept the terms.</html>"),
+    (200, b'{"predictions": [[NaN, 0.5]]}'),
+    (200, b'{"predictions": [[1e999, 0.5]]}'),
+    (200, b'{"predictions": []}'),
+    (404, b"<html>not found</html>"),
+    (302, b""),
+    (307, b'{"error": "elsewhere"}'),
+    (400, b"<html>a proxy's own refusal</html>"),
+    (413, b"<html>a proxy's own limit</html>"),
+    (511, b"<html>log in first</html>"),
+    (429, b'{"error": "too many"}'),
+]
+
+
+@pytest.mark.parametrize("status, body", NOT_ITS_FAULT)
+def test_a_fault_that_is_not_the_features_keeps_them_all(head, path, status, body):
+    with serving((status, body)) as (url, _), Client(head, url, timeout=60, attempts=1, queue=path) as client:
+        tickets = client.later(chips()[:3], face="given")
+        for _ in range(2):
+            with pytest.raises(PrivzooError) as caught:
+                list(client.send())
+            assert not isinstance(caught.value, FeatureRefusedError)
+        assert [one.ticket for one in client.queue.first(tail(), 9)] == tickets and client.queue.refused() == []
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(head, path):
+    with Client(head, "http://127.0.0.1:1", queue=Queue(path, most=2)) as client:
+        before = head.queries
+        with pytest.raises(ServerUnavailableError, match="is full"):
+            client.later(chips()[:3], face="given")
+        assert len(client.queue) == 0 and head.queries == before  # no budget was spent for nothing
+        assert len(client.later(chips()[:2], face="given")) == len(client.queue) == 2
+        entries = [Entry(ONE, "s", str(k), BOX, 1.0) for k in range(3)]
+        client.queue.most = 4
+        with pytest.raises(ServerUnavailableError):
+            client.queue.add_all(entries)
+        assert len(client.queue) == 2
+
+
+def test_a_file_of_version_1_is_brought_up_to_date(path):
+    with sqlite3.connect(path) as base:
+        base.execute(
+            "CREATE TABLE waiting (number INTEGER PRIMARY KEY AUTOINCREMENT, ticket TEXT NOT NULL UNIQUE, "
+            "since REAL NOT NULL, signature TEXT NOT NULL, image TEXT NOT NULL, box TEXT NOT NULL, "
+            "edge_ms REAL NOT NULL, shape TEXT NOT NULL, feature BLOB NOT NULL)"
+        )
+        row = ["t", time.time(), "s", "image", BOX, 1.0, "4", ONE.tobytes()]
+        base.execute("INSERT INTO waiting VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        base.execute("PRAGMA user_version=1")
+    queue = Queue(path)
+    assert [one.ticket for one in queue.first("s", 9)] == ["t"] and queue.refused() == []
+    queue.set_aside("t", "why")
+    queue.close()
+    assert [one.reason for one in Queue(path).refused()] == ["why"]
+
+
+def use_all(queue):
+    """Each method, with whether it said its sentence."""
+    calls = [
+        lambda: len(queue),
+        lambda: add(queue, 9),
+        lambda: queue.first("s", 1),
+        lambda: queue.remove("t"),
+        lambda: queue.set_aside("t", "why"),
+        lambda: queue.refused(),
+        lambda: queue.check_room(1, 1),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="queue"):
+            call()
+
+
+def test_what_befalls_the_file_is_one_sentence(path):
+    queue = Queue(path)
+    queue.close()
+    queue.close()
+    use_all(queue)
+    queue = Queue(path)
+    path.unlink()
+    use_all(queue)
+    queue.close()
+    queue = Queue(path)
+    queue._base.execute("PRAGMA busy_timeout=50")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match="locked"):
+            add(queue, 1)
+        other.execute("ROLLBACK")
+    add(queue, 1)
+    queue._base.execute("PRAGMA max_page_count=1")
+    with pytest.raises(ConfigError, match="full"):
+        for k in range(2, 2000):
+            add(queue, k)
+    assert add(queue, 1) and queue.first("s", 9)  # what was taken is still there
+    queue.close()
+
+
+def test_the_queue_may_lie_in_a_folder_that_the_program_leaves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    queue = Queue("queue.sqlite")
+    monkeypatch.chdir("/")
+    assert add(queue, 1) and len(queue) == 1
+    queue.close()
+
+
+def test_a_name_that_is_not_utf_8_is_kept_escaped(path):
+    queue = Queue(path)
+    queue.add(ONE, "s", os.fsdecode(b"caf\xe9.jpg"), BOX, 1.0)
+    assert queue.first("s", 1)[0].image == r"caf\xe9.jpg"
+    queue.close()
 
 
 def test_another_tail_loses_nothing(head, path):

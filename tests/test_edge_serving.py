@@ -10,6 +10,8 @@ from privzoo.edge import Client, Head
 from privzoo.errors import MismatchError
 from privzoo.serving import Server
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def url():

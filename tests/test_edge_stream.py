@@ -13,6 +13,8 @@ from privzoo.edge import Client, Head
 from privzoo.edge.stream import Stream
 from privzoo.errors import FaceNotFoundError, ImageError, ServerUnavailableError
 
+pytestmark = pytest.mark.server
+
 
 class Camera:
     """Gives a frame when it is told to."""

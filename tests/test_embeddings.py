@@ -17,6 +17,8 @@ from privzoo.errors import ConfigError, UnknownNameError, WeightsError
 from privzoo.mechanisms.gaussian import clip
 from privzoo.training import reduction
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):

@@ -10,6 +10,8 @@ import pytest
 from privzoo.errors import MissingExtraError
 from privzoo.export.calibration import default_calibration
 
+pytestmark = pytest.mark.all_models
+
 
 def test_chips_are_varied_and_the_same_each_time():
     pytest.importorskip("skimage")

@@ -11,6 +11,8 @@ from export_fakes import NAME, chips, manifest_of, pair, served
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export import saved_model
 
+pytestmark = pytest.mark.all_models
+
 
 def test_layout_and_signatures():
     import tensorflow as tf

@@ -13,6 +13,8 @@ from privzoo.errors import ConfigError, ImageError, WeightsError
 from privzoo.export import tflite
 from privzoo.export.manifest import QUANTIZATIONS
 
+pytestmark = pytest.mark.all_models
+
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_file_computes_the_head(quantization):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -23,9 +24,9 @@ CASES = json.loads((GOLDEN / "cases.json").read_text())
 
 def documented() -> dict:
     """Names that the Python in docs/face_chip.md defines."""
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "face_chip.md").read_text(), re.DOTALL).group(1)
+    page = (ROOT / "docs" / "face_chip.md").read_text(encoding="utf-8")
     names: dict = {}
-    exec(code, names)
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
     return names
 
 
@@ -34,8 +35,9 @@ SPECIFICATION = documented()
 
 def specified(image: np.ndarray, box: Box, size: int) -> np.ndarray:
     """The chip by the specification's own code, pure Python integers."""
-    channel = SPECIFICATION["chip_channel"]
-    planes = [channel(image[:, :, c].tolist(), box.x, box.y, box.size, size) for c in range(3)]
+    channel = SPECIFICATION["turned_chip_channel" if box.angle else "chip_channel"]
+    turn = [box.angle] if box.angle else []
+    planes = [channel(image[:, :, c].tolist(), box.x, box.y, box.size, size, *turn) for c in range(3)]
     return np.array(planes).transpose(1, 2, 0)
 
 
@@ -71,6 +73,33 @@ def boxes_over(draw, image: np.ndarray) -> Box:
 def test_specification_gives_the_same_pixels(data, image, size):
     box = data.draw(boxes_over(image))
     assert (crop(image, box, size) == specified(image, box, size)).all()
+
+
+@given(data=st.data(), image=images(largest=20), size=st.integers(1, 20), angle=st.floats(-180, 180))
+@settings(max_examples=60)
+def test_specification_gives_the_same_turned_pixels(data, image, size, angle):
+    box = dataclasses.replace(data.draw(boxes_over(image)), angle=angle)
+    assert (crop(image, box, size) == specified(image, box, size)).all()
+
+
+@given(data=st.data(), image=images(), size=st.integers(1, 50), angle=st.floats(-180, 180))
+def test_a_turned_chip_has_no_new_extremes(data, image, size, angle):
+    chip = crop(image, dataclasses.replace(data.draw(boxes_over(image)), angle=angle), size)
+    assert chip.shape == (size, size, 3) and image.min() <= chip.min() and chip.max() <= image.max()
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_quarter_turn_is_one(astronaut, quarters):
+    """A square inside the photograph, at its own size: the same pixels, but for the half that a turn may shift."""
+    box = Box(150, 60, 120)
+    turned = crop(astronaut, dataclasses.replace(box, angle=90.0 * quarters), 120).astype(int)
+    assert np.abs(np.rot90(crop(astronaut, box, 120), quarters).astype(int) - turned).max() == 0
+
+
+@pytest.mark.parametrize("angle", [float("nan"), float("inf")])
+def test_an_angle_that_cannot_be(angle):
+    with pytest.raises(ImageError, match="no angle"):
+        crop(np.zeros((9, 9, 3), np.uint8), Box(0, 0, 5, angle=angle), 4)
 
 
 @given(image=images(largest=80), size=st.integers(1, 80))
@@ -176,7 +205,7 @@ def test_impossible_boxes_are_refused(box, sentence):
 
 @pytest.mark.parametrize("size", [0, -1, 4097, 1.5, "96", None, True])
 def test_impossible_sizes_are_refused(size):
-    with pytest.raises(ConfigError, match="whole number from 1 to 4096"):
+    with pytest.raises(ConfigError, match="whole number of pixels from 1 to 4096"):
         resize(np.zeros((8, 10, 3), np.uint8), size)
 
 

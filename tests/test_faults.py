@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from serving_helpers import pem_config, running
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 HERE = Path(__file__).resolve().parent

@@ -15,41 +15,46 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
-# Part of privzoo -> the parts that it may import. `errors` and `provenance` are at the bottom: anyone may.
-BOTTOM = {"errors", "provenance"}
+# Part of privzoo -> the parts that it may import; those at the bottom anyone may.
+BOTTOM = {"checks", "errors", "files", "forks", "provenance"}
 MAY_IMPORT = {
+    "checks": set(),
     "errors": set(),
     "mechanisms": set(),
-    "evaluation": {"edge", "mechanisms"},
+    "files": set(),
+    "forks": set(),
     "provenance": set(),
-    "faces": set(),
+    "litert": set(),
+    "faces": {"litert"},
     "config": set(),
     "weights": {"config"},
     "architectures": {"config"},
     "embeddings": {"architectures", "config"},
-    "card": {"architectures", "config"},
+    "card": {"architectures", "config", "evaluation", "mechanisms"},
     "activations": {"architectures", "faces"},
-    "data": {"faces"},
+    "data": {"config", "faces"},
     "training": {
         *("activations", "architectures", "config", "data", "embeddings", "faces", "mechanisms", "weights"),
     },
-    "edge": {"faces", "mechanisms"},
+    "edge": {"faces", "litert", "mechanisms"},
+    "evaluation": {"edge", "faces", "mechanisms"},
     "serving": {"edge", "faces"},
     "export": {"card", "config", "edge", "faces", "mechanisms"},
     "optimise": {
         *("activations", "architectures", "audit", "card", "config", "data", "edge", "embeddings"),
-        *("export", "measure", "mechanisms", "model", "training", "weights"),
+        *("evaluation", "export", "measure", "mechanisms", "model", "training", "weights"),
     },
-    "measure": {"architectures", "card", "edge", "export"},
-    "loadtest": {"edge", "measure", "serving"},
+    "measure": {"architectures", "card", "edge", "evaluation", "export"},
+    "loadtest": {"edge", "evaluation", "measure", "serving"},
     "model": {"card", "config", "export", "faces", "mechanisms"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
-        *("export", "faces", "mechanisms", "model", "zoo"),
+        *("evaluation", "export", "faces", "mechanisms", "model", "zoo"),
     },
-    "demo": {"card", "config", "edge", "serving", "weights", "zoo"},
-    "cli": {"demo", "export", "serving"},
+    "demo": {"card", "config", "edge", "faces", "mechanisms", "serving", "weights", "zoo"},
+    "console": set(),
+    "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},
 }

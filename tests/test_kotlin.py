@@ -19,9 +19,12 @@ from privzoo.serving import Server
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden" / "chips"
 README = HERE.parent / "tflite" / "README.md"
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("kotlinc") and shutil.which("java")), reason="kotlinc or java is not installed"
-)
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(
+        not (shutil.which("kotlinc") and shutil.which("java")), reason="kotlinc or java is not installed"
+    ),
+]
 DRAWS = 2000
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privzoo.loadtest import grid, report, soak, swap
+from privzoo.loadtest import grid, large, report, soak, swap
 from privzoo.loadtest.generator import Generator, Request, Seen
 from privzoo.loadtest.processor import Sample
 from privzoo.loadtest.report import Goal, Result
+
+pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).resolve().parent.parent
 WHAT = {"model": "m", "feature_bytes": 16, "protocol": "rest", "batching": False, "clients": 1}
@@ -119,7 +121,7 @@ def test_all_kinds_stand_in_one_part_of_the_page(tmp_path):
     text = page.read_text()
     assert text.count(report.BEGIN) == 1 and text.startswith("# Results\n\nBefore.\n") and "1 of 2" not in text
     assert text.count("| what | asked | 3 of 4 | not met | why |") == 2 and text.count("A note.") == 2
-    assert text.count("not measured") == 5  # the goals of the other kinds
+    assert text.count("not measured") == 7  # the goals of the other kinds
     saved = json.loads((tmp_path / "load" / "swap.json").read_text())
     assert {"format", "machine", "date", "git", "command", "rows", "goals"} <= set(saved)
     assert Goal("w", "a", "f", None, "n").line == "not measured  w: f; a [n]"
@@ -262,6 +264,35 @@ def test_memory_is_flat_under_mixed_load(tool, tmp_path):
     assert {"rest figures", "rest malformed", "grpc malformed"} <= set(data["answered"])
     if SOAK_SECONDS >= 120:  # a server of some seconds still grows
         assert abs(data["memory_change"]) <= soak.WITHIN
+
+
+@pytest.mark.parametrize(
+    ("codes", "most", "alive", "met", "small"),
+    [
+        ({"rest large: 429": 5, "grpc small: OK": 99, "rest small: 429": 1}, 600, True, True, True),
+        ({"rest large: 429": 5, "grpc small: OK": 98, "rest small: 429": 2}, 600, True, True, False),
+        ({"rest large: 429": 5, "grpc small: OK": 99}, 601, True, False, True),  # more than the budget
+        ({"rest large: 429": 5, "grpc small: OK": 99}, 600, False, False, True),
+        ({"rest large: 503": 1, "grpc large: RESOURCE_EXHAUSTED": 5, "grpc small: OK": 99}, 600, True, False, True),
+        ({"rest large: 200": 5, "grpc small: OK": 99}, 600, True, False, True),  # nothing was ever too much
+    ],
+)
+def test_memory_against_the_budget(codes, most, alive, met, small):
+    requests = [Request(f"{p} {size}", p, "/", b"1") for p in ("rest", "grpc") for size in ("large", "small")]
+    seen = Seen(np.array([]), np.array([]), {}, {}, 1.0, 1.0, codes)
+    first, second = large.result(requests, seen, 100, most, 500, 256, 60, alive).goals
+    assert (first.met, second.met) == (met, small)
+    first, second = large.result(requests, seen, 100, most, 500, 8, 60, alive).goals
+    assert (first.met, second.met) == (None if met else False, None)  # fewer clients prove nothing
+
+
+def test_some_seconds_of_large_bodies(tool, tmp_path, monkeypatch):
+    found = tool(tmp_path, "large", "--clients=8", "--seconds=3")
+    data = found["data"]
+    assert data["alive"] and not data["failures"] and data["peak"] >= data["idle"] > 0
+    assert {name.rpartition(":")[0] for name in data["codes"]} == {
+        f"{protocol} {size}" for protocol in ("rest", "grpc") for size in ("large", "small")
+    }
 
 
 @pytest.mark.timeout(900)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import os
@@ -20,7 +19,10 @@ from privzoo.data import Dataset, Sample
 from privzoo.edge import Head
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError, UnknownNameError, WeightsError
+from privzoo.evaluation.intervals import Estimate
 from privzoo.optimise import carry, figures, heads, legacy, process, report
+
+pytestmark = pytest.mark.training
 
 TRAINING = importlib.util.find_spec("tensorflow_model_optimization") and importlib.util.find_spec("tf_keras")
 SIZE = tiny_zoo.SIZE
@@ -202,11 +204,21 @@ def test_different_carried_head_is_told():
 
 def row(method: str, **changed) -> figures.Row:
     """A row that is post-training int8's, but for some figures."""
-    values = {"zip_bytes": 1000, "accuracy": 0.9, "agreement": 0.98, "identity": 0.02, "latency": 1.0} | changed
-    sure = figures.Figure(0.9, 0.8, 1.0)
+    values = {
+        "zip_bytes": 1000,
+        "accuracy": 0.9,
+        "agreement": 0.98,
+        "identity": 0.02,
+        "latency": 1.0,
+        "unsure": 0.0005,
+    } | changed
+    sure = Estimate(0.9, 0.8, 1.0)
 
-    def figure(name: str) -> figures.Figure:
-        return dataclasses.replace(sure, value=values[name])
+    def figure(name: str, wide: float = 0.0005) -> Estimate:
+        return Estimate(values[name], values[name] - wide, values[name] + wide)
+
+    def difference(value: float) -> Estimate:
+        return Estimate(value, value - values["unsure"], value + values["unsure"])
 
     return figures.Row(
         method=method,
@@ -224,6 +236,11 @@ def row(method: str, **changed) -> figures.Row:
         identity={"1": {"attacker": "lda", "value": values["identity"], "low": 0.0, "high": 0.1}},
         costs={name: sure for name in figures.COSTS},
         latency_ratio=figure("latency"),
+        lost={
+            "accuracy": difference(0.9 - values["accuracy"]),
+            "labels": difference(0.98 - values["agreement"]),
+            "identity": difference(values["identity"] - 0.02),
+        },
         optimisation=None,
     )
 
@@ -244,7 +261,8 @@ GOAL = 0.9775  # for labels; between the 0.98 of `row` and what a head may lose 
         ({"agreement": 0.986}, "pruned"),
         ({"agreement": 0.984}, "converter"),
         ({"zip_bytes": 500, "agreement": 0.9774}, "converter"),  # below the goal, which post-training int8 meets
-        ({"zip_bytes": 500, "agreement": 0.9776}, "pruned"),
+        ({"zip_bytes": 500, "agreement": 0.9781}, "pruned"),
+        ({"zip_bytes": 500, "unsure": 0.01}, "converter"),  # nothing is lost, but that is not shown
     ],
 )
 def test_winner_is_told_by_the_rule(changed, wins):
@@ -255,6 +273,19 @@ def test_winner_is_told_by_the_rule(changed, wins):
 def test_a_goal_that_post_training_misses_keeps_nobody_out():
     rows = [row("converter"), row("pruned", zip_bytes=500, agreement=0.9774)]
     assert report.winner(rows, 0.99)[0] == "pruned"
+
+
+def test_why_a_head_is_kept_out_says_what_is_known():
+    first = row("converter")
+    assert report.kept_out(row("pruned", unsure=0.004), first, GOAL) == "identity not shown"
+    assert report.kept_out(row("pruned", identity=0.03), first, GOAL) == "identity"
+    assert report.kept_out(row("pruned"), first, GOAL) == ""
+
+
+def test_a_kept_table_says_by_which_rule_it_was_judged():
+    found = report.document("a", [row("converter"), row("float32")], FACTS)
+    assert "Judged by this rule" not in report.table(found, found["rule"])
+    assert "Judged by this rule: an older one" in report.table({**found, "rule": "an older one"}, report.RULE)
 
 
 def test_winner_needs_post_training():
@@ -311,7 +342,7 @@ def test_heads_are_measured(tmp_path, monkeypatch):
         )
         for seed in (1, 2)
     )
-    monkeypatch.setattr(figures.seen, "lfw100", lambda root, size: (known, scored))
+    monkeypatch.setattr(figures.seen, "lfw100", lambda root, size, quick=False: (known, scored))
     name = "vgg_s_tiny_simple_conv5"
     with tiny_zoo.installed(tmp_path / "zoo") as zoo:
         config.write(tiny_zoo.model("simple"), zoo / "models" / f"{name}.yaml")

@@ -18,6 +18,8 @@ from packaging.utils import canonicalize_name
 
 import privzoo
 
+pytestmark = pytest.mark.all_models
+
 ROOT = Path(__file__).resolve().parent.parent
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")

@@ -12,8 +12,10 @@ import yaml
 from PIL import Image
 
 from privzoo import cli
-from privzoo.config import NetworkConfig, from_dict
+from privzoo.config import ModelConfig, NetworkConfig, from_dict
 from privzoo.data.splits import TRAINABLE
+
+pytestmark = pytest.mark.all_models
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,11 +56,13 @@ def test_pages_name_files_that_exist(page):
         assert (ROOT / name).exists(), f"{page} names {name}"
 
 
-def test_readmes_network_is_a_valid_config():
-    (text,) = blocks("yaml")
+def test_readmes_configs_are_valid():
+    text, *models = blocks("yaml")
     network = from_dict(NetworkConfig, yaml.safe_load(text), "README.md")
     assert network.training.dataset in TRAINABLE
     assert f"zoo_configs/networks/{network.name}.yaml" in README
+    for model in (from_dict(ModelConfig, yaml.safe_load(text), "README.md") for text in models):
+        assert model.network == network.name and f"{model.name}.yaml" in README
 
 
 def test_readmes_python_runs(astronaut, tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ import pytest
 from privzoo import architectures, card, config, embeddings
 from privzoo.config import ModelConfig, NetworkConfig
 
+pytestmark = pytest.mark.training
+
 PLANNED = config.config_folder() / "planned"
 NETWORKS = {path.stem: path for path in (PLANNED / "networks").glob("*.yaml")}
 MODELS = {path.stem: path for path in (PLANNED / "models").glob("*.yaml")}

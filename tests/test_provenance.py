@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 
-from privzoo import provenance
+from privzoo import files, provenance
 
 
 def test_code_makes_a_revision_dirty_and_written_figures_do_not(tmp_path, monkeypatch):
@@ -14,7 +14,7 @@ def test_code_makes_a_revision_dirty_and_written_figures_do_not(tmp_path, monkey
 
     figures = ("zoo_configs/cards/card.json", "zoo_configs/optimised/m.json", "zoo_configs/sweeps/m.json", "RESULTS.md")
     for name in ("privzoo/code.py", *figures):
-        provenance.write_text(tmp_path / name, "first")
+        files.write_text(tmp_path / name, "first")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "privzoo/provenance.py"))
     assert provenance.git_revision() == "unknown"
     git("init", "--quiet")
@@ -23,9 +23,9 @@ def test_code_makes_a_revision_dirty_and_written_figures_do_not(tmp_path, monkey
     clean = provenance.git_revision()
     assert len(clean) == 12
     for name in figures:
-        provenance.write_text(tmp_path / name, "second")
+        files.write_text(tmp_path / name, "second")
     assert provenance.git_revision() == clean
-    provenance.write_text(tmp_path / "privzoo/code.py", "second")
+    files.write_text(tmp_path / "privzoo/code.py", "second")
     assert provenance.git_revision() == f"{clean}-dirty"
 
 

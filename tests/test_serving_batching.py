@@ -17,6 +17,8 @@ from privzoo.serving.batching import Batcher, BatchingParameters, read_parameter
 from privzoo.serving.refusal import Refusal, bad_request
 from privzoo.serving.tensors import Signature, TensorSpec
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 SIGNATURE = Signature("s", {"x": TensorSpec("x:0", "float", None)}, {"y": TensorSpec("y:0", "float", None)})
 

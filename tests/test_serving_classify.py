@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_helpers import predict, refusal
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 
 ONE, TWO = {"x": [0.5, 2.0]}, {"x": [-1.0, 0.25], "bias": 1.0}

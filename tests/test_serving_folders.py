@@ -23,6 +23,26 @@ def test_versions_to_load(folder):
         load_versions("a/b", folder / "half")
 
 
+@pytest.mark.parametrize("url", ["gs://bucket/m", "s3://bucket/m", "hdfs://host/m", "file:///srv/m", "FILE:/srv/m"])
+def test_paths_that_are_urls(url, tmp_path, monkeypatch):
+    """A path in Python would fold the slashes of its scheme, and say that the folder gs:/bucket/m is not there."""
+    from privzoo.serving.server import configs_of
+    from privzoo.serving.settings import Options
+
+    advice = "give /srv/m" if url.lower().startswith("file") else "copy the model to this machine"
+    for ask in (
+        lambda: load_versions("m", url),
+        lambda: find_versions(url),
+        lambda: configs_of(Options(model_base_path=url)),
+    ):
+        with pytest.raises(ConfigError, match=f"The model path {url} is not supported.*{advice}"):
+            ask()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b" / "1").mkdir(parents=True)
+    (tmp_path / "a:b" / "1" / "saved_model.pb").touch()
+    assert list(find_versions("a:b")) == [1]
+
+
 def test_folders_that_are_no_models(folder, tmp_path):
     with pytest.raises(ConfigError, match="is not there"):
         find_versions(tmp_path / "none")

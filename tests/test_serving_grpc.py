@@ -7,6 +7,8 @@ import pytest
 from serving_helpers import LIMIT, running
 from serving_models import FEATURE, TAIL, TYPES
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 
 grpc = pytest.importorskip("grpc")

@@ -15,6 +15,8 @@ from serving_helpers import refusal, running
 from privzoo.errors import ConfigError, PrivzooError, WeightsError
 from privzoo.serving.model_config import ModelConfig, read_config
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 
@@ -218,6 +220,7 @@ def wait(condition, seconds=60):
             'model_config_list { config { name: "a" base_path: "x" model_version_policy { specific {} } } }',
             "no possible",
         ),
+        ('model_config_list { config { name: "a" base_path: "gs://b/a" } }', "path gs://b/a is not supported"),
     ],
 )
 def test_configs_that_cannot_be(tmp_path, text, words):
@@ -291,7 +294,10 @@ def test_reload_over_grpc(manager, folder, base, tmp_path):
     from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
     manager.apply([ModelConfig("half", base)])
-    with running(manager.models, manager.reload) as server, grpc.insecure_channel(server.target) as channel:
+    with (
+        running(manager.models, manager.reload, reload_without_key=True) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         request = model_management_pb2.ReloadConfigRequest()
         with pytest.raises(grpc.RpcError, match="Only ModelConfigList") as refused:
@@ -307,7 +313,39 @@ def test_reload_over_grpc(manager, folder, base, tmp_path):
         with pytest.raises(grpc.RpcError, match="is not there") as refused:
             stub.HandleReloadConfigRequest(request)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        entry.base_path = "s3://bucket/half"
+        with pytest.raises(grpc.RpcError, match="model path s3://bucket/half is not supported"):
+            stub.HandleReloadConfigRequest(request)
         assert manager.models.names() == ["other"]
+
+
+def test_nobody_reloads_without_a_key_wherever_they_stand(manager, base):
+    """Behind a proxy or a sidecar every caller comes from this machine, and a SavedModel is a program."""
+    import grpc
+    from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+
+    manager.apply([ModelConfig("half", base)])
+    reloaded = []
+    with running(manager.models, reloaded.append) as server, grpc.insecure_channel(server.target) as channel:
+        change = model_management_pb2.ReloadConfigRequest()
+        change.config.model_config_list.SetInParent()
+        with pytest.raises(grpc.RpcError, match="--api_key_file") as refused:
+            model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(change)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED and not reloaded
+
+
+def test_the_flag_that_opens_reload_says_so_and_stands_alone(tmp_path):
+    import argparse
+
+    from privzoo.serving import add_flags, serve
+
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    told = " ".join(parser.format_help().split())
+    assert "whoever reaches the gRPC port" in told and "a SavedModel is a program" in told
+    assert parser.parse_args(["--model_base_path=x"]).allow_reload_without_key is False
+    with pytest.raises(ConfigError, match="contradicts --api_key_file"):
+        serve(tmp_path, api_key_file=tmp_path / "keys", allow_reload_without_key=True)
 
 
 def test_the_last_states_are_kept_and_not_more(manager, folder, base):

@@ -18,6 +18,8 @@ import pytest
 from privzoo.errors import ConfigError, ServerError, ServerUnavailableError
 from privzoo.serving import Server, add_flags
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")

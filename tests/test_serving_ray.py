@@ -19,6 +19,8 @@ from privzoo.errors import ConfigError, ServerError
 from privzoo.serving import Server
 from privzoo.serving.ray_engine import Cluster, read_cluster
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 
 

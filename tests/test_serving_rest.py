@@ -12,6 +12,8 @@ import pytest
 from serving_helpers import features, predict, refusal
 from serving_models import TAIL, TYPES
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 

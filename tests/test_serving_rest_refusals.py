@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from serving_helpers import LIMIT, features, predict, refusal
 from serving_models import TAIL
 
+pytestmark = pytest.mark.server
+
 pytest_plugins = ["serving_fixtures"]
 
 BOUNDED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,25 +5,33 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import pickle
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from serving_helpers import pem_config, predict, refusal, running
 
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, WeightsError
 from privzoo.serving.keys import Keys, new_key, read_keys
 from privzoo.serving.refusal import Refusal
+
+pytestmark = pytest.mark.server
 
 pytest_plugins = ["serving_fixtures"]
 httpx = pytest.importorskip("httpx")
 grpc = pytest.importorskip("grpc")
 trustme = pytest.importorskip("trustme")
+ROOT = str(Path(__file__).resolve().parent.parent)
+# What Keras, pickle, joblib and PyTorch read.
+TRAPS = ("model.keras", "keras_metadata.pb", "model.pkl", "model.pickle", "model.joblib", "model.h5", "model.pt")
 
 
 @pytest.fixture
@@ -291,7 +299,8 @@ def test_a_call_without_a_key_counts_as_that(models, keyed):
     with running(models, metrics=figures, keys=Keys(keyed[0])) as server:
         with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError):
             prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=20)
-        assert b':request_count{model_name="half",status="UNAUTHENTICATED"} 1.0' in figures.text()
+        # Of no model: its message, which would name one, is not read for a stranger.
+        assert b':request_count{model_name="",status="UNAUTHENTICATED"} 1.0' in figures.text()
 
 
 def test_without_a_monitoring_config_there_are_no_figures(http):
@@ -299,20 +308,47 @@ def test_without_a_monitoring_config_there_are_no_figures(http):
 
 
 def test_no_pickle_and_no_keras_is_ever_loaded(folder, tmp_path):
-    """A folder with every format that can carry code: the server looks at saved_model.pb alone."""
-    code = "import sys; from privzoo.serving import load_versions; load_versions('half', sys.argv[1]); "
-    code += "print('keras' in sys.modules and 'keras.src.saving.saving_api' in sys.modules)"
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    base = str(folder / "half")
+    """Traps in every format that can carry code lie where a loader would look for them; none is sprung."""
+    sprung, base = tmp_path / "sprung", tmp_path / "half"
+    trap = b"coperator\nmethodcaller\n(S'touch'\ntR(cpathlib\nPath\n(S'" + str(sprung).encode() + b"'\ntRtR."
+    pickle.loads(trap)
+    assert sprung.exists()  # it would be, if anybody opened it
+    sprung.unlink()
+    shutil.copytree(folder / "half" / "2", base / "2")
+    for place in (base, base / "2", base / "2" / "assets", base / "2" / "assets.extra", base / "2" / "variables"):
+        place.mkdir(exist_ok=True)
+        for name in TRAPS:
+            (place / name).write_bytes(trap)
+    code = """
+import sys
+import numpy as np
+import tensorflow  # which imports Keras, whatever is served
+from privzoo.serving import load_versions
+seen, before = [], set(sys.modules)
+def hook(event, arguments):
+    if event == "pickle.find_class" or (event == "open" and str(arguments[0]).startswith(sys.argv[1])):
+        seen.append((event, str(arguments[0])))
+sys.addaudithook(hook)
+(half,) = load_versions("half", sys.argv[1])
+print(half.model.run(half.signature("serving_default"), {"x": np.ones(1, np.float32)})["y"])
+print(seen, [name for name in set(sys.modules) - before if "keras" in name or "pickle" in name])
+"""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ROOT}
+    # Python itself opens no file of the folder: what TensorFlow's C++ reads there cannot run Python's code.
     done = subprocess.run([sys.executable, "-c", code, base], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    (tmp_path / "1").mkdir()
-    for name in ("model.keras", "keras_metadata.pb", "model.pkl", "model.h5"):
-        (tmp_path / "1" / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    assert done.stdout.splitlines() == ["[2.5]", "[] []"]
+    assert not sprung.exists()
+    (base / "2" / "saved_model.pb").unlink()  # nor in the place of a SavedModel
     from privzoo.serving import load_versions
 
     with pytest.raises(ConfigError, match="no saved_model.pb"):
-        load_versions("x", tmp_path)
+        load_versions("x", base)
+    for ending in ("pb", "pbtxt"):
+        (base / "2" / f"saved_model.{ending}").write_bytes(trap)
+        with pytest.raises(WeightsError, match="cannot be loaded as a SavedModel"):
+            load_versions("x", base)
+    assert not sprung.exists()
 
 
 def test_numbers_of_features_do_not_reach_logs_even_at_debug(http, caplog):

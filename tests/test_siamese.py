@@ -21,6 +21,8 @@ from privzoo.config import Stage
 from privzoo.errors import ConfigError, DataError
 from privzoo.training.pairs import Pairs
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 sets = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), min_size=1, max_size=40).map(np.array)
 
@@ -270,3 +272,23 @@ def test_settings_are_tried_and_attacked(zoo, data_dir, tmp_path):
     assert "sigma=1,clip=0.5" in path.read_text() and "step=0.5" in path.read_text()
     wrong = tool("sweep.py", zoo, "--model=vgg_s_tiny_noisy*", *known, "--try=sigmas=1")
     assert wrong.returncode == 1 and "unknown entry 'sigmas'" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize("count", [4, 6, 40])
+def test_batches_of_pairs_shrink_to_what_there_is(count):
+    from privzoo.training import siamese
+
+    classes = np.arange(count) % 2
+    batches = siamese.PairBatches(
+        [np.zeros((count, 3), np.float32)], classes, Pairs(classes, None, 1), 0.5, ["pairs"], 64
+    )
+    assert len(batches) == 1 and len(batches[0][0]) == 2 * (count // 2)
+
+
+def test_few_people_to_validate_on_make_pairs_of_any_faces():
+    from privzoo.training import siamese
+
+    classes, people = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2])
+    with pytest.raises(DataError, match="two classes with two people"):
+        siamese._pairs(classes, people, 1, fixed=False)
+    assert len(siamese._pairs(classes, people, 1, fixed=True).draw(np.arange(4), 0.5, 0)[0]) == 4

@@ -21,6 +21,8 @@ from privzoo.optimise import slim, slim_channels, slim_distil, slim_patches, sli
 from privzoo.optimise.slim import Pruning
 from privzoo.optimise.slim_distil import Distillation
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -17,6 +17,8 @@ from PIL import Image
 from privzoo import config
 from privzoo.config import Augmentation, NetworkConfig, Stage, TrainingConfig
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 3
 
@@ -237,3 +239,27 @@ def test_a_data_set_that_does_not_fit_the_config_is_refused(tiny_config, faces_f
     swapped = config.from_dict(NetworkConfig, config.to_dict(network) | {"classes": ["female", "male"]}, "x")
     with pytest.raises(ConfigError, match="in this order"):
         check_labels(swapped, data, labels)
+
+
+@pytest.mark.parametrize(("count", "batch_size", "expected"), [(60, 64, 1), (2, 64, 1), (64, 64, 1), (130, 64, 2)])
+def test_batches_shrink_to_what_there_is(count, batch_size, expected):
+    from privzoo.training.batches import TrainingBatches, steps
+
+    chips = np.zeros((count, 8, 8, 3), np.uint8)
+    batches = TrainingBatches(chips, {"fc8": np.arange(count)}, batch_size, 8, Augmentation(), 1)
+    assert len(batches) == expected == steps(count, batch_size)
+    images, labels = batches[0]
+    assert len(images) == min(count, batch_size) == len(set(labels["fc8"]))
+
+
+def test_one_image_is_too_few(tiny_config, faces_folder, tmp_path):
+    import dataclasses
+
+    from privzoo.data import splits
+    from privzoo.errors import DataError
+    from privzoo.training import primary
+
+    parts = splits.load_splits("utkface", faces_folder)
+    one = dataclasses.replace(parts[0], samples=parts[0].samples[:1])
+    with pytest.raises(DataError, match="has one usable image to train on; give 2 or more of each class"):
+        primary.train(config.read(NetworkConfig, tiny_config), one, parts[1], tmp_path / "run")

@@ -19,6 +19,8 @@ from privzoo.errors import ConfigError, WeightsError
 from privzoo.serving import Server
 from privzoo.serving.demo_page import RUNTIME, check_folder
 
+pytestmark = pytest.mark.server
+
 HERE = Path(__file__).resolve().parent
 RELEASED = WEB.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -11,6 +11,8 @@ import privzoo
 from privzoo import config, weights
 from privzoo.errors import FeatureError, UnknownNameError, WeightsError
 
+pytestmark = pytest.mark.all_models
+
 NAMES = privzoo.list_models()
 
 
@@ -56,7 +58,8 @@ def test_every_card_is_complete(name):
         assert m.count > 0
         assert m.date
         assert m.git != "unknown"
-        assert len(m.sha256) == 64
+        # One answer for all faces, and the detector alone, are of no head.
+        assert len(m.sha256) == (0 if m.variant.startswith("always ") or m.variant == "detector" else 64)
     assert card.record["release"]["sha256"] == card.network.weights.sha256
     for shown in (name, card.record["date"], "labels changed"):
         assert shown in str(card)

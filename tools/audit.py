@@ -35,7 +35,12 @@ flags.DEFINE_bool("looks", True, "reconstruct faces from features too, and trade
 flags.DEFINE_list("decoders", ["linear", "up-convolution"], "of --looks; adversarial is pix2pix's, and slow")
 flags.DEFINE_bool("report", False, "write the page on all audited models")
 flags.DEFINE_string("report_dir", None, "folder of the page; by default the folder audit/report of --cache_dir")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables --report writes anew; empty for none")
+flags.DEFINE_string(
+    "results",
+    None,
+    "Markdown file whose tables --report writes anew; default RESULTS.md, or RESULTS_<network>.md for a network of "
+    "one's own data; empty for none",
+)
 flags.DEFINE_bool("people", False, "show reconstructed people of research data sets; not on pages to be published")
 
 
@@ -85,7 +90,7 @@ def main(_: list[str]) -> None:
     """Attacks raw pixels first, then every matching model, network by network."""
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import models, tables
+    from privzoo.audit import models, own, results, tables
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.provenance import git_revision, write_json
 
@@ -97,39 +102,47 @@ def main(_: list[str]) -> None:
         )
     if FLAGS.quick and FLAGS.write:
         raise ConfigError("Figures of --quick do not belong into the cards; add --nowrite.")
-    plan, data = _plan(), models.Data(FLAGS.data_dir, FLAGS.quick)
-    # The page is on full heads.
-    name = "audit" + ("_quick" if FLAGS.quick else "") + ("" if FLAGS.head == config.FULL else f"_{FLAGS.head}")
-    folder, progress = plan.cache / name, sys.stderr.isatty()
+    plan, progress = _plan(), sys.stderr.isatty()
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
-    def keep(model, figures: list[dict], weak: bool) -> dict:
+    def keep(model, figures: list[dict], weak: bool, folder: Path) -> dict:
         name = model.name if model else FLAGS.model
         document = models.document(model, models.marked(figures, weak), _command(name), FLAGS.quick, revision)
         write_json(folder / f"{document['model']}.json", document)
         print(tables.terminal(document), flush=True)
         return document
 
-    pixels = models.measure(models.yardstick(data, plan), plan, FLAGS.engine, progress)
-    weak = models.too_weak(pixels)
-    keep(None, pixels, weak)
-    for name in sorted(names, key=lambda name: (config.model(name).network, name)):
-        model = privzoo.load(name, head=FLAGS.head)
-        views = models.views(model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None)
-        attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
-        figures = models.measure(attacks, plan, FLAGS.engine, progress)
-        if FLAGS.looks:
-            from privzoo.audit import appearance
+    # Figures of one's own data stand apart from the zoo's, with a yardstick of their own: other people, another chance.
+    for family in sorted({results.family_of(name) for name in names}):
+        # The page is on full heads.
+        head = "" if FLAGS.head == config.FULL else f"_{FLAGS.head}"
+        kind = ("_quick" if FLAGS.quick else "") + head + (f"_{family}" if family else "")
+        folder = plan.cache / f"audit{kind}"
+        members = [name for name in names if results.family_of(name) == family]
+        data = own.data_of(config.network(config.model(members[0]).network), FLAGS.data_dir, FLAGS.quick)
+        pixels = models.measure(models.yardstick(data, plan), plan, FLAGS.engine, progress)
+        weak = models.too_weak(pixels)
+        keep(None, pixels, weak, folder)
+        for name in sorted(members, key=lambda name: (config.model(name).network, name)):
+            model = privzoo.load(name, head=FLAGS.head)
+            views = models.views(model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None)
+            attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
+            figures = models.measure(attacks, plan, FLAGS.engine, progress)
+            if FLAGS.looks:
+                from privzoo.audit import appearance
 
-            looks = appearance.QUICK if FLAGS.quick else appearance.Looks(tuple(FLAGS.decoders))
-            figures += appearance.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
-        document = keep(model, figures, weak)
-        if FLAGS.write:
-            card.write_measurements(name, models.measurements(document), FLAGS.head)
-    if FLAGS.report:
-        from privzoo.audit import report
+                looks = appearance.QUICK if FLAGS.quick else appearance.Looks(tuple(FLAGS.decoders))
+                figures += appearance.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
+            document = keep(model, figures, weak, folder)
+            if FLAGS.write:
+                card.write_measurements(name, models.measurements(document), FLAGS.head)
+        if FLAGS.looks and family:
+            print(f"{family}: no faces were reconstructed; decoders learn from the research data sets' faces.")
+        if FLAGS.report:
+            from privzoo.audit import report
 
-        print(report.write(folder, FLAGS.report_dir, results=FLAGS.results or None, people=FLAGS.people))
+            out = FLAGS.report_dir and Path(FLAGS.report_dir) / family
+            print(report.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,39 @@ flags.DEFINE_string(
     "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; others are made now"
 )
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
-flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every so manieth face only", lower_bound=1)
+flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every Nth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
+flags.DEFINE_integer("draws", 20, "seeded draws of a noisy model's noise, of which figures are means", lower_bound=1)
+flags.DEFINE_bool("subgroups", True, "measure gender by subgroup on UTKFace's validation faces too")
+flags.DEFINE_bool(
+    "detect", False, "let the detector find the faces in LFW's frames: the path of predict(), beside given chips"
+)
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of all cards is written anew; empty for none")
+flags.DEFINE_string(
+    "results",
+    None,
+    "Markdown file whose table of all cards is written anew; default RESULTS.md, or RESULTS_<network>.md for a network "
+    "of one's own data; empty for none",
+)
+
+
+def _task(name: str) -> str:
+    from privzoo import config
+
+    return config.network(config.model(name).network).task
+
+
+def _say_of_own_data(card, data) -> None:
+    """Says how many images are measured on, and whether they are still those that training left out."""
+    counts = data.facts["parts"]
+    print(f"{data.name}: {len(data)} of {sum(counts.values())} images, held out: {data.facts['held_out']}.")
+    trained = ((card.record or {}).get("data") or {}).get("own", {})
+    if trained.get("seen") != data.facts["seen"]:
+        print(
+            "The training images are not those that the network was trained on: images were added, removed or renamed "
+            "since, or this is another folder. Images that it has seen may be among those it is measured on.",
+            file=sys.stderr,
+        )
 
 
 def main(_: list[str]) -> None:
@@ -28,8 +57,9 @@ def main(_: list[str]) -> None:
     import privzoo
     from privzoo import card, config
     from privzoo.audit import accuracy, results
-    from privzoo.data import fer2013, lfw, splits
+    from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
+    from privzoo.evaluation import subgroups
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
     names = [name for name in names if FLAGS.head in card.heads(config.model(name))]
@@ -37,22 +67,32 @@ def main(_: list[str]) -> None:
         raise UnknownNameError(
             f"No model with a {FLAGS.head} head matches {', '.join(FLAGS.model)}; privzoo list shows all names."
         )
+    if FLAGS.detect:
+        # FER2013 holds chips, not photographs, in which there is nothing to detect.
+        names = [name for name in names if results.family_of(name) == "" and _task(name) == "gender"]
+        if not names:
+            raise ConfigError("--detect needs whole photographs, which only LFW has: give it a gender model.")
     if FLAGS.limit and FLAGS.write:
         raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
-    tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
         head = "" if FLAGS.head == config.FULL else f" --head {FLAGS.head}"
         heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
-        return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}{heads}"
+        detect = " --detect" if FLAGS.detect else ""
+        draws = f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default and config.model(name).noise else ""
+        return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}{draws}{detect}{heads}"
 
     def network_of(name: str) -> str:
         return config.model(name).network
 
+    seeds = tuple(range(1, FLAGS.draws + 1))
     for _, group in itertools.groupby(sorted(names, key=network_of), network_of):
         models = [privzoo.load(name, head=FLAGS.head) for name in group]
-        data = tests[models[0].card.network.task]()
+        network = models[0].card.network
+        data = lfw.load(FLAGS.data_dir, chip=False) if FLAGS.detect else splits.test_set(network, FLAGS.data_dir)
+        if network.own_data:
+            _say_of_own_data(models[0].card, data)
         if FLAGS.limit:
             data = splits.take(data, FLAGS.limit)
         for model, measurements in accuracy.evaluate(
@@ -63,14 +103,28 @@ def main(_: list[str]) -> None:
             Path(FLAGS.cache_dir),
             every=FLAGS.every,
             heads=Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
+            seeds=seeds,
+            detect=FLAGS.detect,
         ):
             if FLAGS.write:
                 card.write_measurements(model.name, measurements, FLAGS.head)
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)
-    if FLAGS.write and FLAGS.results:
-        results.write(Path(FLAGS.results), [card.read(name) for name in privzoo.list_models()])
+        if FLAGS.subgroups and not FLAGS.detect and not network.own_data and network.task == "gender":
+            faces = utkface.load(FLAGS.data_dir, split="validation")
+            faces = splits.take(faces, FLAGS.limit) if FLAGS.limit else faces
+            for model, found in accuracy.subgroups_of(models, faces, command, Path(FLAGS.cache_dir), seeds=seeds):
+                if FLAGS.write:
+                    card.write_subgroups(model.name, found, FLAGS.head)
+                rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
+                print(f"{model.name}: {subgroups.sentence(rows)}", flush=True)
+    if not FLAGS.write:
+        return
+    cards = [card.read(name) for name in privzoo.list_models()]
+    for family in sorted({results.family_of(name) for name in names}):
+        if file := results.file(family, FLAGS.results):
+            results.write(file, [one for one in cards if results.family(one.network) == family])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ golden input and output and the list of all, `manifest.json`. The project's own 
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 
@@ -44,15 +43,14 @@ def _calibration(model):
     if FLAGS.calibration_dir:
         return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
     if FLAGS.data_dir:
-        return _training_chips(model.card.network.training.dataset, model.input_size)
+        return _training_chips(model.card.network, model.input_size)
     return None
 
 
-@functools.cache  # heads of one network share them
-def _training_chips(dataset: str, size: int):
+def _training_chips(network, size: int):
     from privzoo.data import arrays, splits
 
-    data, _ = splits.load_splits(dataset, FLAGS.data_dir)
+    data, _ = splits.of_network(network, FLAGS.data_dir)
     return arrays(splits.take(data, FLAGS.calibration_count), size)[0]
 
 
@@ -63,8 +61,8 @@ def _chips(folder: Path, count: int, size: int):
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
     files = files[:: max(1, len(files) // count)][:count]
     chips, _, skipped = faces.chips(files, size, face="given", bulk=True)
-    for reason, number in skipped.items():
-        print(f"calibration: {number} skipped, {reason}", file=sys.stderr)
+    for one in skipped:
+        print(f"calibration: skipped {one}", file=sys.stderr)
     if len(chips) < 2:
         raise DataError(
             f"{folder} holds {len(chips)} images that can be read; give a folder with 2 face chips or more."

@@ -40,7 +40,7 @@ def main(_: list[str]) -> None:
         fitted += len(own)
         network = config.network(name)
         if reduced := [model for model in own if model.dimensions]:
-            parts = splits.load_splits(network.training.dataset, FLAGS.data_dir)
+            parts = splits.of_network(network, FLAGS.data_dir)
             if FLAGS.limit:
                 parts = [splits.take(part, FLAGS.limit) for part in parts]
             built = graph.inference_network(network, weights.load(network))

@@ -1,8 +1,9 @@
 """Load on `privzoo serve` on this machine: `tools/loadtest.py --mode load`.
 
 Modes: `load` (throughput and latency against the bare tail in this process), `million` requests, `swap` (new versions
-under load), `malformed` requests, `soak` (mixed load for long) and `ray` (replicas). Each writes its JSON to --out, and
-the part of RESULTS.md on load anew from all of them; with `--quick`, which takes seconds, neither unless it is asked.
+under load), `malformed` requests, `soak` (mixed load for long), `large` (bodies, against the budget of memory) and
+`ray` (replicas). Each writes its JSON to --out, and the part of RESULTS.md on load anew from all of them; with
+`--quick`, which takes seconds, neither unless it is asked.
 
 The server is started here, on the loopback interface; no other address can be given. The clients are locust's, in a
 process of their own. Everything is bounded: seconds, clients, counts.
@@ -19,23 +20,31 @@ from absl import app, flags
 from privzoo.loadtest.generator import MOST_CLIENTS
 
 FLAGS = flags.FLAGS
-MODES = ("load", "million", "swap", "malformed", "soak", "ray")
+MODES = ("load", "million", "swap", "malformed", "soak", "large", "ray")
 # Flag -> its value in each mode, and with --quick; a flag that is given counts in every mode.
-CLIENTS = {"load": ["1", "8", "64"], "million": ["64"], "swap": ["8"], "soak": ["8"], "ray": ["8", "64"]}
-SECONDS = {"load": (10, 1), "soak": (3600, 5), "ray": (10, 1)}
+CLIENTS = {
+    "load": ["1", "8", "64"],
+    "million": ["64"],
+    "swap": ["8"],
+    "soak": ["8"],
+    "large": ["256"],
+    "ray": ["8", "64"],
+}
+SECONDS = {"load": (10, 1), "soak": (3600, 5), "large": (60, 5), "ray": (10, 1)}
 COUNT = {"million": (1_000_000, 2_000), "swap": (10, 2), "malformed": (100_000, 400)}
 flags.DEFINE_enum("mode", "load", MODES, "what to measure")
 flags.DEFINE_bool("quick", False, "a run of seconds, to see that all of it works; its figures are none")
 flags.DEFINE_list(
     "models",
     ["vgg16_gender_reduced_simple_conv5_3", "vgg16_gender_simple_conv5_1"],
-    "models whose tails are asked: a small feature and a large one; million, malformed and ray ask the first",
+    "models whose tails are asked: a small feature and a large one; million, malformed and ray ask the first, and "
+    "large sends the last its large bodies",
 )
 flags.DEFINE_string("served", None, "folder with NAME/VERSION/ of their tails; default: they are exported for the run")
 flags.DEFINE_list("clients", None, "counts of clients, up to 256 each; only load and ray take several")
 flags.DEFINE_list("protocols", ["rest", "grpc"], "of rest and grpc, for load, million and swap")
 flags.DEFINE_list("batching", ["off", "on"], "of off and on, for load; all others have it on")
-flags.DEFINE_integer("seconds", None, "of each run, for load, soak and ray", lower_bound=1, upper_bound=7200)
+flags.DEFINE_integer("seconds", None, "of each run, for load, soak, large and ray", lower_bound=1, upper_bound=7200)
 flags.DEFINE_integer("count", None, "of requests for million and malformed, of swaps for swap", lower_bound=1)
 flags.DEFINE_float("pause", 5.0, "seconds between two swaps", lower_bound=0.1, upper_bound=60)
 flags.DEFINE_list("replicas", ["1", "2"], "counts of replicas, up to 16 each, for ray")
@@ -73,7 +82,7 @@ def check() -> list[int]:
 
 def measure(targets: list, clients: list[int]):
     """One run of the mode; gives its result."""
-    from privzoo.loadtest import cluster, grid, malformed, soak, swap
+    from privzoo.loadtest import cluster, grid, large, malformed, soak, swap
 
     mode, quick = FLAGS.mode, FLAGS.quick
     seconds = FLAGS.seconds or SECONDS.get(mode, (1, 1))[quick]
@@ -89,6 +98,8 @@ def measure(targets: list, clients: list[int]):
         return malformed.run(targets, count, FLAGS.seed)
     if mode == "soak":
         return soak.run(targets, clients[0], seconds, FLAGS.seed)
+    if mode == "large":
+        return large.run(targets[0], targets[-1], clients[0], seconds)
     return cluster.run(targets[0], counts("replicas", 16, []), clients, seconds)
 
 

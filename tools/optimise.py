@@ -43,7 +43,7 @@ flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.aud
 flags.DEFINE_integer("rounds", 5, "how often time and memory are measured, in changing order", lower_bound=1)
 flags.DEFINE_integer("inferences", 20, "timed in each process", lower_bound=1)
 flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it, only print the table")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table is written anew; empty for none")
+flags.DEFINE_string("results", None, "Markdown file whose table is written anew; default RESULTS.md; empty for none")
 
 
 def _faces(model):
@@ -55,7 +55,7 @@ def _faces(model):
     from privzoo.export.manifest import model_sha256
     from privzoo.optimise import carry, heads
 
-    data, _ = splits.load_splits(model.card.network.training.dataset, FLAGS.data_dir)
+    data, _ = splits.of_network(model.card.network, FLAGS.data_dir)
     chips, _ = arrays(splits.take(data, FLAGS.chips), model.input_size)
     head = carry.unrounded(model.head)
 
@@ -86,7 +86,8 @@ def main(_: list[str]) -> None:
     """Makes the heads, measures them, and writes and prints what was found."""
     import privzoo
     from privzoo import card, config
-    from privzoo.data import fer2013, lfw, splits
+    from privzoo.audit import own, results
+    from privzoo.data import splits
     from privzoo.errors import ConfigError
     from privzoo.measure import bar, machine
     from privzoo.optimise import figures, heads, report
@@ -108,6 +109,7 @@ def main(_: list[str]) -> None:
         raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
     described, git = machine.describe(), git_revision()
     model = privzoo.load(FLAGS.model)
+    network = model.card.network
     slim = privzoo.load(FLAGS.model, head=SLIM) if SLIM in methods else None
     exported = Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
     faces, jobs = _faces(model), {name: _job(name) for name in methods if name in TRAINED}
@@ -119,9 +121,8 @@ def main(_: list[str]) -> None:
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
         return
-    task = model.card.network.task
-    data, goal = bar.AGREEMENT[task]
-    test = lfw.load(FLAGS.data_dir) if task == "gender" else fer2013.load(FLAGS.data_dir, split="test")
+    test = splits.test_set(network, FLAGS.data_dir)
+    data, goal = (test.name, bar.OWN_AGREEMENT) if network.own_data else bar.AGREEMENT[network.task]
     if FLAGS.limit:
         test = splits.take(test, FLAGS.limit)
     plan = figures.Plan(
@@ -133,6 +134,7 @@ def main(_: list[str]) -> None:
         FLAGS.rounds,
         FLAGS.inferences,
     )
+    _, scored = own.data_of(network, FLAGS.data_dir).lfw100(model.input_size)
     rows, count = figures.measure(model, test, paths, plan, say)
     options = {"steps": FLAGS.steps, "batch": FLAGS.batch, "chips": FLAGS.chips, "every": FLAGS.every}
     command = f"tools/optimise.py --model {model.name} --data_dir DIR --methods {','.join(methods)} " + " ".join(
@@ -148,6 +150,9 @@ def main(_: list[str]) -> None:
             "command": command,
             "machine": described,
             "data": data,
+            "people": f"{len(set(scored.labels['identity'].tolist()))} people of one's own, {scored.name}"
+            if network.own_data
+            else "LFW-100",
             "goal": goal,
             "faces": count,
             "seeds": list(seeds),
@@ -161,7 +166,7 @@ def main(_: list[str]) -> None:
     print(report.table(found))
     if FLAGS.write:
         folder = config.config_folder() / "optimised"
-        print(report.write(folder, found, Path(FLAGS.results) if FLAGS.results else None))
+        print(report.write(folder, found, results.file(results.family(network), FLAGS.results)))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ flags.DEFINE_bool("measure", False, "measure the released slim head beside the f
 flags.DEFINE_bool("make", True, "make or go on making the head; without it, only release or measure")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of noise and attackers, when measuring")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers, when measuring")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of slim heads is written anew; empty for none")
+flags.DEFINE_string(
+    "results", None, "Markdown file whose table of slim heads is written anew; default RESULTS.md; empty for none"
+)
 flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
 
 
@@ -40,7 +42,7 @@ def _make(model, run: Path) -> None:
     from privzoo.optimise.slim import Pruning
     from privzoo.optimise.slim_distil import Distillation
 
-    parts = splits.load_splits(model.card.network.training.dataset, FLAGS.data_dir)
+    parts = splits.of_network(model.card.network, FLAGS.data_dir)
     if FLAGS.limit:
         parts = [splits.take(part, FLAGS.limit) for part in parts]
     pruning = Pruning(FLAGS.budget, FLAGS.images, FLAGS.seed)
@@ -59,12 +61,11 @@ def _make(model, run: Path) -> None:
 
 def _measure(model) -> None:
     import privzoo
-    from privzoo.audit import models
-    from privzoo.data import fer2013, lfw
+    from privzoo.audit import own, results
+    from privzoo.data import splits
     from privzoo.errors import ConfigError
     from privzoo.optimise import slim_report
 
-    tests = {"gender": lambda: lfw.load(FLAGS.data_dir), "emotion": lambda: fer2013.load(FLAGS.data_dir, split="test")}
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
@@ -72,8 +73,8 @@ def _measure(model) -> None:
     measured = slim_report.measure(
         model,
         privzoo.load(model.name, head="slim"),
-        tests[model.card.network.task](),
-        models.Data(FLAGS.data_dir),
+        splits.test_set(model.card.network, FLAGS.data_dir),
+        own.data_of(model.card.network, FLAGS.data_dir),
         Path(FLAGS.cache_dir),
         seeds,
         FLAGS.attackers,
@@ -81,7 +82,7 @@ def _measure(model) -> None:
     )
     heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
     command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure{heads}"
-    slim_report.write(measured, command, Path(FLAGS.results) if FLAGS.results else None)
+    slim_report.write(measured, command, results.file(results.family(model.card.network), FLAGS.results))
     print("\n".join(slim_report.lines(measured)))
 
 

@@ -7,7 +7,6 @@ Accuracy is on validation data, where settings are chosen; identity is who of LF
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ flags.DEFINE_multi_string("try", None, "settings as `relevance=1,sigma=0.4,clip=
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, shared by all tools")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attackers")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of sweeps is written anew; empty for none")
+flags.DEFINE_string(
+    "results", None, "Markdown file whose table of sweeps is written anew; default RESULTS.md; empty for none"
+)
 
 
 def changed(model: Any, trial: str) -> Any:
@@ -40,24 +41,24 @@ def changed(model: Any, trial: str) -> Any:
 
 
 class Bench:
-    """A network with validation faces, on which settings are tried, and LFW-100, which is attacked."""
+    """A network with validation faces, on which settings are tried, and people who are attacked."""
 
     def __init__(self, name: str, cuts: list[str], cache: Path):
         from privzoo import config, weights
         from privzoo.architectures import graph
-        from privzoo.audit import features
+        from privzoo.audit import own
         from privzoo.data import splits
         from privzoo.training.fitting import Fitter
 
         network = config.network(name)
         self.network = graph.inference_network(network, weights.load(network))
-        parts = splits.load_splits(network.training.dataset, FLAGS.data_dir)
+        parts = splits.of_network(network, FLAGS.data_dir)
         self.fitter = Fitter(network, self.network, cuts, *parts, cache)
-        self.people = features.lfw100(FLAGS.data_dir, network.input_size)
+        self.people = own.data_of(network, FLAGS.data_dir).lfw100(network.input_size)
         self.cache = cache
 
     def _activations(self, cut: str) -> list[np.ndarray]:
-        """Of LFW-100's training and scored faces at a cut."""
+        """Of the people's training and scored faces at a cut."""
         from privzoo import activations
         from privzoo.architectures import graph
 
@@ -110,7 +111,7 @@ class Bench:
                 train_ids=train.ids,
                 test_ids=test.ids,
             )
-            figures[str(queries)] = {"attacker": result.best, **dataclasses.asdict(result.figure(result.best))}
+            figures[str(queries)] = {"attacker": result.best, **result.figure(result.best).ends()}
         epsilon = facts.get("epsilon_at_delta_1e-5")
         return {"accuracy": right, "faces": len(labels), "identity": figures, "epsilon": epsilon, "facts": facts}
 
@@ -139,8 +140,10 @@ def main(_: list[str]) -> None:
             results.add_trial(folder / f"{model.name}.json", trial, command, tuple(map(int, FLAGS.seeds)), row)
             people = ", ".join(f"{q} queries {f['value']:.1%} ({f['attacker']})" for q, f in row["identity"].items())
             logging.info("%s, %s: accuracy %.2f %%, identity %s", model.name, trial, 100 * row["accuracy"], people)
-    if FLAGS.results:
-        results.write_sweeps(Path(FLAGS.results), sorted(folder.glob("*.json")))
+    every = {path: results.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
+    for family in sorted({results.family(config.network(model.network)) for model in models}):
+        if file := results.file(family, FLAGS.results):
+            results.write_sweeps(file, [path for path, own in every.items() if own == family])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main(_: list[str]) -> None:
     run = Path(FLAGS.run_dir or f"runs/{network.name}")
     if FLAGS.restart:
         shutil.rmtree(run, ignore_errors=True)
-    train_set, validation_set = splits.load_splits(network.training.dataset, FLAGS.data_dir)
+    train_set, validation_set = splits.of_network(network, FLAGS.data_dir)
     if FLAGS.limit:
         train_set, validation_set = (splits.take(part, FLAGS.limit) for part in (train_set, validation_set))
     cache = Path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,10 @@ from privzoo.audit.grid import Cell
 from privzoo.audit.models import Data
 from privzoo.audit.recogniser import Gallery, Recogniser
 from privzoo.audit.report import Pictures, save_faces
-from privzoo.data import fer2013, lfw, splits
+from privzoo.data import lfw, splits
 from privzoo.errors import WeightsError
 from privzoo.export.manifest import model_sha256
+from privzoo.files import replacing
 from privzoo.mechanisms.gaussian import Noise, spent_epsilon
 from privzoo.model import SplitModel
 
@@ -77,6 +77,7 @@ def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str,
         radius=settings["radius"],
         grid=(settings["factor"],),
         seeds=settings["seeds"],
+        people=primary.faces.labels.get("identity"),
     )
     return dataclasses.asdict(point)
 
@@ -99,11 +100,9 @@ def write_gallery(data: Data, cache: Path) -> Path:
     path = cache / f"gallery_{key}.npz"
     if not path.exists():
         gallery = recogniser.fit(images, people).gallery(train.chips, train.labels["identity"])
-        temporary = path.with_name(f"writing_{os.getpid()}_{path.name}")
-        cache.mkdir(parents=True, exist_ok=True)
         own = gallery.recogniser
-        np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
-        temporary.replace(path)
+        with replacing(path, suffix=path.suffix) as temporary:
+            np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
     return path
 
 
@@ -151,7 +150,7 @@ def reconstruction_figures(
     looks, size, side = looks or Looks(), model.input_size, (looks or Looks()).decoder.side
     _, test, settings = _common(model, view, data)
     sources = [features.lfw_background(data.root, size, looks.background)]
-    sources += [data.utkface(size)[0]] if looks.utkface else []
+    sources += [data.utkface_many(size)] if looks.utkface else []
     shown = _shown(test.faces, size)
     # UTKFace's are in the order of age: as many as the decoders use, evenly spaced.
     room = max(1, looks.decoder.faces - len(sources[0].chips))
@@ -237,7 +236,7 @@ def tradeoff_points(
         return []
     view, size, task = features.float_view(model, plan.cache), model.input_size, model.card.network.task
     train, test, settings = _common(model, view, data)
-    everyone = lfw.load(data.root) if task == "gender" else fer2013.load(data.root, split="test")
+    everyone = splits.test_set(model.card.network, data.root)
     faces = features.read(splits.take(everyone, PRIMARY), f"{everyone.name}-primary", size, task)
     primary = Known((view.extract(faces),), faces)
     settings |= {
@@ -274,11 +273,13 @@ def measure(
         progress: show progress bars.
 
     Returns:
-        Figures of `audit/<model>.json`.
+        Figures of `audit/<model>.json`; without reconstructions for a network of the user's own data.
     """
-    view = features.float_view(model, plan.cache)
-    figures, pictures = reconstruction_figures(model, view, data, plan, looks, engine, progress)
-    save_faces(folder / f"{model.name}.npz", pictures)
+    figures: list[dict[str, Any]] = []
+    if not model.card.network.own_data:  # what decoders learn from, and the recogniser, are of the research data sets
+        view = features.float_view(model, plan.cache)
+        figures, pictures = reconstruction_figures(model, view, data, plan, looks, engine, progress)
+        save_faces(folder / f"{model.name}.npz", pictures)
     if looks is not QUICK and (points := tradeoff_points(model, data, plan, engine=engine, progress=progress)):
         tradeoff.add_csv(points, folder / "tradeoff.csv")
     return figures

@@ -12,40 +12,16 @@ import numpy as np
 
 from privzoo.audit import identity
 from privzoo.audit.attackers import SMALL
-from privzoo.audit.identity import CONFIDENCE, DRAWS, SEEDS, Figure, averaged, drawer, sent
+from privzoo.audit.identity import SEEDS, averaged, drawer
 from privzoo.audit.preparation import as_rows, prepare
 from privzoo.errors import ConfigError, DataError
+from privzoo.evaluation.drawn import arrived
 from privzoo.mechanisms.gaussian import Noise
 
 HELD_OUT = 0.15
 RIDGES = np.logspace(-1, 4, 6)
 NEIGHBOURS = 25
 MLP_WIDTH, MLP_BATCH, MLP_EPOCHS, MLP_PATIENCE = 128, 128, 60, 6
-
-
-def interval(values: np.ndarray, classes: np.ndarray | None = None, draws: int = DRAWS) -> Figure:
-    """Mean over seeds and faces, or over classes, with its 95 % interval by bootstrap over faces and seeds.
-
-    Args:
-        values: hits or errors (seeds, faces).
-        classes: int (faces,), 0..C-1: the mean of the classes' means is wanted, and faces are drawn within classes.
-        draws: of the bootstrap.
-
-    Returns:
-        Mean and 2.5 % and 97.5 % quantiles.
-    """
-    classes = np.zeros(values.shape[1], int) if classes is None else classes
-    rng = np.random.default_rng(0)
-    seeds = rng.integers(len(values), size=(draws, len(values)))
-    means, centre = np.zeros(draws), 0.0
-    count = int(classes.max()) + 1
-    for label in range(count):
-        own = values[:, classes == label]
-        drawn = rng.integers(own.shape[1], size=(draws, own.shape[1]))
-        means += [own[s][:, f].mean() / count for s, f in zip(seeds, drawn, strict=True)]
-        centre += float(own.mean()) / count
-    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Figure(centre, float(low), float(high))
 
 
 def regress(
@@ -96,9 +72,9 @@ def regress(
     for seed in seeds:
         rng = np.random.default_rng(seed)
         if preparation is None or left:  # without noise each seed would find the same components again
-            preparation = prepare(sent(train, left, rng), seed)
+            preparation = prepare(arrived(train, left, rng), seed)
         draw = drawer(train, left, rng, preparation)
-        scored = preparation(sent(test, left, rng))
+        scored = preparation(arrived(test, left, rng))
         for name in names:
             found = REGRESSORS[name](draw, truth, seed)(scored)
             errors[name].append(np.abs(found - wanted))

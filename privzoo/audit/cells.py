@@ -15,6 +15,7 @@ from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.grid import Cell
 from privzoo.audit.rank import rank_privacy
 from privzoo.audit.summary import RANKS
+from privzoo.evaluation import drawn, intervals
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
@@ -96,7 +97,7 @@ class Target:
 def _answers(model: SplitModel, features: Features, noise: Noise | None) -> np.ndarray:
     values = np.asarray(features.read())
     # One answer for each image, as the service gets it; the same at every run.
-    return model.classify(identity.sent(values, noise, np.random.default_rng(0)))
+    return model.classify(drawn.arrived(values, noise, np.random.default_rng(0)))
 
 
 def _label(probabilities: np.ndarray) -> np.ndarray:
@@ -214,6 +215,7 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
     if label in ("race", "gender"):
         kinds = {"top1": "balanced accuracy"}
     truth = np.unique(target.test.labels(label), return_inverse=True)[1]
+    people = target.test.faces.labels.get("identity")  # where the data set says whose faces these are
     found = []
     for key, metric in kinds.items():
         table: dict[str, list[list[float]]] = {}
@@ -224,14 +226,21 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
         for name, rows in table.items():
             values = np.array(rows)
             if label == "identity":
-                figure = identity.interval(values, truth)
+                figure = intervals.over_people(values, truth)
+            elif label == "age":
+                figure = intervals.mean(values, people)
             else:
-                figure = attributes.interval(values, None if label == "age" else truth)
-            shown = {"value": figure.value, "low": figure.low, "high": figure.high}
-            own.append({**common, "metric": metric, "attacker": name, **{k: round(v, 6) for k, v in shown.items()}})
+                figure = intervals.balanced(values, truth, people)
+            shown = {k: round(v, 6) for k, v in figure.ends().items()}
+            own.append({**common, "metric": metric, "attacker": name, **shown})
         pick = min if label == "age" else max
         best = pick((f for f in own if f["attacker"] != "chance"), key=lambda f: f["value"])
         found += [{**f, "best": f is best} for f in own]
+        if label == "identity":
+            tables = [np.array(rows) for name, rows in table.items() if name != "chance"]
+            # Not all attackers have the same seeds; only the mean over them counts here.
+            best_value = next(f for f in found if f["best"] and f["metric"] == metric)
+            best_value["optimism"] = round(intervals.best_of(tables, truth), 6)
     return found
 
 

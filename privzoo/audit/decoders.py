@@ -11,7 +11,6 @@ Images are grey, since LFW is, and float32 -1..1. Everything runs on any backend
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,9 @@ from keras import ops
 
 from privzoo.audit.recogniser import grey
 from privzoo.errors import FeatureError, WeightsError
-from privzoo.mechanisms.gaussian import Noise, clip
+from privzoo.evaluation import drawn
+from privzoo.files import replacing
+from privzoo.mechanisms.gaussian import Noise
 
 LINEAR_FACES = 4_000  # that ridge regression learns from, where features are wider than this
 PIXEL_COMPONENTS = 256
@@ -71,10 +72,8 @@ def check(features: np.ndarray, images: np.ndarray) -> None:
 
 
 def noisy(features: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
-    """Features as they leave the device, float32; as `privzoo.mechanisms.gaussian.protect`, but fast and repeatable."""
-    if noise is None:
-        return np.asarray(features, np.float32)
-    return (clip(features, noise.clip) + rng.normal(0, noise.sigma, features.shape)).astype(np.float32)
+    """Features as they leave the device, float32."""
+    return np.asarray(drawn.arrived(features, noise, rng), np.float32)
 
 
 class _Scale:
@@ -244,13 +243,12 @@ class _Checkpoint(keras.callbacks.Callback):
         return int(kept[-1].name[6:9])
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        old = list(self.folder.glob("*.weights.h5"))
+        old = list(self.folder.glob("epoch_*.weights.h5"))
         path = self.folder / f"epoch_{epoch + 1:03d}.weights.h5"
-        temporary = self.folder / "writing.weights.h5"
-        self.model.save_weights(temporary)
-        os.replace(temporary, path)
-        for file in set(old) - {path, temporary}:
-            file.unlink()
+        with replacing(path, suffix=".weights.h5") as temporary:
+            self.model.save_weights(temporary)
+        for file in set(old) - {path}:
+            file.unlink(missing_ok=True)
 
 
 def train(

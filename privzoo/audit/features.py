@@ -7,7 +7,6 @@ weights: features are kept under a hash of the head's layers, their weights, and
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from privzoo.config import FULL
 from privzoo.data import Dataset, arrays, lfw, splits, utkface
 from privzoo.data.samples import Sample
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.files import replacing
 from privzoo.model import BATCH, SplitModel
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 FLOAT, PIXELS = "float head", "pixels"
 BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
-ATTRIBUTE_TRAINING = 6000  # UTKFace training faces for the attribute attack, evenly spaced
-ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored
+ATTRIBUTE_TRAINING = 6000  # faces from which the gender attack and decoders learn, evenly spaced
+ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored, and at most of UTKFace for race and age
 FEW = 5  # training images of a person in a quick audit
 SHARE = 12  # of the faces that attribute attacks learn from and are scored on, a quick audit takes one in so many
 
@@ -82,9 +82,15 @@ class View:
 
 
 def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = None) -> Faces:
-    """Reads chips of a data set at a network's input size."""
-    chips, labels = arrays(data, size, task)
-    labels = labels if task is None else {task: labels}
+    """Reads chips of a data set at a network's input size, with all labels, or with one and who it is where known."""
+    samples = data.samples if isinstance(data, Dataset) else data
+    if task is not None and not all(task in sample.labels for sample in samples):
+        samples = [sample for sample in samples if task in sample.labels]
+    if samples:
+        chips, labels = arrays(samples, size)
+    else:
+        chips, labels = arrays(data, size, task)  # says what is missing
+    labels = {name: values for name, values in labels.items() if task in (None, name) or name == "identity"}
     return Faces(name, chips, labels, tuple(hashlib.sha256(chip.tobytes()).hexdigest()[:16] for chip in chips))
 
 
@@ -149,14 +155,28 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
     return train, test
 
 
+def utkface_many(root: str | Path, size: int, quick: bool = False) -> Faces:
+    """UTKFace training faces, evenly spaced: what decoders learn from beside LFW's, for which thousands are wanted."""
+    train = splits.take(utkface.load(root, split="train"), ATTRIBUTE_TRAINING // (SHARE if quick else 1))
+    return read(train, "utkface-train", size)
+
+
 def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
-    """Training and scored faces of protocol 4's race and age."""
-    train, test = (utkface.load(root, split=split) for split in ("train", "validation"))
-    train = splits.take(train, ATTRIBUTE_TRAINING // (SHARE if quick else 1))
-    test = splits.take(test, ATTRIBUTE_SCORED // SHARE) if quick else test
-    known = read(train, "utkface-train", size)
+    """Training and scored faces of protocol 4's race and age: halves of UTKFace's validation part, by a hash.
+
+    Not the training part: the networks have learnt its faces, so that its features differ from those that the attacker
+    will meet, and an attacker who learns from them is weaker than need be.
+    """
+    halves: tuple[list[Sample], list[Sample]] = ([], [])
+    for sample in utkface.load(root, split="validation").samples:
+        halves[int(hashlib.sha256(sample.name.encode()).hexdigest(), 16) % 2].append(sample)
+    names = ("utkface-validation, first half", "utkface-validation, second half")
+    few = ATTRIBUTE_SCORED // (SHARE if quick else 1)  # a whole half has fewer
+    known, scored = (
+        read(splits.take(Dataset(name, half, {}), few), name, size) for half, name in zip(halves, names, strict=True)
+    )
     # UTKFace has some photographs twice, under two names.
-    return known, read(test, "utkface-validation", size).without(known)
+    return known, scored.without(known)
 
 
 def float_view(model: SplitModel, cache: Path) -> View:
@@ -280,17 +300,15 @@ def _kept(
 ) -> Features:
     path = cache / f"features_{key}.npy"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        output = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        compute(output)
-        for i in range(0, len(output), BATCH):
-            if not np.isfinite(output[i : i + BATCH]).all():
-                raise FeatureError(
-                    f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
-                )
-        output.flush()
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            output = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            compute(output)
+            for i in range(0, len(output), BATCH):
+                if not np.isfinite(output[i : i + BATCH]).all():
+                    raise FeatureError(
+                        f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
+                    )
+            output.flush()
     return Features(path, key)
 
 
@@ -301,11 +319,8 @@ def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> 
     key = activations.key(**facts)
     path = cache / f"features_{key}.npy"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.ascontiguousarray(make(), np.float32))
-        temporary.replace(path)
     return Features(path, key)
 
 

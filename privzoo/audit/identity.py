@@ -14,21 +14,14 @@ from privzoo.audit import attackers as methods
 from privzoo.audit.attackers import Fit, Training, hits
 from privzoo.audit.preparation import as_rows, prepare
 from privzoo.errors import ConfigError, DataError
-from privzoo.mechanisms.gaussian import Noise, clip
+from privzoo.evaluation import intervals
+from privzoo.evaluation.drawn import arrived
+from privzoo.evaluation.intervals import Estimate
+from privzoo.mechanisms.gaussian import Noise
 
 SEEDS = (1, 2, 3)
 QUERIES = (1, 10, 100)
 TOP = (1, 5)
-CONFIDENCE, DRAWS = 0.95, 2000
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean over people, with its interval."""
-
-    value: float  # 0..1
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -50,49 +43,20 @@ class Result:
     queries: int
     seconds: float
 
-    def figure(self, attacker: str, top: int = 1) -> Figure:
-        """Mean over people of an attacker's hits; see `interval`."""
+    def figure(self, attacker: str, top: int = 1) -> Estimate:
+        """Mean over seeds and people of an attacker's hits, with its interval over both."""
         outcome = next(o for o in self.outcomes if o.attacker == attacker)
-        return interval(outcome.top1 if top == 1 else outcome.top5, self.people)
+        return intervals.over_people(outcome.top1 if top == 1 else outcome.top5, self.people)
 
     @property
     def best(self) -> str:
         """The attacker with the highest top-1: picked on the faces it is scored on, so it errs to the high side."""
-        return max(self.outcomes, key=lambda o: interval(o.top1, self.people, draws=1).value).attacker
+        return max(self.outcomes, key=lambda o: intervals.by_person(o.top1, self.people).mean()).attacker
 
     @property
     def chance(self) -> float:
         """What guessing gets."""
         return 1 / (int(self.people.max()) + 1)
-
-
-def by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Mean over each person's faces: (seeds, faces) -> (seeds, people)."""
-    sums = np.stack([np.bincount(people, weights=row) for row in values])
-    return sums / np.bincount(people)
-
-
-def interval(values: np.ndarray, people: np.ndarray, draws: int = DRAWS) -> Figure:
-    """Mean over seeds and people, with its 95 % interval by bootstrap.
-
-    The interval is of 2,000 draws with replacement of the people and, independently, of the seeds: it says what other
-    people and other luck of the attacker would give. Draws are the same at each call.
-
-    Args:
-        values: hits 0..1 (seeds, faces).
-        people: int (faces,), 0..P-1, each at least once.
-        draws: of the bootstrap.
-
-    Returns:
-        Mean and 2.5 % and 97.5 % quantiles.
-    """
-    table = by_person(values, people)
-    rng = np.random.default_rng(0)
-    seeds = rng.integers(len(table), size=(draws, len(table)))
-    drawn = rng.integers(table.shape[1], size=(draws, table.shape[1]))
-    means = np.array([table[s][:, p].mean() for s, p in zip(seeds, drawn, strict=True)])
-    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Figure(float(table.mean()), float(low), float(high))
 
 
 def check_apart(train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
@@ -182,11 +146,11 @@ def attack(
         rng = np.random.default_rng(seed)
         # Without noise each seed would find the same components again, which takes longest of all.
         if preparation is None or (prepared and left):
-            others = background and (sent(as_rows(background[0], "background"), left, rng), background[1])
-            preparation = prepare(sent(train, left, rng), seed, others)
+            others = background and (arrived(as_rows(background[0], "background"), left, rng), background[1])
+            preparation = prepare(arrived(train, left, rng), seed, others)
         spread = preparation.spread if prepared else None
         draw = drawer(train, left, rng, preparation)
-        scored = preparation(sent(test, left, rng))
+        scored = preparation(arrived(test, left, rng))
         training = Training(
             draw, labels, int(labels.max()) + 1, scored.shape[1], left is not None, seed, spread, groups
         )
@@ -204,16 +168,6 @@ def averaged(noise: Noise | None, queries: int) -> Noise | None:
     return noise and dataclasses.replace(noise, sigma=noise.sigma / math.sqrt(queries))
 
 
-def sent(rows: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
-    """What the cloud gets of features: clipped and with fresh noise, where there is some.
-
-    Drawn by numpy rather than by `gaussian.protect`: the same density, a hundred times as fast, and no secret.
-    """
-    if noise is None:
-        return rows
-    return (clip(rows, noise.clip) + rng.normal(0, noise.sigma, rows.shape)).astype(np.float32)
-
-
 def plain(rows: np.ndarray) -> np.ndarray:
     """Rows as they are."""
     return rows
@@ -225,7 +179,7 @@ def drawer(
     """Function that gives prepared features of chosen rows, with fresh noise at each call."""
     if noise is None:
         return preparation(rows).__getitem__
-    return lambda wanted: preparation(sent(rows[wanted], noise, rng))
+    return lambda wanted: preparation(arrived(rows[wanted], noise, rng))
 
 
 def _fits(attackers: Sequence[str] | Mapping[str, Fit], seeds: Sequence[int], queries: int) -> dict[str, Fit]:

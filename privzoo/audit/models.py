@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,21 @@ STRONG = 0.8  # top-1 that attackers must reach on raw pixels, else they are too
 
 
 class Data:
-    """Faces of every protocol, read once for each size.
+    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of one's own data.
 
     Args:
         root: folder of the data sets.
         quick: fewer training faces, no mirror images, no background.
     """
 
+    attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES
+
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
         self.background = functools.cache(lambda size: features.lfw_background(root, size))
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
+        self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
         self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))
 
     def attribute(self, label: str, size: int) -> tuple[Faces, Faces]:
@@ -82,7 +85,7 @@ def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
     background = None
     if not data.quick and values[0].size > attackers.SMALL:
         others = data.background(size)
-        background = Known((view.extract(others),), others)
+        background = others and Known((view.extract(others),), others)
     return Target(feature, view, Known(tuple(known), train), Known((view.extract(test),), test), background=background)
 
 
@@ -120,7 +123,7 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
     found.append(Attack(first, "rank", 1, tuple(cells.make_ranks(first, plan))))
     found += [_floor(t, "identity", plan) for t in first.answers(model, plan.cache)]
     # The float head only: thousands of faces more for each exported one, and its features differ by little.
-    for label in ATTRIBUTES[model.card.network.task] if view.name == FLOAT else ():
+    for label in data.attributes.get(model.card.network.task, ()) if view.name == FLOAT else ():
         train, test = data.attribute(label, size)
         sides = (Known((view.extract(faces),), faces) for faces in (train, test))
         target = Target("features", view, *sides, noise=model.noise, epsilon=found[0].target.epsilon)

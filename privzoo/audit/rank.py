@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.evaluation import intervals
 from privzoo.mechanisms.gaussian import clip
 
 CHUNK = 4_000_000  # distances in memory at a time
@@ -199,23 +200,15 @@ def _rank_limit(nearest: np.ndarray, share: np.ndarray, right: np.ndarray) -> np
 
 def _summary(privacy: np.ndarray, askers: np.ndarray, people: int, total: int, seeds: tuple[int, ...]) -> RankPrivacy:
     """Mean with an interval over people: the photographs of one person are not independent of each other."""
-    from scipy.stats import t
-
     counts = np.bincount(askers, minlength=people)
-    sums = np.bincount(askers, privacy, minlength=people)
-    value = float(privacy.mean())
-    asked = int((counts > 0).sum())
-    half = 0.0
-    if asked > 1:
-        deviations = sums - value * counts
-        error = math.sqrt(asked / (asked - 1) * float(np.square(deviations).sum())) / len(privacy)
-        half = float(t.ppf(0.975, asked - 1)) * error
+    found = intervals.mean(privacy, askers)
     with np.errstate(invalid="ignore"):
-        by_person = sums / counts
+        by_person = np.bincount(askers, privacy, minlength=people) / counts
+    one = found.clusters < 2
     return RankPrivacy(
-        value=value,
-        low=max(1 / total, value - half),
-        high=min(1.0, value + half),
+        value=found.value,
+        low=found.value if one else max(1 / total, found.low),
+        high=found.value if one else min(1.0, found.high),
         people=total,
         count=len(privacy),
         seeds=seeds,

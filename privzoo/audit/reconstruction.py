@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo.audit.identity import SEEDS, Figure, interval
+from privzoo.audit.identity import SEEDS
 from privzoo.audit.recogniser import Gallery, grey
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.evaluation import intervals
+from privzoo.evaluation.intervals import Estimate
 from privzoo.mechanisms.gaussian import Noise
 
 if TYPE_CHECKING:
@@ -55,9 +57,12 @@ class Result:
         """The outcome of one attacker."""
         return next(o for o in self.outcomes if o.attacker == attacker)
 
-    def figure(self, attacker: str, metric: str) -> Figure:
-        """Mean over seeds and people, with its interval; see `identity.interval`."""
-        return interval(self.outcome(attacker).scores[metric], self.people)
+    def figure(self, attacker: str, metric: str) -> Estimate:
+        """Mean over seeds and people, with its interval over both."""
+        scores = self.outcome(attacker).scores[metric]
+        if metric in SHARES:
+            return intervals.over_people(scores, self.people)
+        return intervals.mean(intervals.by_person(scores, self.people))
 
     @property
     def best(self) -> str:

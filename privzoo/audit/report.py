@@ -8,7 +8,6 @@ and `<model>.npz` (`save_faces`), and of the models' cards.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from privzoo.audit import page, plots, summary, tables, tradeoff
 from privzoo.audit.summary import RAW, Comparison, Row
 from privzoo.card import Card
 from privzoo.errors import DataError, UnknownNameError
-from privzoo.provenance import write_json, write_text
+from privzoo.files import write_bytes, write_text
+from privzoo.provenance import write_json
 
 TITLE = "What does the cloud learn?"
 FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings beside each other, as in the paper's Figure 11
@@ -44,14 +44,10 @@ class Pictures:
 
 def save_faces(path: str | Path, pictures: Pictures) -> None:
     """Writes pictures as `<model>.npz`, in whole or not at all."""
-    path = Path(path)
     arrays = {f"by {name}": images for name, images in pictures.reconstructions.items()}
     file = io.BytesIO()
     np.savez_compressed(file, originals=pictures.originals, public=pictures.public, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(file.getvalue())
-    os.replace(temporary, path)
+    write_bytes(Path(path), file.getvalue())
 
 
 def load_faces(path: str | Path) -> Pictures:
@@ -76,6 +72,25 @@ def _card(name: str) -> Card | None:
         return card.read(name)
     except UnknownNameError:
         return None
+
+
+def _read(
+    folder: Path, cards: Callable[[str], Card | None]
+) -> tuple[list[dict[str, Any]], list[Row], Row | None, list[Comparison]]:
+    """Results of a folder, a row for each model, that of raw pixels, and what the rows say beside each other."""
+    found = summary.read(folder)
+    rows = sorted(
+        (summary.row(result, cards(result["model"])) for result in found),
+        key=lambda r: (r.task, -(r.leak.value if r.leak else 0)),
+    )
+    raw, rows = next((r for r in rows if r.model == RAW), None), [r for r in rows if r.model != RAW]
+    return found, rows, raw, summary.compare(rows)
+
+
+def write_tables(folder: str | Path, results: str | Path) -> None:
+    """Writes the tables alone into a Markdown file; see `write`."""
+    _, rows, raw, comparisons = _read(Path(folder), _card)
+    tables.write(Path(results), tables.markdown(rows, raw, comparisons))
 
 
 def write(
@@ -104,13 +119,7 @@ def write(
     """
     folder = Path(folder)
     out = Path(out) if out else folder / "report"
-    found = summary.read(folder)
-    rows = sorted(
-        (summary.row(result, cards(result["model"])) for result in found),
-        key=lambda r: (r.task, -(r.leak.value if r.leak else 0)),
-    )
-    raw, rows = next((r for r in rows if r.model == RAW), None), [r for r in rows if r.model != RAW]
-    comparisons = summary.compare(rows)
+    found, rows, raw, comparisons = _read(folder, cards)
     table = folder / "tradeoff.csv"
     points = tradeoff.read_csv(table) if table.exists() else []
     faces = {
@@ -188,9 +197,11 @@ def _models(rows: Sequence[Row]) -> str:
     lines = [
         (
             page.name(r.model),
-            page.figure(r.accuracy),
+            page.figure(r.accuracy)
+            + (f"<br>balanced {page.figure(r.balanced)}" if r.balanced else "")
+            + (f"<br><small>{page.text(tables.one_answer(r.one_answer))}</small>" if r.one_answer else ""),
             page.figure(r.identity, bar=True)
-            + (f"<small>{page.text(r.identity.source)}</small>" if r.identity else "")
+            + (f"<small>{page.text(tables.picked(r.identity))}</small>" if r.identity else "")
             + (f"<br>among five {page.figure(r.top5)}" if r.top5 else ""),
             page.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             page.figure(r.recognised) + _likeness(r),

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo.audit.accuracy import FLOAT
+from privzoo import config
+from privzoo.audit.accuracy import FLOAT, budget_name
 from privzoo.card import Card, Measurement
+from privzoo.config import NetworkConfig
+from privzoo.evaluation import subgroups
+from privzoo.evaluation.classes import BALANCED, F1, recall_of
+from privzoo.evaluation.detected import DETECTED
+from privzoo.files import write_text
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
-from privzoo.provenance import git_revision, write_json, write_text
+from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
+INT8 = "int8 TFLite head + tail"
 SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -29,39 +36,125 @@ PAPER = {
 }
 
 
+def family(network: NetworkConfig) -> str:
+    """Whose figures a network's stand beside: "" for the zoo's, else the network that was trained on one's own data."""
+    while network.parent:
+        network = config.network(network.parent)
+    return network.name if network.own_data else ""
+
+
+def family_of(model: str) -> str:
+    """`family` of a model's network; the zoo's for a name that is none (any more)."""
+    known = config.models()
+    return family(config.network(config.model(model).network)) if model in known else ""
+
+
+def file(of: str, asked: str | None) -> Path | None:
+    """Markdown file of a family's figures: figures of one's own networks never stand among the zoo's.
+
+    Args:
+        of: the family.
+        asked: a file that the user names, "" for none; None: RESULTS.md for the zoo's, else RESULTS_<network>.md.
+    """
+    if asked is not None:
+        return Path(asked) if asked else None
+    return Path(f"RESULTS_{of}.md" if of else "RESULTS.md")
+
+
 def _cell(found: Measurement | None) -> str:
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})" if found else ""
 
 
 def table(cards: Sequence[Card]) -> str:
-    """Markdown of two tables: every model's accuracy, and the noisy models' at each budget."""
-    lines = [
-        "| model | feature | data | float | int8 | paper | paper's data |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    """Markdown of the tables: accuracy of every model, of each class, at each budget, and of subgroups."""
+    parts = (_accuracy(cards), _by_class(cards), _budgets(cards), _subgroups(cards))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def _accuracy(cards: Sequence[Card]) -> str:
+    rows = []
     for card in cards:
         task = card.network.task
-        measured = card.figure("accuracy", FLOAT)
-        paper = PAPER.get((task, card.model.embedding), {}).get(card.model.cut)
+        measured, one = card.figure("accuracy", FLOAT), card.one_answer()
+        paper = None if card.network.own_data else PAPER.get((task, card.model.embedding), {}).get(card.model.cut)
         shape = "x".join(map(str, card.cost.feature_shape))
-        cells = (
-            card.model.name,
-            f"{shape}, {card.cost.feature_bytes:,} bytes",
-            measured.data if measured else "not measured",
-            _cell(measured),
-            _cell(card.figure("accuracy", "int8 TFLite head + tail")),
-            f"{paper} %" if paper else "",
-            PAPER_DATA[task] if paper else "",
+        found = card.figure("accuracy", FLOAT + DETECTED)
+        rows.append(
+            (
+                card.model.name,
+                f"{shape}, {card.cost.feature_bytes:,} bytes",
+                measured.data if measured else "not measured",
+                _cell(measured),
+                _cell(card.figure(BALANCED, FLOAT)),
+                f"{one.value:.1%}, {one.variant}" if one else "",
+                _cell(card.figure("accuracy", INT8)),
+                _cell(found) if found else "not measured",
+                f"{paper} %" if paper else "",
+                PAPER_DATA[task] if paper else "",
+            )
         )
-        lines.append(f"| {' | '.join(cells)} |")
+    header = ("model", "feature", "data", "float", "balanced", "one answer for all", "int8", "face detected")
+    return _lines((*header, "paper", "paper's data"), rows)
+
+
+def _by_class(cards: Sequence[Card]) -> str:
+    """A table for each task: the recall of each class."""
+    parts = []
+    for task in sorted({card.network.task for card in cards}):
+        own = [card for card in cards if card.network.task == task and card.figure(BALANCED, FLOAT)]
+        names = list(dict.fromkeys(name for card in own for name in card.network.classes))
+        metrics = [*map(recall_of, names), F1]
+        rows = [(card.model.name, *(_cell(card.figure(metric, FLOAT)) for metric in metrics)) for card in own]
+        if rows:
+            title = f"Share of each class that is told right, {task}, float head:"
+            parts += [title, _lines(("model", *names, F1), rows)]
+    return "\n\n".join(parts)
+
+
+def _budgets(cards: Sequence[Card]) -> str:
     noisy = [card for card in cards if card.model.noise]
-    if noisy:
-        lines += ["", f"Accuracy at a budget per inference (epsilon, delta = {DELTA:g}), float head:", ""]
-        lines += [f"| model | {' | '.join(f'epsilon {e}' for e in EPSILONS)} |", "| --- |" + " --- |" * len(EPSILONS)]
+    if not noisy:
+        return ""
+    rows = []
     for card in noisy:
-        figures = (card.figure("accuracy", f"{FLOAT}, epsilon {e}, delta {DELTA:g}") for e in EPSILONS)
-        lines.append(f"| {card.model.name} | {' | '.join(map(_cell, figures))} |")
-    return "\n".join(lines)
+        one = card.one_answer()
+        figures = []
+        for epsilon in EPSILONS:
+            variant = budget_name(epsilon)
+            balanced = card.figure(BALANCED, variant)
+            behind = f"; balanced {balanced.value:.1%}" if balanced else ""
+            figures.append(_cell(card.figure("accuracy", variant)) + behind)
+        rows.append((card.model.name, f"{one.value:.1%}" if one else "", *figures))
+    title = (
+        f"Accuracy at a budget per inference (epsilon, delta = {DELTA:g}), float head, beside what one answer for all "
+        "faces gets without looking:"
+    )
+    return f"{title}\n\n" + _lines(("model", "one answer", *(f"epsilon {e}" for e in EPSILONS)), rows)
+
+
+def _subgroups(cards: Sequence[Card]) -> str:
+    """A row for each model with subgroups: the ends of the widest gap, and accuracy by race and gender."""
+    rows, names = [], []
+    for card in cards:
+        if card.subgroups is None:
+            continue
+        found = [subgroups.Subgroup(**row) for row in card.subgroups["subgroups"]]
+        pairs = {s.name: s for s in subgroups.by(found, "race", "gender")}
+        names = names or list(pairs)
+        gap = subgroups.widest_gap(found)
+        ends = [f"{s.name}: {s.shown}" for s in gap] if gap else ["", ""]
+        rows.append((card.model.name, *ends, *(pairs[name].shown if name in pairs else "" for name in names)))
+    if not rows:
+        return ""
+    title = (
+        "Accuracy by perceived gender, race and age on UTKFace validation, float head, with intervals and numbers of "
+        f"faces; subgroups of fewer than {subgroups.SMALL} faces are left out. `privzoo show NAME` has all:"
+    )
+    return f"{title}\n\n" + _lines(("model", "worst subgroup", "best subgroup", *names), rows)
 
 
 def section(path: Path, begin: str, end: str, text: str) -> None:

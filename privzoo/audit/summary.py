@@ -5,6 +5,7 @@ Everything here is computed from `audit/<model>.json` (format: `privzoo.audit.gr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from privzoo.audit.accuracy import FLOAT as FLOAT_ACCURACY
-from privzoo.card import Card
+from privzoo.card import Card, Measurement
 from privzoo.errors import DataError
+from privzoo.evaluation import intervals
+from privzoo.evaluation.classes import BALANCED
+from privzoo.evaluation.intervals import Estimate
 
 FORMAT = 1
 RAW = "raw_pixels"
@@ -27,21 +31,17 @@ FIELDS = {"attack", "metric", "variant", "feature", "noise", "queries", "attacke
 
 
 @dataclass(frozen=True)
-class Value:
-    """A figure with its 95 % interval."""
+class Value(Estimate):
+    """A figure of the audit: an estimate, and who got it."""
 
-    value: float
-    low: float
-    high: float
-    source: str = ""  # who got it, as "lda"
+    source: str = ""  # as "lda"
     weak: bool = False  # of an attacker too weak on raw pixels
+    optimism: float | None = None  # how much too good the best attacker looks for being picked, were all equally good
 
     def minus(self, other: Value) -> Value:
-        """Difference with Newcombe's interval, as if the two were independent: too wide rather than too narrow."""
-        low = math.hypot(self.value - self.low, other.high - other.value)
-        high = math.hypot(self.high - self.value, other.value - other.low)
-        difference = self.value - other.value
-        return Value(difference, difference - low, difference + high, weak=self.weak or other.weak)
+        """Difference as if the two were independent."""
+        found = intervals.apart(self, other)
+        return Value(**dataclasses.asdict(found), weak=self.weak or other.weak)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Row:
     embedding: str
     cut: str
     accuracy: Value | None  # of float head and tail
+    balanced: Value | None  # mean over classes of the share that is right
+    one_answer: Value | None  # accuracy of always answering the most frequent class; the source says which
     identity: Value | None  # best attacker's top-1, with the model's own noise
     identity_int8: Value | None  # the same on the deployed head
     top5: Value | None  # right person among the first five, best attacker
@@ -107,7 +109,16 @@ def _value(figures: Sequence[Mapping[str, Any]]) -> Value | None:
     if not figures:
         return None
     f = figures[0]
-    return Value(f["value"], f["low"], f["high"], f["attacker"], bool(f.get("weak")))
+    return Value(
+        *(f[key] for key in ("value", "low", "high")),
+        source=f["attacker"],
+        weak=bool(f.get("weak")),
+        optimism=f.get("optimism"),
+    )
+
+
+def _of_card(found: Measurement | None) -> Value | None:
+    return found and Value(**dataclasses.asdict(found.estimate()), source=found.variant)
 
 
 def _highest(figures: Sequence[Mapping[str, Any]]) -> Value | None:
@@ -152,7 +163,9 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         task=result["task"] or "",
         embedding=result["embedding"] or "",
         cut=result["cut"] or "",
-        accuracy=Value(measured.value, measured.low, measured.high, measured.data) if measured else None,
+        accuracy=_of_card(measured),
+        balanced=_of_card(card.figure(BALANCED, FLOAT_ACCURACY)) if card else None,
+        one_answer=_of_card(card.one_answer()) if card else None,
         identity=_highest(find(once, variant=variant, **top)),
         identity_int8=_value(find(once, variant=INT8, **top)),
         top5=_highest(find(once, attack="identity", metric="top-5", variant=variant)),

@@ -59,17 +59,39 @@ def _cell(value: Value | None, form: str = ".1%") -> str:
     return f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})" + (", too weak" if value.weak else "")
 
 
+def one_answer(value: Value | None) -> str:
+    """What always giving the most frequent class would get, as "always male 77.6%"."""
+    return f"{value.source} {value.value:.1%}" if value else ""
+
+
+def picked(value: Value | None) -> str:
+    """The best attacker, and how much too good it looks for being picked on what it is scored on."""
+    if value is None:
+        return ""
+    return value.source + (f", picked: up to {100 * value.optimism:.2f} points of luck" if value.optimism else "")
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
 
 
 def _named(rows: Sequence[Row]) -> str:
     numbers = sorted({number for r in rows for number in r.queried})
-    heads = ["model", "accuracy", "people named", "by", "among five", *(f"{n} queries averaged" for n in numbers)]
+    heads = [
+        "model",
+        "accuracy",
+        "balanced",
+        "one answer for all",
+        "people named",
+        "by",
+        "among five",
+        *(f"{n} queries averaged" for n in numbers),
+    ]
     lines = []
     for r in rows:
         floors = ", ".join(f"{v.value:.1%}" for name in ("label", "logit") if (v := r.floors.get(name)))
-        own = [r.model, _cell(r.accuracy), _cell(r.identity), r.identity.source if r.identity else "", _cell(r.top5)]
+        own = [r.model, _cell(r.accuracy), _cell(r.balanced), one_answer(r.one_answer)]
+        own += [_cell(r.identity), picked(r.identity), _cell(r.top5)]
         own += [_cell(r.queried.get(number)) for number in numbers]
         size = f"{r.feature_bytes:,}" if r.feature_bytes else ""
         lines.append([*own, _cell(r.identity_int8), floors, size])

@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.audit import identity
-from privzoo.audit.identity import SEEDS, Figure
+from privzoo.audit.identity import SEEDS
 from privzoo.audit.rank import rank_privacy
 from privzoo.errors import ConfigError, DataError, FeatureError
-from privzoo.mechanisms.gaussian import Noise, clip
-from privzoo.provenance import write_text
+from privzoo.evaluation import drawn, intervals
+from privzoo.evaluation.intervals import Estimate
+from privzoo.files import write_text
+from privzoo.mechanisms.gaussian import Noise
 
 GRID = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # noise's deviation over the features'
 ATTACKERS = ("lda", "knn")  # fast ones; the full attack is on the model's own noise
@@ -64,8 +66,9 @@ def measure_accuracy(
     labels: np.ndarray,
     noise: Noise | None,
     seeds: Sequence[int],
-) -> Figure:
-    """Share of faces whose class the tail gets right, mean over draws of the noise, with Wilson's interval over faces.
+    people: Sequence | np.ndarray | None = None,
+) -> Estimate:
+    """Share of faces whose class the tail gets right, mean over draws of the noise, with the interval of both.
 
     Args:
         classify: `SplitModel.classify`.
@@ -73,18 +76,9 @@ def measure_accuracy(
         labels: int (N,).
         noise: what is added.
         seeds: of the noise.
+        people: person of each face, where people are known.
     """
-    from scipy.stats import binomtest
-
-    shares = []
-    for seed in seeds if noise else seeds[:1]:
-        sent = np.asarray(features, np.float64)
-        if noise:
-            sent = clip(sent, noise.clip) + np.random.default_rng(seed).normal(0, noise.sigma, sent.shape)
-        shares.append((classify(sent.astype(np.float32)).argmax(axis=1) == labels).mean())
-    value = float(np.mean(shares))
-    found = binomtest(round(value * len(labels)), len(labels)).proportion_ci(0.95, method="wilson")
-    return Figure(value, min(value, found.low), max(value, found.high))
+    return intervals.share(drawn.labels(classify, features, noise, seeds) == labels, people)
 
 
 def curve(
@@ -98,6 +92,7 @@ def curve(
     grid: Sequence[float] = GRID,
     seeds: Sequence[int] = SEEDS,
     attackers: Sequence[str] = ATTACKERS,
+    people: Sequence | np.ndarray | None = None,
 ) -> list[Point]:
     """Measures one model at each deviation of the noise.
 
@@ -111,6 +106,7 @@ def curve(
         grid: deviations of the noise over the features'.
         seeds: of noise and attackers.
         attackers: of `privzoo.audit.attackers.ATTACKERS`.
+        people: person of each of the primary faces, where people are known.
 
     Returns:
         A point for each deviation.
@@ -138,7 +134,7 @@ def curve(
     points = []
     for factor in grid:
         noise = Noise(factor * unit, radius or longest) if factor else None
-        accuracy = measure_accuracy(classify, *primary, noise, seeds)
+        accuracy = measure_accuracy(classify, *primary, noise, seeds, people)
         rank = rank_privacy(*everyone, noise.sigma if noise else 0, radius=radius, seeds=seeds)
         attacked = identity.attack(*train, *test, noise=noise, seeds=seeds, attackers=attackers)
         found = attacked.figure(attacked.best)

@@ -23,9 +23,11 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _is_litter(name: str) -> bool:
-    # What macOS and file managers leave behind looks like images and must not be counted as damaged ones.
-    return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith((".", "Thumbs.db"))
+def is_hidden(name: str) -> bool:
+    """Whether a file is hidden or lies in a hidden folder, as what macOS and file managers leave behind."""
+    # It may look like images, and must not be counted as damaged ones.
+    parts = name.split("/")
+    return parts[0] == "__MACOSX" or parts[-1].startswith("Thumbs.db") or any(part.startswith(".") for part in parts)
 
 
 def _reason(error: Exception) -> str:
@@ -46,13 +48,13 @@ class Folder:
         """Return the folder's path, for messages."""
         return str(self.path)
 
-    def names(self) -> list[str]:
-        """Return every file's name, sorted."""
+    def names(self, hidden: bool = False) -> list[str]:
+        """Return every file's name, sorted; hidden ones too if wanted."""
         found = []
         for folder, _, files in os.walk(self.path, followlinks=True):
             inside = Path(folder).relative_to(self.path).as_posix()
             found += [file if inside == "." else f"{inside}/{file}" for file in files]
-        return sorted(name for name in found if not _is_litter(name))
+        return sorted(name for name in found if hidden or not is_hidden(name))
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes; raises ImageError when it cannot be read."""
@@ -105,9 +107,9 @@ class Zip:
                     ) from error
             return self._zip
 
-    def names(self) -> list[str]:
-        """Return every file's name below the prefix, sorted."""
-        names = (name for name in self._open().namelist() if not name.endswith("/") and not _is_litter(name))
+    def names(self, hidden: bool = False) -> list[str]:
+        """Return every file's name below the prefix, sorted; hidden ones too if wanted."""
+        names = (name for name in self._open().namelist() if not name.endswith("/") and (hidden or not is_hidden(name)))
         return sorted(name[len(self.prefix) :] for name in names if name.startswith(self.prefix))
 
     def read(self, name: str) -> bytes:

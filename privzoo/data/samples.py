@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Dataset:
     samples: list[Sample]
     classes: dict[str, tuple[str, ...]]  # label -> class names in the order of the label's numbers
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> how many files were left out
+    facts: dict[str, Any] = field(default_factory=dict)  # of one's own data, what a card tells; see `folder.load`
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -75,10 +77,15 @@ class ReadImage:
             raise ImageError(f"{self.name}: {error}") from error
 
 
-def in_validation(path: str) -> bool:
-    """Whether protocol 1 puts this path to validation: its md5, as an integer, is 0 mod 10."""
+def path_hash(path: str) -> int:
+    """The md5 of a path as an integer, by which data sets are divided."""
     digest = hashlib.md5(path.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-    return int(digest, 16) % 10 == 0
+    return int(digest, 16)
+
+
+def in_validation(path: str) -> bool:
+    """Whether protocol 1 puts this path to validation: its hash is 0 mod 10."""
+    return path_hash(path) % 10 == 0
 
 
 def check_split(split: str, splits: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The training and validation parts of a data set, by the name that a config uses."""
+"""The parts of the data set that a network is trained on, and the data that it is measured on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import dataclasses
 import importlib
 from pathlib import Path
 
+from privzoo.config import NetworkConfig
+from privzoo.data import fer2013, folder, lfw
 from privzoo.data.samples import Dataset
-from privzoo.errors import UnknownNameError
+from privzoo.errors import ConfigError, UnknownNameError
 
 TRAINABLE = (
     "utkface",
@@ -33,6 +35,57 @@ def load_splits(name: str, root: str | Path) -> tuple[Dataset, Dataset]:
         raise UnknownNameError(f"There is no data set {name!r} to train on; there are {', '.join(TRAINABLE)}.")
     loader = importlib.import_module(f"privzoo.data.{name}")
     return loader.load(root, split="train"), loader.load(root, split="validation")
+
+
+def of_network(network: NetworkConfig, root: str | Path) -> tuple[Dataset, Dataset]:
+    """Loads the training and validation parts of the data that a network's config names.
+
+    Args:
+        network: whose task and classes are those of one's own data.
+        root: as for `load_splits`.
+
+    Raises:
+        UnknownNameError, DataError: as `load_splits`.
+    """
+    if not network.own_data:
+        return load_splits(network.training.dataset, root)
+    return _own(network, root, "train"), _own(network, root, "validation")
+
+
+def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
+    """Loads what a network is measured on, and was never trained on.
+
+    Args:
+        network: trained on one's own data, whose test part it is then; else by the task, LFW for gender and FER2013's
+            test part for emotion (protocols 1 and 2).
+        root: folder of the data sets, or of one's own data.
+
+    Raises:
+        DataError: the data are missing, or one's own have no test part.
+        ConfigError: nobody said on what such a network is to be measured.
+    """
+    if network.own_data:
+        return _own(network, root, "test")
+    if network.task == "gender":
+        return lfw.load(root)
+    if network.task == "emotion":
+        return fer2013.load(root, split="test")
+    raise ConfigError(
+        f"{network.name} learns {network.task!r} from {network.training.dataset}, for which there are no test data; "
+        "measured are gender, emotion, and any task of one's own folder of class folders."
+    )
+
+
+test_set.__test__ = False  # pytest takes the name for a test's
+
+
+def own_people(network: NetworkConfig, root: str | Path, unseen: bool) -> Dataset:
+    """Loads one's own images for the identity attack: those of the test part, or all."""
+    return _own(network, root, "test" if unseen else "all")
+
+
+def _own(network: NetworkConfig, root: str | Path, split: str) -> Dataset:
+    return folder.load(root, network.task, network.classes, split)
 
 
 def take(data: Dataset, count: int) -> Dataset:

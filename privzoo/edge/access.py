@@ -1,4 +1,4 @@
-"""Where a client's features go, and what it shows there: the model, key, certificates."""
+"""Where a client's features go, by what way, and what it shows there: the model, proxy, key, certificates."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import os
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Target:
         """Checks name and version."""
         if not isinstance(self.model, str) or not self.model:
             raise ConfigError(f"model_name={self.model!r} cannot be; give the name under which the server has it.")
-        if self.version is not None and (type(self.version) is not int or self.version < 0):
-            raise ConfigError(f"version={self.version!r} cannot be; give a whole number, or None for the newest.")
+        if self.version is not None:
+            object.__setattr__(self, "version", checks.count("version", self.version, least=0))
 
     @property
     def what(self) -> str:
@@ -71,6 +75,12 @@ def check_finite(features: np.ndarray) -> None:
         raise FeatureError("A feature has values that are not finite; it was not sent.")
 
 
+def check_open(closed: bool) -> None:
+    """Raises ConfigError for a client that is closed."""
+    if closed:
+        raise ConfigError("This client is closed; make a new one.")
+
+
 @dataclass(frozen=True)
 class Access:
     """What a client shows a server, and whom it trusts."""
@@ -78,6 +88,9 @@ class Access:
     key: str | None = field(default=None, repr=False)  # API key; sent as authorization: Bearer KEY
     ca: str | os.PathLike[str] | None = None  # PEM file of the authority to trust; None: the system's
     certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None  # own PEM files: chain, key
+    # Address of the proxy that carries TLS to the server. The environment's HTTP_PROXY and the like are never read: a
+    # proxy sees all of a plain request, key and feature included.
+    proxy: str | None = field(default=None, repr=False)
 
     def check(self, url: str, host: str, secure: bool) -> None:
         """Refuses to send what an address would give away.
@@ -89,8 +102,38 @@ class Access:
             raise ConfigError("The key cannot be; give the text that the server's operator handed out.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
-        if self.key is not None and not secure and not _is_this_machine(host):
+        if self.key is not None and not secure and not is_this_machine(host):
             raise ConfigError(f"The key would travel in the clear to {url}; write https:// or grpcs:// in it.")
+        if self.proxy is not None and not secure and not is_this_machine(host):
+            raise ConfigError(
+                f"Through a proxy, key and features would travel in the clear to {url}; write https:// or grpcs:// in "
+                "it, or leave the proxy out."
+            )
+
+    def proxy_to(self, host: str, schemes: tuple[str, ...] = PROXY_SCHEMES) -> str | None:
+        """The proxy by which to reach a host; None: none, as always for this machine itself.
+
+        Args:
+            host: name or address of the server.
+            schemes: of proxies that the protocol's library knows.
+
+        Raises:
+            ConfigError: an address that cannot be, or a kind of proxy that is not known here.
+        """
+        if self.proxy is None:
+            return None
+        try:
+            address = urlsplit(self.proxy)
+            usable = bool(address.hostname) and (address.port or 1) > 0
+        except (ValueError, TypeError, AttributeError):
+            usable = False
+        if not usable:
+            # Not repeated: it may hold a password.
+            raise ConfigError("The proxy's address cannot be; give one as http://proxy:3128.")
+        if address.scheme not in schemes:
+            known = ", ".join(f"{scheme}://" for scheme in schemes)
+            raise ConfigError(f"A proxy by {address.scheme}:// is not known here; give one by {known}.")
+        return None if is_this_machine(host) else self.proxy
 
     def headers(self) -> dict[str, str]:
         """Headers of every request."""
@@ -135,7 +178,8 @@ class Access:
         return found[0], found[1], found[2]
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a name or address is the loopback interface's."""
     if host == "localhost":
         return True
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -16,12 +17,12 @@ import numpy as np
 from privzoo.edge.access import Access, Target
 from privzoo.edge.grpc_wire import SCHEMES, Grpc
 from privzoo.edge.head import Head
-from privzoo.edge.queue import Queue
+from privzoo.edge.queue import Entry, Queue, Waiting
 from privzoo.edge.rest import Reply, Rest
 from privzoo.edge.retry import Patience
 from privzoo.edge.stream import Stream
-from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError, ServerUnavailableError
-from privzoo.faces import Box
+from privzoo.errors import BudgetError, ConfigError, FeatureError, FeatureRefusedError
+from privzoo.faces import Answers, Box, Face, Skipped, require_some
 
 # Faces in one request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers take by default.
 BATCH = 32
@@ -33,12 +34,24 @@ class Answer:
     """What the cloud said of one face, and what asking cost."""
 
     image: str  # name of the photograph
-    face: Box  # the face chip's square in it
+    face: Box  # the face chip's square in it, with the detector's score and the face's rotation
+    number: int  # which of the photograph's faces it is, from 0: the largest first, doubtful ones last
+    faces: int  # how many faces were found in the photograph; 1 for a given chip
     label: str  # the likeliest class
     probabilities: dict[str, float]  # class -> 0..1
     edge_ms: float  # milliseconds in the head, without finding the face
     cloud_ms: float  # milliseconds of the request, wire included, shared among the faces in it
     bytes_sent: int  # this face's share of the request's body; the shares add up to the bodies sent
+
+    @property
+    def score(self) -> float | None:
+        """Confidence of the detector, 0 to 1; None for a chip that was given."""
+        return self.face.score or None
+
+    @property
+    def rotation(self) -> float | None:
+        """Degrees by which the face is turned clockwise in the photograph; None for a chip that was given."""
+        return None if self.score is None else self.face.angle
 
 
 class _Asking:
@@ -58,6 +71,7 @@ class _Asking:
         key: str | None = None,
         ca: str | os.PathLike[str] | None = None,
         certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.head = head
         self._target = Target(
@@ -73,7 +87,7 @@ class _Asking:
             url,
             self._target,
             Patience(timeout, attempts, deadline),
-            Access(key, ca, certificate),
+            Access(key, ca, certificate, proxy),
             self._asynchronous,
         )
 
@@ -82,19 +96,35 @@ class _Asking:
         features = self.head.features(chips)
         return features, (time.perf_counter() - begin) * 1e3 / len(chips)
 
-    def _answers(self, found: list[tuple[str, Box, float]], reply: Reply) -> list[Answer]:
+    def _prepare(
+        self, images: Any, face: str, all_faces: bool, strict: bool
+    ) -> tuple[np.ndarray, list[Face], list[Skipped]]:
+        """Cuts all faces out before anything is computed: what is skipped, or is too much together, spends nothing."""
+        chips, found, skipped = self.head.prepare(images, face, bulk=not strict, all_faces=all_faces)
+        require_some(found, skipped)
+        left = self.head.remaining()
+        if left is not None and len(chips) > left:
+            raise BudgetError(
+                f"{len(chips)} faces are more than the {left} that the total of {self.head.owner!r} still allows, so "
+                "that nothing was computed; give fewer, or set another total."
+            )
+        return chips, found, skipped
+
+    def _answers(self, found: list[tuple[Face, float]], reply: Reply) -> list[Answer]:
         share, rest = divmod(reply.bytes_sent, len(found))
         return [
             Answer(
-                image=image,
-                face=box,
+                image=face.image,
+                face=face.box,
+                number=face.number,
+                faces=face.found,
                 label=self.head.classes[int(row.argmax())],
                 probabilities={name: float(row[k]) for k, name in enumerate(self.head.classes)},
                 edge_ms=edge_ms,
                 cloud_ms=reply.milliseconds / len(found),
                 bytes_sent=share + (index < rest),
             )
-            for index, ((image, box, edge_ms), row) in enumerate(zip(found, reply.outputs, strict=True))
+            for index, ((face, edge_ms), row) in enumerate(zip(found, reply.outputs, strict=True))
         ]
 
 
@@ -113,6 +143,9 @@ class Client(_Asking):
         key: API key; it is refused over plain http or grpc to another machine.
         ca: PEM file of the authority that signed the server's certificate; None: those that the system trusts.
         certificate: PEM files of the device's own certificate and key, for mutual TLS.
+        proxy: address of a proxy, as `http://proxy:3128`, for https and grpcs addresses alone: it carries TLS and sees
+            neither key nor feature. None: no proxy, whatever the environment says. This machine is never reached
+            through one.
         queue: file that keeps features while the server is away, for `later` and `send`; or a `Queue`.
 
     Raises:
@@ -145,29 +178,39 @@ class Client(_Asking):
         if self._own_queue:
             self.queue.close()
 
-    def predict(self, images: Any, face: str = "detect") -> list[Answer]:
+    def predict(
+        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+    ) -> Answers[Answer]:
         """Finds the face in each image, runs the head on it, and asks the server.
 
+        Images that cannot be used are skipped. All faces are cut out before the first feature is computed, so that a
+        skipped image spends no budget.
+
         Args:
-            images: one or many paths, bytes, PIL images or uint8 arrays.
+            images: one or many paths, open files, bytes, PIL images or uint8 arrays.
             face: "detect" finds the face, "given" takes each image as a face chip already.
+            all_faces: ask about each face of each image, small ones too, which takes ten times as long to find them;
+                each is a feature of its own, which spends its budget.
+            strict: raise at the first image that cannot be used, before anything is computed.
 
         Returns:
-            One answer for each image, in their order.
+            A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
 
         Raises:
-            ImageError: an image cannot be read; FaceNotFoundError: one shows no face.
+            ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError where they show
+                no face.
+            BudgetError: the faces together would exceed the head's total; none of them was computed.
             ServerUnavailableError: the server could not be reached, or is busy.
             MismatchError: the server's tail does not belong to this head.
             ServerError: the server answered, but with no prediction.
         """
-        chips, found, _ = self.head.prepare(images, face=face)
+        chips, found, skipped = self._prepare(images, face, all_faces, strict)
         answers = []
         for start in range(0, len(chips), BATCH):
             features, edge_ms = self._features(chips[start : start + BATCH])
-            faces = [(one.image, one.box, edge_ms) for one in found[start : start + BATCH]]
+            faces = [(one, edge_ms) for one in found[start : start + BATCH]]
             answers += self._answers(faces, self._wire.predict(features))
-        return answers
+        return Answers(answers, skipped)
 
     def stream(self, frames: Iterable[Any], face: str = "detect") -> Stream:
         """Asks about the frames of a camera as they come; frames that come while it is busy are dropped.
@@ -189,33 +232,43 @@ class Client(_Asking):
             >>> for answer in client.stream(camera):  # doctest: +SKIP
             ...     print(answer.image, answer.label)
         """
-        return Stream(frames, lambda frame, name: dataclasses.replace(self.predict(frame, face)[0], image=name))
+        return Stream(
+            frames, lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True)[0], image=name)
+        )
 
-    def later(self, images: Any, face: str = "detect") -> list[str]:
+    def later(
+        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+    ) -> Answers[str]:
         """Finds the faces, runs the head, and keeps the features in the queue; asks nobody yet.
 
         Args:
             images: as for `predict`.
             face: as for `predict`.
+            all_faces: as for `predict`.
+            strict: as for `predict`.
 
         Returns:
-            A ticket for each image, in their order; a feature that waits already gets the same one again. (A head that
-            adds noise never gives a feature twice.)
+            A list with a ticket for each image, or face, in their order; its `skipped` has the images without one. A
+            feature that waits already gets the same ticket again. (A head that adds noise never gives a feature twice.)
 
         Raises:
-            ConfigError: the client has no queue.
-            ServerUnavailableError: the queue is full.
+            ConfigError: the client has no queue, or its file cannot be used.
+            ImageError: as for `predict`.
+            ServerUnavailableError: the queue is full; none of the features was kept.
         """
         queue = self._queue()
-        chips, found, _ = self.head.prepare(images, face=face)
+        chips, found, skipped = self._prepare(images, face, all_faces, strict)
+        queue.check_room(len(chips), 4 * len(chips) * math.prod(self.head.feature_shape))
         features, edge_ms = self._features(chips)
         if not np.isfinite(features).all():
             raise FeatureError("A feature has values that are not finite; it was not kept.")
-        signature = self._target.signature
-        return [
-            queue.add(feature, signature, one.image, json.dumps(dataclasses.asdict(one.box)), edge_ms)
-            for feature, one in zip(features, found, strict=True)
-        ]
+        tickets = queue.add_all(
+            [
+                Entry(feature, self._target.signature, one.image, _to_json(one), edge_ms)
+                for feature, one in zip(features, found, strict=True)
+            ]
+        )
+        return Answers(tickets, skipped)
 
     def send(self) -> Iterator[tuple[str, Answer]]:
         """Asks about the features in the queue, those that wait longest first.
@@ -227,35 +280,59 @@ class Client(_Asking):
             Tickets and answers, as they come.
 
         Raises:
-            ConfigError: the client has no queue.
+            ConfigError: the client has no queue, or its file cannot be used.
             ServerUnavailableError: the server is still away; what was not answered stays.
             MismatchError: the server has another tail; all stays.
-            ServerError: the server refuses one of the next features for good; that one is dropped.
+            FeatureRefusedError: once all others are answered: the server refused some features by its protocol's own
+                error, or they cannot be sent. These are set aside, and `queue.refused()` says why.
+            ServerError: the server answers otherwise, as to a key that was revoked, or something else answers in its
+                place; all stays.
 
         Example:
             >>> for ticket, answer in client.send():  # doctest: +SKIP
             ...     print(ticket, answer.label)
         """
-        queue = self._queue()
-        while waiting := queue.first(self._target.signature, BATCH):
+        queue, refused = self._queue(), []
+        while waiting := self._sendable(queue, refused):
             try:
-                reply = self._wire.predict(np.stack([one.feature for one in waiting]))
-            except (ServerUnavailableError, MismatchError):
-                raise
-            except (ServerError, FeatureError, ValueError):
-                # One of them is at fault; alone, the first is either answered or the one to drop.
+                reply = self._wire.predict(np.stack([one.feature for one, _ in waiting]))
+            except FeatureRefusedError:
+                # One of them is at fault; alone, the first is either answered or the one to set aside.
                 waiting = waiting[:1]
                 try:
-                    reply = self._wire.predict(waiting[0].feature[None])
-                except (ServerUnavailableError, MismatchError):
-                    raise
-                except ServerError:
-                    queue.remove(waiting[0].ticket)
-                    raise
-            faces = [(one.image, Box(**json.loads(one.box)), one.edge_ms) for one in waiting]
-            for one, answer in zip(waiting, self._answers(faces, reply), strict=True):
+                    reply = self._wire.predict(waiting[0][0].feature[None])
+                except FeatureRefusedError as error:
+                    queue.set_aside(waiting[0][0].ticket, str(error))
+                    refused.append(str(error))
+                    continue
+            faces = [(face, one.edge_ms) for one, face in waiting]
+            for (one, _), answer in zip(waiting, self._answers(faces, reply), strict=True):
                 yield one.ticket, answer
                 queue.remove(one.ticket)
+        if refused:
+            raise FeatureRefusedError(
+                f"{len(refused)} of the queue's features can't be answered and were set aside ({refused[0]}); "
+                "queue.refused() lists them."
+            )
+
+    def _sendable(self, queue: Queue, refused: list[str]) -> list[tuple[Waiting, Face]]:
+        """The next features to send, with their faces' squares; sets those aside that no server could answer."""
+        while waiting := queue.first(self._target.signature, BATCH):
+            sendable = []
+            for one in waiting:
+                try:
+                    if one.feature.shape != self.head.feature_shape:
+                        raise FeatureError(f"It has the shape {one.feature.shape}, not {self.head.feature_shape}.")
+                    if not np.isfinite(one.feature).all():
+                        raise FeatureError("It has values that are not finite.")
+                    sendable.append((one, _from_json(one)))
+                except (FeatureError, ValueError, TypeError) as error:
+                    reason = str(error) if isinstance(error, FeatureError) else "Its face's square cannot be read."
+                    queue.set_aside(one.ticket, reason)
+                    refused.append(reason)
+            if sendable:
+                return sendable
+        return []
 
     def _queue(self) -> Queue:
         if self.queue is None:
@@ -285,12 +362,28 @@ class AsyncClient(_Asking):
         """Closes the connection to the server."""
         await self._wire.close_async()
 
-    async def predict(self, images: Any, face: str = "detect") -> list[Answer]:
+    async def predict(
+        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+    ) -> Answers[Answer]:
         """As `Client.predict`; a task of its own for each call may run beside others."""
-        chips, found, _ = await asyncio.to_thread(self.head.prepare, images, face=face)
+        chips, found, skipped = await asyncio.to_thread(self._prepare, images, face, all_faces, strict)
         answers = []
         for start in range(0, len(chips), BATCH):
             features, edge_ms = await asyncio.to_thread(self._features, chips[start : start + BATCH])
-            faces = [(one.image, one.box, edge_ms) for one in found[start : start + BATCH]]
+            faces = [(one, edge_ms) for one in found[start : start + BATCH]]
             answers += self._answers(faces, await self._wire.predict_async(features))
-        return answers
+        return Answers(answers, skipped)
+
+
+def _to_json(face: Face) -> str:
+    """A face's place in its photograph, as the queue keeps it."""
+    return json.dumps({**dataclasses.asdict(face.box), "number": face.number, "found": face.found})
+
+
+def _from_json(one: Waiting) -> Face:
+    """Inverse of `_to_json`; raises ValueError or TypeError for what is none."""
+    place = json.loads(one.box)
+    if not isinstance(place, dict):
+        raise TypeError(f"{type(place).__name__} is no place")
+    number, found = place.pop("number", 0), place.pop("found", 1)
+    return Face(one.image, Box(**place), found, number)

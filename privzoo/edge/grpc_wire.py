@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from privzoo.edge import grpc_messages
-from privzoo.edge.access import Access, Target, check_finite
+from privzoo.edge.access import Access, Target, check_finite, check_open
 from privzoo.edge.rest import Reply
 from privzoo.edge.retry import Patience, unavailable
-from privzoo.errors import ConfigError, MismatchError, MissingExtraError, ServerError
+from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
 
 SCHEMES = ("grpc", "grpcs")
+PROXY_SCHEMES = ("http",)  # all that gRPC's library speaks
 OUTPUT = "probabilities"
 _AWAY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
 _OPTIONS = [
@@ -33,11 +34,11 @@ class Grpc:
         url: `grpc://cloud:8500`, or `grpcs://` with TLS.
         target: the model on the server.
         patience: how long to try; `timeout` holds for a whole attempt.
-        access: key and certificates.
+        access: key, certificates and proxy.
         asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address that cannot be, or certificates that cannot be read.
+        ConfigError: an address or proxy that cannot be, or certificates that cannot be read.
         MissingExtraError: grpcio or protobuf is not installed.
     """
 
@@ -61,6 +62,11 @@ class Grpc:
             raise ConfigError(f"The server's address {url!r} cannot be; give one as grpc://cloud:8500.")
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)
+        proxy = access.proxy_to(host, PROXY_SCHEMES)
+        # Else the library reads the environment: no proxy that nobody asked for.
+        options = (
+            [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if proxy is None else [*_OPTIONS, ("grpc.http_proxy", proxy)]
+        )
         self.url, self.target, self.patience = url.rstrip("/"), target, patience
         self._metadata = tuple(access.headers().items())
         self._error = grpc.RpcError
@@ -68,17 +74,20 @@ class Grpc:
         library = grpc.aio if asynchronous else grpc
         if secure:
             credentials = grpc.ssl_channel_credentials(*access.pem())
-            self._channel: Any = library.secure_channel(place, credentials, options=_OPTIONS)
+            self._channel: Any = library.secure_channel(place, credentials, options=options)
         else:
-            self._channel = library.insecure_channel(place, options=_OPTIONS)
+            self._channel = library.insecure_channel(place, options=options)
         self._call = self._channel.unary_unary(grpc_messages.PREDICT)  # bytes in, bytes out
+        self._closed = False
 
     def close(self) -> None:
         """Closes the connection."""
+        self._closed = True
         self._channel.close()
 
     async def close_async(self) -> None:
         """Closes the connection of an asynchronous one."""
+        self._closed = True
         await self._channel.close()
 
     def predict(self, features: np.ndarray) -> Reply:
@@ -110,6 +119,7 @@ class Grpc:
         return await self.patience.call_async(ask)
 
     def _body(self, features: np.ndarray) -> bytes:
+        check_open(self._closed)
         check_finite(features)
         target = self.target
         return grpc_messages.encode(
@@ -127,7 +137,9 @@ class Grpc:
     def _refusal(self, error: Any, seconds: float) -> ServerError | MismatchError:
         code, reason = error.code().name, " ".join((error.details() or "no reason given").split())
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in reason:
-            return ServerError(f"The server at {self.url} refused the request ({code}: {reason}); send fewer at once.")
+            return FeatureRefusedError(
+                f"The server at {self.url} refused the request ({code}: {reason}); send fewer at once."
+            )
         if code in _AWAY:
             return unavailable(
                 f"The server at {self.url} gave no answer within {seconds:g} s ({code}: {reason}); "
@@ -137,4 +149,5 @@ class Grpc:
             return self.target.mismatch(self.url)
         if code == "NOT_FOUND":
             return self.target.missing(self.url, reason)
-        return ServerError(f"The server at {self.url} refused the request ({code}: {reason}).")
+        kind = FeatureRefusedError if code == "INVALID_ARGUMENT" else ServerError
+        return kind(f"The server at {self.url} refused the request ({code}: {reason}).")

@@ -6,7 +6,6 @@ import copy
 import math
 import os
 import threading
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -96,8 +95,8 @@ class Head:
         self.__book = self._codebook()
         self.__noise = self._mechanism(epsilon, delta)
         self.__count, self.__lock = 0, threading.Lock()
-        self.__owner, self.__total = owner, (total_epsilon, total_delta)
-        self._check_total(ledger)
+        self.__owner = owner
+        self.__total = self._checked_total(total_epsilon, total_delta, ledger)
         self.__ledger = Ledger(ledger) if not (ledger is None or isinstance(ledger, Ledger)) else ledger
         if self.__ledger is not None:
             self.__ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
@@ -124,18 +123,17 @@ class Head:
             return stated
         return Gaussian(gaussian.budget_sigma(epsilon, delta, stated.clip), stated.clip)
 
-    def _check_total(self, ledger: Any) -> None:
-        epsilon, delta = self.__total
+    def _checked_total(self, epsilon: Any, delta: Any, ledger: Any) -> tuple[float | None, float]:
         if epsilon is None and ledger is None:
-            return
+            return None, DELTA
         if self.__noise is None:
             raise ConfigError(
                 f"The head {self.path} adds no noise, so that each of its features is beyond every total; use a head "
                 "with noise, or give neither total_epsilon nor ledger."
             )
         if epsilon is None:
-            return
-        check_epsilon(epsilon, delta)
+            return None, DELTA
+        epsilon, delta = check_epsilon(epsilon, delta, prefix="total_")
         if ledger is None:
             raise ConfigError("A total outlives the process only in a file; give ledger=FILE with total_epsilon.")
         if not within(one := self.__noise.epsilon(delta=delta), epsilon):
@@ -143,6 +141,7 @@ class Head:
                 f"One feature of {self.path} costs epsilon {one:.6g} at delta {delta:g}, more than the total of "
                 f"{epsilon:g}; set a smaller epsilon, or a larger total_epsilon."
             )
+        return epsilon, delta
 
     def __repr__(self) -> str:
         """Name and quantization of the model."""
@@ -210,22 +209,23 @@ class Head:
         return faces.detect(faces.decode(image))
 
     def prepare(
-        self, images: Any, face: str = "detect", bulk: bool = False
-    ) -> tuple[np.ndarray, list[faces.Face], Counter[str]]:
+        self, images: Any, face: str = "detect", bulk: bool = False, all_faces: bool = False
+    ) -> tuple[np.ndarray, list[faces.Face], list[faces.Skipped]]:
         """Cuts face chips of this head's size from photographs; see `privzoo.faces.chips`.
 
         Args:
-            images: one or many paths, bytes, PIL images or uint8 arrays.
+            images: one or many paths, open files, bytes, PIL images or uint8 arrays.
             face: "detect" finds the face, "given" takes each image as a chip already.
-            bulk: skip and count what cannot be used, rather than raise.
+            bulk: skip what cannot be used, rather than raise.
+            all_faces: give a chip of each face, small ones too.
 
         Returns:
-            uint8 array (N, input_size, input_size, 3); where each chip came from; counts of skipped images.
+            uint8 array (N, input_size, input_size, 3); where each chip came from; the images that were skipped.
 
         Raises:
             ImageError: an image cannot be read, or shows no face (never when `bulk`).
         """
-        return faces.chips(images, self.input_size, face=face, bulk=bulk)
+        return faces.chips(images, self.input_size, face, bulk, all_faces)
 
     def features(self, chips: Any) -> np.ndarray:
         """Spends the budget, runs the head, adds its noise and counts; threads take turns.

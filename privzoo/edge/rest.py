@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from privzoo.edge.access import Access, Target, check_finite
+from privzoo.edge.access import Access, Target, check_finite, check_open
 from privzoo.edge.retry import Patience, unavailable
-from privzoo.errors import ConfigError, MismatchError, MissingExtraError, ServerError
+from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
@@ -54,12 +54,12 @@ class Rest:
         url: address of the REST interface, as `http://cloud:8501`; a path in it is kept as a prefix.
         target: the model on the server.
         patience: how long to try.
-        access: key and certificates.
+        access: key, certificates and proxy.
         asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address that cannot be, or certificates that cannot be read.
-        MissingExtraError: httpx or orjson is not installed.
+        ConfigError: an address or proxy that cannot be, or certificates that cannot be read.
+        MissingExtraError: httpx or orjson is not installed, or a SOCKS proxy lacks its package.
     """
 
     def __init__(
@@ -79,23 +79,32 @@ class Rest:
                 f"The server's address {url!r} cannot be; give one as http://cloud:8501, or grpc://cloud:8500."
             )
         access.check(url, address.host, address.scheme == "https")
+        proxy = access.proxy_to(address.host)
         self.url, self.target, self.patience = str(url).rstrip("/"), target, patience
         place = f"/v1/models/{quote(target.model, safe='')}"
         self._predict = f"{self.url}{place}{'' if target.version is None else f'/versions/{target.version}'}:predict"
         self._errors = httpx.RequestError
         kind = httpx.AsyncClient if asynchronous else httpx.Client
-        self._http = kind(
-            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
-            verify=access.context() if address.scheme == "https" else True,
-            headers={"content-type": "application/json", **access.headers()},
-        )
+        try:
+            self._http = kind(
+                limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
+                verify=access.context() if address.scheme == "https" else True,
+                headers={"content-type": "application/json", **access.headers()},
+                proxy=proxy,
+                trust_env=False,  # no proxy that nobody asked for
+            )
+        except ImportError:
+            raise MissingExtraError("A SOCKS proxy needs the package socksio; run: pip install socksio") from None
+        self._closed = False
 
     def close(self) -> None:
         """Closes the connections."""
+        self._closed = True
         self._http.close()
 
     async def close_async(self) -> None:
         """Closes the connections of an asynchronous one."""
+        self._closed = True
         await self._http.aclose()
 
     def predict(self, features: np.ndarray) -> Reply:
@@ -108,9 +117,11 @@ class Rest:
             The reply, with one row for each feature.
 
         Raises:
+            ConfigError: the client is closed.
             FeatureError: a value that is not finite.
             ServerUnavailableError: no answer, in time or at all.
             MismatchError: the server has no such model, version or tail.
+            FeatureRefusedError: the server refuses these features.
             ServerError: any other answer that is no prediction.
         """
         body = self._body(features)
@@ -140,6 +151,7 @@ class Rest:
         return await self.patience.call_async(ask)
 
     def _body(self, features: np.ndarray) -> bytes:
+        check_open(self._closed)
         check_finite(features)
         target = self.target
         return encode(features, target.signature, (target.feature, target.budget) if target.budget else None)
@@ -178,7 +190,8 @@ class Rest:
             )
             # Not TF Serving's own: of what stands before it, as when the machine behind went away in between.
             return unavailable(sentence) if status >= 500 else ServerError(sentence)
-        return ServerError(f"The server at {self.url} refused the request ({status}: {reason}).")
+        kind = FeatureRefusedError if status in (400, 413) else ServerError
+        return kind(f"The server at {self.url} refused the request ({status}: {reason}).")
 
     def _outputs(self, response: Any, count: int) -> np.ndarray:
         import orjson

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from privzoo.errors import ConfigError, MissingExtraError, ServerUnavailableError
+from privzoo import checks
+from privzoo.errors import MissingExtraError, ServerUnavailableError
 
 T = TypeVar("T")
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 10.0  # the wait before attempt k is random up to FIRST * 2^(k-1)
@@ -36,10 +37,8 @@ class Patience:
             value = getattr(self, name)
             if name == "deadline" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ConfigError(f"{name}={value!r} cannot be; give a number of seconds above 0.")
-        if type(self.attempts) is not int or self.attempts < 1:
-            raise ConfigError(f"attempts={self.attempts!r} cannot be; give a whole number, 1 or more.")
+            object.__setattr__(self, name, checks.number(name, value, above=0, unit="seconds"))
+        object.__setattr__(self, "attempts", checks.count("attempts", self.attempts, least=1))
         try:
             import tenacity  # noqa: F401
         except ImportError:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.edge import runtime
 from privzoo.edge.manifest import read_manifest
-from privzoo.errors import ConfigError, FeatureError, ImageError, WeightsError
+from privzoo.errors import FeatureError, ImageError, WeightsError
 
 
 def as_chips(chips: Any, size: int) -> np.ndarray:
@@ -71,8 +72,7 @@ class UnprotectedHead:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
-        if type(threads) is not int or threads < 1:
-            raise ConfigError(f"threads={threads!r} cannot be; give a whole number of CPU threads, 1 or more.")
+        threads = checks.count("threads", threads, least=1, unit="CPU threads")
         self.path = os.fspath(path)
         self.manifest: dict[str, Any] = read_manifest(self.path)
         self.input_size: int = self.manifest["input"]["size"]

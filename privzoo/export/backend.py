@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from privzoo import files
 from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 
 
@@ -52,21 +53,20 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name to write to, which becomes the path if nothing is raised, and is removed if anything is.
+    """`privzoo.files.replacing` with this package's error.
 
     Raises:
-        WeightsError: the file cannot be written.
+        WeightsError: the file cannot be written, as where its folder is missing: a path with a slip of the pen.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")
+    if not path.parent.is_dir():
+        raise WeightsError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
     try:
-        yield temporary
-        temporary.replace(path)
+        with files.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_out(archive: Any, folder: str | os.PathLike[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, require_tensorflow, write_out
@@ -54,8 +55,7 @@ def export_tail(
         >>> export_tail(model.tail, "served", model.name, 1, manifest)  # doctest: +SKIP
         PosixPath('served/vgg16_gender_simple_conv5_3/1')
     """
-    if type(version) is not int or version < 1:
-        raise ConfigError(f"version={version!r} cannot be; give a whole number, 1 or more.")
+    version = checks.count("version", version, least=1)
     if not name or name.startswith(".") or Path(name).name != name:
         raise ConfigError(f"name={name!r} cannot be; give the name of a folder, without a path.")
     check_weights(tail, "tail", manifest)

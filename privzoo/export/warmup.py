@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.errors import MissingExtraError, WeightsError
+from privzoo.files import replacing
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
@@ -48,10 +49,8 @@ def write_warmup(
     except ImportError as error:
         raise MissingExtraError(f"Warm-up requests need {error.name}; run: pip install 'privzoo[cloud]'") from None
     file = Path(folder) / FILE
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        file.parent.mkdir(exist_ok=True)
-        with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
+        with replacing(file) as temporary, tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
             for signature in signatures:
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
@@ -59,9 +58,6 @@ def write_warmup(
                 for name, array in inputs.items():
                     request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
                 writer.write(log.SerializeToString())
-        os.replace(temporary, file)
     except (OSError, tf.errors.OpError) as error:
         raise WeightsError(f"{file} cannot be written ({type(error).__name__}); choose another place.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return file

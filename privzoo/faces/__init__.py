@@ -4,8 +4,26 @@ A *face chip* is a square cut from a photograph in which the face, from forehead
 picture, framed as in UTKFace. `docs/face_chip.md` specifies the arithmetic for other languages.
 """
 
+from privzoo.faces.answers import Answers, Skipped, require_some
 from privzoo.faces.chip import MAX_CHIP_SIZE, Box, centre, crop, resize
-from privzoo.faces.cutting import Face, chips, detect
+from privzoo.faces.cutting import Face, check_face, chips
+from privzoo.faces.detection import detect, detector
 from privzoo.faces.images import as_images, decode
 
-__all__ = ["MAX_CHIP_SIZE", "Box", "Face", "as_images", "centre", "chips", "crop", "decode", "detect", "resize"]
+__all__ = [
+    "MAX_CHIP_SIZE",
+    "Answers",
+    "Box",
+    "Face",
+    "Skipped",
+    "as_images",
+    "centre",
+    "check_face",
+    "chips",
+    "crop",
+    "decode",
+    "detect",
+    "detector",
+    "require_some",
+    "resize",
+]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from privzoo.errors import ConfigError, FaceNotFoundError, ImageError
-from privzoo.faces import cascade
+from privzoo.faces.answers import Skipped, require_some
 from privzoo.faces.chip import Box, centre, check_size, crop
+from privzoo.faces.detection import detect
 from privzoo.faces.images import decode, sources
+
+DETECT, GIVEN = "detect", "given"
 
 
 @dataclass(frozen=True)
@@ -21,72 +23,78 @@ class Face:
     Args:
         image: name of the photograph: its path, or "image 3" for the fourth of several arrays.
         box: the chip's square in it.
-        found: how many faces the detector saw in it; the chip shows the first of them.
+        found: how many faces the detector saw in it; 1 where the chip was given.
+        number: which of them this is, from 0: the largest first, doubtful ones last.
     """
 
     image: str
     box: Box
     found: int = 1
+    number: int = 0
+
+    @property
+    def score(self) -> float | None:
+        """Confidence of the detector, 0 to 1; None for a chip that was given."""
+        return self.box.score or None  # no face is found with a score of 0
+
+    @property
+    def rotation(self) -> float | None:
+        """Degrees by which the face is turned clockwise in the photograph; None for a chip that was given."""
+        return None if self.score is None else self.box.angle
 
 
 def chips(
-    images: Any, size: int, face: str = "detect", bulk: bool = False
-) -> tuple[np.ndarray, list[Face], Counter[str]]:
-    """Turn photographs into face chips, one of each photograph: its first face.
+    images: Any, size: int, face: str = DETECT, bulk: bool = False, all_faces: bool = False
+) -> tuple[np.ndarray, list[Face], list[Skipped]]:
+    """Turn photographs into face chips, of each photograph its first face or all of them.
 
     Args:
-        images: one or many images in any form that `as_images` reads.
+        images: one or many images in any form that `sources` reads.
         size: side of the chips in pixels.
         face: "detect" finds the face; "given" takes each image as a chip already (its centre square).
-        bulk: skip what cannot be read or shows no face, and count why; otherwise such an image raises.
+        bulk: skip what cannot be read or shows no face; otherwise the first such image raises.
+        all_faces: look for small faces too, which takes ten times as long, and give a chip of each.
 
     Returns:
-        uint8 array (N,size,size,3) RGB; N `Face`s; counts of skipped images by reason (empty unless `bulk`).
+        uint8 array (N,size,size,3) RGB; N `Face`s, those of one photograph together; what was skipped (nothing unless
+        `bulk`).
 
     Raises:
         ImageError: an image cannot be read, or none was given (never when `bulk`).
         FaceNotFoundError: an image shows no face (never when `bulk`).
-        ConfigError: an unknown value for `face`, or a size that cannot be.
-        MissingExtraError: `face="detect"` without scikit-image.
+        ConfigError: an unknown value for `face`, all faces of given chips, or an invalid size.
+        MissingExtraError: no detector's package is installed.
     """
     check_size(size)
-    if face not in ("detect", "given"):
-        raise ConfigError(f'face={face!r} is unknown; use "detect" or "given".')
+    check_face(face, all_faces)
     done: list[np.ndarray] = []
-    faces: list[Face] = []
-    skipped: Counter[str] = Counter()
+    found: list[Face] = []
+    skipped: list[Skipped] = []
     for name, source in sources(images):
         try:
             image = decode(source, name)
-            boxes = detect(image) if face == "detect" else [centre(image)]
+            boxes = detect(image, thorough=all_faces) if face == DETECT else [centre(image)]
             if not boxes:
                 raise FaceNotFoundError(
-                    f'{name}: no face was found; give a frontal face, or a face chip with face="given".'
+                    f'{name}: no face was found; give a photograph of a face, or a face chip with face="given".'
                 )
         except ImageError as error:
             if not bulk:
                 raise
-            skipped["no face found" if isinstance(error, FaceNotFoundError) else "unreadable image"] += 1
+            reason = str(error).removeprefix(f"{name}: ")
+            skipped.append(Skipped(name, reason, isinstance(error, FaceNotFoundError)))
             continue
-        done.append(crop(image, boxes[0], size))
-        faces.append(Face(name, boxes[0], len(boxes)))
-    if not done and not bulk:
-        raise ImageError("No image was given: the list is empty.")
-    return (np.stack(done) if done else np.zeros((0, size, size, 3), np.uint8)), faces, skipped
+        for number, box in enumerate(boxes if all_faces else boxes[:1]):
+            done.append(crop(image, box, size))
+            found.append(Face(name, box, len(boxes), number))
+    if not bulk:
+        require_some(found, skipped)
+    return (np.stack(done) if done else np.zeros((0, size, size, 3), np.uint8)), found, skipped
 
 
-def detect(image: np.ndarray) -> list[Box]:
-    """Find the faces of a photograph and give the squares that frame them as UTKFace's chips do.
-
-    Args:
-        image: uint8 array (H,W,3), RGB.
-
-    Returns:
-        The chips' squares, the largest face first, doubtful ones (score under 10) last; empty if no face is seen.
-
-    Raises:
-        ImageError: the image is no uint8 RGB array.
-        MissingExtraError: scikit-image is not installed.
-    """
-    found = [cascade.frame(window) for window in cascade.windows(decode(image)) if window[3] >= cascade.MIN_SCORE]
-    return sorted(found, key=lambda box: (box.score < cascade.SURE_SCORE, -box.size))
+def check_face(face: str, all_faces: bool = False) -> None:
+    """Raises ConfigError for an unknown value, or where all faces of given chips are asked for."""
+    if face not in (DETECT, GIVEN):
+        raise ConfigError(f'face={face!r} is unknown; use "detect" or "given".')
+    if all_faces and face == GIVEN:
+        raise ConfigError('all_faces=True finds the faces of photographs; leave out face="given" or all_faces.')

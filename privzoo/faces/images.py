@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from privzoo.errors import ImageError
 
 # Pillow's own default: beyond it a small file may be a decompression bomb, which expands to gigabytes.
 MAX_PIXELS = 89_478_485
+MAX_STREAM_BYTES = 4 * MAX_PIXELS  # of an open file, whose size is not known before: all pixels uncompressed
 
 
 def decode(source: Any, name: str | None = None) -> np.ndarray:
@@ -23,8 +25,8 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
     16 bits the upper 8 are kept, of several frames the first; colour profiles are ignored.
 
     Args:
-        source: path, bytes of an image file, PIL image, or uint8 array (H,W) or (H,W,1) grey, (H,W,3) RGB,
-            (H,W,4) RGBA.
+        source: path, open file (bytes), bytes of an image file, PIL image, or uint8 array (H,W) or (H,W,1) grey,
+            (H,W,3) RGB, (H,W,4) RGBA.
         name: what errors call the image; by default its path, or "image".
 
     Returns:
@@ -45,14 +47,14 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
     if isinstance(source, bytes | bytearray | memoryview):
         file: Any = io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
-        file = os.fspath(source)
-        if not os.path.exists(file):
-            raise ImageError(f"{name}: there is no such file; check the path.")
-        if os.path.isdir(file):
-            raise ImageError(f"{name}: this is a folder; give the image files in it.")
+        file = _regular_file(os.fspath(source), name)
+    elif hasattr(source, "read"):
+        file = io.BytesIO(_content(source, name))
     else:
         kind = type(source).__name__
-        raise ImageError(f"{name}: received {kind}; give a path, image file bytes, PIL image or uint8 array.")
+        raise ImageError(
+            f"{name}: received {kind}; give a path, an open file, bytes of an image file, a PIL image or a uint8 array."
+        )
     try:
         image = Image.open(file)
     except UnidentifiedImageError:
@@ -69,7 +71,7 @@ def as_images(images: Any) -> list[tuple[str, np.ndarray]]:
     """Bring one or many images, in any form that `decode` reads, to a list of names and RGB arrays.
 
     Args:
-        images: one source as for `decode`, an iterable of them, or a uint8 array (N,H,W,3).
+        images: one or many, in any form that `sources` reads.
 
     Returns:
         List of (name, uint8 array (H,W,3)), in the order given; empty for an empty list.
@@ -81,12 +83,21 @@ def as_images(images: Any) -> list[tuple[str, np.ndarray]]:
 
 
 def sources(images: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (name, source) of one or many sources, still undecoded."""
+    """Yield (name, source) of one or many sources, still undecoded.
+
+    Args:
+        images: one source as for `decode`; several in any iterable, as a list, a generator, or a column of a table; a
+            uint8 array (N,H,W,3); or an array (N,) of paths.
+    """
+    single = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, dict)
+    if not isinstance(images, (np.ndarray, *single)) and hasattr(images, "__array__"):
+        images = np.asarray(images)  # tensors, and columns of tables
     if isinstance(images, np.ndarray):
-        many: Iterable[Any] = images if images.ndim == 4 else [images]
-    elif isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | dict):
-        many = [images]
-    elif hasattr(images, "read") or not isinstance(images, Iterable):
+        if images.dtype.kind in "OU" and images.ndim < 2:
+            many: Iterable[Any] = images.reshape(-1).tolist()
+        else:
+            many = images if images.ndim == 4 else [images]
+    elif isinstance(images, single) or hasattr(images, "read") or not isinstance(images, Iterable):
         many = [images]
     else:
         many = images
@@ -95,9 +106,41 @@ def sources(images: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _name(source: Any) -> str | None:
-    if isinstance(source, str | os.PathLike):
-        return str(source)
-    return getattr(source, "filename", None) or None
+    """What the source calls itself: a path, or the name of an open file."""
+    for name in (source, getattr(source, "filename", None), getattr(source, "name", None)):
+        if isinstance(name, str | os.PathLike) and (found := os.fsdecode(name)):
+            return found
+    return None
+
+
+def _regular_file(path: str | bytes, name: str) -> str | bytes:
+    """The path, unless what is there is no file: reading a pipe would wait for whoever writes to it."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        raise ImageError(f"{name}: there is no such file; check the path.") from None
+    except OSError as error:
+        raise _unreadable(name, error) from None
+    if stat.S_ISDIR(mode):
+        raise ImageError(f"{name}: this is a folder; give the image files in it.")
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"{name}: this is a pipe or a device; save the image to a file first.")
+    return path
+
+
+def _content(file: Any, name: str) -> bytes:
+    """All bytes of an open file, from its beginning where it has one: it may have been read before."""
+    try:
+        if getattr(file, "seekable", lambda: False)():
+            file.seek(0)
+        content = file.read(MAX_STREAM_BYTES + 1)
+    except Exception as error:  # Whatever the file's own code raises; of a closed file a ValueError.
+        raise _unreadable(name, error) from error
+    if not isinstance(content, bytes):
+        raise ImageError(f'{name}: the open file gives {type(content).__name__}; open it for bytes, by mode "rb".')
+    if len(content) > MAX_STREAM_BYTES:
+        raise ImageError(f"{name}: the open file has more than {MAX_STREAM_BYTES:,} bytes; give an image file.")
+    return content
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -138,7 +181,8 @@ def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _unreadable(name: str, error: Exception) -> ImageError:
-    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    reason = text.splitlines()[0].rstrip(".") if text else type(error).__name__
     return ImageError(f"{name}: the image cannot be read ({reason}); replace the file.")
 
 

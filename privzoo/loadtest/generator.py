@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ class Seen:
     failures: dict[str, int]  # sentence -> count
     seconds: float  # from the first request's start to the last one's end
     cpu: float  # seconds of the processor that the clients took
+    codes: dict[str, int] = field(default_factory=dict)  # "<name>: <status of HTTP or code of gRPC>" -> count
 
     @property
     def requests(self) -> int:
@@ -159,6 +160,7 @@ class Generator:
             found["failures"],
             max(1e-9, found["last"] - found["first"]),
             found["cpu"],
+            found["codes"],
         )
 
     def _failed(self) -> PrivzooError:

@@ -141,7 +141,7 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
         flags = ["--model_config_file", str(config), "--monitoring_config_file", str(monitoring)]
         with (
             Server(None, flags=[*flags, *batching_flags(Path(scratch), True)], timeout=START_SECONDS) as server,
-            grpc.insecure_channel(server.grpc) as channel,
+            grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel,
         ):
             before = [_right(server, one) for one in targets]
             pid, own, wires = server.pid, threading.local(), []

@@ -44,6 +44,16 @@ def sample(pid: int, start: float) -> Sample | None:
     return Sample(time.monotonic() - start, memory, files, threads)
 
 
+def peak(pid: int) -> int | None:
+    """The most memory that a process has had, in bytes; None where the system does not say."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    return found[0] if found else None
+
+
 def seconds_of(pid: int, group: Callable[[str], str] = lambda name: "server") -> Counter[str]:
     """Seconds of the processor that a process and those it started have taken.
 

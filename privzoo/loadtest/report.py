@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from privzoo.measure.report import ANSWERS, on, table, write
+from privzoo.evaluation.bars import MET, NOT_MEASURED, NOT_MET
+from privzoo.measure.report import on, table, write
 from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- load: written by tools/loadtest.py -->", "<!-- end of load -->"
@@ -20,8 +21,10 @@ TITLES = {
     "swap": "New versions under load",
     "malformed": "Malformed requests",
     "soak": "Mixed load for long",
+    "large": "Large bodies at once",
     "ray": "Replicas on Ray Serve",
 }
+ANSWERS = {True: MET, False: NOT_MET, None: NOT_MEASURED}  # counts and worst cases, which have no interval
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ WANTED = {
     "malformed": (("100,000 malformed requests", "no crash, no 500, memory within 5 %"),),
     "swap": (("new version under load", "no failed request, p99 below twice the usual"),),
     "soak": (("an hour of mixed load", "memory flat (within 5 %)"),),
+    "large": (
+        ("256 clients with large bodies", "memory within the budget; the others told to come back, none failed"),
+        ("small requests among them", "at least 99 % answered"),
+    ),
 }
 
 

@@ -83,7 +83,7 @@ def inside(starts: np.ndarray, milliseconds: np.ndarray, windows: Sequence[tuple
 
 def bring(folder: Path, base: Path, version: int) -> None:
     """Puts a copy of a version there at once, as export does."""
-    temporary = base / f".{version}.part"
+    temporary = base / f".{version}.{os.getpid()}.part"
     shutil.copytree(folder, temporary)
     os.rename(temporary, base / str(version))
 

@@ -31,6 +31,7 @@ DEFECTS = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
 milliseconds, starts = array("d"), array("d")
 failures: Counter[str] = Counter()
 answered: Counter[str] = Counter()
+codes: Counter[str] = Counter()
 seen = {"begun": 0, "first": 0.0, "last": 0.0, "cpu": 0.0}
 environments: list[Any] = []
 
@@ -42,12 +43,15 @@ def know(environment: Any, **_: object) -> None:
 
 
 @events.request.add_listener
-def note(name: str, response_time: float, start_time: float, exception: Exception | None, **_: object) -> None:
+def note(
+    name: str, response_time: float, start_time: float, exception: Exception | None, response: Any = None, **_: object
+) -> None:
     """Keeps every time as it is: locust itself rounds them to milliseconds."""
     if not seen["first"]:
         seen["first"], seen["cpu"] = start_time, time.process_time()
         Path(f"{PLAN['out']}.begun").touch()
     seen["last"] = time.time()
+    codes[f"{name}: {response if isinstance(response, str) else getattr(response, 'status_code', 0)}"] += 1
     if exception is not None:
         failures[f"{name}: {type(exception).__name__}: {exception}"[:200]] += 1
         return
@@ -64,7 +68,14 @@ def write(**_: object) -> None:
         with open(f"{PLAN['out']}.{name}", "wb") as file:
             values.tofile(file)
     used = time.process_time() - seen["cpu"] if seen["first"] else 0.0
-    found = {"answered": answered, "failures": failures, "first": seen["first"], "last": seen["last"], "cpu": used}
+    found = {
+        "answered": answered,
+        "failures": failures,
+        "codes": codes,
+        "first": seen["first"],
+        "last": seen["last"],
+        "cpu": used,
+    }
     Path(PLAN["out"]).write_text(json.dumps(found))
 
 
@@ -137,7 +148,7 @@ class Grpc(User):
         import grpc
 
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
-        channel = grpc.insecure_channel(PLAN["grpc"], options=options)
+        channel = grpc.insecure_channel(PLAN["grpc"], options=[*options, ("grpc.enable_http_proxy", 0)])
         self.calls = {path: channel.unary_unary(path) for path in {one["path"] for one in OF_GRPC}}
         self.turns = turns(OF_GRPC)
 
@@ -145,7 +156,7 @@ class Grpc(User):
     def ask(self) -> None:
         """One request; any other code than OK is a failure, for a malformed one those of a defect alone."""
         begin()
-        one, error, answer = next(self.turns), None, b""
+        one, error, answer, code = next(self.turns), None, b"", "OK"
         begun, start = time.time(), time.perf_counter()
         try:
             answer = self.calls[one["path"]](one["body"], timeout=60)
@@ -159,6 +170,7 @@ class Grpc(User):
             response_length=len(answer),
             start_time=begun,
             exception=error,
+            response=code,
             context={},
         )
 

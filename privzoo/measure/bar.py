@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from privzoo.card import IDENTITY_ATTACK, Card
+from privzoo.evaluation import bars
+from privzoo.evaluation.intervals import Estimate, exact, median
 from privzoo.measure.files import PUBLISHED, PUBLISHED_SIZE, SLIM, WHOLE
-from privzoo.measure.runs import Result, Summary, median, ratio
+from privzoo.measure.runs import Result, ratio
 
 # Osia et al. 2017, section VI.C: the whole network takes 534.49 % more time to load and 217.66 % more memory.
 PAPER_LOADING, PAPER_MEMORY = 1 / 6.3, 1 / 3.2
 GOAL_LOADING, GOAL_MEMORY = 1 / 20, 1 / 10
 LATENCY, AGAINST_ONNX, SLIM_LATENCY = 1 / 4, 1.05, 0.4
 AGREEMENT = {"gender": ("LFW", 0.995), "emotion": ("FER2013 test", 0.985)}
+OWN_AGREEMENT = 0.985  # of networks of one's own data: the laxer one, as nothing is known of the task
 AGREEMENT_METRIC, AGREEMENT_VARIANT = "label agreement with the network", "int8 TFLite head + tail"
 HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
 NO_SLIM = "there is no slim head yet"
@@ -29,17 +31,20 @@ class Row:
     what: str
     goal: str
     limit: float
-    found: Summary | None  # None: not measured
+    found: Estimate | None  # None: not measured
     note: str = ""  # why not, or what was compared
     at_least: bool = False  # the limit is the least rather than the most
     unit: str = ""
 
     @property
-    def met(self) -> bool | None:
-        """Whether the median meets the goal; None where nothing was measured."""
-        if self.found is None or not math.isfinite(self.found.value):
-            return None
-        return self.found.value >= self.limit if self.at_least else self.found.value <= self.limit
+    def verdict(self) -> str:
+        """Whether the worse end of the interval meets the goal; see `privzoo.evaluation.bars`."""
+        return bars.judge(self.found, self.limit, self.at_least)
+
+    @property
+    def takes(self) -> str:
+        """What it would take to tell, where the interval does not; empty elsewhere."""
+        return bars.undecided(self.found, self.limit, self.at_least) if self.found else ""
 
 
 def _compare(
@@ -116,7 +121,7 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
         data, least = AGREEMENT[task]
         what = f"labels of int8 head + tail that are the float network's, {data}, {name}"
         measured = card.figure(AGREEMENT_METRIC, AGREEMENT_VARIANT) if card else None
-        found = Summary(measured.value, measured.low, measured.high) if measured else None
+        found = measured.estimate() if measured else None
         note = "" if measured else ("not measured yet" if card else "the zoo has no such model yet")
         if measured:
             noisy = ", with the model's noise, which changes labels too" if card.model.noise else ""
@@ -139,11 +144,11 @@ def slim_rows(card: Card | None) -> list[Row]:
         what = f"{what}, {card.model.name}"
         if metric is None:
             share = 100 * card.cost.head_share
-            rows.append(Row(what, goal, limit, Summary(share, share, share), "from the layer tables", unit=unit))
+            rows.append(Row(what, goal, limit, exact(share), "from the layer tables", unit=unit))
             continue
         # The worst of float and int8, of one query and of many.
-        found = max((m for m in card.measurements if m.metric == metric), key=lambda m: m.value, default=None)
-        summary = Summary(100 * found.value, 100 * found.low, 100 * found.high) if found else None
+        found = max((m for m in card.measurements if m.metric == metric), key=lambda m: m.high, default=None)
+        summary = found.estimate().scaled(100) if found else None
         note = f"from the card, {found.variant}, {found.date}" if found else "not measured yet"
         rows.append(Row(what, goal, limit, summary, note, unit=unit))
     return rows
@@ -156,7 +161,7 @@ def install_rows(import_seconds: Sequence[float], megabytes: float | None) -> li
         import_seconds: of `import privzoo.edge` in fresh processes.
         megabytes: of the plain install on disk; None where it cannot be told.
     """
-    size = Summary(megabytes, megabytes, megabytes) if megabytes is not None else None
+    size = exact(megabytes) if megabytes is not None else None
     note = "" if size else "its packages are not all installed here"
     return [
         Row("import privzoo.edge, processor time", "under 0.3 s", IMPORT_SECONDS, median(import_seconds), unit="s"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from privzoo.errors import MissingExtraError
+from privzoo.files import replacing
 from privzoo.measure.runs import Result
 
 FIGURES = {
@@ -66,8 +66,7 @@ def write(results: Mapping[str, Result], folder: Path) -> list[Path]:
             axes.spines[["top", "right"]].set_visible(False)
             axes.tick_params(axis="y", labelsize=8)
         path = folder / f"{name}.png"
-        temporary = path.with_suffix(".part")
-        picture.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            picture.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
         written.append(path)
     return written

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from privzoo.errors import DataError
+from privzoo.evaluation.intervals import Estimate
+from privzoo.files import write_text
 from privzoo.measure.bar import Row
-from privzoo.measure.runs import FIGURES, Result, Summary
+from privzoo.measure.runs import FIGURES, Result
 from privzoo.measure.wire import Transfer
-from privzoo.provenance import write_text
 
 BEGIN, END = "<!-- benchmark: written by tools/benchmark.py -->", "<!-- end of benchmark -->"
-ANSWERS = {True: "met", False: "not met", None: "not measured"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Report:
                 {
                     **{f: getattr(r, f) for f in ("part", "size", "quantization", "runtime")},
                     "file_mb": round(r.file_mb, 3),
-                    "summary": {name: _rounded(dataclasses.asdict(r.summary(name))) for name in FIGURES},
+                    "summary": {name: _rounded(r.summary(name).ends()) for name in FIGURES},
                     "rounds": {name: [round(v, 4) for v in values] for name, values in r.rounds.items()},
                 }
                 for r in self.results.values()
             ],
             "transfers": [dataclasses.asdict(t) for t in self.transfers],
-            "bar": [dataclasses.asdict(row) | {"met": row.met} for row in self.rows],
+            "bar": [dataclasses.asdict(row) | {"verdict": row.verdict} for row in self.rows],
         }
 
 
@@ -71,8 +71,9 @@ def read(path: Path) -> Report:
         ]
         rows = []
         for row in found["bar"]:
-            summary = row["found"] and Summary(**row["found"])
-            rows.append(Row(**{k: v for k, v in row.items() if k != "met"} | {"found": summary}))
+            summary = row["found"] and Estimate(**row["found"])
+            # "met" is what an earlier version wrote, which judged by the middle of the interval.
+            rows.append(Row(**{k: v for k, v in row.items() if k not in ("met", "verdict")} | {"found": summary}))
         return Report(
             **{f: found[f] for f in ("machine", "date", "git", "command", "rounds", "inferences")},
             results={result.key: result for result in results},
@@ -98,7 +99,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _spread(found: Summary) -> str:
+def _spread(found: Estimate) -> str:
     return f"{_number(found.value)} ({_number(found.low)} to {_number(found.high)})"
 
 
@@ -111,6 +112,11 @@ def found(row: Row) -> str:
     return f"{_spread(row.found)}{' ' if row.unit else ''}{row.unit}"
 
 
+def note(row: Row) -> str:
+    """What is to be said of a goal: what was compared, and what it would take to tell."""
+    return "; ".join(part for part in (row.note, row.takes) if part)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -120,7 +126,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def bar_lines(rows: Sequence[Row]) -> list[str]:
     """One line for each goal, as the command prints them."""
     return [
-        f"{ANSWERS[row.met]:>12}  {row.what}: {found(row)}; {row.goal}{f' [{row.note}]' if row.note else ''}"
+        f"{row.verdict:>12}  {row.what}: {found(row)}; {row.goal}{f' [{note(row)}]' if note(row) else ''}"
         for row in rows
     ]
 
@@ -189,7 +195,7 @@ def markdown(report: Report, plots: Sequence[str]) -> str:
         "",
         *table(
             ("goal", "asked", "found", "", "compared"),
-            ((row.what, row.goal, found(row), ANSWERS[row.met], row.note) for row in report.rows),
+            ((row.what, row.goal, found(row), row.verdict, note(row)) for row in report.rows),
         ),
     ]
     return "\n".join(lines)

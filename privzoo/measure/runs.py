@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from privzoo.errors import PrivzooError
+from privzoo.evaluation.intervals import Estimate, median
 
-SEED = 1  # of the order within a round, and of the intervals
-RESAMPLES = 2000
+SEED = 1  # of the order within a round
 FIGURES = ("inference_ms", "load_ms", "first_ms", "peak_mb", "before_mb")
 SECONDS_OF_A_RUN = 900
 
@@ -38,15 +38,6 @@ class Candidate:
         return f"{self.part}, {self.size} px, {self.quantization}, {self.runtime}"
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A median with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 @dataclass
 class Result:
     """What all rounds found for one candidate."""
@@ -63,24 +54,12 @@ class Result:
         """As of the candidate."""
         return f"{self.part}, {self.size} px, {self.quantization}, {self.runtime}"
 
-    def summary(self, figure: str) -> Summary:
+    def summary(self, figure: str) -> Estimate:
         """Median over the rounds; for inference, of each round's median."""
         return median(self.rounds[figure])
 
 
-def median(values: Sequence[float]) -> Summary:
-    """Median with the 95 % interval of the percentile bootstrap.
-
-    Args:
-        values: one for each round, at least one.
-    """
-    array = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(SEED).choice(array, (RESAMPLES, len(array)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return Summary(float(np.median(array)), float(low), float(high))
-
-
-def ratio(one: Result, other: Result, figure: str) -> Summary:
+def ratio(one: Result, other: Result, figure: str) -> Estimate:
     """Median of the ratios one / other of a figure, each ratio within one round."""
     return median(np.divide(one.rounds[figure], other.rounds[figure]))
 

@@ -25,12 +25,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
 
-from privzoo.errors import ConfigError
+from privzoo import checks
 
 DELTA = 1e-5  # the usual one: a chance of one in a hundred thousand that epsilon is exceeded
 
@@ -79,17 +78,24 @@ class Mechanism(Protocol):
         """Its kind and parameters, as JSON holds them."""
 
 
-def check_epsilon(epsilon: Any, delta: Any) -> None:
+def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, float]:
     """Refuses what is no budget.
+
+    Args:
+        epsilon: has to be a finite number above 0.
+        delta: has to be a number between 0 and 1.
+        prefix: of the arguments' names, as "total_", for the sentence.
+
+    Returns:
+        The two as Python's floats.
 
     Raises:
         ConfigError: epsilon is no finite number above 0, or delta none between 0 and 1.
     """
-    numbers = all(isinstance(x, Real) and not isinstance(x, bool | np.bool_) for x in (epsilon, delta))
-    if not (numbers and 0 < epsilon < math.inf and 0 < delta < 1):
-        raise ConfigError(
-            f"epsilon={epsilon!r}, delta={delta!r} is no budget; give numbers: epsilon above 0, delta between 0 and 1."
-        )
+    return (
+        checks.number(f"{prefix}epsilon", epsilon, above=0),
+        checks.number(f"{prefix}delta", delta, above=0, below=1),
+    )
 
 
 def within(epsilon: float, total: float) -> bool:

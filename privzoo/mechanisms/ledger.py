@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from privzoo import checks
 from privzoo.errors import BudgetError, ConfigError
 from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, within
 
@@ -126,10 +127,9 @@ class Ledger:
             ConfigError: the file cannot be written, or an argument cannot be; nothing was written.
         """
         _check_owner(owner)
-        if type(queries) is not int or not 0 <= queries <= _MOST:
-            raise ConfigError(f"queries={queries!r} cannot be; give a whole number of features.")
+        queries = checks.count("queries", queries, least=0, most=_MOST, unit="features")
         if total_epsilon is not None:
-            check_epsilon(total_epsilon, total_delta)
+            total_epsilon, total_delta = check_epsilon(total_epsilon, total_delta, prefix="total_")
         if queries == 0:
             return
         cost = mechanism.cost
@@ -191,7 +191,7 @@ class Ledger:
         Raises:
             ConfigError: the file cannot be read, or what is no budget.
         """
-        check_epsilon(total_epsilon, total_delta)
+        total_epsilon, total_delta = check_epsilon(total_epsilon, total_delta, prefix="total_")
         return _fitting(self.cost(owner), mechanism.cost, total_epsilon, total_delta)
 
     def entries(self, owner: str | None = None) -> list[Entry]:

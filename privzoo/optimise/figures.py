@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privzoo.audit import features as seen
-from privzoo.audit import identity
-from privzoo.audit.accuracy import share
+from privzoo.audit import identity, own
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError
+from privzoo.evaluation import drawn, intervals
+from privzoo.evaluation.intervals import Estimate
 from privzoo.export.tflite import agreement
 from privzoo.measure import runs
 from privzoo.optimise.heads import METHODS, POST_TRAINING
@@ -26,16 +27,8 @@ if TYPE_CHECKING:
 
 FLOAT = "float32"
 ALIKE = 1e-3  # of features by way of kept activations and straight from the chips
+LOSSES = ("accuracy", "labels", "identity")  # lost of the first two; given away more of the third
 COSTS = ("inference_ms", "load_ms", "peak_mb")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -47,16 +40,17 @@ class Row:
     sha256: str  # of the flatbuffer
     bytes: int  # of the file
     zip_bytes: int  # of the file in a zip archive, as stores deliver it
-    accuracy: Figure  # with the model's noise, mean over seeds
-    accuracy_without_noise: Figure
-    agreement: Figure  # labels that are the float head's, both without noise
-    network_agreement: Figure  # labels, without noise, that are the whole network's
+    accuracy: Estimate  # with the model's noise, mean over seeds
+    accuracy_without_noise: Estimate
+    agreement: Estimate  # labels that are the float head's, both without noise
+    network_agreement: Estimate  # labels, without noise, that are the whole network's
     kept: float  # share of the float features' variance over faces; 1 for equal ones
     mse: float  # of features
     psnr_db: float | None  # of features, peak: their range over the faces; None where nothing differs
     identity: Mapping[str, Mapping[str, Any]]  # averaged queries -> attacker, value, low, high
-    costs: Mapping[str, Figure]  # each of `COSTS`: medians over rounds
-    latency_ratio: Figure  # to post-training int8, within rounds
+    costs: Mapping[str, Estimate]  # each of `COSTS`: medians over rounds
+    latency_ratio: Estimate  # to post-training int8, within rounds
+    lost: Mapping[str, Estimate]  # to post-training int8, on the same faces: each of `LOSSES`
     optimisation: Mapping[str, Any] | None  # how the head was made, from its manifest
 
 
@@ -66,7 +60,7 @@ class Plan:
 
     data_dir: str
     cache: Path
-    every: int = 1  # accuracy on every so manieth face
+    every: int = 1  # accuracy on every Nth face
     seeds: tuple[int, ...] = identity.SEEDS
     attackers: tuple[str, ...] = ("lda", "logistic", "knn")
     rounds: int = 5
@@ -86,10 +80,13 @@ class Bench:
         from privzoo.data import arrays
 
         self.model, self.plan = model, plan
-        chips, labels = arrays(test, model.input_size, model.card.network.task)
+        chips, known = arrays(test, model.input_size)
+        labels, people = known[model.card.network.task], known.get("identity")
         self.chips, self.labels = chips[:: plan.every], labels[:: plan.every]
+        self.whose = None if people is None else people[:: plan.every]
+        self._first: dict[str, np.ndarray] = {}  # what post-training int8 gets right, face by face
         self.features, self.network_labels = self._float(chips)
-        self.people = seen.lfw100(plan.data_dir, model.input_size)
+        self.people = own.data_of(model.card.network, plan.data_dir).lfw100(model.input_size)
 
     def _float(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the float head and labels of the network; their first layers run on all, and are kept."""
@@ -127,7 +124,7 @@ class Bench:
             found.append(seen.keep({**facts, "chips": chips}, make, self.plan.cache).read())
         return tuple(found)
 
-    def row(self, method: str, path: Path, costs: Mapping[str, runs.Summary], ratio: runs.Summary) -> Row:
+    def row(self, method: str, path: Path, costs: Mapping[str, Estimate], ratio: Estimate) -> Row:
         """Measures one head.
 
         Args:
@@ -143,37 +140,42 @@ class Bench:
         mse = float(np.square(sent - self.features, dtype=np.float64).mean())
         peak = float(self.features.max() - self.features.min())
         size, packed = sizes(path)
+        right = drawn.labels(self.model.classify, sent, self.model.noise, self.plan.seeds) == self.labels
+        named, people = self._identity(train, test)
+        own = {"accuracy": right, "labels": plain == reference, "identity": people}
+        if method == POST_TRAINING:
+            self._first = own
+        lost = {name: self._lost(name, own[name]) for name in LOSSES} if self._first else {}
         return Row(
             method=method,
             what=METHODS[method],
             sha256=head.manifest["head"]["sha256"],
             bytes=size,
             zip_bytes=packed,
-            accuracy=self._noisy_accuracy(sent),
-            accuracy_without_noise=Figure(*share(plain == self.labels)),
-            agreement=Figure(*share(plain == reference)),
-            network_agreement=Figure(*share(plain == self.network_labels)),
+            accuracy=intervals.share(right, self.whose),
+            accuracy_without_noise=intervals.share(plain == self.labels, self.whose),
+            agreement=intervals.share(plain == reference, self.whose),
+            network_agreement=intervals.share(plain == self.network_labels, self.whose),
             kept=agreement(sent, self.features),
             mse=mse,
             psnr_db=float(10 * np.log10(peak**2 / mse)) if mse > 0 else None,
-            identity=self._identity(train, test),
-            costs={name: Figure(s.value, s.low, s.high) for name, s in costs.items()},
-            latency_ratio=Figure(ratio.value, ratio.low, ratio.high),
+            identity=named,
+            costs=dict(costs),
+            latency_ratio=ratio,
+            lost=lost,
             optimisation=head.manifest["head"].get("optimisation"),
         )
 
-    def _noisy_accuracy(self, sent: np.ndarray) -> Figure:
-        noise = self.model.noise
-        draws = self.plan.seeds if noise else (0,)
-        found = []
-        for seed in draws:
-            arrived = identity.sent(sent, noise, np.random.default_rng(seed))
-            found.append(share(self.model.classify(arrived).argmax(1) == self.labels))
-        return Figure(*(float(value) for value in np.mean(found, axis=0)))
+    def _lost(self, name: str, own: np.ndarray) -> Estimate:
+        """What a head is worse by than post-training int8, on the same faces or people."""
+        if name == "identity":
+            return intervals.difference(own, self._first[name])
+        return intervals.difference(self._first[name], own, self.whose)
 
-    def _identity(self, train: np.ndarray, test: np.ndarray) -> dict[str, dict[str, Any]]:
+    def _identity(self, train: np.ndarray, test: np.ndarray) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
+        """The best attacker's figures by averaged queries; and of single queries the hits, (seeds, people)."""
         known, scored = self.people
-        found = {}
+        found, single = {}, np.empty(0)
         for queries in (1, 100) if self.model.noise else (1,):
             result = identity.attack(
                 train,
@@ -188,8 +190,11 @@ class Bench:
                 test_ids=scored.ids,
             )
             best = result.figure(result.best)
-            found[str(queries)] = {"attacker": result.best, "value": best.value, "low": best.low, "high": best.high}
-        return found
+            found[str(queries)] = {"attacker": result.best, **best.ends()}
+            if queries == 1:
+                hits = next(o.top1 for o in result.outcomes if o.attacker == result.best)
+                single = intervals.by_person(hits, result.people)
+        return found, single
 
 
 def _maker(head: UnprotectedHead, chips: np.ndarray) -> Callable[[], np.ndarray]:
@@ -206,7 +211,7 @@ def sizes(path: Path) -> tuple[int, int]:
 
 def costs(
     paths: Mapping[str, Path], size: int, plan: Plan, say: Callable[[str], None]
-) -> dict[str, tuple[dict[str, runs.Summary], runs.Summary]]:
+) -> dict[str, tuple[dict[str, Estimate], Estimate]]:
     """Latency, loading and memory of all heads, one thread, a fresh process for each, in turn.
 
     Args:
@@ -250,16 +255,11 @@ def measure(
     """
     found = costs(paths, model.input_size, plan, say)
     bench = Bench(model, test, plan)
-    rows = []
-    for name, path in paths.items():
+    rows = {}
+    for name in sorted(paths, key=lambda method: method != POST_TRAINING):  # with which the others are compared
         say(f"measuring the answers of {name}")
-        rows.append(bench.row(name, path, *found[name]))
-    return rows, len(bench.chips)
-
-
-def best_identity(row: Row) -> float:
-    """What the best attacker gets of single features, 0..1."""
-    return float(row.identity["1"]["value"])
+        rows[name] = bench.row(name, paths[name], *found[name])
+    return [rows[name] for name in paths], len(bench.chips)
 
 
 def by_method(rows: Sequence[Row]) -> dict[str, Row]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError, WeightsError
+from privzoo.files import replacing, write_bytes
 from privzoo.provenance import write_json
 
 SAME = 1e-4  # largest difference from the Keras 3 head, as a share of the largest feature
@@ -369,12 +370,9 @@ def run(folder: Path) -> None:
     flatbuffer = convert(tf, trained, job["size"], calibration if method.calibrated else None, method.per_channel)
     found = trained_weights(trained, weights)
     kernels = [found[f"{name}/kernel"] for name in sorted(_convolutions(keras, model))]
-    temporary = folder / "trained.part.npz"
-    np.savez(temporary, **found)
-    os.replace(temporary, folder / "trained.npz")
-    temporary = folder / "trained.tflite.part"
-    temporary.write_bytes(flatbuffer)
-    os.replace(temporary, folder / "trained.tflite")
+    with replacing(folder / "trained.npz", suffix=".npz") as temporary:
+        np.savez(temporary, **found)
+    write_bytes(folder / "trained.tflite", flatbuffer)
     write_json(
         folder / "result.json",
         {

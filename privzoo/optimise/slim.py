@@ -20,6 +20,7 @@ from privzoo.data import Dataset
 from privzoo.embeddings import slim as heads
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.manifest import model_sha256
+from privzoo.files import replacing
 from privzoo.model import SplitModel
 from privzoo.optimise import slim_channels, slim_distil, slim_patches, slim_reconstruct
 from privzoo.optimise.slim_channels import Order
@@ -50,11 +51,8 @@ class Pruning:
 
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Writes arrays as they are, in whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
-    temporary.replace(path)
 
 
 def prune(model: SplitModel, train: Taught, validation: Taught, settings: Pruning, run: Path) -> dict[str, Any]:

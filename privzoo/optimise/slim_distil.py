@@ -22,6 +22,7 @@ from privzoo.config import to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.embeddings.rounding import Round
 from privzoo.errors import ConfigError
+from privzoo.files import replacing
 from privzoo.model import SplitModel
 from privzoo.training import record
 from privzoo.training.augment import augmented_chips
@@ -106,13 +107,11 @@ def read_images(files: Sequence[Path]) -> np.ndarray:
 def _images(source: activations.Source, size: int, cache: Path) -> Path:
     path = cache / f"images_{source.key}.npy"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        output = np.lib.format.open_memmap(temporary, "w+", np.uint8, (source.count, size, size, 3))
-        for index in range(-(-source.count // activations.BATCH)):
-            activations.part(output, index)[:] = np.rint(source.batch(index))
-        output.flush()
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            output = np.lib.format.open_memmap(temporary, "w+", np.uint8, (source.count, size, size, 3))
+            for index in range(-(-source.count // activations.BATCH)):
+                activations.part(output, index)[:] = np.rint(source.batch(index))
+            output.flush()
     return path
 
 

@@ -15,12 +15,13 @@ import numpy as np
 from privzoo import card
 from privzoo import config as configs
 from privzoo.audit import attackers, features, identity, models, results
-from privzoo.audit.accuracy import FLOAT, share
-from privzoo.audit.identity import Figure
+from privzoo.audit.accuracy import FLOAT
 from privzoo.card import Measurement
 from privzoo.config import FULL, HEADS, SLIM
 from privzoo.data import Dataset
 from privzoo.errors import ConfigError
+from privzoo.evaluation import bars, drawn, intervals
+from privzoo.evaluation.intervals import Estimate, exact
 from privzoo.measure.bar import ABOVE, LOST
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
@@ -55,19 +56,8 @@ def sent(quantization: str, epsilon: float | None, queries: int) -> str:
 
 
 def hits(model: SplitModel, values: np.ndarray, labels: np.ndarray, noise: Noise | None, seeds: Sequence[int]):
-    """Whether the tail tells the class of each face, mean over draws of the noise; float (N,)."""
-    drawn = [
-        model.classify(identity.sent(values, noise, np.random.default_rng(seed)).astype(np.float32)).argmax(1)
-        for seed in (seeds if noise else seeds[:1])
-    ]
-    return np.mean([found == labels for found in drawn], axis=0)
-
-
-def difference(first: np.ndarray, second: np.ndarray) -> Figure:
-    """Mean of paired differences with its 95 % interval."""
-    values = np.asarray(first, np.float64) - second
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    return Figure(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+    """Whether the tail tells the class of each face, bool (draws, N): a row for each seed of the noise."""
+    return drawn.labels(model.classify, values, noise, seeds) == labels
 
 
 def attacked(seen: Seen, data: models.Data, size: int, noise: Noise | None, queries: int, plan: Mapping[str, Any]):
@@ -129,14 +119,16 @@ def measure(
         raise ConfigError(f"The heads of {full.name} belong to different tails; release the slim one again.")
     test = features.read(test_set, test_set.name, full.input_size, full.card.network.task)
     labels = test.labels[full.card.network.task]
+    whose = test.labels.get("identity")  # people, where the data set says who it is
     plan = {"seeds": tuple(seeds), "attackers": tuple(names)}
     noise = manifests[FULL]["noise"]
     epsilon = noise and noise["epsilon"]
     seen = {(q, m.card.head): _seen(m, q, test, data, cache, heads) for q in QUANTIZATIONS for m in (full, slim)}
     figures: list[dict[str, Any]] = []
 
-    def add(metric: str, of: str, found: Figure, count: int, quantization: str, head: str = SLIM) -> None:
-        values = {name: round(value, 6) for name, value in dataclasses.asdict(found).items()}
+    def add(metric: str, of: str, found: Estimate, count: int, quantization: str, head: str = SLIM) -> None:
+        values = {name: round(value, 6) for name, value in found.ends().items()}
+        values |= {"clusters": found.clusters, "method": found.method}
         sha256 = seen[quantization, head].sha256
         figures.append({"metric": metric, "variant": of, "head": head, **values, "count": count, "sha256": sha256})
 
@@ -144,13 +136,14 @@ def measure(
     for q in QUANTIZATIONS:
         right = {head: hits(full, seen[q, head].test, labels, full.noise, seeds) for head in HEADS}
         for head in HEADS:
-            add("accuracy", variant(q), _share(right[head]), len(labels), q, head)
-        accuracy[q] = difference(right[FULL], right[SLIM])
+            add("accuracy", variant(q), intervals.share(right[head], whose), len(labels), q, head)
+        accuracy[q] = intervals.difference(right[FULL], right[SLIM], whose)
         add(LOST, variant(q), accuracy[q], len(labels), q)
         plain = {(r, head): _labels(full, seen[r, head].test) for r in {q, "float"} for head in HEADS}
-        add(AGREEMENT, variant(q), _share(plain[q, FULL] == plain[q, SLIM]), len(labels), q)
+        add(AGREEMENT, variant(q), intervals.share(plain[q, FULL] == plain[q, SLIM], whose), len(labels), q)
         if q != "float":
-            add(f"{AGREEMENT}, in float", variant(q), _share(plain["float", FULL] == plain[q, SLIM]), len(labels), q)
+            alike = intervals.share(plain["float", FULL] == plain[q, SLIM], whose)
+            add(f"{AGREEMENT}, in float", variant(q), alike, len(labels), q)
         for queries in QUERIES if full.noise else QUERIES[:1]:
             of, best = sent(q, epsilon, queries), {}
             for head in HEADS:
@@ -159,7 +152,8 @@ def measure(
                 best[head] = next(o.top1 for o in result.outcomes if o.attacker == result.best)
                 add(card.IDENTITY_ATTACK, of, result.figure(result.best), len(own.scored), q, head)
                 figures[-1]["attacker"] = result.best
-            people[q, queries] = identity.interval(best[SLIM] - best[FULL], result.people)
+            gained = (intervals.by_person(best[head], result.people) for head in (SLIM, FULL))
+            people[q, queries] = intervals.difference(*gained)
             add(ABOVE, of, people[q, queries], len(own.scored), q)
     adds = {FULL: full.card.cost.head_multiply_adds, SLIM: slim.card.cost.head_multiply_adds}
     adds["network"] = full.card.cost.network_multiply_adds
@@ -171,18 +165,12 @@ def measure(
         "attackers": list(names),
         "epsilon": epsilon,
         "data": test_set.name,
+        "people": data.lfw100(full.input_size)[1].name,
         "tail": manifests[SLIM]["tail"]["weights_sha256"],
         "multiply_adds": adds,
         "figures": figures,
         "bar": bar(slim.card.cost.head_share, accuracy, people),
     }
-
-
-def _share(values: np.ndarray) -> Figure:
-    """Mean of hits with an interval: Wilson's where there was one draw."""
-    if np.isin(values, (0, 1)).all():
-        return Figure(*share(values.astype(bool)))
-    return difference(values, np.zeros(len(values)))
 
 
 def _labels(model: SplitModel, values: np.ndarray) -> np.ndarray:
@@ -193,20 +181,26 @@ def _labels(model: SplitModel, values: np.ndarray) -> np.ndarray:
 
 
 def bar(
-    head_share: float, accuracy: Mapping[str, Figure], people: Mapping[tuple[str, int], Figure]
+    head_share: float, accuracy: Mapping[str, Estimate], people: Mapping[tuple[str, int], Estimate]
 ) -> list[dict[str, Any]]:
-    """Goals with what was found; each is met or not by the measured mean.
+    """Goals with what was found; each is met or not by the worse end of its interval.
 
     Args:
         head_share: multiply-adds of the slim head over those of the whole network.
         accuracy: quantization -> accuracy of the full head less that of the slim one.
         people: quantization and number of averaged queries -> identity attack on the slim head less that on the full.
     """
-    rows = [("multiply-adds on the device / the network's", SHARE, Figure(head_share, head_share, head_share))]
+    rows = [("multiply-adds on the device / the network's", SHARE, exact(head_share))]
     rows += [(f"accuracy lost, {quantization}", ACCURACY, found) for quantization, found in accuracy.items()]
     rows += [(f"identity attack above the full head's, {q}, {n} averaged", IDENTITY, f) for (q, n), f in people.items()]
     return [
-        {"goal": what, "limit": limit, **dataclasses.asdict(found), "met": found.value <= limit}
+        {
+            "goal": what,
+            "limit": limit,
+            **dataclasses.asdict(found),
+            "verdict": bars.judge(found, limit),
+            "takes": bars.undecided(found, limit),
+        }
         for what, limit, found in rows
     ]
 
@@ -214,8 +208,9 @@ def bar(
 def lines(measured: Mapping[str, Any]) -> list[str]:
     """One line for each goal, as the command prints them."""
     return [
-        f"{'met' if row['met'] else 'not met':>8}  {row['goal']}: {row['value']:.2%} "
+        f"{row['verdict']:>9}  {row['goal']}: {row['value']:.2%} "
         f"({row['low']:.2%} to {row['high']:.2%}); at most {row['limit']:.1%}"
+        + (f" ({row['takes']})" if row["takes"] else "")
         for row in measured["bar"]
     ]
 
@@ -230,8 +225,8 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
         Measurement(
             metric=f["metric"],
             variant=f["variant"],
-            data="lfw100-test" if "identity" in f["metric"] else measured["data"],
-            **{key: f[key] for key in ("value", "low", "high", "count", "sha256")},
+            data=measured.get("people", "lfw100-test") if "identity" in f["metric"] else measured["data"],
+            **{key: f[key] for key in ("value", "low", "high", "count", "sha256", "clusters", "method")},
             seeds=tuple(measured["seeds"]),
             **{key: measured[key] for key in ("date", "git")},
             command=command,
@@ -241,9 +236,20 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
     ]
     card.write_measurements(name, made, SLIM)
     if results_file:
-        found = [record_path(model) for model in configs.models() if record_path(model).exists()]
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
-        results.section(results_file, BEGIN, END, table([r["measured"] for r in records if "measured" in r]))
+        write_table(results_file, results.family_of(name))
+
+
+def write_table(results_file: Path, family: str = "") -> None:
+    """Writes the table of a family's slim heads, as their records have them, into a Markdown file.
+
+    Args:
+        results_file: the Markdown file.
+        family: of `privzoo.audit.results.family`; "" for the zoo's own models.
+    """
+    models = [model for model in configs.models() if results.family_of(model) == family]
+    found = [record_path(model) for model in models if record_path(model).exists()]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    results.section(results_file, BEGIN, END, table([r["measured"] for r in records if "measured" in r]))
 
 
 def record_path(name: str) -> Path:
@@ -268,14 +274,21 @@ def table(measured: Sequence[Mapping[str, Any]]) -> str:
             for kind in (FULL, SLIM):
                 rows.append(_row(found, quantization, kind))
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    goals = ["| model | goal | at most | found | 95 % interval | met |", "| --- | --- | --- | --- | --- | --- |"]
+    goals = ["| model | goal | at most | found | 95 % interval | verdict |", "| --- | --- | --- | --- | --- | --- |"]
     goals += [
         f"| {found['model']} | {row['goal']} | {row['limit']:.1%} | {row['value']:.2%} | {row['low']:.2%} to "
-        f"{row['high']:.2%} | {'yes' if row['met'] else 'no'} |"
+        f"{row['high']:.2%} | {_verdict(row)} |"
         for found in measured
         for row in found["bar"]
     ]
     return text + "\n\n" + "\n".join(goals)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """Of a goal, also of records that an earlier version wrote, which judged by the middle of the interval."""
+    kept = Estimate(row["value"], row["low"], row["high"], clusters=row.get("clusters", 0))
+    verdict, takes = bars.judge(kept, row["limit"]), row.get("takes") or bars.undecided(kept, row["limit"])
+    return f"{verdict}; {takes}" if takes else verdict
 
 
 def _row(found: Mapping[str, Any], quantization: str, kind: str) -> list[str]:

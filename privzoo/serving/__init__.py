@@ -2,10 +2,12 @@
 
 Importing this package imports neither TensorFlow nor the web server. What a client can notice beside TF Serving: bodies
 over `--max_body_bytes` are refused (413), features of the zoo's tails have to be finite and of the head's shape, error
-messages leave the insides of lists and objects out, JSON comes without indentation, there is no MultiInference, and a
-server that is busy says so (429, RESOURCE_EXHAUSTED). What an operator can: the server listens on the loopback
-interface unless `--host` says otherwise, `--rest_api_port` has a default, 0 as a port means any free one, a model whose
-versions all disappear keeps its last one, and `--ssl_config_file` holds for REST too.
+messages leave the insides of lists and objects out, JSON comes without indentation, there is no MultiInference, a
+tail's answer that is not finite is an error, bodies in other encodings than gzip are refused (415), and a server that
+is busy, or whose memory for requests (`--max_bytes_in_flight`) is taken, says so (429, RESOURCE_EXHAUSTED). What an
+operator can: the server listens on the loopback interface unless `--host` says otherwise, `--rest_api_port` has a
+default, 0 as a port means any free one, a model whose versions all disappear keeps its last one, models change on
+request for an admin's key only, and `--ssl_config_file` holds for REST too.
 
 Example:
     >>> with Server("served/vgg16_gender_simple_conv5_3", "vgg16_gender_simple_conv5_3") as server:  # doctest: +SKIP

@@ -21,6 +21,7 @@ from privzoo.serving import textproto
 from privzoo.serving.refusal import Refusal, bad_request
 from privzoo.serving.savedmodel import SavedModel
 from privzoo.serving.tensors import Signature
+from privzoo.serving.waiting import ended
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -70,6 +71,7 @@ class _Task:
     inputs: Arrays
     rows: int
     done: asyncio.Future[dict[str, np.ndarray]]
+    running: asyncio.Future[Any] | None = None  # the batch that it is in, once that has begun
 
 
 @dataclass
@@ -125,7 +127,12 @@ class Batcher:
             self._ripen(kind, batch)
         else:
             self._start()
-        return await task.done
+        try:
+            return await task.done
+        except asyncio.CancelledError:
+            if task.running is not None:  # the thread uses the model and the inputs until its end
+                await ended(task.running)
+            raise
 
     def _rows(self, inputs: Arrays) -> int:
         sizes = {array.shape[0] if array.ndim else None for array in inputs.values()}
@@ -177,6 +184,8 @@ class Batcher:
                 continue
             self._free -= 1
             running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, batch, tasks)
+            for task in tasks:
+                task.running = running
             running.add_done_callback(lambda future, tasks=tasks: self._finish(future, tasks))
 
     def _finish(self, future: asyncio.Future[list[Any]], tasks: list[_Task]) -> None:

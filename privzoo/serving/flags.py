@@ -62,7 +62,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "hashes of the keys that clients need; python -m privzoo.serving.keys makes them",
         "FILE",
     )
+    _switch(
+        safety,
+        "allow_reload_without_key",
+        "take HandleReloadConfigRequest without an admin's key: whoever reaches the gRPC port, through a proxy on this "
+        "machine too, can then make the server load any SavedModel that it can read, and a SavedModel is a program",
+    )
     _add(safety, "max_body_bytes", "largest body of a request", "N", _positive)
+    _add(
+        safety,
+        "max_bytes_in_flight",
+        "memory for the requests that are read and answered at once, over both interfaces; more are told to come back; "
+        "half of this process's memory by default",
+        "N",
+        _positive,
+    )
     _add(safety, "max_rows", "most features in one request", "N", _positive)
     _add(safety, "max_concurrent_requests", "requests at once; more are told to come back", "N", _positive)
     _add(safety, "max_connections", "open connections of the REST interface", "N", _positive)

@@ -12,6 +12,8 @@ from privzoo.errors import ConfigError
 MAX_VERSION = 2**63 - 1
 _NAME = re.compile(r"[^/:\x00-\x1f\x7f]+")  # what TF Serving's paths can name
 _DIGITS = 40  # of a folder's name; no version has more
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+.*", re.DOTALL)
+_DRIVE = re.compile(r"[A-Za-z]:")  # of Windows, no scheme
 
 
 def check_name(name: str) -> None:
@@ -22,6 +24,21 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"The model name {name!r} cannot be; give a name without / and : in it.")
+
+
+def local_folder(path: str | os.PathLike[str]) -> Path:
+    """The path of a model's folder, which has to be one of this machine.
+
+    Raises:
+        ConfigError: a URL, as gs://, s3:// or file://, which TF Serving may read and this server does not.
+    """
+    text = os.fspath(path)
+    if isinstance(text, str) and _URL.fullmatch(text) and not _DRIVE.match(text):
+        scheme, _, rest = text.partition(":")
+        plain = "/" + rest.lstrip("/")
+        advice = f"give {plain}" if scheme.lower() == "file" else "copy the model to this machine, and give its folder"
+        raise ConfigError(f"The model path {text} is not supported: this server reads no {scheme}:// paths; {advice}.")
+    return Path(path)
 
 
 def versions_in(base: Path) -> dict[int, Path]:
@@ -70,7 +87,7 @@ def find_versions(base_path: str | os.PathLike[str], versions: str | Iterable[in
     Raises:
         ConfigError: no such folder, no such version in it, or a version without a SavedModel.
     """
-    base = Path(base_path)
+    base = local_folder(base_path)
     if not base.is_dir():
         raise ConfigError(f"The folder {base} of --model_base_path is not there; give a folder with <version>/ in it.")
     found = versions_in(base)

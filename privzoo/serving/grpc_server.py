@@ -12,12 +12,12 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from privzoo.errors import ConfigError
 from privzoo.serving import settings
+from privzoo.serving.budget import MARGIN
+from privzoo.serving.grpc_reading import Reading
 from privzoo.serving.grpc_services import ModelService, PredictionService
-from privzoo.serving.grpc_tolerance import Tolerance
 from privzoo.serving.service import Service
 
-# Bytes of a message beside its features: names, shapes, and the tags before each number of an unpacked list.
-MARGIN = 2**20
+PROBES = 16
 SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
@@ -30,6 +30,7 @@ class GrpcServer:
         host: address to listen on.
         port: to listen on; 0: any free one.
         credentials: of `privzoo.serving.tls`; None: no TLS.
+        reload_without_key: as `ModelService` has it.
 
     Raises:
         ConfigError: the port is taken, or the address cannot be.
@@ -42,12 +43,18 @@ class GrpcServer:
         host: str = settings.HOST,
         port: int = settings.GRPC_PORT,
         credentials: grpc.ServerCredentials | None = None,
+        reload_without_key: bool = False,
     ) -> None:
         self._server = grpc.aio.server(
-            interceptors=[Tolerance()],
+            interceptors=[Reading(service)],
+            # Calls that wait for their message to be read count here; the service counts those that it answers, and
+            # refuses them in a sentence of its own. Some more, so that a full server still answers probes.
+            maximum_concurrent_rpcs=service.max_concurrent_requests + PROBES,
             options=[
                 ("grpc.max_receive_message_length", service.max_body_bytes + MARGIN),
                 ("grpc.max_send_message_length", -1),
+                # Else the window of a fast connection grows to megabytes for each call, whether it is read or not.
+                ("grpc.http2.bdp_probe", 0),
                 ("grpc.so_reuseport", 0),  # else two servers would share a port, and each get half of the requests
                 ("grpc.max_metadata_size", settings.MAX_HEADER_BYTES),
                 ("grpc.max_concurrent_streams", 256),
@@ -60,7 +67,8 @@ class GrpcServer:
         )
         self._health = HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(service), self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(service, reload), self._server)
+        changes = ModelService(service, reload, reload_without_key)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(changes, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:

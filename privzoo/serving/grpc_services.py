@@ -21,12 +21,12 @@ from tensorflow_serving.apis import (
 
 from privzoo.errors import PrivzooError
 from privzoo.serving import classify
+from privzoo.serving.grpc_reading import refuse, sent_key
 from privzoo.serving.protos import inputs_of, predict_plan, set_tensor
 from privzoo.serving.refusal import CODES, Refusal, bad_request
 from privzoo.serving.servable import Servable
 from privzoo.serving.service import Service, unexpected
 
-_LOOPBACK = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
 _NUMBERS = {name: number for number, name in CODES.items()}
 Wanted = tuple[str, int | None, str | None]
 
@@ -61,19 +61,17 @@ async def answer(
         code = failed.code
     finally:
         note(code)
-    await context.abort(getattr(grpc.StatusCode, code), failed.sentence)
+    await refuse(context, failed)
 
 
 def _check_key(service: Service, context: grpc.aio.ServicerContext, role: str) -> None:
     if service.keys is not None:
-        sent = dict(context.invocation_metadata() or ())
-        header = sent.get("authorization") or sent.get("x-api-key")
-        service.keys.check(header if isinstance(header, str) else None, role)
-    elif role == "admin" and not context.peer().startswith(_LOOPBACK):
+        service.keys.check(sent_key(context), role)
+    elif role == "admin":  # where the caller stands proves nothing: behind a proxy, all of them are local
         raise Refusal(
             "PERMISSION_DENIED",
-            "A server without API keys changes its models for callers on its own machine only; start it with "
-            "--api_key_file, and use an admin's key.",
+            "A server without API keys does not change its models on request; start it with --api_key_file, and use "
+            "an admin's key.",
         )
 
 
@@ -180,10 +178,15 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     Args:
         service: whose models they tell of.
         reload: takes a ModelServerConfig and waits until its models serve; None: the server's models are fixed.
+        reload_without_key: anyone may have it done on a server without keys.
     """
 
-    def __init__(self, service: Service, reload: Callable[[Any], None] | None) -> None:
+    def __init__(
+        self, service: Service, reload: Callable[[Any], None] | None, reload_without_key: bool = False
+    ) -> None:
         self.service, self._reload = service, reload
+        # Where there is nothing to reload, nobody is sent for a key.
+        self._role = "predict" if reload is None or (reload_without_key and service.keys is None) else "admin"
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
         """Tells the states of a model's versions."""
@@ -221,7 +224,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                 raise Refusal("FAILED_PRECONDITION", str(error)) from None
             return model_management_pb2.ReloadConfigResponse()
 
-        return await answer(self.service, context, "admin", work)
+        return await answer(self.service, context, self._role, work)
 
 
 def wanted_of(request: Any, named: bool = True) -> Wanted:

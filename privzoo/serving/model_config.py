@@ -10,7 +10,7 @@ from typing import Any
 
 from privzoo.errors import ConfigError
 from privzoo.serving import textproto
-from privzoo.serving.folders import check_name, find_versions, holds_model, versions_in
+from privzoo.serving.folders import check_name, find_versions, holds_model, local_folder, versions_in
 
 FLAG = "model_config_file"
 
@@ -75,7 +75,7 @@ def from_message(message: Any, source: str) -> list[ModelConfig]:
         if not entry.base_path:
             raise ConfigError(f"{source} gives the model {entry.name!r} no base_path; add it.")
         configs[entry.name] = ModelConfig(
-            entry.name, Path(entry.base_path), *_policy(entry, source), labels=dict(entry.version_labels)
+            entry.name, local_folder(entry.base_path), *_policy(entry, source), labels=dict(entry.version_labels)
         )
     return list(configs.values())
 

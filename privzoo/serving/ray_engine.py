@@ -98,6 +98,7 @@ class Replica:
             told.max_rows,
             read_parameters(told.batching_parameters_file) if told.enable_batching else None,
             Keys(told.api_key_file) if told.api_key_file is not None else None,
+            max_bytes_in_flight=told.max_bytes_in_flight,
         )
         self._rest = Rest(self._service)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import time
@@ -17,7 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from privzoo.serving import classify, metrics, openapi, predict_json, settings
+from privzoo.serving import bodies, classify, metrics, openapi, predict_json
+from privzoo.serving.bodies import BodyError
 from privzoo.serving.folders import MAX_VERSION
 from privzoo.serving.models import Models
 from privzoo.serving.refusal import Refusal, bad_request
@@ -27,17 +27,6 @@ _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
 _POST = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", _FLAGS)
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<verb>/metadata)?", _FLAGS)
-# Bodies up to so many times the limit are read to their end, and thrown away: a client that still writes when the
-# connection closes sees a reset, not the refusal.
-DISCARD = 4
-
-
-class BodyError(Exception):
-    """A body that is not taken, for a reason that TF Serving has no code for."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
 
 
 def create_app(models: Models, **options: Any) -> FastAPI:
@@ -123,9 +112,10 @@ class Rest:
             with self.service.admit():
                 return await self._answer(request)
         except Refusal as refusal:
-            return _refused(refusal, await self._discard(request))
+            return _refused(refusal, await bodies.discard(request, self.service.max_body_bytes))
         except BodyError as error:
-            return _error(error.status, error.sentence, {"connection": "close"})
+            keep = error.unread and await bodies.discard(request, self.service.max_body_bytes)
+            return _error(error.status, error.sentence, error.headers | ({} if keep else {"connection": "close"}))
         except ClientDisconnect:
             return _error(499, "The client closed the connection before its request was complete.")
         except Exception as error:
@@ -156,8 +146,10 @@ class Rest:
     async def _inference(self, verb: str, wanted: tuple[str, int | None, str | None], request: Request) -> Response:
         start, code = time.perf_counter(), "INTERNAL"
         try:
-            body = await self._body(request)
-            content = await (self._predict(wanted, body) if verb == "predict" else self._examples(verb, wanted, body))
+            with self.service.budget.take(0) as held:
+                body = await bodies.read(request, self.service.max_body_bytes, held)
+                predicts = verb == "predict"
+                content = await (self._predict(wanted, body) if predicts else self._examples(verb, wanted, body))
             code = "OK"
             return _response(200, content)
         except Refusal as refusal:
@@ -169,7 +161,7 @@ class Rest:
         finally:
             self.service.record(wanted[0], verb.capitalize(), "REST", start, code)
 
-    async def _predict(self, wanted: tuple[str, int | None, str | None], body: bytes) -> bytes:
+    async def _predict(self, wanted: tuple[str, int | None, str | None], body: bytearray) -> bytes:
         document = await self.service.work(len(body), predict_json.parse, body)
         name = predict_json.signature_name(document)  # TF Serving complains of the body before it looks for the model
         with self.service.models.lease(*wanted) as servable:
@@ -178,7 +170,7 @@ class Rest:
             outputs = await self.service.run(servable, signature, inputs, "Predict")
         return await self.service.work(_bytes(outputs), predict_json.answer, outputs, row)
 
-    async def _examples(self, verb: str, wanted: tuple[str, int | None, str | None], body: bytes) -> bytes:
+    async def _examples(self, verb: str, wanted: tuple[str, int | None, str | None], body: bytearray) -> bytes:
         document = await self.service.work(len(body), predict_json.parse, body)
         name = predict_json.signature_name(document)
         examples = await self.service.work(len(body), classify.examples_of_json, document)
@@ -187,64 +179,6 @@ class Rest:
             outputs = await self.service.run(servable, signature, classify.as_inputs(examples), verb.capitalize())
         read = classify.classifications if verb == "classify" else classify.regressions
         return classify.json_of(read(outputs, len(examples)))
-
-    async def _discard(self, request: Request) -> bool:
-        """Reads what is left of a refused request's body; False where it is too long for that."""
-        size = 0
-        try:
-            async with _within(settings.BODY_SECONDS):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > self.service.max_body_bytes:
-                        return False
-        except (TimeoutError, ClientDisconnect, RuntimeError):  # the last: its end has been read before
-            pass
-        return True
-
-    async def _body(self, request: Request) -> bytes:
-        limit = self.service.max_body_bytes
-        too_large = BodyError(
-            413, f"The body of the request is larger than the server's limit of {limit} bytes; send fewer features."
-        )
-        announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced[:20]) > DISCARD * limit:
-            raise too_large
-        chunks, size = [], 0
-        try:
-            async with _within(settings.BODY_SECONDS):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size <= limit:
-                        chunks.append(chunk)
-                    elif size > DISCARD * limit:
-                        raise too_large
-        except TimeoutError:
-            raise BodyError(408, f"The body of the request did not come within {settings.BODY_SECONDS:g} s.") from None
-        if size > limit:
-            raise too_large
-        return b"".join(chunks)
-
-
-@contextlib.asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    """As asyncio.timeout, which Python 3.10 lacks."""
-    task, late = asyncio.current_task(), False
-
-    def stop() -> None:
-        nonlocal late
-        late = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, stop)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if late:
-            getattr(task, "uncancel", int)()  # Python 3.11 counts
-            raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
 
 
 def _bytes(outputs: dict[str, Any]) -> int:

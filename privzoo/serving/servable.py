@@ -104,6 +104,24 @@ class Servable:
                 "a tail takes finite numbers only."
             )
 
+    def check_answer(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Refuses a tail's answer that is no number; any other model's goes out as it is.
+
+        Args:
+            outputs: output name -> array, of one request alone.
+
+        Raises:
+            Refusal: NaN or infinity in it, to finite features that were too large to reckon with.
+        """
+        if self.tail is None:
+            return
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise bad_request(
+                    f'The answer "{name}" is not finite (NaN or infinity): the features are too large for the tail; '
+                    "send what its head gives."
+                )
+
 
 def load_versions(
     name: str, base_path: str | os.PathLike[str], versions: str | Iterable[int] = "latest"

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -18,8 +17,9 @@ import uvicorn
 from privzoo.errors import ConfigError, PrivzooError
 from privzoo.serving import settings
 from privzoo.serving.batching import read_parameters
+from privzoo.serving.budget import Budget, give_back_at_once
 from privzoo.serving.demo_page import PAGE, add_demo_page, check_folder
-from privzoo.serving.folders import check_name
+from privzoo.serving.folders import check_name, local_folder
 from privzoo.serving.keys import Keys
 from privzoo.serving.manager import Manager
 from privzoo.serving.metrics import Metrics
@@ -85,6 +85,8 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
         >>> serve("served/vgg16_gender_simple_conv5_3", model_name="vgg16_gender_simple_conv5_3")  # doctest: +SKIP
     """
     told = Options(model_base_path=model_base_path, **options)
+    if told.allow_reload_without_key and told.api_key_file is not None:
+        raise ConfigError("--allow_reload_without_key contradicts --api_key_file; leave one of them out.")
     if told.engine == "ray":
         from privzoo.serving import ray_engine
 
@@ -95,6 +97,8 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     page = check_folder(told.demo_page) if told.demo_page is not None else None
     tls = Renewal(told.ssl_config_file) if told.ssl_config_file is not None else None
     keys = Keys(told.api_key_file) if told.api_key_file is not None else None
+    if told.max_bytes_in_flight is not None:
+        Budget(told.max_bytes_in_flight, told.max_body_bytes)
     batching = read_parameters(told.batching_parameters_file) if told.enable_batching else None
     metrics = _metrics(told)
     if told.port >= 0:
@@ -111,6 +115,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     models = Models()
     manager = Manager(models, told.enable_model_warmup, told.allow_version_labels_for_unavailable_models)
     try:
+        give_back_at_once()
         # TensorFlow's modules never go away: unless they are frozen, each full collection looks through them, and every
         # request that runs meanwhile waits a fifth of a second.
         tensorflow()
@@ -126,9 +131,12 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
             batching,
             keys,
             metrics,
+            told.max_bytes_in_flight,
         )
         if metrics is not None:
             metrics.watch("privzoo_requests_running", "Requests that are answered now.", lambda: service.running)
+            budget = service.budget
+            metrics.watch("privzoo_bytes_in_flight", "Memory counted for requests.", lambda: budget.taken)
             metrics.watch("privzoo_models_available", "Models that take requests.", lambda: len(models.names()))
         server.config.app = app_for(service, own=False)
         if page is not None:
@@ -165,7 +173,7 @@ def configs_of(told: Options) -> list[ModelConfig]:
         configs = read_config(told.model_config_file)
     elif told.model_base_path is not None:
         check_name(told.model_name)
-        configs = [ModelConfig(told.model_name, Path(told.model_base_path))]
+        configs = [ModelConfig(told.model_name, local_folder(told.model_base_path))]
     else:
         raise ConfigError("The server has no model to serve; give --model_base_path or --model_config_file.")
     for config in configs:
@@ -205,7 +213,7 @@ def _grpc_server(service: Service, manager: Manager, told: Options, tls: Renewal
     from privzoo.serving.grpc_server import GrpcServer
 
     credentials = None if tls is None else tls.grpc_credentials()
-    return GrpcServer(service, manager.reload, told.host, told.port, credentials)
+    return GrpcServer(service, manager.reload, told.host, told.port, credentials, told.allow_reload_without_key)
 
 
 def _served(models: Models) -> str:

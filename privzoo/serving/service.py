@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -15,12 +14,14 @@ import numpy as np
 
 from privzoo.serving import settings
 from privzoo.serving.batching import Batcher, BatchingParameters
+from privzoo.serving.budget import Budget, default_limit
 from privzoo.serving.keys import Keys
 from privzoo.serving.metrics import Metrics
 from privzoo.serving.models import Models
 from privzoo.serving.refusal import Refusal
 from privzoo.serving.servable import Servable
 from privzoo.serving.tensors import Signature
+from privzoo.serving.waiting import on_thread
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,6 +41,10 @@ class Service:
         batching: how to put requests together; None: not at all.
         keys: who may ask; None: anyone.
         metrics: where figures are collected; None: nowhere.
+        max_bytes_in_flight: memory for the requests in flight; None: half of this process's.
+
+    Raises:
+        ConfigError: a budget that is too little for one body.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class Service:
         batching: BatchingParameters | None = None,
         keys: Keys | None = None,
         metrics: Metrics | None = None,
+        max_bytes_in_flight: int | None = None,
     ) -> None:
+        self.budget = Budget(max_bytes_in_flight or default_limit(max_body_bytes), max_body_bytes)
         self.models, self.max_body_bytes, self.keys, self.metrics = models, max_body_bytes, keys, metrics
         self.max_concurrent_requests, self.max_rows = max_concurrent_requests, max_rows
         self.running = 0
@@ -93,7 +100,7 @@ class Service:
         """
         if size <= INLINE_BYTES:
             return function(*args)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        return await on_thread(self._threads, function, *args)
 
     async def run(
         self, servable: Servable, signature: Signature, inputs: Mapping[str, np.ndarray], api: str
@@ -117,10 +124,10 @@ class Service:
         if self._batcher is not None:
             outputs = await self._batcher.run(servable.model, signature, inputs)
         else:
-            loop = asyncio.get_running_loop()
-            outputs = await loop.run_in_executor(self._threads, servable.model.run, signature, inputs)
+            outputs = await on_thread(self._threads, servable.model.run, signature, inputs)
         if self.metrics is not None:
             self.metrics.ran(servable.name, api, time.perf_counter() - start)
+        servable.check_answer(outputs)
         return outputs
 
     def record(self, model: str, api: str, entrypoint: str, start: float, code: str) -> None:

@@ -11,6 +11,7 @@ GRPC_PORT = 8500
 REST_API_PORT = 8501
 MODEL_NAME = "default"
 MAX_BODY_BYTES = 64 * 2**20  # 64 features of conv5 at 224 px are about 20 MB of JSON, and 26 MB over gRPC
+TURN_SECONDS = 10  # that a call over gRPC waits until there is room to read its message
 MAX_ROWS = 1024  # features in one request
 MAX_CONCURRENT_REQUESTS = 1024
 MAX_CONNECTIONS = 1024
@@ -39,6 +40,7 @@ class Options:
     rest_api_port: int = REST_API_PORT  # 0: any free one
     rest_api_num_threads: int | None = None  # None: four for each processor
     max_body_bytes: int = MAX_BODY_BYTES  # of a request, over REST and over gRPC
+    max_bytes_in_flight: int | None = None  # of memory for requests; None: half of what this process may have
     max_rows: int = MAX_ROWS
     max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS
     max_connections: int = MAX_CONNECTIONS
@@ -52,6 +54,7 @@ class Options:
     monitoring_config_file: str | os.PathLike[str] | None = None
     ssl_config_file: str | os.PathLike[str] | None = None
     api_key_file: str | os.PathLike[str] | None = None
+    allow_reload_without_key: bool = False  # HandleReloadConfigRequest, for everybody who reaches the gRPC port
     engine: str = "embedded"  # or "ray"
     engine_config_file: str | os.PathLike[str] | None = None  # YAML of `privzoo.serving.ray_engine.Cluster`
     stop_on_eof: bool = False  # stop too when standard input ends, as it does when the parent process is gone

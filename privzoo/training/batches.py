@@ -12,6 +12,11 @@ from privzoo.config import Augmentation, Stage
 from privzoo.training.augment import augment
 
 
+def steps(count: int, batch_size: int) -> int:
+    """Training batches in an epoch of `count` images, 1 or more."""
+    return count // min(batch_size, count)
+
+
 def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[int, int, int]]:
     """Image size, first epoch and end of each stage that is not over after `done` epochs; epochs count from 0."""
     end = 0
@@ -27,7 +32,8 @@ class TrainingBatches(keras.utils.PyDataset):
     Args:
         chips: uint8 (N, side, side, 3).
         labels: output name -> array (N,).
-        batch_size: images in a batch; the remainder of an epoch is left out.
+        batch_size: images in a batch, or as many as there are where these are fewer; the remainder of an epoch is
+            left out.
         size: side of the images in pixels.
         augmentation: how chips change.
         seed: of the run.
@@ -45,7 +51,7 @@ class TrainingBatches(keras.utils.PyDataset):
         epoch: int = 0,
     ):
         super().__init__(workers=2)  # threads that prepare the next batches while the network learns
-        self.chips, self.labels, self.batch_size = chips, labels, batch_size
+        self.chips, self.labels, self.batch_size = chips, labels, min(batch_size, len(chips))
         self.size, self.augmentation, self.seed, self.epoch = size, augmentation, seed, epoch
         self._shuffle()
 
@@ -54,7 +60,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self.chips) // self.batch_size
+        return steps(len(self.chips), self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index` of the current epoch."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from privzoo.config import NetworkConfig, to_dict
 from privzoo.errors import ConfigError, WeightsError
+from privzoo.files import replacing
 from privzoo.provenance import git_revision, write_json
 from privzoo.training import record
 from privzoo.training.batches import remaining_stages
@@ -63,7 +64,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes weights and optimizer under a new name, then points to them, then removes the old ones."""
         path = self.folder / f"epoch_{epoch + 1:03d}.weights.h5"
-        self.model.save_weights(path)
+        with replacing(path, suffix=".weights.h5") as temporary:
+            self.model.save_weights(temporary)
         # Keras's weights files leave out the state of dropout's random source.
         seeds = {
             layer.name: keras.ops.convert_to_numpy(layer.seed_generator.state).tolist()
@@ -81,7 +83,7 @@ class Checkpoint(keras.callbacks.Callback):
         write_json(self.state, state)
         for old in self.folder.glob("epoch_*.weights.h5"):
             if old != path:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
 
 def fit(

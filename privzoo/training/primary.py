@@ -14,9 +14,9 @@ from absl import logging
 from privzoo.architectures import graph
 from privzoo.config import NetworkConfig, TrainingConfig
 from privzoo.data import Dataset, arrays
-from privzoo.errors import ConfigError, WeightsError
+from privzoo.errors import ConfigError, DataError, WeightsError
 from privzoo.training import losses, record
-from privzoo.training.batches import PlainBatches, TrainingBatches
+from privzoo.training.batches import PlainBatches, TrainingBatches, steps
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.schedule import optimizer
 
@@ -98,6 +98,8 @@ def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndar
     for label in (config.task, *config.training.auxiliary):
         if label not in labels:
             raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
+    if len(config.classes) < 2:
+        raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network tells two or more apart.")
     known = data.classes.get(config.task)
     if known != config.classes:
         raise ConfigError(f"{config.name} has the classes {config.classes}; {data.name} has {known}, in this order.")
@@ -157,9 +159,11 @@ def train(
     chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
     check_labels(config, train_set, labels)
+    if len(chips) < 2:
+        raise DataError(f"{train_set.name} has one usable image to train on; give 2 or more of each class.")
     network = build(config, training)
     epochs = sum(stage.epochs for stage in training.stages)
-    compile_network(network, training, len(config.classes), epochs * (len(chips) // training.batch_size))
+    compile_network(network, training, len(config.classes), epochs * steps(len(chips), training.batch_size))
     done = checkpoint.resume(network)
     if not done and training.start:
         if init_dir is None:
@@ -173,5 +177,6 @@ def train(
         return train, PlainBatches(validation_chips, size, labels=validation_wanted)
 
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
+    counts |= {"own": train_set.facts} if train_set.facts else {}
     fit(network, config, batches, checkpoint, counts)
     return network

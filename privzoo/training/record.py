@@ -7,13 +7,13 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from privzoo.config import NetworkConfig, to_plain
-from privzoo.provenance import write_json, write_text
+from privzoo.files import replacing, write_text
+from privzoo.provenance import write_json
 
 
 def fingerprint(config: NetworkConfig) -> str:
@@ -95,7 +95,6 @@ def plot_curves(log: Path, path: Path, title: str) -> None:
         axis.set(xlabel="epoch", ylabel=key.replace("fc8_", ""))
         axis.legend()
     figure.suptitle(title)
-    temporary = path.with_name(path.name + ".part")
-    figure.savefig(temporary, format="png", dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
-    os.replace(temporary, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, UnknownNameError
+from privzoo.files import write_bytes
 from privzoo.provenance import write_json
 from privzoo.training import primary, record, siamese
 from privzoo.training.checkpoint import Checkpoint
@@ -116,7 +116,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
         "labels_changed_by_coding": int((answers["float32"].argmax(1) != answers["released"].argmax(1)).sum()),
     }
     write_json(path.with_suffix(".json"), run_record)
-    shutil.copyfile(run / "curves.png", path.with_suffix(".png"))
+    write_bytes(path.with_suffix(".png"), (run / "curves.png").read_bytes())
     released = dataclasses.replace(config, weights=entry)
     _register(released, "networks")
     return released

@@ -17,9 +17,10 @@ from privzoo import config as configs
 from privzoo.architectures import check_cut, graph
 from privzoo.config import NetworkConfig
 from privzoo.data import Dataset, arrays
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, DataError
 from privzoo.training import losses, record
 from privzoo.training.augment import augmented_chips
+from privzoo.training.batches import steps
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.pairs import Pairs
 from privzoo.training.primary import check_labels
@@ -60,6 +61,7 @@ class PairBatches(keras.utils.PyDataset):
         self.epoch = epoch
         count, rng = len(self.classes), np.random.default_rng((self.pairs.seed, self.epoch))
         first = np.arange(count) if self.fixed else rng.permutation(count)[: count // 2]
+        self.size = min(self.size, len(first))
         second, self.same = self.pairs.draw(first, self.similar, self.epoch)
         self.faces = np.stack([first, second])
         self.versions = rng.integers(len(self.copies), size=self.faces.shape)
@@ -67,7 +69,7 @@ class PairBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         """Batches in an epoch."""
         count = self.faces.shape[1]
-        return -(-count // self.size) if self.fixed else count // self.size
+        return -(-count // self.size) if self.fixed else steps(count, self.size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index` of the current epoch: activations, and the target of each output."""
@@ -167,6 +169,16 @@ def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> 
     )
 
 
+def _pairs(classes: np.ndarray, identities: np.ndarray | None, seed: int, fixed: bool) -> Pairs:
+    """Pairs of other people; of a few faces to validate on, where too few people are left, pairs of any faces."""
+    try:
+        return Pairs(classes, identities, seed)
+    except DataError:
+        if not fixed or identities is None:
+            raise
+        return Pairs(classes, None, seed)
+
+
 def train(
     config: NetworkConfig, train_set: Dataset, validation_set: Dataset, run: Path, cache: Path | None = None
 ) -> keras.Model:
@@ -196,7 +208,7 @@ def train(
     def batches(data: Dataset, copies: int, fixed: bool) -> PairBatches:
         chips, labels = arrays(data, training.chip_size, skipped=skipped)
         check_labels(config, data, labels)
-        pairs = Pairs(labels[config.task], labels.get("identity"), training.seed)
+        pairs = _pairs(labels[config.task], labels.get("identity"), training.seed, fixed)
         sources = [augmented_chips(chips, config.input_size, training, copy) for copy in range(copies)]
         sources = sources or [activations.whole_chips(chips, config.input_size)]
         kept = [activations.compute(frozen, source, cache).values for source in sources]
@@ -207,5 +219,6 @@ def train(
     compile_network(network, config, training.stages[0].epochs * len(train_batches))
     train_batches.start(checkpoint.resume(network))
     counts = {"train": len(train_batches.classes), "validation": len(validation_batches.classes), "skipped": skipped}
+    counts |= {"own": train_set.facts} if train_set.facts else {}
     fit(network, config, lambda size, first: (train_batches, validation_batches), checkpoint, counts)
     return network

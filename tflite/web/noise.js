@@ -11,6 +11,11 @@ export function gaussian() {
   return Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
+/** Step of which everything sent is a whole multiple, as `privzoo.edge.noise` says: sums of floats are no real sums. */
+export function grid(sigma) {
+  return 2 ** (Math.floor(Math.log2(sigma)) - 20);
+}
+
 /** Shrinks a feature that is longer than the radius to it. */
 export function clip(feature, radius) {
   const largest = feature.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -46,5 +51,7 @@ export function protect(output, manifest) {
   if (!usable || !Number.isFinite(noise.sigma) || !Number.isFinite(noise.clip)) {
     throw new Error("This head needs noise that the page cannot draw; nothing was sent.");
   }
-  return Float32Array.from(clip(feature, noise.clip), (value) => value + noise.sigma * gaussian());
+  const step = grid(noise.sigma);
+  const sum = (value) => value + noise.sigma * gaussian();
+  return Float32Array.from(clip(feature, noise.clip), (value) => round(sum(value) / step) * step);
 }

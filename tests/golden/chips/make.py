@@ -28,6 +28,11 @@ CASES = (
     ("over_left_and_top", Box(-40, -25, 120), 64),
     ("over_right_and_bottom", Box(120, 131, 97), 64),
     ("over_all_sides", Box(-30, -20, 250), 64),
+    ("turned_a_little", Box(46, 48, 93, angle=12.5), 96),
+    ("turned_left", Box(46, 48, 93, angle=-63.0), 48),
+    ("turned_over", Box(31, 17, 101, angle=171.25), 67),
+    ("turned_quarter", Box(40, 41, 64, angle=90.0), 64),
+    ("turned_over_the_border", Box(-40, 60, 120, angle=140.0), 160),
 )
 
 
@@ -41,7 +46,7 @@ def main() -> None:
     for name, box, size in CASES:
         chip = crop(piece, box, size)
         _save(chip, name)
-        where = {"x": box.x, "y": box.y, "size": box.size}
+        where = {"x": box.x, "y": box.y, "size": box.size} | ({"angle": box.angle} if box.angle else {})
         cases.append({"file": f"{name}.png", "box": where, "size": size, "rgb_sha256": _hash(chip)})
     golden = {
         "source": "astronaut.png",

@@ -1,0 +1,74 @@
+"""Numbers that users give: taken as they are meant, or refused in one sentence."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from privzoo.errors import ConfigError
+
+
+def number(
+    name: str, value: Any, above: float | None = None, below: float | None = None, unit: str | None = None
+) -> float:
+    """A finite number; Python's and NumPy's kinds of numbers are taken.
+
+    Args:
+        name: of the argument, for the sentence.
+        value: what was given.
+        above: it has to be larger than this; None: any.
+        below: it has to be smaller than this; None: any.
+        unit: what it counts, as "seconds", for the sentence.
+
+    Raises:
+        ConfigError: it is no number (a truth value or a text is none), NaN, infinite or out of bounds.
+
+    Example:
+        >>> number("epsilon", 4, above=0)
+        4.0
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            found = float(value)
+        except OverflowError:  # a whole number that no float holds
+            found = math.inf
+        if math.isfinite(found) and (above is None or found > above) and (below is None or found < below):
+            return found
+    bounds = [f"{word} {limit:g}" for word, limit in (("above", above), ("below", below)) if limit is not None]
+    kind = "a finite number" + (f" of {unit}" if unit else "")
+    raise _refusal(name, value, " ".join([kind, " and ".join(bounds)]).rstrip())
+
+
+def count(name: str, value: Any, least: int, most: int | None = None, unit: str | None = None) -> int:
+    """A whole number; Python's and NumPy's kinds of whole numbers are taken.
+
+    Args:
+        name: of the argument, for the sentence.
+        value: what was given.
+        least: smallest that is taken.
+        most: largest that is taken; None: no bound.
+        unit: what it counts, as "CPU threads", for the sentence.
+
+    Raises:
+        ConfigError: it is no whole number (a truth value, a text and 3.0 are none), or out of bounds.
+
+    Example:
+        >>> count("threads", 2, least=1)
+        2
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        found = int(value)
+        if found >= least and (most is None or found <= most):
+            return found
+    kind = "a whole number" + (f" of {unit}" if unit else "")
+    raise _refusal(name, value, f"{kind}, {least} or more" if most is None else f"{kind} from {least} to {most}")
+
+
+def _refusal(name: str, value: Any, wanted: str) -> ConfigError:
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes whole numbers of more than 4,300 digits only when asked to
+        shown = "a number with thousands of digits"
+    shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
+    return ConfigError(f"{name}={shown} is not valid; give {wanted}.")

@@ -1,0 +1,126 @@
+"""What the command line writes: any name in any encoding, JSON as UTF-8, tables, errors in its own words."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+# What errors advise to users of Python -> the same for the command line; in order, longer phrases first.
+_WORDS = (
+    (r"""leave out face=["']given["'] or all_faces""", "leave out --face given or --all-faces"),
+    (r"""\bface=["'](detect|given)["']""", r"--face \1"),
+    (r"""\bhead=["'](full|slim)["']""", r"--head \1"),
+    (r"\b(all_faces|overwrite|strict|planned)=True\b", lambda found: f"--{found[1].replace('_', '-')}"),
+    (r"\b(epsilon|delta|version|quantization)=(\S+) is ", r"--\1 \2 is "),
+    (r"\bepsilon=(\S+), delta=([^\s;]+)", r"--epsilon \1 --delta \2"),
+    (r"privzoo\.list_models\(\) lists all models", "privzoo list shows all"),
+    (r"or pass (--\S+)", r"or give \1"),
+)
+
+
+SOME_SKIPPED, ALL_SKIPPED = 3, 2  # exit codes
+
+
+def prepare_streams() -> None:
+    """Lets standard output and error escape what their encoding lacks, rather than fail; called once, at the start."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shown(text: str, stream: TextIO | None = None) -> str:
+    """A text as one line of a terminal shows it: control characters and what the encoding lacks are escaped.
+
+    Args:
+        text: any, such as the name of a file.
+        stream: that it goes to; None: standard output.
+    """
+    stream = stream or sys.stdout
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in _as_utf8(text))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON, always in UTF-8; of names that are not, the bytes are escaped as Python's surrogates."""
+    text = _as_utf8(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"
+    content = text.encode("utf-8", "backslashreplace")  # a lone surrogate's escape is what JSON writes for it as well
+    if sys.stdout is None:  # closed by the caller
+        return
+    if not hasattr(sys.stdout, "buffer"):  # replaced by a stream of text
+        sys.stdout.write(content.decode("utf-8"))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _as_utf8(text: str) -> str:
+    """Bytes of a file's name that the locale does not know (Python's surrogates), read as UTF-8 where they are."""
+    return re.sub(
+        "[\udc80-\udcff]+",
+        lambda run: run[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"),
+        text,
+    )
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+    """Prints columns as wide as they need to be, the first `left` of them aligned left and the rest right."""
+    lines = [[shown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def complain(sentence: str) -> None:
+    """Writes one line to standard error."""
+    if sys.stderr is not None:
+        print(shown(f"privzoo: {sentence}", sys.stderr), file=sys.stderr)
+
+
+def in_own_words(sentence: str) -> str:
+    """An error's sentence for who types commands: flags in place of Python's arguments."""
+    for phrase, words in _WORDS:
+        sentence = re.sub(phrase, words, sentence)
+    return sentence
+
+
+FACE_COLUMNS = ("face", "score", "turned by")
+
+
+def face_cells(answer: Any) -> tuple[str, str, str]:
+    """Which face a `Prediction`, or an answer of the demo, is about; in the columns `FACE_COLUMNS`."""
+    if answer.score is None:
+        return "given", "-", "-"
+    return f"{answer.number + 1} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
+
+
+def noise_note(noise: dict[str, Any]) -> str:
+    """What was drawn for the answers above, from an entry of `gaussian.drawn`."""
+    return (
+        f"Each answer comes from a feature to which noise was added, drawn anew: deviation {noise['sigma']:.3g}, "
+        f"epsilon {noise['epsilon']:.3g} at delta {noise['delta']:g} for each face. Another call gives another answer, "
+        "and spends as much again."
+    )
+
+
+def skipped_entry(one: Any) -> dict[str, str]:
+    """JSON of a skipped photograph."""
+    return {name: text if name == "image" else in_own_words(text) for name, text in one.to_dict().items()}
+
+
+def tell_skipped(answers: Sequence[Any], skipped: Sequence[Any]) -> int:
+    """Names the photographs without an answer; returns the exit code."""
+    for one in skipped:
+        complain(f"{one.image}: {in_own_words(one.reason)}")
+    if not skipped:
+        return 0
+    answered = len({answer.image for answer in answers})
+    if answered or len(skipped) > 1:
+        complain(f"{len(skipped)} of {len(skipped) + answered} photographs got no answer.")
+    return SOME_SKIPPED if answers else ALL_SKIPPED

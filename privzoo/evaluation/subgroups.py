@@ -1,0 +1,126 @@
+"""Accuracy by subgroup, protocol 8: by perceived gender, race and age, each with its count and its interval."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from privzoo.errors import DataError
+from privzoo.evaluation import intervals
+
+SMALL = 30  # faces below which a subgroup is too small to say anything
+AGES = (0, 3, 10, 20, 40, 60)  # first year of each group
+AGE_NAMES = ("0-2", "3-9", "10-19", "20-39", "40-59", "60+")
+TRAITS = ("gender", "race", "age")
+NO_LABELS = {
+    "emotion": "FER2013 has no labels of gender, race or age, and no data set with such labels has these seven "
+    "emotions: how accuracy differs between subgroups was not measured."
+}
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """One subgroup's accuracy."""
+
+    gender: str  # empty: all, as in the next two
+    race: str
+    age: str
+    count: int  # faces
+    value: float | None  # 0..1; None where the subgroup is too small
+    low: float | None
+    high: float | None
+
+    @property
+    def name(self) -> str:
+        """As "asian female, 20-39"."""
+        return ", ".join(part for part in (f"{self.race} {self.gender}".strip(), self.age) if part) or "all"
+
+    @property
+    def shown(self) -> str:
+        """The figure as people read it."""
+        if self.value is None:
+            return f"too small ({self.count})"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}; {self.count:,} faces)"
+
+
+def age_groups(years: np.ndarray) -> np.ndarray:
+    """Index into `AGE_NAMES` of each age in years."""
+    return np.searchsorted(AGES, years, side="right") - 1
+
+
+def figures(
+    hits: np.ndarray, labels: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
+) -> tuple[Subgroup, ...]:
+    """Accuracy of every subgroup, by one trait, by two, and by all three.
+
+    Args:
+        hits: whether the answer is right, bool (N,) or (draws, N).
+        labels: "gender", "race" (indices into `classes`) and "age" (years), each (N,).
+        classes: names of genders and races.
+
+    Returns:
+        All subgroups with at least one face, those by fewer traits first.
+
+    Raises:
+        DataError: a trait is missing.
+    """
+    hits = np.atleast_2d(hits)
+    if missing := [trait for trait in TRAITS if trait not in labels]:
+        raise DataError(f"The faces have no label {missing[0]}; subgroups need {', '.join(TRAITS)}.")
+    groups = {**labels, "age": age_groups(labels["age"])}
+    names = {**classes, "age": AGE_NAMES}
+    found = []
+    for count in range(1, len(TRAITS) + 1):
+        for traits in itertools.combinations(TRAITS, count):
+            for values in itertools.product(*(range(len(names[trait])) for trait in traits)):
+                own = np.all([groups[t] == v for t, v in zip(traits, values, strict=True)], axis=0)
+                if own.any():
+                    called = {t: names[t][v] for t, v in zip(traits, values, strict=True)}
+                    found.append(_subgroup(hits[:, own], called))
+    return tuple(found)
+
+
+def _subgroup(hits: np.ndarray, called: Mapping[str, str]) -> Subgroup:
+    traits = [called.get(trait, "") for trait in TRAITS]
+    if hits.shape[1] < SMALL:
+        return Subgroup(*traits, hits.shape[1], None, None, None)
+    return Subgroup(*traits, hits.shape[1], *(round(x, 6) for x in intervals.share(hits).ends().values()))
+
+
+def by(found: Sequence[Subgroup], *traits: str) -> list[Subgroup]:
+    """Subgroups by just these traits."""
+    return [s for s in found if {trait for trait in TRAITS if getattr(s, trait)} == set(traits)]
+
+
+def widest_gap(found: Sequence[Subgroup]) -> tuple[Subgroup, Subgroup] | None:
+    """The worst and the best subgroup by all three traits, of those large enough; None with fewer than two."""
+    large = [s for s in by(found, *TRAITS) if s.value is not None]
+    if len(large) < 2:
+        return None
+    return min(large, key=lambda s: s.value), max(large, key=lambda s: s.value)
+
+
+def sentence(found: Sequence[Subgroup]) -> str:
+    """The widest gap in one line; empty where there is none."""
+    gap = widest_gap(found)
+    if gap is None:
+        return ""
+    worst, best = gap
+    return f"widest gap between subgroups: from {worst.shown} for {worst.name} to {best.shown} for {best.name}"
+
+
+def table(found: Sequence[Subgroup]) -> list[str]:
+    """Markdown lines: a row for each race and gender and for all, a column for each age and for all ages."""
+    known = {(s.gender, s.race, s.age): s for s in found}
+    genders = list(dict.fromkeys(s.gender for s in by(found, "gender")))
+    races = list(dict.fromkeys(s.race for s in by(found, "race")))
+    lines = [f"| subgroup | {' | '.join(('all ages', *AGE_NAMES))} |", "| --- |" + " --- |" * (len(AGE_NAMES) + 1)]
+    for race in ("", *races):
+        for gender in ("", *genders):
+            cells = [known.get((gender, race, age)) for age in ("", *AGE_NAMES)]
+            shown = [cell.shown if cell else "" for cell in cells]
+            lines.append(f"| {f'{race} {gender}'.strip() or 'all'} | {' | '.join(shown)} |")
+    return lines

@@ -1,0 +1,66 @@
+"""Files that are written in whole or not at all, whoever else writes them and whenever the process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+PART = ".part"  # how the name of a file that is still being written ends
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
+    """Gives a temporary name to write to, which becomes the path at the end, or is removed if anything is raised.
+
+    The temporary file lies in the path's folder, which is made where there is none, and has the process's number and
+    a random part in its name: two writers never share one, the later of them wins, and a reader sees the old file or
+    one new one. What was written is on the disk before the name is. A file that was there before keeps its
+    permissions, and one that a symbolic link leads to is replaced where it lies.
+
+    Args:
+        path: the file to be written.
+        suffix: that the temporary name must end in, for writers that insist on one, as ".npz"; such names begin
+            with a dot as well.
+
+    Example:
+        >>> with replacing("figures.npz") as temporary:  # doctest: +SKIP
+        ...     temporary.write_bytes(b"...")
+    """
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unique = f"{os.getpid()}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{unique}{PART}{suffix}")
+    try:
+        yield temporary
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        _to_disk(temporary)
+        os.replace(temporary, path)
+        with contextlib.suppress(OSError):  # not every system lets a folder be opened
+            _to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, UTF-8, in whole or not at all; makes its folder where there is none."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, in whole or not at all; makes its folder where there is none."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""Waiting that loses nothing: for threads that nobody can stop, for a turn, and for a time only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def on_thread(threads: Executor, function: Callable[..., T], *args: Any) -> T:
+    """Runs a function on a thread, and does not return before it has ended, even where the caller is cancelled.
+
+    What the function uses (a model, memory) belongs to it until its end: a cancelled caller that went on would free
+    it under the thread's feet. A function that has not begun does not begin for a caller that was cancelled.
+
+    Args:
+        threads: that run it.
+        function: to run.
+        args: its arguments.
+    """
+    begun = threads.submit(function, *args)
+    future = asyncio.wrap_future(begun)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not begun.cancel():
+            await ended(future)
+        raise
+
+
+async def ended(future: asyncio.Future[Any]) -> None:
+    """Waits for a future's end, whatever it is, and however often the caller is cancelled meanwhile."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()  # looked at, so that asyncio does not complain that nobody did
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """As asyncio.timeout, which Python 3.10 lacks.
+
+    Args:
+        seconds: that the block has.
+
+    Raises:
+        TimeoutError: they are over.
+    """
+    task, late = asyncio.current_task(), False
+
+    def stop() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, stop)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if late:
+            getattr(task, "uncancel", int)()  # Python 3.11 counts
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+class Turns:
+    """Lets so many in at once; the others wait, the first first. Belongs to one event loop.
+
+    Args:
+        count: that are let in.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def taken(self) -> int:
+        """How many are in."""
+        return self.count - self._free
+
+    @contextlib.asynccontextmanager
+    async def turn(self, seconds: float) -> AsyncIterator[None]:
+        """Waits for a turn, which lasts as long as the block.
+
+        Args:
+            seconds: to wait at most.
+
+        Raises:
+            TimeoutError: none came.
+        """
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(seconds)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, seconds: float) -> None:
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            async with within(seconds):
+                await mine
+        except BaseException:
+            if mine.done() and not mine.cancelled():  # it came at the same moment, and is somebody else's now
+                self._pass_on()
+            else:
+                mine.cancel()
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(mine)
+            raise
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            following = self._waiting.popleft()
+            if not following.done():
+                following.set_result(None)
+                return
+        self._free += 1

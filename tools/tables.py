@@ -1,0 +1,36 @@
+"""Writes tables again from kept figures, measuring nothing: `tools/tables.py`; needed when what tables say changes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables are written anew")
+flags.DEFINE_string("audit_dir", "docs/audit", "folder with the audit's results")
+
+
+def main(_: list[str]) -> None:
+    """Writes all tables but those of loads and benchmarks: tools/benchmark.py --nomeasure writes its own."""
+    import privzoo
+    from privzoo import card, config
+    from privzoo.audit import report as audit
+    from privzoo.audit import results
+    from privzoo.optimise import report, slim_report
+
+    path = Path(FLAGS.results)
+    results.write(path, [card.read(name) for name in privzoo.list_models() if not results.family_of(name)])
+    audit.write_tables(FLAGS.audit_dir, path)
+    slim_report.write_table(path)
+    report.write_table(config.config_folder() / "optimised", path)
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"tables: {error}")
