@@ -30,6 +30,7 @@ class Target:
     signature: str  # to run
     feature: str  # name of its input
     classes: int  # probabilities that one feature gives
+    budget: str | None = None  # name of the input for epsilon, of a coded model, whose features are (symbol, epsilon)
 
     def __post_init__(self) -> None:
         """Checks name and version."""

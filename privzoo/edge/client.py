@@ -80,6 +80,7 @@ class _Asking:
             head.manifest["tail"]["signature"],
             head.manifest["feature"].get("name", _FEATURE),
             len(head.classes),
+            head.manifest["feature"].get("budget"),
         )
         over_grpc = isinstance(url, str) and url.partition("://")[0] in SCHEMES
         self._wire = (Grpc if over_grpc else Rest)(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-DT_FLOAT = 1
+DT_FLOAT, DT_UINT8 = 1, 4
 _PACKAGE = "privzoo.edge"
 # Message -> field -> (number, type); "*" repeated, "map" string to a message.
 _MESSAGES = {
@@ -63,7 +63,9 @@ def messages() -> SimpleNamespace:
     return SimpleNamespace(**{n: message_factory.GetMessageClass(find(f"{_PACKAGE}.{n}")) for n in _MESSAGES})
 
 
-def encode(features: np.ndarray, model: str, version: int | None, signature: str, name: str) -> bytes:
+def encode(
+    features: np.ndarray, model: str, version: int | None, signature: str, name: str, budget: str | None = None
+) -> bytes:
     """A serialized PredictRequest; the numbers of the features are sent as they lie in memory.
 
     Args:
@@ -72,18 +74,27 @@ def encode(features: np.ndarray, model: str, version: int | None, signature: str
         version: on the server; None: the newest.
         signature: to run.
         name: of the input.
+        budget: of the input for epsilon, of a coded model: its features (N, 2) go as a byte and a float32 each.
     """
     request = messages().PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, signature
     if version is not None:
         request.model_spec.version.value = version
         request.model_spec.version.SetInParent()
-    entry = request.inputs.add(key=name)
-    entry.value.dtype = DT_FLOAT
-    for size in features.shape:
-        entry.value.tensor_shape.dim.add(size=size)
-    entry.value.tensor_content = np.ascontiguousarray(features, "<f4").tobytes()
+    if budget is None:
+        _add(request, name, DT_FLOAT, np.ascontiguousarray(features, "<f4"))
+    else:
+        _add(request, name, DT_UINT8, features[:, 0].astype(np.uint8))
+        _add(request, budget, DT_FLOAT, features[:, 1].astype("<f4"))
     return request.SerializeToString()
+
+
+def _add(request: Any, name: str, kind: int, values: np.ndarray) -> None:
+    entry = request.inputs.add(key=name)
+    entry.value.dtype = kind
+    for size in values.shape:
+        entry.value.tensor_shape.dim.add(size=size)
+    entry.value.tensor_content = values.tobytes()
 
 
 def decode(data: bytes) -> dict[str, np.ndarray]:

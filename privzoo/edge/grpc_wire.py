@@ -122,7 +122,9 @@ class Grpc:
         check_open(self._closed)
         check_finite(features)
         target = self.target
-        return grpc_messages.encode(features, target.model, target.version, target.signature, target.feature)
+        return grpc_messages.encode(
+            features, target.model, target.version, target.signature, target.feature, target.budget
+        )
 
     def _reply(self, data: bytes, count: int, body: bytes, start: float) -> Reply:
         elapsed = (time.perf_counter() - start) * 1e3

@@ -13,10 +13,12 @@ import numpy as np
 from privzoo import faces
 from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
-from privzoo.mechanisms import gaussian
+from privzoo.mechanisms import codebook, gaussian, randomized_response
 from privzoo.mechanisms.budget import DELTA, check_epsilon, within
+from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.ledger import OWNER, Ledger
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 
 class Head:
@@ -29,8 +31,9 @@ class Head:
         path: the `.tflite` file.
         threads: CPU threads for one inference, 1 or more.
         epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
-            head's manifest asks for. Only for heads with noise; `privzoo.mechanisms.gaussian` states the guarantee.
-        delta: of the same budget.
+            head's manifest asks for. Only for heads with noise or codes; `privzoo.mechanisms.gaussian` and
+            `privzoo.mechanisms.randomized_response` state the guarantee.
+        delta: of the same budget; codes have none.
         total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
             None: no limit. Only for heads with noise.
         total_delta: of the same total.
@@ -64,7 +67,17 @@ class Head:
     """
 
     # No __dict__, and properties without setters: an assignment fails instead of taking the place of what protects.
-    __slots__ = ("__count", "__ledger", "__lock", "__noise", "__owner", "__total", "__unprotected", "__weakref__")
+    __slots__ = (
+        "__book",
+        "__count",
+        "__ledger",
+        "__lock",
+        "__noise",
+        "__owner",
+        "__total",
+        "__unprotected",
+        "__weakref__",
+    )
 
     def __init__(
         self,
@@ -79,6 +92,7 @@ class Head:
         owner: str = OWNER,
     ) -> None:
         self.__unprotected = UnprotectedHead(path, threads)
+        self.__book = self._codebook()
         self.__noise = self._mechanism(epsilon, delta)
         self.__count, self.__lock = 0, threading.Lock()
         self.__owner = owner
@@ -87,12 +101,23 @@ class Head:
         if self.__ledger is not None:
             self.__ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
 
-    def _mechanism(self, epsilon: float | None, delta: float) -> Gaussian | None:
+    def _codebook(self) -> Codebook | None:
+        entry = self.__unprotected.manifest.get("noise")
+        if not isinstance(entry, dict) or entry.get("kind") != randomized_response.KIND:
+            return None
+        book = codebook.from_manifest(entry.get("codebook"), self.path)
+        if (len(book.kernel),) != self.__unprotected.feature_shape:
+            raise ConfigError(f"The head {self.path} has the codebook of another head; export it again.")
+        return book
+
+    def _mechanism(self, epsilon: float | None, delta: float) -> Gaussian | RandomizedResponse | None:
         entry = self.__unprotected.manifest.get("noise")
         if entry is None:
             if epsilon is not None:
                 raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
             return None
+        if self.__book is not None:
+            return RandomizedResponse(self.__book.k, entry.get("epsilon") if epsilon is None else epsilon)
         stated = gaussian.from_manifest(entry, self.path)
         if epsilon is None:
             return stated
@@ -140,8 +165,8 @@ class Head:
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one feature."""
-        return self.__unprotected.feature_shape
+        """Shape of one feature, as it leaves the device; a code is a symbol and its budget."""
+        return self.__unprotected.feature_shape if self.__book is None else (2,)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -149,7 +174,7 @@ class Head:
         return tuple(self.__unprotected.manifest["classes"])
 
     @property
-    def noise(self) -> Gaussian | None:
+    def noise(self) -> Gaussian | RandomizedResponse | None:
         """What every feature gets before it is given out, or None."""
         return self.__noise
 
@@ -212,7 +237,8 @@ class Head:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
 
         Returns:
-            float32 array (N, *feature_shape).
+            float32 array (N, *feature_shape); of a coded head (N, 2), the symbol that may be sent and the epsilon that
+            it was drawn under.
 
         Raises:
             ImageError: chips of another shape, type or range.
@@ -235,6 +261,9 @@ class Head:
         features = self.__unprotected.features(chips)
         with self.__lock:
             self.__count += len(chips)
+        if self.__book is not None:
+            sent = self.__noise.send(self.__book.encode(features))
+            return np.stack([sent, np.full(len(sent), self.__noise.budget)], axis=1).astype(np.float32)
         return features if self.__noise is None else self.__noise.send(features)
 
     def spent_epsilon(self, delta: float = DELTA) -> float:

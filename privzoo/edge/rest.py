@@ -27,18 +27,22 @@ class Reply:
     milliseconds: float  # from the first byte sent to the last byte read, of the attempt that was answered
 
 
-def encode(features: np.ndarray, signature: str) -> bytes:
+def encode(features: np.ndarray, signature: str, names: tuple[str, str] | None = None) -> bytes:
     """Body of a predict request in row format; each float32 is written with the fewest digits that give it back.
 
     Args:
         features: float32 array (N, *shape), finite.
         signature: name of the signature to run.
+        names: of the inputs for symbol and epsilon, for the features (N, 2) of a coded model.
 
     Returns:
         JSON text.
     """
     import orjson
 
+    if names:
+        rows = [{names[0]: int(symbol), names[1]: epsilon} for symbol, epsilon in np.asarray(features, np.float32)]
+        return orjson.dumps({"signature_name": signature, "instances": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
     request = {"signature_name": signature, "instances": np.ascontiguousarray(features, np.float32)}
     return orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -149,7 +153,8 @@ class Rest:
     def _body(self, features: np.ndarray) -> bytes:
         check_open(self._closed)
         check_finite(features)
-        return encode(features, self.target.signature)
+        target = self.target
+        return encode(features, target.signature, (target.feature, target.budget) if target.budget else None)
 
     def _away(self, error: Exception, seconds: float) -> ServerError:
         reason = str(error) or "no reason given"

@@ -8,6 +8,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,9 @@ import numpy as np
 import privzoo
 from privzoo.edge.manifest import FORMAT, INPUT, MEMBER
 from privzoo.errors import ConfigError
+from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, to_manifest
+from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
 
 if TYPE_CHECKING:
     import keras
@@ -24,9 +27,39 @@ if TYPE_CHECKING:
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_NAME, FEATURE_NAME, OUTPUT_NAME = "image", "features", "probabilities"
+SYMBOL_NAME, BUDGET_NAME = "symbol", "epsilon"  # inputs of a coded model's tail
 BYTES_OF_FLOAT32 = 4
 # Zip archives hold a date; a fixed one makes equal heads equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Code:
+    """What the device does to the feature of a coded model.
+
+    Raises:
+        ConfigError: a budget that cannot be.
+    """
+
+    book: Codebook
+    epsilon: float  # budget of one inference, where the user sets no other
+
+    def __post_init__(self) -> None:
+        """Refuses a budget that no device could keep."""
+        check_budget(self.epsilon)
+
+    def describe(self) -> dict[str, Any]:
+        """Entry `noise` of a manifest."""
+        return {**RandomizedResponse(self.book.k, self.epsilon).describe(), "codebook": self.book.describe()}
+
+
+def _check_code(code: Code, shape: list[int], tail: keras.Model, noise: Noise | None) -> None:
+    names = sorted(tensor.name for tensor in tail.inputs)
+    if noise is not None or shape != [len(code.book.kernel)] or names != sorted((SYMBOL_NAME, BUDGET_NAME)):
+        raise ConfigError(
+            f"A code of {len(code.book.kernel)} numbers does not fit a head that gives {shape} and a tail that takes "
+            f"{', '.join(names)}; export a coded pair of one split, without noise."
+        )
 
 
 def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
@@ -76,6 +109,7 @@ def build_manifest(
     noise: Noise | None = None,
     rounded: bool = False,
     kind: str = "full",
+    code: Code | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest of a head and the tail that belongs to it.
 
@@ -95,6 +129,7 @@ def build_manifest(
         noise: what the device has to add to a feature; None for nothing.
         rounded: whether features are whole numbers, which int8 heads give as close ones.
         kind: which of the model's heads it is, "full" or "slim"; the tail is the same.
+        code: of a coded model, whose tail takes `symbol` and `epsilon`; it goes without noise.
 
     Returns:
         A mapping that JSON can hold; the exporters add the quantization and hash of what they write.
@@ -103,7 +138,9 @@ def build_manifest(
         ConfigError: tail and classes, or head and tail, do not fit each other.
     """
     shape = [int(side) for side in head.output_shape[1:]]
-    if list(tail.input_shape[1:]) != shape:
+    if code is not None:
+        _check_code(code, shape, tail, noise)
+    elif list(tail.input_shape[1:]) != shape:
         raise ConfigError(
             f"The head gives {shape} and the tail takes {tail.input_shape[1:]}; export a pair of one split."
         )
@@ -126,8 +163,10 @@ def build_manifest(
             "dtype": "float32",
             "bytes": math.prod(shape) * BYTES_OF_FLOAT32,
             "rounded": rounded,
+            **({"name": SYMBOL_NAME, "budget": BUDGET_NAME, "bytes": 1} if code else {}),
         },
-        "noise": to_manifest(noise) if noise is not None else None,
+        # Under `noise`, where versions of privzoo that know no codes refuse the head instead of sending its feature.
+        "noise": code.describe() if code else to_manifest(noise) if noise is not None else None,
         "head": {"kind": kind, "weights_sha256": model_sha256(head)},
         "tail": {"weights_sha256": tail_hash, "signature": f"tail_{tail_hash[:12]}"},
         "multiply_adds": {"head": int(multiply_adds[0]), "tail": int(multiply_adds[1])},

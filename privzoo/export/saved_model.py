@@ -14,7 +14,7 @@ from privzoo import checks
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, require_tensorflow, write_out
-from privzoo.export.manifest import FEATURE_NAME, OUTPUT_NAME, check_weights, to_json
+from privzoo.export.manifest import BUDGET_NAME, FEATURE_NAME, OUTPUT_NAME, SYMBOL_NAME, check_weights, to_json
 from privzoo.export.warmup import write_warmup
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def export_tail(
     asks for the second, so that any TF Serving refuses features of a head that belongs to another tail.
 
     Args:
-        tail: float32 model `features` (N, *shape) -> probabilities (N, classes).
+        tail: float32 model `features` (N, *shape) -> probabilities (N, classes); a coded one takes `symbol` int32 (N,)
+            and `epsilon` float32 (N,), of which the symbol is served as uint8.
         directory: base folder of all models of a server.
         name: of the model on the server.
         version: of the model on the server, 1 or more.
@@ -70,8 +71,8 @@ def export_tail(
         extra = temporary / "assets.extra"
         extra.mkdir()
         (extra / MEMBER).write_bytes(to_json(manifest))
-        one = np.zeros((1, *manifest["feature"]["shape"]), np.float32)
-        write_warmup(temporary, name, {FEATURE_NAME: one}, ("serving_default", manifest["tail"]["signature"]))
+        ones = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in _inputs(tail, manifest).items()}
+        write_warmup(temporary, name, ones, ("serving_default", manifest["tail"]["signature"]))
         _put(temporary, final)
     except OSError as error:
         raise WeightsError(f"{final} cannot be written: {error.strerror or error}; choose another place.") from error
@@ -95,14 +96,26 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
     import keras
     import tensorflow as tf
 
-    shape = (None, *manifest["feature"]["shape"])
+    wire = _inputs(tail, manifest)
+    specs = [tf.TensorSpec((None, *shape), dtype, name=name) for name, (shape, dtype) in wire.items()]
+
+    def single(features):
+        return {OUTPUT_NAME: tail(features, training=False)}
+
+    def coded(symbol, epsilon):
+        inputs = {SYMBOL_NAME: tf.cast(symbol, tf.int32), BUDGET_NAME: epsilon}
+        return {OUTPUT_NAME: tail(inputs, training=False)}
+
     with quiet():
         archive = keras.export.ExportArchive()
         archive.track(tail)
         for signature in ("serving_default", manifest["tail"]["signature"]):
-            archive.add_endpoint(
-                signature,
-                lambda features: {OUTPUT_NAME: tail(features, training=False)},
-                input_signature=[tf.TensorSpec(shape, tf.float32, name=FEATURE_NAME)],
-            )
+            archive.add_endpoint(signature, coded if len(specs) > 1 else single, input_signature=specs)
         write_out(archive, folder)
+
+
+def _inputs(tail: keras.Model, manifest: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Name, shape and type of what comes over the wire, in the order of the signature; a symbol is one byte."""
+    if len(tail.inputs) > 1:
+        return {SYMBOL_NAME: ((), np.uint8), BUDGET_NAME: ((), np.float32)}
+    return {FEATURE_NAME: (tuple(manifest["feature"]["shape"]), np.float32)}

@@ -157,7 +157,9 @@ def read_tail(folder: Path) -> Tail | None:
     try:
         manifest = json.loads(file.read_bytes())
         feature, signature = manifest["feature"], manifest["tail"]["signature"]
-        tail = Tail(str(signature), str(feature["name"]), tuple(int(side) for side in feature["shape"]))
+        # A symbol is one number; the shape is that of the feature that stays on the device.
+        shape = () if feature.get("budget") else tuple(int(side) for side in feature["shape"])
+        tail = Tail(str(signature), str(feature["name"]), shape)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"The manifest {file} is damaged ({type(error).__name__}); export the tail again.") from None
     return tail

@@ -1,0 +1,169 @@
+"""Permanent answers: a symbol's response is drawn once and repeated, against averaging (after RAPPOR, 2014).
+
+The device keeps a secret of 32 random bytes. The answer to a true symbol in a slot (the caller's: a person, a day)
+under a book and a budget is randomized response whose random bytes are derived instead of drawn: HMAC-SHA256 under the
+secret, over slot, book, k, budget, symbol and a counter. Nothing needs storing; the same question has the same answer.
+
+The guarantee. One photograph that is asked about any number of times tells no more than one randomized response:
+epsilon. In general, compare two sequences of true symbols in one slot that are alike in which of their symbols are
+equal, each with d different ones, d <= min(queries, k): any answers have probabilities that differ by a factor
+e^(d epsilon) at most, however many queries there were.
+
+The proof. Taking HMAC-SHA256 as a random function (it is one for whoever lacks the secret, as far as anybody knows),
+the answers are R(s_1), ..., R(s_n), where R(0), ..., R(k - 1) are independent randomized responses of each symbol.
+Equal symbols have equal answers, so that the likelihood of all answers is a product of d factors, one for each
+different symbol, or 0, for both sequences alike, where equal symbols had unequal answers. Each factor differs between
+the two by e^epsilon at most.
+
+What it does not cover, and costs. *Which of a slot's queries had equal symbols* is not hidden: unequal answers prove
+unequal symbols, for which no epsilon is a bound. Answers link: a slot whose answers repeat is recognised by whoever
+receives them, so that services that compare notes can tell a device, and a person on it; under two budgets or books the
+answers are independent, and their epsilons add. A new slot is a new draw, and adds to the total. Who reads the secret
+can undo every answer: it stays on the device, in a file that its owner alone may read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privzoo.errors import ConfigError
+from privzoo.mechanisms.budget import Cost
+from privzoo.mechanisms.randomized_response import RandomizedResponse, Source, check_symbols
+
+SECRET_BYTES = 32
+_PURPOSE = b"privzoo permanent 1"
+
+
+def read_secret(path: str | os.PathLike[str]) -> bytes:
+    """The device's secret; it is made where there is none, once, whichever process comes first.
+
+    Args:
+        path: of the file, which its owner alone may read.
+
+    Raises:
+        ConfigError: the file cannot be made or read, is no secret, or others may read it.
+    """
+    path = Path(path)
+    try:
+        if not path.exists():
+            _make(path)
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"Others may read the secret {path}; make it the owner's alone (chmod 600).")
+        secret = path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"The secret {path} cannot be used ({reason}); give a file that can be written.") from None
+    if len(secret) != SECRET_BYTES:
+        raise ConfigError(f"{path} has {len(secret)} bytes and is no secret of {SECRET_BYTES}; choose another file.")
+    return secret
+
+
+def _make(path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        # A link fails where another process was faster; a rename would replace its secret.
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class PermanentResponse:
+    """Randomized response whose answers in a slot are always the same (module docstring: the guarantee and its price).
+
+    Args:
+        response: the code's size and the budget.
+        secret: of `read_secret`.
+        slot: whose answers these are: a person, a day, a service, as the caller tells them apart.
+        book: name of the codebook, so that another model's answers are independent.
+
+    Raises:
+        ConfigError: no secret, or a slot or book that is no text.
+
+    Example:
+        >>> answers = PermanentResponse(RandomizedResponse(2, 1.0), bytes(32), "anna, Monday", "book").send([1, 1, 1])
+        >>> len(set(answers.tolist()))
+        1
+    """
+
+    response: RandomizedResponse
+    secret: bytes
+    slot: str
+    book: str
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be told apart from nothing."""
+        if not (isinstance(self.secret, bytes) and len(self.secret) == SECRET_BYTES):
+            raise ConfigError(f"A secret has {SECRET_BYTES} bytes; take it from read_secret.")
+        for what, text in (("slot", self.slot), ("book", self.book)):
+            if not (isinstance(text, str) and text and _encodes(text)):
+                raise ConfigError(f"{what}={text!r} cannot be; give a text that is not empty.")
+
+    def __repr__(self) -> str:
+        """All but the secret."""
+        return f"PermanentResponse({self.response!r}, slot={self.slot!r}, book={self.book!r})"
+
+    def send(self, symbols: Any) -> np.ndarray:
+        """What may leave the device for true symbols, whole numbers (N,): uint8 (N,), the same at each call.
+
+        Raises:
+            FeatureError: symbols of another code, or no symbols.
+        """
+        wanted = check_symbols(symbols, self.response.k)
+        table = {int(true): self.response.draw(int(true), self._source(int(true))) for true in np.unique(wanted)}
+        return np.array([table[int(true)] for true in wanted], np.uint8)
+
+    def cost_of(self, different: int) -> Cost:
+        """What a slot's answers cost in all.
+
+        Args:
+            different: how many different true symbols were asked about; where that is not known, the number of
+                queries, or of symbols, whichever is less.
+
+        Raises:
+            ConfigError: a number that cannot be.
+        """
+        if different < 0:
+            raise ConfigError(f"{different} different symbols cannot be; give 0 or more.")
+        return self.response.cost * min(different, self.response.k)
+
+    def _source(self, symbol: int) -> Source:
+        """Bytes of HMAC-SHA256 in counter mode; see `docs/codes.md`."""
+        texts = b"".join(struct.pack(">I", len(text)) + text for text in (self.slot.encode(), self.book.encode()))
+        question = _PURPOSE + texts + struct.pack(">HdH", self.response.k, self.response.budget, symbol)
+        kept, counter = b"", 0
+
+        def take(count: int) -> bytes:
+            nonlocal kept, counter
+            while len(kept) < count:
+                kept += hmac.new(self.secret, question + struct.pack(">I", counter), hashlib.sha256).digest()
+                counter += 1
+            taken, kept = kept[:count], kept[count:]
+            return taken
+
+        return take
+
+
+def _encodes(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False

@@ -1,0 +1,171 @@
+"""Fits the codebook of a coded model on training features: which regions of the reduced space share a symbol.
+
+Two classes: logistic regression gives each face a score; its quantiles cut the scores into `LEVELS` fine levels, and
+the best k - 1 of the cuts are found exactly by dynamic programming. More classes: the regions of multinomial logistic
+regression, merged two at a time while more than two symbols are left, each time those whose merging keeps most.
+
+What is best: the accuracy of the best guess from the received symbol at the stated budget, and between equals its
+mutual information with the class. Both are sums over symbols s of what depends on P(class, s) alone, for the chance of
+(class, received) is (p - q) P(class, s) + q P(class): that is why cutting sorted levels one by one is exact. (Sorting,
+partitioning and randomizing is the idea of arXiv 2606.07443; the programme here is our own.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from privzoo.errors import ConfigError
+from privzoo.mechanisms.codebook import Codebook, levels
+from privzoo.mechanisms.randomized_response import check_budget
+
+LEVELS = 64  # fine levels of a score, equally many faces in each
+SYMBOLS = (2, 3, 4, 6, 8, 12, 16)  # numbers of symbols that are tried
+SMOOTHING = 0.5  # a face's worth of each class in each symbol, so that no posterior is certain
+_TIE = 1e-9  # weight of a bit of information beside accuracy
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A codebook and what the tail has to know of it."""
+
+    book: Codebook
+    joint: np.ndarray  # float64 (classes, k), sums to 1: chance of a class and the true symbol, on training data
+    facts: dict[str, Any]  # for the record
+
+
+def gain(joint: np.ndarray, prior: np.ndarray, epsilon: float, k: int) -> np.ndarray:
+    """What symbols are worth at a budget (module docstring).
+
+    Args:
+        joint: (..., classes): chance of each class together with a symbol.
+        prior: (classes,): chance of each class.
+        epsilon: budget.
+        k: symbols in all, each of which costs its share of the truth.
+
+    Returns:
+        (...): the symbol's part of the accuracy, and a billionth of its part of the information in bits.
+    """
+    other = 1 / (math.exp(epsilon) + k - 1)
+    received = (math.exp(epsilon) - 1) * other * joint + other * prior
+    chance = received.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = np.where(received > 0, received * np.log2(received / (chance * prior)), 0.0).sum(-1)
+    return received.max(-1) + _TIE * bits
+
+
+def partition(fine: np.ndarray, epsilon: float, k: int) -> tuple[list[int], float]:
+    """Best cuts of sorted levels into k symbols, exactly.
+
+    Args:
+        fine: (levels, classes): chance of each class in each level, in the order of the score.
+        epsilon: budget.
+        k: symbols, at most as many as levels.
+
+    Returns:
+        The first level of each symbol but the first, and the sum of `gain`.
+    """
+    count = len(fine)
+    if not 2 <= k <= count:
+        raise ConfigError(f"{count} levels cannot become {k} symbols; give 2 or more symbols, and no more than levels.")
+    total = np.concatenate([np.zeros((1, fine.shape[1])), fine.cumsum(0)])
+    # worth[a, b]: of one symbol that holds levels a..b-1.
+    worth = gain(total[None, :] - total[:, None], total[-1], epsilon, k)
+    worth[np.tril_indices(count + 1)] = -np.inf
+    best, back = worth[0], []
+    for _ in range(k - 1):
+        options = best[:, None] + worth
+        back.append(options.argmax(0))
+        best = options.max(0)
+    cuts, end = [], count
+    for step in reversed(back):
+        end = int(step[end])
+        cuts.append(end)
+    return cuts[::-1], float(best[count])
+
+
+def merged(fine: np.ndarray, epsilon: float) -> tuple[np.ndarray, float]:
+    """Symbols of regions, by merging two at a time and keeping the best of all numbers of symbols.
+
+    Args:
+        fine: (regions, classes): chance of each class in each region.
+        epsilon: budget.
+
+    Returns:
+        int (regions,), and the sum of `gain`.
+    """
+    prior = fine.sum(0)
+    symbols = np.arange(len(fine))
+
+    def worth(candidate: np.ndarray) -> float:
+        names = np.unique(candidate)
+        joint = np.stack([fine[candidate == name].sum(0) for name in names])
+        return float(gain(joint, prior, epsilon, len(names)).sum())
+
+    found, best = symbols, worth(symbols)
+    while len(names := np.unique(symbols)) > 2:
+        options = [np.where(symbols == b, a, symbols) for i, a in enumerate(names) for b in names[i + 1 :]]
+        values = [worth(option) for option in options]
+        symbols = options[int(np.argmax(values))]
+        if max(values) > best:
+            found, best = symbols, max(values)
+    return np.unique(found, return_inverse=True)[1], best
+
+
+def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int | None = None) -> Fitted:
+    """Fits a codebook.
+
+    Args:
+        features: reduced, float (N, d), of training data.
+        labels: primary class, int (N,), each of 0..classes - 1.
+        epsilon: budget that the codebook is the best for; it may be sent under any.
+        symbols: how many; None: the best of `SYMBOLS`. For more than two classes they are always chosen.
+
+    Raises:
+        ConfigError: a budget that cannot be, or too few faces.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    check_budget(epsilon)
+    classes = len(np.unique(labels))
+    if len(labels) < LEVELS or classes < 2 or labels.max() != classes - 1:
+        raise ConfigError(f"{len(labels)} faces of {classes} classes cannot fit a codebook; give {LEVELS} or more.")
+    mean, deviation = features.mean(0), features.std(0)
+    deviation = np.where(deviation > 0, deviation, 1)
+    regression = LogisticRegression(max_iter=1000).fit((features - mean) / deviation, labels)
+    kernel = regression.coef_.T / deviation[:, None]
+    bias = regression.intercept_ - mean @ kernel
+    if classes == 2:
+        book = _levels(features, labels, kernel[:, 0], float(bias[0]), epsilon, symbols)
+    else:
+        regions = (features @ kernel + bias).argmax(1)
+        fine = np.array([np.bincount(labels[regions == region], minlength=classes) for region in range(classes)])
+        chosen, _ = merged(fine / len(labels), epsilon)
+        book = Codebook(
+            tuple(tuple(float(value) for value in row) for row in kernel),
+            tuple(float(value) for value in bias),
+            tuple(int(symbol) for symbol in chosen),
+        )
+    joint = confusion(labels, book.encode(features), classes, book.k) + SMOOTHING
+    facts = {"epsilon": epsilon, "symbols": book.k, "faces": len(labels), "book": book.name}
+    return Fitted(book, joint / joint.sum(), facts)
+
+
+def confusion(labels: np.ndarray, found: np.ndarray, classes: int, findings: int) -> np.ndarray:
+    """Counts of each class (row) and what was found of it (column), float64 (classes, findings)."""
+    table = np.zeros((classes, findings))
+    np.add.at(table, (labels, found), 1)
+    return table
+
+
+def _levels(features, labels, direction, offset: float, epsilon: float, symbols: int | None) -> Codebook:
+    scores = features @ direction + offset
+    cuts = np.unique(np.quantile(scores, np.arange(1, LEVELS) / LEVELS))
+    fine = confusion(labels, np.searchsorted(cuts, scores, side="right"), 2, len(cuts) + 1).T / len(labels)
+    sizes = [k for k in ((symbols,) if symbols else SYMBOLS) if k <= len(fine)] or [symbols]
+    tried = [partition(fine, epsilon, k) for k in sizes]
+    chosen = max(tried, key=lambda one: one[1])[0]
+    return levels(direction, offset, cuts[np.array(chosen) - 1])
