@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privzoo import architectures, config
+from privzoo import architectures, card_text, config
 from privzoo.architectures.layers import LayerCost
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
@@ -143,7 +143,7 @@ class Card:
             "head_share_of_multiply_adds": self.cost.head_share,
             "measurements": [to_dict(m) for m in self.measurements],
             "subgroups": self.subgroups,
-            "training_data": training_data(self.network, self.record),
+            "training_data": card_text.training_data(self.network, self.record),
             "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
             "embedding_weights": to_dict(self.model.weights) if self.model.weights else None,
@@ -151,7 +151,7 @@ class Card:
             "training_record": self.record,
             "description": self.network.description,
             "licence": self.network.licence,
-            "limits": list(limits(self.network, self.model)),
+            "limits": list(card_text.limits(self.network, self.model)),
         }
 
     def __str__(self) -> str:
@@ -184,103 +184,25 @@ class Card:
                 for other in heads(self.model)
                 if other != self.head
             ),
-            f"- trained on {training_data(network, self.record)}" + (f", from {start}" if start else ""),
-            *_own_data(self.record),
-            *_history(self.record),
+            f"- trained on {card_text.training_data(network, self.record)}" + (f", from {start}" if start else ""),
+            *card_text.own_data(self.record),
+            *card_text.history(self.record),
             f"- licence: {self.network.licence}",
             "",
             "| metric | of | data | value | 95 % interval | faces | seeds | date |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *(
                 f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-                f"| {m.count:,} | {_seeds(m.seeds)} | {m.date} |"
+                f"| {m.count:,} | {card_text.seeds(m.seeds)} | {m.date} |"
                 for m in self.measurements
             ),
-            *_by_subgroup(self.subgroups),
+            *card_text.by_subgroup(self.subgroups),
             "",
             "Limits:",
             "",
-            *(f"- {limit}" for limit in limits(network, model)),
+            *(f"- {limit}" for limit in card_text.limits(network, model)),
         ]
         return "\n".join(lines)
-
-
-def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
-    return ((record or {}).get("data") or {}).get("own") or {}
-
-
-def training_data(network: NetworkConfig, record: dict[str, Any] | None) -> str:
-    """What a network was trained on, in words: a public data set's name, or the user's own folder."""
-    if not network.own_data:
-        return network.training.dataset
-    folder = _own_facts(record).get("folder")
-    return f"own images in the folder {folder}" if folder else "own images"
-
-
-def _own_data(record: dict[str, Any] | None) -> list[str]:
-    """How many images of one's own there were, of which class and in which part, as Markdown."""
-    facts = _own_facts(record)
-    if not facts:
-        return []
-    classes = ", ".join(f"{count:,} {name}" for name, count in facts["images"].items())
-    parts = ", ".join(f"{count:,} {part}" for part, count in facts["parts"].items())
-    people = f", {facts['people']:,} known people" if facts["people"] else ""
-    return [f"- images: {classes}{people}; {parts}; held out: {facts['held_out']}"]
-
-
-def _seeds(seeds: tuple[int, ...]) -> str:
-    """Seeds in few characters, as "1 to 20"."""
-    if len(seeds) > 3 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
-
-
-def _by_subgroup(found: dict[str, Any] | None) -> list[str]:
-    """The table of subgroups with the widest gap above it, as Markdown."""
-    if found is None:
-        return []
-    from privzoo.evaluation import subgroups
-
-    rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
-    title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
-    gap = subgroups.sentence(rows)
-    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
-
-
-def _history(record: dict[str, Any] | None) -> list[str]:
-    """When and how a network was trained, and what the coding of its weights cost, as Markdown."""
-    if record is None:
-        return []
-    data, release = record["data"], record["release"]
-    before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
-    changed = release["labels_changed_by_coding"]
-    return [
-        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} faces, seed "
-        f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
-        f"- weights coded in int8, {release['bytes']:,} bytes: {before:.2%} of {release['validation_faces']:,} "
-        f"validation faces right before the coding, {after:.2%} after, {changed} labels changed",
-    ]
-
-
-def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
-    """What a user must know before relying on a model."""
-    data = "the user's own images" if network.own_data else "photographs of public data sets"
-    common = (
-        f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
-        "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
-        "A feature that was not measured against an attack must be taken to show the face.",
-    )
-    gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
-    noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
-    unlabelled = _unlabelled(network.task)
-    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + ((noise,) if model.noise else ())
-
-
-def _unlabelled(task: str) -> tuple[str, ...]:
-    """Why a task's accuracy is not told by subgroup, where no data have the labels."""
-    from privzoo.evaluation.subgroups import NO_LABELS
-
-    return (NO_LABELS[task],) if task in NO_LABELS else ()
 
 
 def heads(model: ModelConfig) -> tuple[str, ...]:

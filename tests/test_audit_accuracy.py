@@ -11,7 +11,7 @@ import slim_fakes as fakes
 import tiny_zoo
 
 import privzoo
-from privzoo import card, faces
+from privzoo import card, card_text, faces
 from privzoo.audit import accuracy, results
 from privzoo.data import Dataset, Sample
 from privzoo.errors import ConfigError, FaceNotFoundError
@@ -124,5 +124,5 @@ def test_a_damaged_file_of_subgroups_is_refused(zoo):
 def test_emotion_says_why_it_has_no_subgroups(zoo):
     gender = privzoo.show(fakes.NAME)
     emotion = dataclasses.replace(gender.network, task="emotion")
-    assert any("FER2013 has no labels of gender" in limit for limit in card.limits(emotion, gender.model))
-    assert not any("FER2013" in limit for limit in card.limits(gender.network, gender.model))
+    assert any("FER2013 has no labels of gender" in limit for limit in card_text.limits(emotion, gender.model))
+    assert not any("FER2013" in limit for limit in card_text.limits(gender.network, gender.model))

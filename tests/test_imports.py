@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "weights": {"config"},
     "architectures": {"config"},
     "embeddings": {"architectures", "config"},
-    "card": {"architectures", "config", "evaluation", "mechanisms"},
+    "card": {"architectures", "card_text", "config", "evaluation", "mechanisms"},
+    "card_text": {"config", "evaluation"},
     "activations": {"architectures", "faces"},
     "data": {"config", "faces"},
     "training": {

@@ -1,0 +1,85 @@
+"""Words on cards: training data and history, subgroups, limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from privzoo.config import ModelConfig, NetworkConfig
+
+
+def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
+    return ((record or {}).get("data") or {}).get("own") or {}
+
+
+def training_data(network: NetworkConfig, record: dict[str, Any] | None) -> str:
+    """What a network was trained on, in words: a public data set's name, or the user's own folder."""
+    if not network.own_data:
+        return network.training.dataset
+    folder = _own_facts(record).get("folder")
+    return f"own images in the folder {folder}" if folder else "own images"
+
+
+def own_data(record: dict[str, Any] | None) -> list[str]:
+    """How many images of one's own there were, of which class and in which part, as Markdown."""
+    facts = _own_facts(record)
+    if not facts:
+        return []
+    classes = ", ".join(f"{count:,} {name}" for name, count in facts["images"].items())
+    parts = ", ".join(f"{count:,} {part}" for part, count in facts["parts"].items())
+    people = f", {facts['people']:,} known people" if facts["people"] else ""
+    return [f"- images: {classes}{people}; {parts}; held out: {facts['held_out']}"]
+
+
+def seeds(numbers: tuple[int, ...]) -> str:
+    """Seeds in few characters, as "1 to 20"."""
+    if len(numbers) > 3 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def by_subgroup(found: dict[str, Any] | None) -> list[str]:
+    """The table of subgroups with the widest gap above it, as Markdown."""
+    if found is None:
+        return []
+    from privzoo.evaluation import subgroups
+
+    rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
+    title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
+    gap = subgroups.sentence(rows)
+    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
+
+
+def history(record: dict[str, Any] | None) -> list[str]:
+    """When and how a network was trained, and what the coding of its weights cost, as Markdown."""
+    if record is None:
+        return []
+    data, release = record["data"], record["release"]
+    before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
+    changed = release["labels_changed_by_coding"]
+    return [
+        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} faces, seed "
+        f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
+        f"- weights coded in int8, {release['bytes']:,} bytes: {before:.2%} of {release['validation_faces']:,} "
+        f"validation faces right before the coding, {after:.2%} after, {changed} labels changed",
+    ]
+
+
+def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
+    """What a user must know before relying on a model."""
+    data = "the user's own images" if network.own_data else "photographs of public data sets"
+    common = (
+        f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
+        "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
+        "A feature that was not measured against an attack must be taken to show the face.",
+    )
+    gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
+    noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
+    unlabelled = _unlabelled(network.task)
+    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + ((noise,) if model.noise else ())
+
+
+def _unlabelled(task: str) -> tuple[str, ...]:
+    """Why a task's accuracy is not told by subgroup, where no data have the labels."""
+    from privzoo.evaluation.subgroups import NO_LABELS
+
+    return (NO_LABELS[task],) if task in NO_LABELS else ()
