@@ -16,7 +16,7 @@ demo: $(VENV)/cloud.stamp
 	@$(BIN)/privzoo demo
 
 test: $(VENV)/test.stamp tflite/web/node_modules
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -n 2 -m "not training and not server and not all_models"

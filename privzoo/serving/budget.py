@@ -14,8 +14,8 @@ from privzoo.serving.waiting import Turns
 
 # Bytes of memory that a byte of a body takes until it is answered: text and JSON objects, or message and tensors, then
 # arrays and their copies in a batch. `tools/loadtest.py --mode large` measures whether they are enough.
-REST_COPIES = 8
-GRPC_COPIES = 4
+REST_COPIES = 10
+GRPC_COPIES = 5
 # Bytes of a gRPC message beside its features: names, shapes, and the tags before each number of an unpacked list.
 MARGIN = 2**20
 SMALL = 64 * 1024  # bytes of a body up to which it may use the part of the budget that is kept free of larger ones
@@ -23,7 +23,7 @@ SMALL = 64 * 1024  # bytes of a body up to which it may use the part of the budg
 GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _KEPT = 8  # that part: one of so many
-_SIZES = 20  # the least budget in bodies of the largest size: half for gRPC's messages, and one body over REST
+_SIZES = 24  # the least budget in bodies of the largest size: half for gRPC's messages, and one body over REST
 
 
 class Budget:
