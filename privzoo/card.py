@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ class Measurement:
 class Cost:
     """What a model's two halves cost for one image; counts are of the layer tables."""
 
-    feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,)
-    feature_bytes: int  # as float32, before any framing
+    feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,); a code is a symbol and its epsilon
+    feature_bytes: int  # as float32, before any framing; the symbol of a code is one byte
     head_parameters: int
     tail_parameters: int
     head_multiply_adds: int
@@ -100,16 +101,24 @@ class Card:
         return max(found, key=lambda m: m.count, default=None)
 
     def epsilon(self) -> float | None:
-        """Budget that one feature spends, at delta 1e-05; None without noise."""
+        """Budget that one feature spends, at delta 1e-05, or at delta 0 where it is a code; None without noise."""
         from privzoo.mechanisms.gaussian import Gaussian
 
+        if self.model.code:
+            return self.model.code.epsilon
         noise = self.model.noise
         return Gaussian(noise.sigma, noise.clip).epsilon() if noise else None
+
+    def feature(self) -> str:
+        """What leaves the device, in a few characters."""
+        return "1 symbol" if self.model.code else "x".join(map(str, self.cost.feature_shape))
 
     def budget(self) -> str:
         """Epsilon of one feature and what it means, in words; empty without noise."""
         from privzoo.evaluation import epsilon
 
+        if code := self.model.code:
+            return epsilon.words_of_code(code.symbols, code.epsilon)
         noise = self.model.noise
         return epsilon.words(noise.sigma, noise.clip) if noise else ""
 
@@ -137,6 +146,7 @@ class Card:
             "reduction": self.model.reduction if self.model.dimensions else None,
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
+            "code": to_dict(self.model.code) if self.model.code else None,
             "budget": self.budget() or None,
             "input_size": self.network.input_size,
             **to_dict(self.cost),
@@ -167,9 +177,13 @@ class Card:
             f"- task: {self.network.task} ({', '.join(self.network.classes)}), {self.network.input_size} px RGB faces",
             f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
             f"embedding {self.model.embedding}, version {self.model.version}",
-            f"- feature: {'x'.join(map(str, cost.feature_shape))} float32, {cost.feature_bytes:,} bytes"
-            + (reduction if model.dimensions else "")
-            + (", rounded to whole numbers" if model.step else ""),
+            _feature(model, cost) + (reduction if model.dimensions and not model.code else ""),
+            *(
+                f"- code: {code.symbols} symbols of the reduced feature of {code.base}, fitted on {code.faces:,} "
+                f"training faces; randomized response on the device; {self.budget()}"
+                for code in (model.code,)
+                if code
+            ),
             *(
                 f"- noise: Gaussian of deviation {noise.sigma:g} on features clipped to radius {noise.clip:g}, "
                 f"drawn on the device; {self.budget()}"
@@ -203,6 +217,14 @@ class Card:
             *(f"- {limit}" for limit in limits(network, model)),
         ]
         return "\n".join(lines)
+
+
+def _feature(model: ModelConfig, cost: Cost) -> str:
+    if model.code:
+        return "- feature: 1 symbol, 1 byte, and the epsilon that it was sent under"
+    shape = "x".join(map(str, cost.feature_shape))
+    rounded = ", rounded to whole numbers" if model.step else ""
+    return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
 
 
 def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
@@ -268,12 +290,20 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     common = (
         f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
         "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
-        "A feature that was not measured against an attack must be taken to show the face.",
     )
+    unmeasured = ("A feature that was not measured against an attack must be taken to show the face.",)
     gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
     noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
+    code = (
+        "The code protects one answer: several of one person add up, unless they are permanent "
+        "(privzoo.mechanisms.permanent says what that costs).",
+        "The tail tells the classes alone from a symbol: the whole network's work is done on the device.",
+    )
     unlabelled = _unlabelled(network.task)
-    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + ((noise,) if model.noise else ())
+    protected = ((noise,) if model.noise else ()) + (code if model.code else ())
+    # What a code says is bounded whatever is measured.
+    common += () if model.code else unmeasured
+    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 
 def _unlabelled(task: str) -> tuple[str, ...]:
@@ -319,6 +349,10 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1
     full, tail = _head_costs(model, network), layers[end:]
+    if model.code:
+        weights = (model.code.symbols or 0) * len(network.classes)
+        found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)
+        return dataclasses.replace(found, feature_shape=(2,), feature_bytes=1)
     if model.dimensions:
         shape = layers[end - 1].shape
         products = math.prod(shape) * model.dimensions

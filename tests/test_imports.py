@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "config": set(),
     "weights": {"config"},
     "architectures": {"config"},
-    "embeddings": {"architectures", "config"},
+    "embeddings": {"architectures", "config", "mechanisms"},
     "card": {"architectures", "config", "evaluation", "mechanisms"},
     "activations": {"architectures", "faces"},
     "data": {"config", "faces"},

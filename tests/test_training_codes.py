@@ -95,7 +95,7 @@ def test_the_tail_is_bayes_rule_at_every_budget(epsilon, k, classes):
     joint /= joint.sum()
     response, symbols = RandomizedResponse(k, epsilon), np.arange(k, dtype=np.int32)
     chances = joint @ np.array([[float(response.density(sent, true)) for sent in range(k)] for true in range(k)])
-    found = np.asarray(coded.tail(joint)({"symbol": symbols, "epsilon": np.full(k, epsilon, np.float32)}))
+    found = np.asarray(coded.tail_of(joint)({"symbol": symbols, "epsilon": np.full(k, epsilon, np.float32)}))
     assert np.allclose(found, (chances / chances.sum(0)).T, atol=1e-4)
     assert np.allclose(found.sum(1), 1, atol=1e-6)
 
@@ -105,7 +105,7 @@ def test_the_tail_gives_the_prior_where_there_is_no_evidence():
 
     joint = np.array([[0.5, 0.1], [0.1, 0.3]])
     asked = {"symbol": np.array([0, 7, -1, 7], np.int32), "epsilon": np.array([0, 3, 3, 500], np.float32)}
-    found = np.asarray(coded.tail(joint)(asked))
+    found = np.asarray(coded.tail_of(joint)(asked))
     assert np.allclose(found, [[0.6, 0.4]] * 4, atol=1e-6) and math.isfinite(found.sum())
     with pytest.raises(ConfigError, match="cannot be"):
-        coded.tail(np.array([[0.0, 1.0], [1.0, 0.0]]))
+        coded.tail_of(np.array([[0.0, 1.0], [1.0, 0.0]]))

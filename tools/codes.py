@@ -66,7 +66,7 @@ def main(_: list[str]) -> None:
     results = []
     for size in sizes:
         fitted = codes.fit(reduced, classes, FLAGS.epsilon, size)
-        tail = coded.tail(fitted.joint)
+        tail = coded.tail_of(fitted.joint)
 
         def answer(symbols, epsilon, tail=tail):
             return tail({coded.SYMBOL: symbols, coded.EPSILON: np.full(len(symbols), epsilon, np.float32)})

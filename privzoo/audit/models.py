@@ -91,6 +91,10 @@ def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
 
 def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | None, tuple[int, ...]]]:
     """Noise, its epsilon and numbers of queries. Without noise, one query tells as much as many."""
+    if model.book is not None:
+        raise ConfigError(
+            f"The audit has no attacks on codes, as {model.name} sends; tools/codes.py prints what none can exceed."
+        )
     if model.noise is None:
         return [(None, None, (1,))]
     radius = model.noise.clip

@@ -81,12 +81,11 @@ def _accuracy(cards: Sequence[Card]) -> str:
         task = card.network.task
         measured, one = card.figure("accuracy", FLOAT), card.one_answer()
         paper = None if card.network.own_data else PAPER.get((task, card.model.embedding), {}).get(card.model.cut)
-        shape = "x".join(map(str, card.cost.feature_shape))
         found = card.figure("accuracy", FLOAT + DETECTED)
         rows.append(
             (
                 card.model.name,
-                f"{shape}, {card.cost.feature_bytes:,} bytes",
+                f"{card.feature()}, {card.cost.feature_bytes:,} byte{'s' if card.cost.feature_bytes > 1 else ''}",
                 measured.data if measured else "not measured",
                 _cell(measured),
                 _cell(card.figure(BALANCED, FLOAT)),

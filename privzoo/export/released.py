@@ -126,7 +126,7 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
     """An exported head of a model, to be measured as it is rather than exported anew; None where it is not there.
 
     Args:
-        model: whose head it is.
+        model: whose head it is. A coded model's is the head of its base too, whose file serves where it has no own.
         quantization: of the head.
         folder: with `NAME_QUANTIZATION.tflite`, as `tflite/` of a checkout.
 
@@ -134,6 +134,8 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
         WeightsError: the head cannot be read, or was exported from other weights; or the folder has no heads at all.
     """
     path = Path(folder) / f"{model.card.artefact}_{quantization}.tflite"
+    if not path.exists() and model.config.code:
+        path = path.with_name(f"{model.config.code.base}_{quantization}.tflite")
     if not path.exists():
         if not any(Path(folder).glob("*.tflite")):
             raise WeightsError(f"{folder} holds no exported heads; name the folder that tools/export.py wrote.")
