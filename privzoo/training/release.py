@@ -84,7 +84,7 @@ def _counting(shape: tuple[int, ...]) -> np.ndarray:
     return (np.arange(np.prod(shape)) % 256).astype(np.float32).reshape(1, *shape)
 
 
-def _answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
+def whole_answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
     """Probabilities of chips, (N, classes); what the first layers give is kept, as a parent's children share it."""
     front, rest = activations.front(network)
     kept = activations.compute(front, activations.whole_chips(chips, size), cache, np.float32)
@@ -114,7 +114,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
     chips, labels = arrays(validation_set, config.training.chip_size)
     released_network = graph.inference_network(config, parent | weights.read(path))
     networks = {"float32": graph.inference_network(config, values), "released": released_network}
-    answers = {name: _answers(network, chips, config.input_size, cache) for name, network in networks.items()}
+    answers = {name: whole_answers(network, chips, config.input_size, cache) for name, network in networks.items()}
     accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
     run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     run_record["golden_output"] = golden_output(released_network)
