@@ -315,6 +315,19 @@ def model(name: str) -> ModelConfig:
     return _named(ModelConfig, models(), name, "model")
 
 
+def check_uncoded(model: ModelConfig) -> None:
+    """Refuses a coded model where a tool works on features.
+
+    Raises:
+        ConfigError: the model sends codes; the sentence names the model whose head it has.
+    """
+    if model.code:
+        raise ConfigError(
+            f"{model.name} sends codes, not features; name {model.code.base}, whose head it has, or print the code's "
+            "figures with tools/codes.py."
+        )
+
+
 def _named(cls: type[T], known: dict[str, Path], name: str, kind: str) -> T:
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)

@@ -234,7 +234,8 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
             )
     title = (
         "Coded models at a budget per answer (epsilon, delta = 0), int8 head, mean over seeded draws (lowest to "
-        "highest). The ceiling is the best that any mechanism of that budget can reach on the network's labels; top-1 "
+        "highest). The ceiling is the best that any mechanism of that budget can reach on the released network's "
+        "labels; a code may pass it a little, as it sees the score behind the label. Top-1 "
         "is the highest share of faces of 100 equally likely people that any attacker can name from 1, 10 and 100 "
         f"fresh answers, whoever it is. The networks without any privacy: {'; '.join(networks)}."
     )

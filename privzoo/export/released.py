@@ -65,6 +65,8 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
     _save(chip, folder / name)
     features = golden.run(path, chip[None].astype(np.float32))
     sent = np.rint(features) if manifest["feature"]["rounded"] else features
+    if model.book is not None:
+        sent = np.stack([model.book.encode(features), [model.noise.budget]], axis=1).astype(np.float32)
     [probabilities] = model.classify(sent)
     return {
         "photograph": PHOTOGRAPH,
@@ -73,7 +75,7 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
         "chip_rgb_sha256": hashlib.sha256(chip.tobytes()).hexdigest(),
         "features": [float(value) for value in features.ravel()],  # float32 -> JSON and back is exact
         "tolerance": float(f"{TOLERANCE[manifest['quantization']] * spread.std(axis=0).max():.3g}"),
-        "label": model.classes[int(probabilities.argmax())],  # of the features without noise
+        "label": model.classes[int(probabilities.argmax())],  # of the features without noise, or the true symbol
         "probabilities": {name: float(p) for name, p in zip(model.classes, probabilities, strict=True)},
     }
 
