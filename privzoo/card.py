@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ class Measurement:
 class Cost:
     """What a model's two halves cost for one image; counts are of the layer tables."""
 
-    feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,)
-    feature_bytes: int  # as float32, before any framing
+    feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,); a code is a symbol and its epsilon
+    feature_bytes: int  # as float32, before any framing; the symbol of a code is one byte
     head_parameters: int
     tail_parameters: int
     head_multiply_adds: int
@@ -100,16 +101,24 @@ class Card:
         return max(found, key=lambda m: m.count, default=None)
 
     def epsilon(self) -> float | None:
-        """Budget that one feature spends, at delta 1e-05; None without noise."""
+        """Budget that one feature spends, at delta 1e-05, or at delta 0 where it is a code; None without noise."""
         from privzoo.mechanisms.gaussian import Gaussian
 
+        if self.model.code:
+            return self.model.code.epsilon
         noise = self.model.noise
         return Gaussian(noise.sigma, noise.clip).epsilon() if noise else None
+
+    def feature(self) -> str:
+        """What leaves the device, in a few characters."""
+        return "1 symbol" if self.model.code else "x".join(map(str, self.cost.feature_shape))
 
     def budget(self) -> str:
         """Epsilon of one feature and what it means, in words; empty without noise."""
         from privzoo.evaluation import epsilon
 
+        if code := self.model.code:
+            return epsilon.words_of_code(code.symbols, code.epsilon)
         noise = self.model.noise
         return epsilon.words(noise.sigma, noise.clip) if noise else ""
 
@@ -137,6 +146,7 @@ class Card:
             "reduction": self.model.reduction if self.model.dimensions else None,
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
+            "code": to_dict(self.model.code) if self.model.code else None,
             "budget": self.budget() or None,
             "input_size": self.network.input_size,
             **to_dict(self.cost),
@@ -167,9 +177,13 @@ class Card:
             f"- task: {self.network.task} ({', '.join(self.network.classes)}), {self.network.input_size} px RGB faces",
             f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
             f"embedding {self.model.embedding}, version {self.model.version}",
-            f"- feature: {'x'.join(map(str, cost.feature_shape))} float32, {cost.feature_bytes:,} bytes"
-            + (reduction if model.dimensions else "")
-            + (", rounded to whole numbers" if model.step else ""),
+            card_text.feature(model, cost) + (reduction if model.dimensions and not model.code else ""),
+            *(
+                f"- code: {code.symbols} symbols of the reduced feature of {code.base}, fitted on {code.faces:,} "
+                f"training faces; randomized response on the device; {self.budget()}"
+                for code in (model.code,)
+                if code
+            ),
             *(
                 f"- noise: Gaussian of deviation {noise.sigma:g} on features clipped to radius {noise.clip:g}, "
                 f"drawn on the device; {self.budget()}"
@@ -241,6 +255,10 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1
     full, tail = _head_costs(model, network), layers[end:]
+    if model.code:
+        weights = (model.code.symbols or 0) * len(network.classes)
+        found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)
+        return dataclasses.replace(found, feature_shape=(2,), feature_bytes=1)
     if model.dimensions:
         shape = layers[end - 1].shape
         products = math.prod(shape) * model.dimensions

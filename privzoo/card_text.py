@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from privzoo.config import ModelConfig, NetworkConfig
+
+if TYPE_CHECKING:
+    from privzoo.card import Cost
+
+
+def feature(model: ModelConfig, cost: Cost) -> str:
+    """What leaves the device, as Markdown."""
+    if model.code:
+        return "- feature: 1 symbol, 1 byte, and the epsilon that it was sent under"
+    shape = "x".join(map(str, cost.feature_shape))
+    rounded = ", rounded to whole numbers" if model.step else ""
+    return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
 
 
 def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
@@ -70,12 +82,20 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     common = (
         f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
         "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
-        "A feature that was not measured against an attack must be taken to show the face.",
     )
+    unmeasured = ("A feature that was not measured against an attack must be taken to show the face.",)
     gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
     noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
+    code = (
+        "The code protects one answer: several of one person add up, unless they are permanent "
+        "(privzoo.mechanisms.permanent says what that costs).",
+        "The tail tells the classes alone from a symbol: the whole network's work is done on the device.",
+    )
     unlabelled = _unlabelled(network.task)
-    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + ((noise,) if model.noise else ())
+    protected = ((noise,) if model.noise else ()) + (code if model.code else ())
+    # What a code says is bounded whatever is measured.
+    common += () if model.code else unmeasured
+    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 
 def _unlabelled(task: str) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ def _list(options: argparse.Namespace) -> None:
                 card.network.task,
                 card.model.embedding,
                 card.model.cut,
-                "x".join(map(str, card.cost.feature_shape)),
+                card.feature(),
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
                 *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
@@ -171,11 +171,10 @@ def _show(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from privzoo import faces
-    from privzoo.mechanisms import gaussian
 
     faces.check_face(options.face, options.all_faces)  # before the seconds that loading takes
     model = privzoo.load(options.name, options.epsilon, options.delta, options.head)
-    noise = model.noise and gaussian.drawn(model.noise, options.delta)
+    noise = model.noise and model.noise.drawn(options.delta)
     try:
         answers = model.explain(options.images, options.face, all_faces=options.all_faces, strict=options.strict)
     except ImageError as error:
@@ -275,10 +274,9 @@ def _print_demo(report: Any) -> None:
         ],
         left=2,
     )
-    noise = ", with noise that was drawn on the device," if report.noise else ""
     print(
-        f"\nThe device did {report.head_share:.1%} of the multiply-adds. It sent each face as a feature of "
-        f"{report.feature_bytes:,} bytes{noise} as JSON; the raw face chip has {report.chip_bytes:,}."
+        f"\nThe device did {report.head_share:.1%} of the multiply-adds. It sent each face as {_sent(report)} as JSON; "
+        f"the raw face chip has {report.chip_bytes:,} bytes."
     )
     if (attack := report.identity_attack) is not None:
         own = privzoo.show(report.model).network.own_data
@@ -289,6 +287,13 @@ def _print_demo(report: Any) -> None:
         )
     if report.budget:
         print(f"Each face spends a privacy budget of {report.budget}.")
+
+
+def _sent(report: Any) -> str:
+    if report.noise and "k" in report.noise:
+        return f"one of {report.noise['k']} symbols, drawn on the device by randomized response, with its epsilon"
+    noise = ", with noise that was drawn on the device," if report.noise else ""
+    return f"a feature of {report.feature_bytes:,} bytes{noise}"
 
 
 class _Refused(argparse.Action):
@@ -360,7 +365,7 @@ def _parser() -> argparse.ArgumentParser:
         "--epsilon",
         type=float,
         metavar="E",
-        help="budget of each face, for models with noise; default: the model's own",
+        help="budget of each face, for models with noise or a code; default: the model's own",
     )
     sub.add_argument("--delta", type=float, default=1e-5, metavar="D", help="of the same budget (default: %(default)s)")
     head(sub)

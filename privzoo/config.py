@@ -127,6 +127,24 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
+class CodeConfig:
+    """A reduced feature that becomes one of k symbols on the device, sent by randomized response."""
+
+    base: str  # model of the same network and cut, whose reduced feature it is, without that model's noise
+    epsilon: float  # budget of one answer where the user sets no other; the code is fitted to it
+    symbols: int | None = None  # k; None until fitted
+    faces: int = 4000  # training faces that it is fitted on, evenly spaced
+
+    def __post_init__(self):
+        """Raises ConfigError for a code that cannot be."""
+        if not 0 < self.epsilon < math.inf or self.faces < 1 or (self.symbols is not None and self.symbols < 2):
+            raise ConfigError(
+                f"A code of {self.symbols} symbols at epsilon {self.epsilon} on {self.faces} faces cannot be; give "
+                "2 symbols or more, a budget above 0 and some faces."
+            )
+
+
+@dataclass(frozen=True)
 class SlimConfig:
     """A second head of a model, for the same tail: the network's layers with fewer channels, taught by the first."""
 
@@ -157,6 +175,7 @@ class ModelConfig:
     step: float | None = None  # features are sent as whole multiples of this; None: as they are
     refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
+    code: CodeConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
     slim: SlimConfig | None = None  # None until there is one
 
@@ -167,6 +186,10 @@ class ModelConfig:
             raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
         if not 0 <= self.relevance < math.inf or (self.step is not None and not 0 < self.step < math.inf):
             raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")
+        if self.code and (not reduced or self.noise or self.step is not None or self.refit or self.slim):
+            raise ConfigError(
+                f"{self.name} has a code; it needs dimensions, and goes without noise, a step, a refit or a slim head."
+            )
         if self.noise and self.step is not None:
             raise ConfigError(f"{self.name} has noise and a step; noise hides what rounding would: drop the step.")
 
@@ -290,6 +313,19 @@ def model(name: str) -> ModelConfig:
         UnknownNameError: no such model; the sentence has the closest names.
     """
     return _named(ModelConfig, models(), name, "model")
+
+
+def check_uncoded(model: ModelConfig) -> None:
+    """Refuses a coded model where a tool works on features.
+
+    Raises:
+        ConfigError: the model sends codes; the sentence names the model whose head it has.
+    """
+    if model.code:
+        raise ConfigError(
+            f"{model.name} sends codes, not features; name {model.code.base}, whose head it has, or print the code's "
+            "figures with tools/codes.py."
+        )
 
 
 def _named(cls: type[T], known: dict[str, Path], name: str, kind: str) -> T:

@@ -101,7 +101,13 @@ def face_cells(answer: Any) -> tuple[str, str, str]:
 
 
 def noise_note(noise: dict[str, Any]) -> str:
-    """What was drawn for the answers above, from an entry of `gaussian.drawn`."""
+    """What was drawn for the answers above, from an entry of a mechanism's `drawn`."""
+    if noise["kind"] == "randomized_response":
+        return (
+            f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon "
+            f"{noise['epsilon']:.3g} at delta 0 for each face. Another call may give another answer, and spends as "
+            "much again."
+        )
     return (
         f"Each answer comes from a feature to which noise was added, drawn anew: deviation {noise['sigma']:.3g}, "
         f"epsilon {noise['epsilon']:.3g} at delta {noise['delta']:g} for each face. Another call gives another answer, "

@@ -19,7 +19,6 @@ from privzoo.card import Card
 from privzoo.config import to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
 from privzoo.faces import Skipped
-from privzoo.mechanisms import gaussian
 
 QUANTIZATION = "int8"
 CHANNELS = 3
@@ -119,7 +118,7 @@ def run(
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=card.network.input_size**2 * CHANNELS,
-        noise=head.noise and gaussian.drawn(head.noise),
+        noise=head.noise and head.noise.drawn(),
         budget=card.budget(),
         identity_attack=attack and to_dict(attack),
         answers=tuple(

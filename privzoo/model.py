@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import numpy as np
 from privzoo import faces, forks
 from privzoo.card import Card
 from privzoo.errors import FeatureError
+from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, protect
+from privzoo.mechanisms.randomized_response import RandomizedResponse, check_symbols
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +46,7 @@ class SplitModel:
         head: `image`, float32 RGB 0..255 (N, S, S, 3) -> `features`.
         tail: `features` -> probabilities (N, classes).
         noise: what every feature gets before it leaves the device; None: nothing.
+        book: of a coded model, whose `noise` is randomized response: the symbol of what the head gives.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
@@ -50,10 +54,16 @@ class SplitModel:
     """
 
     def __init__(
-        self, card: Card, network: keras.Model, head: keras.Model, tail: keras.Model, noise: Noise | None = None
+        self,
+        card: Card,
+        network: keras.Model,
+        head: keras.Model,
+        tail: keras.Model,
+        noise: Noise | RandomizedResponse | None = None,
+        book: Codebook | None = None,
     ):
         forks.remember()
-        self.card, self.noise = card, noise
+        self.card, self.noise, self.book = card, noise, book
         self._network, self._head, self._tail = network, head, tail
 
     def __repr__(self) -> str:
@@ -68,13 +78,13 @@ class SplitModel:
 
     @property
     def head(self) -> keras.Model:
-        """`image`, float32 RGB 0..255 (N, S, S, 3) -> `features`, before any noise."""
+        """`image`, float32 RGB 0..255 (N, S, S, 3) -> `features`, before any noise or code."""
         forks.check()
         return self._head
 
     @property
     def tail(self) -> keras.Model:
-        """`features` -> probabilities (N, classes)."""
+        """`features` -> probabilities (N, classes); of a coded model `symbol` and `epsilon` -> probabilities."""
         forks.check()
         return self._tail
 
@@ -106,12 +116,16 @@ class SplitModel:
             rng: for tests and measurements alone, a random source that can be repeated.
 
         Returns:
-            float32 (N, *feature shape).
+            float32 (N, *feature shape); of a coded model (N, 2), the symbol that may be sent and the epsilon that it
+            was drawn under.
 
         Raises:
             FeatureError: the chips have another shape, or values that are not finite.
         """
         features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+        if self.book is not None:
+            symbols = self.book.encode(features)
+            return self.noise.answers(symbols, rng.randbytes) if rng else self.noise.answers(symbols)
         return features if self.noise is None else protect(features, self.noise, rng)
 
     def classify(self, features: np.ndarray) -> np.ndarray:
@@ -126,7 +140,19 @@ class SplitModel:
         Raises:
             FeatureError: the features have another shape, or values that are not finite.
         """
-        return _run(self.tail, features, self.card.cost.feature_shape, "features")
+        if self.book is None:
+            return _run(self.tail, features, self.card.cost.feature_shape, "features")
+        return _run(self.tail, features, self.card.cost.feature_shape, "features", self._received)
+
+    def _received(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Inputs of a coded tail, from rows of a symbol and its epsilon."""
+        symbols, epsilon = features.T
+        if not (epsilon > 0).all():
+            raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
+        whole = np.rint(symbols)
+        if not np.array_equal(whole, symbols):
+            raise FeatureError("A feature of a coded model has a symbol that is no whole number; send the head's own.")
+        return {"symbol": check_symbols(whole.astype(np.int64), self.book.k).astype(np.int32), "epsilon": epsilon}
 
     def predict(self, images: Any, face: str = "detect") -> np.ndarray:
         """Class probabilities of images, by head and tail.
@@ -216,10 +242,19 @@ class SplitModel:
         """What goes with head and tail when they are exported: names, shapes, hashes that pair the two."""
         from privzoo.export import manifest
 
+        if self.book is not None:
+            code = manifest.Code(self.book, self.noise.budget)
+            return manifest.build(self.card, self.head, self.tail, code=code)
         return manifest.build(self.card, self.head, self.tail, self.noise)
 
 
-def _run(model: keras.Model, values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+def _run(
+    model: keras.Model,
+    values: np.ndarray,
+    shape: tuple[int, ...],
+    what: str,
+    inputs: Callable[[np.ndarray], Any] = lambda values: values,
+) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind not in "fiu" or values.shape[1:] != shape:
         raise FeatureError(
@@ -229,7 +264,7 @@ def _run(model: keras.Model, values: np.ndarray, shape: tuple[int, ...], what: s
     if not np.isfinite(values).all():
         raise FeatureError(f"The {what} hold NaN or infinity; give finite numbers.")
     parts = [
-        np.asarray(model(values[i : i + BATCH].astype(np.float32), training=False))
+        np.asarray(model(inputs(values[i : i + BATCH].astype(np.float32)), training=False))
         for i in range(0, len(values), BATCH)
     ]
     answers = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)

@@ -20,6 +20,7 @@ def git_revision() -> str:
         "zoo_configs/subgroups",
         "zoo_configs/optimised",
         "zoo_configs/sweeps",
+        "zoo_configs/codes",
         "docs",
         "RESULTS*.md",
     )

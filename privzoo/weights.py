@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privzoo import config
-from privzoo.config import NetworkConfig, WeightsFile
-from privzoo.errors import MissingExtraError, WeightsError
+from privzoo.config import ModelConfig, NetworkConfig, WeightsFile
+from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 from privzoo.files import replacing
 
 if TYPE_CHECKING:
@@ -169,6 +169,23 @@ def load(network: NetworkConfig) -> dict[str, np.ndarray]:
         raise WeightsError(f"The network {network.name} has no released weights yet; train it with tools/train.py.")
     inherited = load(config.network(network.parent)) if network.parent else {}
     return inherited | read(find(network.weights))
+
+
+def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
+    """Arrays of the model on whose reduced feature a code stands.
+
+    Raises:
+        ConfigError: that model has no such feature, or is of another network, cut or size.
+        WeightsError: its weights are missing or damaged.
+    """
+    base = config.model(model.code.base)
+    fits = (base.network, base.cut, base.dimensions) == (model.network, model.cut, model.dimensions)
+    if not fits or base.weights is None or base.step is not None:
+        raise ConfigError(
+            f"{model.name} cannot stand on {base.name}; it needs a released model of {model.network} with a reduced "
+            f"feature of {model.dimensions} numbers at {model.cut}, not rounded."
+        )
+    return read(find(base.weights))
 
 
 def differing(weights: Mapping[str, np.ndarray], parent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

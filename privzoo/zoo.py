@@ -60,6 +60,9 @@ def planned_models(pattern: str = "*") -> list[Planned]:
         if model.network not in networks:
             networks[model.network] = _missing_network(model.network)
         missing = networks[model.network] or _missing_file(model.weights, name, needed=model.dimensions is not None)
+        if not missing and model.code:
+            base = config.model(model.code.base)
+            missing = _missing_file(base.weights, base.name, needed=True)
         if missing or name not in config.models():
             found.append(Planned(name, model.network, model.cut, model.embedding, missing or "its release"))
     return found
@@ -125,8 +128,9 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
     Args:
         name: `<network>_<task>_<embedding>_<cut>`, one of `list_models()`.
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
-            the model was fitted to. Only for models with noise; `privzoo.mechanisms.gaussian` states the guarantee.
-        delta: of the same budget.
+            the model was fitted to. Only for models with noise or a code; `privzoo.mechanisms.gaussian` and
+            `privzoo.mechanisms.randomized_response` state the guarantee.
+        delta: of the same budget; codes have none.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
 
     Returns:
@@ -145,25 +149,38 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         (None, 6, 6, 512)
     """
     from privzoo.mechanisms import gaussian
+    from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
 
     described = card.read(name, head)
     model = described.model
-    if epsilon is not None and model.noise is None:
-        raise ConfigError(f"{name} adds no noise, so that no epsilon can be kept; load a noisy or advanced model.")
+    if epsilon is not None and model.noise is None and model.code is None:
+        raise ConfigError(
+            f"{name} adds no noise, so that no epsilon can be kept; load a coded, noisy or advanced model."
+        )
+    if model.code:  # before the seconds that loading takes
+        check_budget(model.code.epsilon if epsilon is None else epsilon)
     sigma = model.noise and model.noise.sigma
-    if epsilon is not None:
+    if epsilon is not None and model.noise:
         sigma = gaussian.budget_sigma(epsilon, delta, model.noise.clip)
     network = load_network(described.network)
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
 
     arrays = weights.read(weights.find(model.weights)) if model.weights else {}
+    if model.code:
+        arrays = weights.of_base(model) | arrays
     front, tail = embeddings.get(model.embedding).attach(*graph.split(network, model.cut), arrays, model)
     if head == config.SLIM:
         from privzoo.embeddings import slim
 
         own = weights.read(weights.find(model.slim.weights))
         front = slim.filled(described.network, model, model.slim.channels, own)
+    if model.code:
+        from privzoo.embeddings import coded
+
+        book = coded.book_of(arrays, model)
+        response = RandomizedResponse(book.k, model.code.epsilon if epsilon is None else epsilon)
+        return SplitModel(described, network, front, tail, response, book)
     return SplitModel(
         described, network, front, tail, gaussian.Gaussian(sigma, model.noise.clip) if model.noise else None
     )

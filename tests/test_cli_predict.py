@@ -21,7 +21,7 @@ from privzoo.mechanisms.gaussian import Gaussian
 
 pytestmark = pytest.mark.all_models
 
-NOISY = "vgg16_gender_advanced_conv5_3"
+NOISY, CODED = "vgg16_gender_advanced_conv5_3", "vgg16_gender_coded_conv5_3"
 RAW = b"caf\xe9 \xff.png"  # no UTF-8
 UTF8 = "Zoë 愛.png"
 ASCII_C = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -139,6 +139,23 @@ def test_what_was_drawn_is_said(folder, capsys):
     assert f"epsilon {own.epsilon():.3g} at delta 1e-05" in note and "Another call gives another answer" in note
 
 
+def test_a_code_says_its_budget(folder, capsys):
+    code = privzoo.show(CODED).model.code
+    said = {"kind": "randomized_response", "k": code.symbols, "delta": 0.0, "drawn": True}
+    _, found, _ = predict(capsys, CODED, folder / "good.png")
+    assert found["noise"] == {**said, "epsilon": code.epsilon}
+    _, found, _ = predict(capsys, CODED, folder / "good.png", "--epsilon", "6")
+    assert found["noise"] == {**said, "epsilon": 6.0}
+    assert cli.main(["predict", CODED, str(folder / "good.png"), "--epsilon", "2.5"]) == 0
+    note = capsys.readouterr().out.splitlines()[-1]
+    assert f"one of {code.symbols} symbols" in note and "epsilon 2.5 at delta 0 for each face" in note
+    assert cli.main(["list", CODED]) == 0
+    listed = capsys.readouterr().out
+    assert "1 symbol" in listed and "epsilon 3 at delta 0: from one answer no attacker names more than" in listed
+    assert cli.main(["show", CODED]) == 0
+    assert "- feature: 1 symbol, 1 byte" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", [["predict", NOISY, "x.png"], ["demo"]])
 def test_noise_cannot_be_switched_off(command, capsys):
     with pytest.raises(SystemExit) as end:
@@ -154,6 +171,8 @@ def test_noise_cannot_be_switched_off(command, capsys):
         ([NOISY, "--epsilon", "-1"], "--epsilon -1.0 is not valid; give a finite number above 0."),
         ([NOISY, "--epsilon", "4", "--delta", "1"], "--delta 1.0 is not valid"),
         ([MODEL, "--epsilon", "4"], "adds no noise"),
+        ([CODED, "--epsilon", "50"], "--epsilon 50.0 is no budget for a code; give a number from"),
+        ([CODED, "--epsilon", "nan"], "--epsilon nan is no budget for a code; give a number from"),
         (["nothing"], "privzoo list shows all."),
     ],
 )

@@ -99,6 +99,19 @@ def test_demo_shows_the_recommended_model_and_what_it_gives_away(environment):
     assert f"Each face spends a privacy budget of {card.budget()}." in done.stdout and "epsilon 42.8" in card.budget()
 
 
+def test_demo_sends_a_code(environment):
+    name = "vgg16_gender_coded_conv5_3"
+    done = privzoo_process("demo", "--model", name, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    card = privzoo.show(name)
+    assert f"one of {card.model.code.symbols} symbols, drawn on the device by randomized response" in done.stdout
+    assert f"Each face spends a privacy budget of {card.budget()}." in done.stdout
+    assert "epsilon 3 at delta 0" in card.budget()
+    done = privzoo_process("demo", "--model", name, "--json", env=environment)
+    report = json.loads(done.stdout)
+    assert report["noise"]["kind"] == "randomized_response" and report["feature_bytes"] == 1
+
+
 def test_demo_refuses_a_faceless_image_before_it_starts_a_server(environment, tmp_path):
     blank = tmp_path / "blank.png"
     Image.new("RGB", (100, 100), "white").save(blank)

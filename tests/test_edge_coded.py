@@ -32,7 +32,7 @@ def exported():
     head = keras.Model(image, keras.layers.Reshape((2,), name="vector")(x), name="head")
     features = np.asarray(head(chips().astype(np.float32)))
     book = levels(np.array([1.0, 0.5]), 0.0, np.array([np.median(features @ [1.0, 0.5])]))
-    tail = coded.tail(JOINT)
+    tail = coded.tail_of(JOINT)
     described = manifest_of(head, tail, embedding="coded", code=manifest.Code(book, 3.0))
     path = tflite.export_head(head, folder() / "coded.tflite", "float32", described, chips())
     saved_model.export_tail(tail, folder() / "coded", NAME, 3, described)
@@ -103,6 +103,6 @@ def test_a_code_that_does_not_fit_its_head_is_refused():
     x = keras.layers.GlobalAveragePooling2D(name="average")(image)
     head, book = keras.Model(image, x), levels(np.ones(2), 0.0, np.zeros(1))
     with pytest.raises(ConfigError, match="does not fit a head"):
-        manifest_of(head, coded.tail(JOINT), code=manifest.Code(book, 3.0))
+        manifest_of(head, coded.tail_of(JOINT), code=manifest.Code(book, 3.0))
     with pytest.raises(ConfigError, match="no budget"):
         manifest.Code(book, 0.0)

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "config": set(),
     "weights": {"config"},
     "architectures": {"config"},
-    "embeddings": {"architectures", "config"},
+    "embeddings": {"architectures", "config", "mechanisms"},
     "card": {"architectures", "card_text", "config", "evaluation", "mechanisms"},
     "card_text": {"config", "evaluation"},
     "activations": {"architectures", "faces"},

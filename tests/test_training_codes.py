@@ -95,7 +95,7 @@ def test_the_tail_is_bayes_rule_at_every_budget(epsilon, k, classes):
     joint /= joint.sum()
     response, symbols = RandomizedResponse(k, epsilon), np.arange(k, dtype=np.int32)
     chances = joint @ np.array([[float(response.density(sent, true)) for sent in range(k)] for true in range(k)])
-    found = np.asarray(coded.tail(joint)({"symbol": symbols, "epsilon": np.full(k, epsilon, np.float32)}))
+    found = np.asarray(coded.tail_of(joint)({"symbol": symbols, "epsilon": np.full(k, epsilon, np.float32)}))
     assert np.allclose(found, (chances / chances.sum(0)).T, atol=1e-4)
     assert np.allclose(found.sum(1), 1, atol=1e-6)
 
@@ -105,7 +105,38 @@ def test_the_tail_gives_the_prior_where_there_is_no_evidence():
 
     joint = np.array([[0.5, 0.1], [0.1, 0.3]])
     asked = {"symbol": np.array([0, 7, -1, 7], np.int32), "epsilon": np.array([0, 3, 3, 500], np.float32)}
-    found = np.asarray(coded.tail(joint)(asked))
+    found = np.asarray(coded.tail_of(joint)(asked))
     assert np.allclose(found, [[0.6, 0.4]] * 4, atol=1e-6) and math.isfinite(found.sum())
     with pytest.raises(ConfigError, match="cannot be"):
-        coded.tail(np.array([[0.0, 1.0], [1.0, 0.0]]))
+        coded.tail_of(np.array([[0.0, 1.0], [1.0, 0.0]]))
+
+
+def test_the_number_of_symbols_is_chosen_on_held_out_faces():
+    features, labels = faces(4000, 2, 3)
+    other, others = faces(2000, 2, 3, seed=0)
+    found = codes.choose((features, labels), (other, others), 3.0)
+    accuracy = found.facts["held_out_accuracy_by_symbols"]
+    assert list(accuracy) == [str(k) for k in codes.SYMBOLS] and found.facts["held_out_faces"] == 2000
+    assert accuracy[str(found.book.k)] == max(accuracy.values())
+    # The closed form is the mean over draws.
+    response, symbols = RandomizedResponse(found.book.k, 3.0), found.book.encode(other)
+    k = found.book.k
+    same, lie = math.exp(3) / (math.exp(3) + k - 1), 1 / (math.exp(3) + k - 1)
+    told = (found.joint @ (lie + (same - lie) * np.eye(k))).argmax(0)
+    drawn = [np.mean(told[response.send(symbols, np.random.default_rng(i).bytes)] == others) for i in range(20)]
+    assert np.mean(drawn) == pytest.approx(codes.expected_accuracy(found, other, others, 3.0), abs=0.005)
+
+
+def test_a_book_survives_its_weights_file(tmp_path):
+    from privzoo import config, weights
+    from privzoo.embeddings import coded
+
+    for classes in (2, 5):
+        features, labels = faces(1000, classes, 3)
+        fitted = codes.fit(features, labels, 3.0)
+        entry = weights.save(coded.arrays_of(fitted.book, fitted.joint), tmp_path / "code.npz", dtype="int16")
+        code = config.CodeConfig("base", 3.0, fitted.book.k)
+        model = config.ModelConfig("coded", "network", "cut", "coded", dimensions=3, code=code)
+        arrays = weights.read(tmp_path / entry.file)
+        assert coded.book_of(arrays, model) == fitted.book
+        np.testing.assert_allclose(arrays[coded.JOINT], fitted.joint, rtol=1e-6)

@@ -49,7 +49,7 @@ def test_every_card_is_complete(name):
     card = privzoo.show(name)
     assert card.model.name == name
     assert name.endswith(f"{card.model.embedding}_{card.model.cut}")
-    assert card.cost.feature_bytes == 4 * np.prod(card.cost.feature_shape)
+    assert card.cost.feature_bytes == (1 if card.model.code else 4 * np.prod(card.cost.feature_shape))
     assert 0 < card.cost.head_share < 1
     measured = card.figure("accuracy", "int8 TFLite head + tail")
     assert measured is not None, f"{name} has no measured accuracy; run tools/evaluate.py"
@@ -82,6 +82,9 @@ def test_every_model_is_what_its_card_says(name):
     np.testing.assert_allclose(answer.sum(1), 1, atol=1e-5)
     if model.config.noise:
         assert not np.array_equal(features, model.features(chips))
+    elif model.config.code:
+        assert set(features[:, 0]) <= set(range(model.config.code.symbols))
+        assert (features[:, 1] == model.config.code.epsilon).all()
     else:
         np.testing.assert_allclose(answer, model.predict(chips, face="given"), atol=1e-6)
 
@@ -95,6 +98,10 @@ def test_every_embedding_has_its_arrays_and_gives_its_golden_output(name):
     path = weights.find(entry)
     assert path.stat().st_size == entry.bytes
     record = json.loads(path.with_suffix(".json").read_text())
+    if model.book:
+        found = release.coded_output(model.head, model.tail, model.book, model.config.code.epsilon)
+        np.testing.assert_allclose(found, record["golden_output"], atol=2e-4)
+        return
     layers = [*graph.layers(model.head), *graph.layers(model.tail)]
     whole = graph.chain(layers, model.head.input_shape[1:], "image", "whole")
     np.testing.assert_allclose(release.golden_output(whole), record["golden_output"], atol=2e-4)

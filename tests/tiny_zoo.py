@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from privzoo import config, weights, zoo
-from privzoo.config import ModelConfig, NetworkConfig, NoiseConfig, SiameseConfig, Stage, TrainingConfig
+from privzoo.config import CodeConfig, ModelConfig, NetworkConfig, NoiseConfig, SiameseConfig, Stage, TrainingConfig
 
 SIZE, FACES, DIMENSIONS = 48, 64, 3
 PARENT = NetworkConfig(
@@ -48,6 +48,9 @@ def model(embedding: str, **changed) -> ModelConfig:
         changed = {"dimensions": DIMENSIONS, **changed}
     if embedding in ("noisy_reduced_simple", "advanced"):
         changed = {"noise": NOISE, "relevance": 1.0, "refit": True, **changed}
+    if embedding == "coded":
+        base = "vgg_s_tiny_noisy_reduced_simple_conv5"
+        changed = {"code": CodeConfig(base=base, epsilon=3.0, faces=FACES), "relevance": 1.0, **changed}
     return ModelConfig(f"vgg_s_tiny_{embedding}_conv5", network, "conv5", embedding, **changed)
 
 

@@ -96,6 +96,9 @@ def main(_: list[str]) -> None:
 
     revision = git_revision()  # before cards are written, which change the checkout
     names = [n for n in privzoo.list_models(FLAGS.model) if FLAGS.head in card.heads(config.model(n))]
+    if len(names) == 1:
+        config.check_uncoded(config.model(names[0]))
+    names = [name for name in names if not config.model(name).code]  # codes have bounds in place of attacks
     if not names:
         raise UnknownNameError(
             f"No model with a {FLAGS.head} head matches {FLAGS.model!r}; privzoo list shows all names."

@@ -1,37 +1,75 @@
-"""Fits a code on a reduced model and measures it: `tools/codes.py --model NAME --data_dir DIR`.
+"""Measures a code at several budgets: `tools/codes.py --model NAME --data_dir DIR [--write]`.
 
-The code stands on the reduced feature of a released model, without that model's noise. Codebook and posterior are
-fitted on `--faces` of the network's training faces, each changed at random as in its training; figures are of the
-exported int8 head on the task's test set.
+Of a released coded model, its own code. Of a model with a reduced feature, codes that are fitted now, to try them out:
+on `--faces` of the network's training faces, each changed at random as in its training, without that model's noise.
+Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privzoo.model import SplitModel
+    from privzoo.training.codes import Fitted
+
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "name of a released model with a reduced feature", required=True)
+flags.DEFINE_string("model", None, "name of a coded model, or of a released one with a reduced feature", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for activations, shared by all tools")
 flags.DEFINE_string("heads_dir", None, "folder with exported heads, NAME_int8.tflite; others are made now")
-flags.DEFINE_integer("faces", 4000, "training faces that the code is fitted on, evenly spaced", lower_bound=64)
-flags.DEFINE_list("symbols", ["best"], "numbers of symbols to fit; best: as many as answer best")
-flags.DEFINE_float("epsilon", 3.0, "budget that `best` is for")
+flags.DEFINE_integer("faces", 4000, "training faces that a code is fitted on now, evenly spaced", lower_bound=64)
+flags.DEFINE_list("symbols", ["best"], "numbers of symbols to fit now; best: as many as answer training faces best")
+flags.DEFINE_float("epsilon", 3.0, "budget that a code is fitted for now")
 flags.DEFINE_list("budgets", ["1", "2", "3", "4", "6", "8"], "epsilons to measure")
-flags.DEFINE_string("write", None, "JSON file for the figures; without it, they are only printed")
+flags.DEFINE_bool("write", False, "of a coded model: write the figures into zoo_configs/codes and into --results")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of codes is written anew; empty for none")
+
+
+def _fitted_now(model: SplitModel, sizes: list[int | None]) -> Iterator[Fitted]:
+    """Codes on a model's reduced feature, one for each number of symbols."""
+    import numpy as np
+
+    from privzoo.data import splits
+    from privzoo.training import codes, fitting, reduction
+
+    config, network = model.config, model.card.network
+    train = splits.take(splits.of_network(network, FLAGS.data_dir)[0], FLAGS.faces)
+    activations, classes = fitting.cut_features(
+        network, model.network, [config.cut], train, Path(FLAGS.cache_dir), True
+    )
+    layer = model.head.get_layer("reduce")
+    kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
+    reduced = reduction.mapped(activations[config.cut], reduction.Linear(kernel.reshape(-1, config.dimensions), bias))
+    for size in sizes:
+        yield codes.fit(reduced, classes, FLAGS.epsilon, size)
+
+
+def _command(model: SplitModel) -> str:
+    fitted = f"--faces {FLAGS.faces} --epsilon {FLAGS.epsilon:g} --symbols {','.join(FLAGS.symbols)} "
+    return (
+        f"tools/codes.py --model {model.name} --data_dir DIR {'' if model.book else fitted}"
+        f"--budgets {','.join(FLAGS.budgets)}" + (f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else "")
+    )
 
 
 def main(_: list[str]) -> None:
-    """Fits each code, prints its figures at each budget, and writes them."""
+    """Measures each code at each budget, prints the figures, and writes those of a released one."""
     import numpy as np
 
     import privzoo
-    from privzoo.data import arrays, fer2013, lfw, splits
+    from privzoo import config
+    from privzoo.audit import results
+    from privzoo.data import arrays, splits
     from privzoo.embeddings import coded
     from privzoo.errors import ConfigError
     from privzoo.evaluation.coded import measure
@@ -40,7 +78,7 @@ def main(_: list[str]) -> None:
     from privzoo.mechanisms.bounds import QUERIES, bounds
     from privzoo.mechanisms.randomized_response import RandomizedResponse
     from privzoo.provenance import git_revision, write_json
-    from privzoo.training import codes, fitting, reduction
+    from privzoo.training.release import whole_answers
 
     try:
         budgets = [float(text) for text in FLAGS.budgets]
@@ -49,49 +87,47 @@ def main(_: list[str]) -> None:
         raise ConfigError("--budgets takes numbers, and --symbols whole numbers or best.") from None
     git, cache = git_revision(), Path(FLAGS.cache_dir)
     model = privzoo.load(FLAGS.model)
-    config, network = model.config, model.card.network
-    if not config.dimensions:
-        raise ConfigError(f"{FLAGS.model} sends an activation; a code needs a reduced feature.")
-    train = splits.take(splits.load_splits(network.training.dataset, FLAGS.data_dir)[0], FLAGS.faces)
-    activations, classes = fitting.cut_features(network, model.network, [config.cut], train, cache, True)
-    layer = model.head.get_layer("reduce")
-    kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
-    reduced = reduction.mapped(activations[config.cut], reduction.Linear(kernel.reshape(-1, config.dimensions), bias))
-    test = lfw.load(FLAGS.data_dir) if network.task == "gender" else fer2013.load(FLAGS.data_dir, split="test")
-    chips, labels = arrays(test, model.input_size, network.task)
+    if not model.config.dimensions or model.config.step:
+        raise ConfigError(f"{FLAGS.model} has no reduced feature that is not rounded; a code needs one.")
+    if FLAGS.write and model.book is None:
+        raise ConfigError(f"{FLAGS.model} is no coded model; figures of codes that are fitted now are only printed.")
+    test = splits.test_set(model.card.network, FLAGS.data_dir)
+    chips, labels = arrays(test, model.input_size, model.card.network.task)
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
         path = FLAGS.heads_dir and released.find(model, "int8", Path(FLAGS.heads_dir))
         features, digest = head_features(path or model.export_head(Path(folder) / "head.tflite"), chips, cache)
-    own = model.classify(features).argmax(1)
-    results = []
-    for size in sizes:
-        fitted = codes.fit(reduced, classes, FLAGS.epsilon, size)
-        tail = coded.tail(fitted.joint)
+    own = whole_answers(model.network, chips, model.input_size, cache).argmax(1)
+    if model.book is None:
+        pairs = ((one.book, coded.tail_of(one.joint)) for one in _fitted_now(model, sizes))
+    else:
+        pairs = iter([(model.book, model.tail)])
+    figures = []
+    for book, tail in pairs:
 
         def answer(symbols, epsilon, tail=tail):
             return tail({coded.SYMBOL: symbols, coded.EPSILON: np.full(len(symbols), epsilon, np.float32)})
 
-        k = fitted.book.k
-        for found in measure(answer, k, fitted.book.encode(features), labels, own, budgets):
-            limits = [dict(bounds(RandomizedResponse(k, found.epsilon), queries).rows()) for queries in QUERIES]
-            results.append({**dataclasses.asdict(found), "share_of_ceiling": found.share, "bounds": limits})
+        for found in measure(answer, book.k, book.encode(features), labels, own, budgets):
+            limits = [bounds(RandomizedResponse(book.k, found.epsilon), queries) for queries in QUERIES]
+            top1 = {str(limit.queries): round(limit.top1(), 6) for limit in limits}
+            rows = [{"queries": limit.queries, **dict(limit.rows())} for limit in limits]
+            figures.append({**dataclasses.asdict(found), "share_of_ceiling": found.share, "top1": top1, "bounds": rows})
             print(
-                f"k={k} epsilon {found.epsilon:g}: {found.accuracy:.2%} ({found.lowest:.2%} to {found.highest:.2%}), "
-                f"{found.share:.2%} of the ceiling {found.ceiling:.2%}, calibration error "
-                f"{found.calibration_error:.2%}; any attacker's top-1 of 100 people: "
-                f"{limits[0]['top-1 of 100 people']}",
+                f"k={book.k} epsilon {found.epsilon:g}: {found.accuracy:.2%} ({found.lowest:.2%} to "
+                f"{found.highest:.2%}), {found.share:.2%} of the ceiling {found.ceiling:.2%}, calibration error "
+                f"{found.calibration_error:.2%}; any attacker's top-1 of 100 people: {limits[0].top1():.2%}",
                 flush=True,
             )
-        results[-1]["fitted"] = fitted.facts
-    print(f"the network on the head's feature: {np.mean(own == labels):.2%} of {len(labels):,} faces")
+    accuracy = float(np.mean(own == labels))
+    print(f"the network as released: {accuracy:.2%} of {len(labels):,} faces")
     if FLAGS.write:
-        command = (
-            f"tools/codes.py --model {FLAGS.model} --data_dir DIR --faces {FLAGS.faces} --epsilon {FLAGS.epsilon:g} "
-            f"--symbols {','.join(FLAGS.symbols)} --budgets {','.join(FLAGS.budgets)}"
-        )
-        facts = {"model": FLAGS.model, "data": test.name, "head": f"int8, {digest}", "git": git, "command": command}
-        facts["network_accuracy"] = float(np.mean(own == labels))
-        write_json(Path(FLAGS.write), {**facts, "figures": results})
+        facts = {"model": FLAGS.model, "data": test.name, "head": f"int8, {digest}", "network_accuracy": accuracy}
+        facts |= {"date": datetime.date.today().isoformat(), "git": git, "command": _command(model)}
+        folder = config.config_folder() / "codes"
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{FLAGS.model}.json", {**facts, "figures": figures})
+        if FLAGS.results:
+            results.write_codes(Path(FLAGS.results), sorted(folder.glob("*.json")))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fits reduced and noisy models to their networks' training features: `tools/fit.py --model PATTERN --data_dir DIR`."""
+"""Fits reduced, noisy and coded models to training features: `tools/fit.py --model PATTERN --data_dir DIR`."""
 
 from __future__ import annotations
 
@@ -39,15 +39,21 @@ def main(_: list[str]) -> None:
             continue
         fitted += len(own)
         network = config.network(name)
-        if reduced := [model for model in own if model.dimensions]:
-            parts = splits.of_network(network, FLAGS.data_dir)
-            if FLAGS.limit:
-                parts = [splits.take(part, FLAGS.limit) for part in parts]
+        # Codes take some of the training faces alone, as their configs say.
+        limits = {model.name: model.code.faces if model.code else None for model in own if model.dimensions}
+        fitters = {}
+        if limits:
+            train, validation = splits.of_network(network, FLAGS.data_dir)
             built = graph.inference_network(network, weights.load(network))
-            cuts = [model.cut for model in reduced]
-            fitter = Fitter(network, built, cuts, *parts, Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
+            if FLAGS.limit:
+                train, validation = (splits.take(part, FLAGS.limit) for part in (train, validation))
+        for limit in set(limits.values()):
+            cuts = [model.cut for model in own if limits.get(model.name, 0) == limit]
+            some = splits.take(train, limit) if limit else train
+            options = (Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
+            fitters[limit] = Fitter(network, built, cuts, some, validation, *options)
         for model in own:
-            arrays, facts = fitter.fit(model) if model.dimensions else ({}, {})
+            arrays, facts = fitters[limits[model.name]].fit(model) if model.dimensions else ({}, {})
             print(json.dumps({model.name: facts}, indent=1), flush=True)
             if FLAGS.release:
                 release.release_model(model, arrays, facts)

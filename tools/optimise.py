@@ -108,6 +108,7 @@ def main(_: list[str]) -> None:
     except ValueError:
         raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
     described, git = machine.describe(), git_revision()
+    config.check_uncoded(config.model(FLAGS.model))
     model = privzoo.load(FLAGS.model)
     network = model.card.network
     slim = privzoo.load(FLAGS.model, head=SLIM) if SLIM in methods else None

@@ -89,11 +89,13 @@ def _measure(model) -> None:
 def main(_: list[str]) -> None:
     """Prunes and distils, releases, and measures, as far as asked for."""
     import privzoo
+    from privzoo import config
     from privzoo.errors import ConfigError
     from privzoo.optimise import slim_release
 
     if FLAGS.release and FLAGS.limit:
         raise ConfigError("--release does not go with --limit: releases are made on all faces.")
+    config.check_uncoded(config.model(FLAGS.model))
     model = privzoo.load(FLAGS.model)
     run = Path(FLAGS.run_dir or f"runs/slim_{model.name}")
     if FLAGS.restart:

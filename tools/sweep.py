@@ -130,6 +130,8 @@ def main(_: list[str]) -> None:
     if not models:
         raise UnknownNameError("None of these models' networks is released yet; train them with tools/train.py first.")
     for model in models:
+        config.check_uncoded(model)
+    for model in models:
         cuts = [m.cut for m in models if m.network == model.network]
         bench = benches.get(model.network) or Bench(model.network, cuts, Path(FLAGS.cache_dir))
         benches = {model.network: bench}  # one at a time in memory

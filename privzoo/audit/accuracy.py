@@ -43,8 +43,8 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
 
 def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
     """Predicted classes by variant: with the model's noise, and of some faces with that of usual budgets."""
-    found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds)}
-    for epsilon in EPSILONS if model.noise else ():
+    found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book)}
+    for epsilon in EPSILONS if model.config.noise else ():  # budgets of codes are measured by tools/codes.py
         noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
         found[budget_name(epsilon)] = drawn.labels(model.classify, features[::every], noise, seeds)
     return found
@@ -125,23 +125,29 @@ def deployed_answers(
     progress: bool,
     heads: Path | None = None,
     seeds: Sequence[int] = drawn.DRAWS,
+    cache: Path | None = None,
 ) -> tuple[np.ndarray, str]:
     """Predicted classes, int (draws, N), of an exported head on LiteRT with the tail; and the SHA-256 of the head.
 
-    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds.
+    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. What a
+    coded model's head gives is kept in the cache: it is the same as of the model whose feature it takes.
     """
     from privzoo.edge.unprotected import UnprotectedHead
+    from privzoo.evaluation.deployed import head_features
     from privzoo.export import released
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
         path = heads and released.find(model, quantization, heads)
         path = path or model.export_head(Path(folder) / "head.tflite", quantization)
+        if model.book is not None and cache is not None:
+            features, sha256 = head_features(path, chips, cache, progress)
+            return drawn.labels(model.classify, features, model.noise, seeds, model.book), sha256
         head = UnprotectedHead(path, threads=2)
         rows = [
             head.features(chips[start : start + BATCH])
             for start in _steps(len(chips), progress, f"{quantization} head of {model.name}")
         ]
-        answers = drawn.labels(model.classify, np.concatenate(rows), model.noise, seeds)
+        answers = drawn.labels(model.classify, np.concatenate(rows), model.noise, seeds, model.book)
         return answers, head.manifest["head"]["sha256"]
 
 
@@ -217,7 +223,7 @@ def evaluate(
         for budget, told in found.items():
             sheet.add(budget, told, digest, every)
         for quantization in quantizations:
-            told, sha256 = deployed_answers(model, quantization, faces.chips[::every], progress, heads, seeds)
+            told, sha256 = deployed_answers(model, quantization, faces.chips[::every], progress, heads, seeds, cache)
             sheet.add(f"{quantization} TFLite head + tail", told, sha256, every, agreement=True)
         yield model, sheet.results
 

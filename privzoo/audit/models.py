@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from privzoo import architectures
+from privzoo import architectures, config
 from privzoo.audit import attackers, cells, deep, features, grid, pixels
 from privzoo.audit.attributes import REGRESSORS
 from privzoo.audit.cells import Known, Plan, Target
@@ -91,6 +91,7 @@ def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
 
 def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | None, tuple[int, ...]]]:
     """Noise, its epsilon and numbers of queries. Without noise, one query tells as much as many."""
+    config.check_uncoded(model.config)  # the mechanism alone bounds what its symbols tell
     if model.noise is None:
         return [(None, None, (1,))]
     radius = model.noise.clip

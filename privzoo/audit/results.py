@@ -22,6 +22,7 @@ from privzoo.provenance import git_revision, write_json
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
 INT8 = "int8 TFLite head + tail"
 SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
+CODES_BEGIN, CODES_END = "<!-- codes: written by tools/codes.py -->", "<!-- end of codes -->"
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
 PAPER = {
@@ -81,12 +82,11 @@ def _accuracy(cards: Sequence[Card]) -> str:
         task = card.network.task
         measured, one = card.figure("accuracy", FLOAT), card.one_answer()
         paper = None if card.network.own_data else PAPER.get((task, card.model.embedding), {}).get(card.model.cut)
-        shape = "x".join(map(str, card.cost.feature_shape))
         found = card.figure("accuracy", FLOAT + DETECTED)
         rows.append(
             (
                 card.model.name,
-                f"{shape}, {card.cost.feature_bytes:,} bytes",
+                f"{card.feature()}, {card.cost.feature_bytes:,} byte{'s' if card.cost.feature_bytes > 1 else ''}",
                 measured.data if measured else "not measured",
                 _cell(measured),
                 _cell(card.figure(BALANCED, FLOAT)),
@@ -202,3 +202,47 @@ def write_sweeps(path: Path, sweeps: Sequence[Path]) -> None:
             cells += [", ".join(map(str, row["seeds"])), f"{row['date']}, {row['git']}"]
             lines.append(f"| {' | '.join(cells)} |")
     section(path, SWEEPS_BEGIN, SWEEPS_END, "\n".join(lines))
+
+
+def write_codes(path: Path, measured: Sequence[Path]) -> None:
+    """Writes the table of what coded models reach at each budget into a Markdown file.
+
+    Args:
+        path: the Markdown file.
+        measured: JSON files of tools/codes.py, one for each model.
+    """
+    rows, networks = [], []
+    for file in measured:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        networks.append(f"{found['model']}: {found['network_accuracy']:.2%} of {found['data']}")
+        for one in found["figures"]:
+            rows.append(
+                (
+                    found["model"],
+                    str(one["symbols"]),
+                    f"{one['epsilon']:g}",
+                    f"{one['accuracy']:.2%} ({one['lowest']:.2%} to {one['highest']:.2%})",
+                    f"{one['majority']:.2%}",
+                    f"{one['ceiling']:.2%}",
+                    f"{one['share_of_ceiling']:.2%}",
+                    f"{one['calibration_error']:.2%}",
+                    ", ".join(f"{value:.2%}" if value < 1 else "no bound" for value in one["top1"].values()),
+                    f"{one['faces']:,}",
+                    _range(one["seeds"]),
+                    f"{found['date']}, {found['git']}",
+                )
+            )
+    title = (
+        "Coded models at a budget per answer (epsilon, delta = 0), int8 head, mean over seeded draws (lowest to "
+        "highest). The ceiling is the best that any mechanism of that budget can reach on the released network's "
+        "labels; a code may pass it a little, as it sees the score behind the label. Top-1 "
+        "is the highest share of faces of 100 equally likely people that any attacker can name from 1, 10 and 100 "
+        f"fresh answers, whoever it is. The networks without any privacy: {'; '.join(networks)}."
+    )
+    header = ("model", "symbols", "epsilon", "accuracy", "one answer for all", "ceiling", "share of it")
+    header = (*header, "calibration error", "top-1 of 100 people, at most", "faces", "seeds", "date, code")
+    section(path, CODES_BEGIN, CODES_END, f"{title}\n\n{_lines(header, rows)}")
+
+
+def _range(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])

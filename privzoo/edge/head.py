@@ -262,8 +262,7 @@ class Head:
         with self.__lock:
             self.__count += len(chips)
         if self.__book is not None:
-            sent = self.__noise.send(self.__book.encode(features))
-            return np.stack([sent, np.full(len(sent), self.__noise.budget)], axis=1).astype(np.float32)
+            return self.__noise.answers(self.__book.encode(features))
         return features if self.__noise is None else self.__noise.send(features)
 
     def spent_epsilon(self, delta: float = DELTA) -> float:

@@ -15,6 +15,7 @@ EMBEDDINGS = {
     "siamese": "siamese",
     "reduced_siamese": "reduced",
     "advanced": "noisy",
+    "coded": "coded",
 }
 
 

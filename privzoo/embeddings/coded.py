@@ -10,12 +10,79 @@ so that one tail serves all budgets, and a symbol that was received at a small b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 
-from privzoo.errors import ConfigError
+from privzoo.embeddings import reduced
+from privzoo.errors import ConfigError, WeightsError
+from privzoo.mechanisms.codebook import Codebook
 
+if TYPE_CHECKING:
+    from privzoo.config import ModelConfig
+
+# Names of a code's arrays. None ends in "/kernel": weights files would code that in integers, and move the regions.
+REGIONS, OFFSETS, SYMBOLS, JOINT = "code/regions", "code/offsets", "code/symbols", "code/joint"
 SYMBOL, EPSILON = "symbol", "epsilon"  # names of the tail's inputs
+
+
+def attach(
+    head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
+) -> tuple[keras.Model, keras.Model]:
+    """Puts the base model's reduction behind the head, and Bayes' rule in place of the tail.
+
+    Args:
+        head: `image` -> activation (N, h, w, c), as the cut left it.
+        tail: activation -> probabilities; a code has no use for it.
+        arrays: those of `reduced.attach`, of the base model, with those of `arrays_of`.
+        model: with a code.
+
+    Returns:
+        head: `image` -> the reduced feature (N, dimensions), whose symbol `book_of` gives, and the tail of `tail_of`.
+
+    Raises:
+        ConfigError: the model's config has no code, or arrays do not fit it.
+        WeightsError: arrays are missing, as before the code was fitted.
+    """
+    if model.code is None:
+        raise ConfigError(f"{model.name} is a coded embedding whose config has no code; give it a base and an epsilon.")
+    book_of(arrays, model)
+    front, rest = reduced.attach(head, tail, arrays, model)
+    if np.shape(arrays[JOINT]) != (rest.output_shape[-1], model.code.symbols):
+        raise ConfigError(f"{JOINT} of {model.name} has the shape {np.shape(arrays[JOINT])}; fit the code again.")
+    return front, tail_of(arrays[JOINT])
+
+
+def arrays_of(book: Codebook, joint: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays of a weights file; as float32, which a book of `rounded` survives to the bit."""
+    return {
+        REGIONS: np.asarray(book.kernel, np.float32),
+        OFFSETS: np.asarray(book.bias, np.float32),
+        SYMBOLS: np.asarray(book.symbols, np.float32),
+        JOINT: np.asarray(joint, np.float32),
+    }
+
+
+def book_of(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> Codebook:
+    """Codebook of a model's arrays.
+
+    Raises:
+        WeightsError: it has none yet.
+        ConfigError: the arrays are no codebook, or have another number of symbols than the config says.
+    """
+    for key in (REGIONS, OFFSETS, SYMBOLS, JOINT):
+        if key not in arrays:
+            raise WeightsError(f"The model {model.name} has no released {key} yet; fit it with tools/fit.py.")
+    kernel = tuple(tuple(map(float, row)) for row in arrays[REGIONS])
+    book = Codebook(kernel, tuple(map(float, arrays[OFFSETS])), tuple(map(int, arrays[SYMBOLS])))
+    if (len(kernel), book.k) != (model.dimensions, model.code.symbols):
+        raise ConfigError(
+            f"The codebook of {model.name} has {book.k} symbols of {len(kernel)} numbers, not {model.code.symbols} of "
+            f"{model.dimensions}; fit it again."
+        )
+    return book
 
 
 @keras.saving.register_keras_serializable(package="privzoo")
@@ -51,7 +118,7 @@ class Posterior(keras.layers.Layer):
         return {**super().get_config(), "classes": self.classes, "symbols": self.symbols}
 
 
-def tail(joint: np.ndarray) -> keras.Model:
+def tail_of(joint: np.ndarray) -> keras.Model:
     """Builds the tail.
 
     Args:

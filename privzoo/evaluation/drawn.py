@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, clip
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 DRAWS = tuple(range(1, 21))  # seeds of a noisy model's published accuracy
 
@@ -31,18 +33,28 @@ def arrived(features: np.ndarray, noise: Noise | None, rng: np.random.Generator)
 
 
 def labels(
-    classify: Callable[[np.ndarray], np.ndarray], features: np.ndarray, noise: Noise | None, seeds: Sequence[int]
+    classify: Callable[[np.ndarray], np.ndarray],
+    features: np.ndarray,
+    noise: Noise | RandomizedResponse | None,
+    seeds: Sequence[int],
+    book: Codebook | None = None,
 ) -> np.ndarray:
     """Predicted classes of noisy features, one row for each seed; without noise one row.
 
     Args:
         classify: features (N, ...) -> probabilities (N, classes), as `SplitModel.classify`.
         features: before noise.
-        noise: as in `arrived`.
+        noise: as in `arrived`, or the randomized response of a coded model.
         seeds: of the draws.
+        book: of a coded model.
 
     Returns:
         int (draws, N).
     """
+    if book is not None:
+        k, symbols = noise.k, book.encode(features)
+        # One answer for each symbol is all that there is to the tail.
+        told = classify(np.stack([np.arange(k), np.full(k, noise.budget)], axis=1).astype(np.float32)).argmax(axis=1)
+        return np.stack([told[noise.send(symbols, np.random.default_rng(seed).bytes)] for seed in seeds])
     draws = [np.random.default_rng(seed) for seed in (seeds if noise else seeds[:1])]
     return np.stack([classify(np.float32(arrived(features, noise, rng))).argmax(axis=1) for rng in draws])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from statistics import NormalDist
 
+from privzoo.mechanisms.bounds import PEOPLE, bounds
 from privzoo.mechanisms.budget import DELTA
 from privzoo.mechanisms.gaussian import Gaussian
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 LITTLE = 0.9  # from this share of right guesses on, a budget is said to promise little
 
@@ -42,3 +44,19 @@ def words(sigma: float, clip: float, delta: float = DELTA) -> str:
     if guess < LITTLE:
         return said
     return f"{said}, so that what hides people here is clipping and reduction, not the budget"
+
+
+def words_of_code(symbols: int | None, epsilon: float) -> str:
+    """As `words`, for one of some symbols that randomized response sends; empty before the code is fitted.
+
+    Example:
+        >>> words_of_code(2, 3.0)
+        'epsilon 3 at delta 0: from one answer no attacker names more than 1.91% of 100 equally likely people'
+    """
+    if symbols is None:
+        return ""
+    top1 = bounds(RandomizedResponse(symbols, epsilon)).top1()
+    return (
+        f"epsilon {epsilon:g} at delta 0: from one answer no attacker names more than {top1:.2%} of {PEOPLE} equally "
+        "likely people"
+    )

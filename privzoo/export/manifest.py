@@ -175,7 +175,9 @@ def build_manifest(
     }
 
 
-def build(card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None = None) -> dict[str, Any]:
+def build(
+    card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None = None, code: Code | None = None
+) -> dict[str, Any]:
     """Builds the manifest of a model of the zoo from its card; without another noise, it has the card's."""
     if noise is None and card.model.noise is not None:
         noise = Noise(card.model.noise.sigma, card.model.noise.clip)
@@ -195,6 +197,7 @@ def build(card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None 
         noise=noise,
         rounded=card.model.step is not None,
         kind=card.head,
+        code=code,
     )
 
 

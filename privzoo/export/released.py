@@ -65,6 +65,8 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
     _save(chip, folder / name)
     features = golden.run(path, chip[None].astype(np.float32))
     sent = np.rint(features) if manifest["feature"]["rounded"] else features
+    if model.book is not None:
+        sent = np.stack([model.book.encode(features), [model.noise.budget]], axis=1).astype(np.float32)
     [probabilities] = model.classify(sent)
     return {
         "photograph": PHOTOGRAPH,
@@ -73,7 +75,7 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
         "chip_rgb_sha256": hashlib.sha256(chip.tobytes()).hexdigest(),
         "features": [float(value) for value in features.ravel()],  # float32 -> JSON and back is exact
         "tolerance": float(f"{TOLERANCE[manifest['quantization']] * spread.std(axis=0).max():.3g}"),
-        "label": model.classes[int(probabilities.argmax())],  # of the features without noise
+        "label": model.classes[int(probabilities.argmax())],  # of the features without noise, or the true symbol
         "probabilities": {name: float(p) for name, p in zip(model.classes, probabilities, strict=True)},
     }
 
@@ -126,7 +128,7 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
     """An exported head of a model, to be measured as it is rather than exported anew; None where it is not there.
 
     Args:
-        model: whose head it is.
+        model: whose head it is. A coded model's is the head of its base too, whose file serves where it has no own.
         quantization: of the head.
         folder: with `NAME_QUANTIZATION.tflite`, as `tflite/` of a checkout.
 
@@ -134,6 +136,8 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
         WeightsError: the head cannot be read, or was exported from other weights; or the folder has no heads at all.
     """
     path = Path(folder) / f"{model.card.artefact}_{quantization}.tflite"
+    if not path.exists() and model.config.code:
+        path = path.with_name(f"{model.config.code.base}_{quantization}.tflite")
     if not path.exists():
         if not any(Path(folder).glob("*.tflite")):
             raise WeightsError(f"{folder} holds no exported heads; name the folder that tools/export.py wrote.")

@@ -40,6 +40,8 @@ class Target:
         tail = read_tail(folder)
         if tail is None:
             raise ConfigError(f"{folder} is no tail of the zoo; export one with tools/export.py.")
+        if tail.shape == ():
+            raise ConfigError(f"{model} is asked with codes, which the load test does not send; name another model.")
         return cls(model, served / model, folder, tail.shape, tail.signature)
 
     @property

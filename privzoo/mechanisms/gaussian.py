@@ -82,6 +82,16 @@ class Gaussian:
         """Kind and parameters, for manifests and the ledger."""
         return {"kind": KIND, "sigma": self.sigma, "clip": self.clip}
 
+    def drawn(self, delta: float = DELTA) -> dict[str, Any]:
+        """What an answer says of the noise that was drawn for it: kind, deviation, and the budget of one feature."""
+        return {
+            "kind": KIND,
+            "sigma": self.sigma,
+            "epsilon": spent_epsilon(self, 1, delta),
+            "delta": float(delta),
+            "drawn": True,
+        }
+
 
 Noise = Gaussian  # the name that most of the zoo knows it by
 
@@ -186,17 +196,6 @@ def spent_epsilon(noise: Gaussian, queries: int, delta: float = DELTA) -> float:
     """
     queries = checks.count("queries", queries, least=0)
     return (noise.cost * queries).epsilon(checks.number("delta", delta, above=0, below=1))
-
-
-def drawn(noise: Gaussian, delta: float = DELTA) -> dict[str, Any]:
-    """What an answer says of the noise that was drawn for it: kind, deviation, and the budget of one feature."""
-    return {
-        "kind": KIND,
-        "sigma": noise.sigma,
-        "epsilon": spent_epsilon(noise, 1, delta),
-        "delta": float(delta),
-        "drawn": True,
-    }
 
 
 def to_manifest(noise: Gaussian) -> dict[str, Any]:

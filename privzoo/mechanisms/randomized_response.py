@@ -170,6 +170,26 @@ class RandomizedResponse:
         """
         return np.array([self.draw(int(true), source) for true in check_symbols(symbols, self.k)], np.uint8)
 
+    def answers(self, symbols: Any, source: Source = secrets.token_bytes) -> np.ndarray:
+        """What may leave the device, with the budget that the tail has to know.
+
+        Args:
+            symbols, source: as for `send`.
+
+        Returns:
+            float32 (N, 2): the symbol that may be sent, and epsilon.
+        """
+        sent = self.send(symbols, source)
+        return np.stack([sent, np.full(len(sent), self.budget)], axis=1).astype(np.float32)
+
+    def drawn(self, delta: float = DELTA) -> dict[str, Any]:
+        """What an answer says of the draw that it comes from: kind, symbols, and the budget of one answer.
+
+        Args:
+            delta: not needed, as the budget holds at 0; `Gaussian.drawn` takes it.
+        """
+        return {"kind": KIND, "k": self.k, "epsilon": self.budget, "delta": 0.0, "drawn": True}
+
     def draw(self, true: int, source: Source) -> int:
         """One symbol for a true one; `docs/codes.md` has the procedure byte by byte."""
         # Always two draws, so that neither the bytes taken nor the time show whether the truth was sent. What is left

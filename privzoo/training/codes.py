@@ -149,9 +149,52 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
             tuple(float(value) for value in bias),
             tuple(int(symbol) for symbol in chosen),
         )
+    book = rounded(book)
     joint = confusion(labels, book.encode(features), classes, book.k) + SMOOTHING
     facts = {"epsilon": epsilon, "symbols": book.k, "faces": len(labels), "book": book.name}
     return Fitted(book, joint / joint.sum(), facts)
+
+
+def rounded(book: Codebook) -> Codebook:
+    """The book with weights that float32 holds, as weights files store them."""
+    kernel = tuple(tuple(float(np.float32(value)) for value in row) for row in book.kernel)
+    return Codebook(kernel, tuple(float(np.float32(value)) for value in book.bias), book.symbols)
+
+
+def expected_accuracy(fitted: Fitted, features: np.ndarray, labels: np.ndarray, epsilon: float) -> float:
+    """Accuracy on faces that the code was not fitted on: the mean over all draws, in closed form.
+
+    Args:
+        fitted: code, whose table decides what the tail answers to a symbol.
+        features: reduced, float (N, d).
+        labels: primary class, int (N,).
+        epsilon: budget.
+    """
+    k, classes = fitted.book.k, len(fitted.joint)
+    other = 1 / (math.exp(epsilon) + k - 1)
+    received = other + (math.exp(epsilon) - 1) * other * np.eye(k)  # true symbol (row), received one (column)
+    told = (fitted.joint @ received).argmax(0)
+    seen = confusion(labels, fitted.book.encode(features), classes, k) / len(labels)
+    return float((seen @ received)[told, np.arange(k)].sum())
+
+
+def choose(train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray], epsilon: float) -> Fitted:
+    """Fits codes of several numbers of symbols, and takes the one that answers held-out faces best.
+
+    On the training faces, which the head has seen, scores are surer than on others, and more symbols look better.
+
+    Args:
+        train: reduced features and classes that the codes are fitted on.
+        held_out: those that decide; between equals, the fewest symbols win.
+        epsilon: budget.
+    """
+    sizes = SYMBOLS if len(np.unique(train[1])) == 2 else (None,)
+    tried = [fit(*train, epsilon, size) for size in sizes]
+    found = [round(expected_accuracy(one, *held_out, epsilon), 6) for one in tried]
+    best = tried[int(np.argmax(found))]
+    accuracy = {str(one.book.k): value for one, value in zip(tried, found, strict=True)}
+    facts = {**best.facts, "held_out_accuracy_by_symbols": accuracy, "held_out_faces": len(held_out[1])}
+    return Fitted(best.book, best.joint, facts)
 
 
 def confusion(labels: np.ndarray, found: np.ndarray, classes: int, findings: int) -> np.ndarray:

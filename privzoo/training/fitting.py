@@ -15,10 +15,11 @@ from privzoo import activations, embeddings, weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
+from privzoo.embeddings import coded
 from privzoo.mechanisms.gaussian import Noise, spent_epsilon
-from privzoo.training import reduction
+from privzoo.training import codes, reduction
 from privzoo.training.augment import augmented_chips
-from privzoo.training.release import ARRAYS_DTYPE, golden_output
+from privzoo.training.release import ARRAYS_DTYPE, coded_output, golden_output
 
 BATCH = 64
 
@@ -118,6 +119,8 @@ class Fitter:
         Returns:
             Its arrays, and facts for the record, with the accuracy on validation data of its parts one by one.
         """
+        if model.code:
+            return self._fit_code(model)
         features, labels = self.train[0][model.cut], self.train[1]
         _, tail = graph.split(self.network, model.cut)
         key = (model.cut, model.dimensions, model.reduction)
@@ -145,6 +148,21 @@ class Fitter:
             facts["epsilon_at_delta_1e-5"] = round(epsilon, 3)
         logging.info("%s: %s", model.name, facts["validation_accuracy"])
         return fitted, facts
+
+    def _fit_code(self, model: ModelConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        base = weights.of_base(model)
+        down = reduction.Linear(base["reduce/kernel"], base["reduce/bias"])
+        train, held_out = (
+            (reduction.mapped(part[0][model.cut], down), part[1]) for part in (self.train, self.validation)
+        )
+        fitted = codes.choose(train, held_out, model.code.epsilon)
+        arrays = coded.arrays_of(fitted.book, fitted.joint)
+        model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=fitted.book.k))
+        head, tail = coded.attach(*graph.split(self.network, model.cut), {**base, **arrays}, model)
+        facts = {**fitted.facts, "golden_output": coded_output(head, tail, fitted.book, model.code.epsilon)}
+        facts |= {"config": to_dict(model), "augmented": self.augmented, "seed": self.seed}
+        logging.info("%s: %s", model.name, facts["held_out_accuracy_by_symbols"])
+        return arrays, facts
 
     def _golden_output(self, model: ModelConfig, fitted: dict[str, np.ndarray]) -> list[float]:
         released = weights.decode(weights.encode(fitted, ARRAYS_DTYPE))

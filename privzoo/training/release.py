@@ -17,8 +17,10 @@ from privzoo import config as configs
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
+from privzoo.embeddings import coded
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.files import write_bytes
+from privzoo.mechanisms.codebook import Codebook
 from privzoo.provenance import write_json
 from privzoo.training import primary, record, siamese
 from privzoo.training.checkpoint import Checkpoint
@@ -68,12 +70,21 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
 
 def golden_output(network: keras.Model) -> list[float]:
     """Probabilities for the image whose values count 0, 1, ... 255, 0, ...: what every later release must give."""
-    shape = network.input_shape[1:]
-    image = (np.arange(np.prod(shape)) % 256).astype(np.float32).reshape(1, *shape)
-    return np.asarray(network(image))[0].round(6).tolist()
+    return np.asarray(network(_counting(network.input_shape[1:])))[0].round(6).tolist()
 
 
-def _answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
+def coded_output(head: keras.Model, tail: keras.Model, book: Codebook, epsilon: float) -> list[float]:
+    """As `golden_output`, of a coded model that happens to send the true symbol."""
+    symbols = book.encode(np.asarray(head(_counting(head.input_shape[1:])))).astype(np.int32)
+    answer = tail({coded.SYMBOL: symbols, coded.EPSILON: np.full(1, epsilon, np.float32)})
+    return np.asarray(answer)[0].round(6).tolist()
+
+
+def _counting(shape: tuple[int, ...]) -> np.ndarray:
+    return (np.arange(np.prod(shape)) % 256).astype(np.float32).reshape(1, *shape)
+
+
+def whole_answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
     """Probabilities of chips, (N, classes); what the first layers give is kept, as a parent's children share it."""
     front, rest = activations.front(network)
     kept = activations.compute(front, activations.whole_chips(chips, size), cache, np.float32)
@@ -103,7 +114,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
     chips, labels = arrays(validation_set, config.training.chip_size)
     released_network = graph.inference_network(config, parent | weights.read(path))
     networks = {"float32": graph.inference_network(config, values), "released": released_network}
-    answers = {name: _answers(network, chips, config.input_size, cache) for name, network in networks.items()}
+    answers = {name: whole_answers(network, chips, config.input_size, cache) for name, network in networks.items()}
     accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
     run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     run_record["golden_output"] = golden_output(released_network)
@@ -133,6 +144,9 @@ def release_model(model: ModelConfig, arrays: Mapping[str, np.ndarray], facts: d
     Returns:
         The config with its `weights` entry.
     """
+    if model.code:
+        symbols = int(arrays[coded.JOINT].shape[1])
+        model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=symbols))
     if arrays:
         path = configs.config_folder() / "weights" / f"{model.name}.npz"
         model = dataclasses.replace(model, weights=weights.save(arrays, path, dtype=ARRAYS_DTYPE))
