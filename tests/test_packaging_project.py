@@ -33,6 +33,13 @@ def test_continuous_integration_runs_the_readmes_test_command():
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
+def test_git_tracks_nothing_that_is_fetched_or_built():
+    done = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    if done.returncode == 0:  # else an unpacked archive
+        lines = done.stdout.splitlines()
+        assert not [line for line in lines if line.startswith("120000") or "node_modules" in line or ".venv" in line]
+
+
 def test_makefile_has_the_readmes_targets():
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE):
         done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -37,10 +37,10 @@ MISSING = [
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
-def visit(url: str, folder: Path, photograph: Path, turned: Path) -> dict:
+def visit(url: str, folder: Path, photograph: Path, turned: Path, faceless: Path) -> dict:
     """What tests/web/page.mjs saw on the page."""
     command = ["node", HERE / "web" / "page.mjs", f"{url}/demo/web/", CHROMIUM, WEB / "package.json"]
-    command += [photograph, turned, folder / "page.png"]
+    command += [photograph, turned, faceless, folder / "page.png"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -60,7 +60,9 @@ def seen(server, tmp_path_factory, astronaut):
     folder = tmp_path_factory.mktemp("page")
     Image.fromarray(astronaut).save(folder / "photo.jpg", quality=95)
     turned(astronaut).save(folder / "turned.jpg", quality=95)
-    return visit(server.url, folder, folder / "photo.jpg", folder / "turned.jpg") | {"url": server.url}
+    Image.new("RGB", (300, 200), "teal").save(folder / "faceless.png")
+    pictures = (folder / name for name in ("photo.jpg", "turned.jpg", "faceless.png"))
+    return visit(server.url, folder, *pictures) | {"url": server.url}
 
 
 def turned(astronaut) -> Image.Image:
@@ -71,6 +73,8 @@ def turned(astronaut) -> Image.Image:
 @needs_browser
 def test_faces_are_found_where_python_finds_them(seen, astronaut):
     assert seen["detector"] == "blazeface"
+    assert seen["faceless"]["said"].startswith("No face was found")
+    assert seen["cameraFramed"]["said"].startswith("No face was found")  # Chromium's camera shows a moving dial
     for found, photograph in (
         (seen["framed"], astronaut),
         (seen["framedTurned"], np.asarray(turned(astronaut))),

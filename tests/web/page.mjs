@@ -1,9 +1,9 @@
 // Uses the demo page as a visitor does, in headless Chromium, and prints what was seen as JSON.
-// node page.mjs URL CHROMIUM PACKAGE_JSON PHOTOGRAPH TURNED SCREENSHOT
+// node page.mjs URL CHROMIUM PACKAGE_JSON PHOTOGRAPH TURNED FACELESS SCREENSHOT
 
 import { createRequire } from "node:module";
 
-const [url, executablePath, packages, photograph, turned, screenshot] = process.argv.slice(2);
+const [url, executablePath, packages, photograph, turned, faceless, screenshot] = process.argv.slice(2);
 const { chromium } = createRequire(packages)("playwright-core");
 const seen = { urls: [], bodies: [], console: [] };
 let page;
@@ -57,7 +57,7 @@ try {
   };
 
   const framed = async () => {
-    await until(() => /found/.test(document.getElementById("found").textContent));
+    await until(() => /^(A face was|\d+ faces were|No face was) found/.test(document.getElementById("found").textContent));
     return { said: await text("found"), box: JSON.parse(await page.locator("#photo").getAttribute("data-box")) };
   };
 
@@ -83,6 +83,9 @@ try {
   for (const across of [0.4, 0.6]) await page.mouse.click(area.x + across * area.width, area.y + 0.4 * area.height);
   seen.eyes = await asked();
 
+  await page.setInputFiles("#file", faceless);
+  await until(() => document.getElementById("photo").width === 300);
+  seen.faceless = await framed();
   await page.setInputFiles("#file", turned);
   await until(() => document.getElementById("photo").width === 500);
   seen.framedTurned = await framed();
@@ -92,6 +95,7 @@ try {
   await context.grantPermissions(["camera"]);
   await page.click("#camera");
   await until(() => document.getElementById("photo").width >= 640);
+  seen.cameraFramed = await framed();
   seen.camera = await asked();
   await page.click("#example");
   await until(() => document.getElementById("photo").width === 190);

@@ -13,6 +13,7 @@ export class Frame {
     this.picture = null;
     this.box = null;
     this.eyes = [];
+    this.touched = false; // whether the user has set the frame on this picture
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerup", (event) => this.#up(event));
@@ -23,6 +24,7 @@ export class Frame {
   /** Shows another picture (ImageBitmap), with a box in its pixels, the old one, or one in the middle. */
   show(picture, box, keep) {
     const same = keep && this.picture?.width === picture.width && this.picture?.height === picture.height;
+    if (!keep) this.touched = false;
     this.picture?.close(); // a camera's frames would pile up
     this.picture = picture;
     const size = Math.round(0.6 * Math.min(picture.width, picture.height));
@@ -118,6 +120,7 @@ export class Frame {
   /** Moves the frame; its middle stays on the picture. */
   #centre(x, y, size, angle = this.box.angle ?? 0) {
     const within = (value, most) => Math.round(Math.min(Math.max(value, -size / 2), most - size / 2));
+    this.touched = true;
     this.#set({ x: within(x, this.picture.width), y: within(y, this.picture.height), size, angle });
   }
 }

@@ -8,6 +8,7 @@ import { protect } from "./noise.js";
 import { encode, predict, shortest } from "./wire.js";
 
 const SHOWN_NUMBERS = 32;
+const BY_HAND = "This browser cannot look for faces: drag the frame, or tap on both eyes.";
 const FOLLOW_MS = 200; // between looks for the face of the camera
 const FOLDER = new URL("../", import.meta.url); // heads, their list and golden pictures lie beside web/
 const element = (id) => document.getElementById(id);
@@ -15,7 +16,7 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const bytes = (count) => `${count.toLocaleString("en")} bytes`;
 
 const frame = new Frame(element("photo"), element("size"));
-let list, head, detector, stream, source; // source: what the picture came as, { name, bytes or null }
+let list, head, detector, stream, source; // detector: a promise of it, or of null; source: what the picture came as, { name, bytes or null }
 
 function complain(error) {
   element("trouble").textContent = error ? error.message : "";
@@ -74,12 +75,17 @@ function show(picture, from, box) {
 
 /** Frames the largest face of the picture that is shown, and says what was found. */
 async function frameFace(picture) {
-  if (!detector) return;
-  tell(frame.picture === picture ? "Looking for a face." : "");
-  const boxes = await detector.find(picture);
-  if (frame.picture !== picture) return; // another was opened meanwhile
-  if (boxes.length) frame.frame(boxes[0]);
-  tell(foundText(boxes));
+  const own = await createImageBitmap(picture); // that one is closed as soon as another is shown
+  try {
+    if (!(await detector)) return;
+    if (frame.picture === picture) tell("Looking for a face.");
+    const boxes = await (await detector).find(own);
+    if (frame.picture !== picture || frame.touched) return; // another was opened meanwhile, or the user was faster
+    if (boxes.length) frame.frame(boxes[0]);
+    tell(foundText(boxes));
+  } finally {
+    own.close();
+  }
 }
 
 function foundText(boxes) {
@@ -118,24 +124,35 @@ async function openCamera() {
   const mine = stream;
   const draw = async () => {
     if (stream !== mine) return;
-    if (video.videoWidth) show(await createImageBitmap(video), { name: "camera", bytes: null });
+    if (video.videoWidth) {
+      const picture = await createImageBitmap(video);
+      if (stream !== mine) return; // a photograph was opened meanwhile
+      show(picture, { name: "camera", bytes: null });
+    }
     requestAnimationFrame(draw);
   };
   // Beside the drawing, on frames of its own: the drawn ones are closed as soon as the next one comes.
   const follow = async () => {
-    if (stream !== mine || !detector) return;
-    if (video.videoWidth) {
-      const picture = await createImageBitmap(video);
-      const boxes = await detector.find(picture);
-      picture.close();
-      if (stream !== mine) return;
-      if (boxes.length && frame.picture) frame.frame(boxes[0]);
-      tell(foundText(boxes));
+    const finder = await detector;
+    // Until the user sets the frame, who then knows better.
+    while (finder && stream === mine && !frame.touched) {
+      if (video.videoWidth && frame.picture) {
+        const picture = await createImageBitmap(video);
+        const boxes = await finder.find(picture);
+        picture.close();
+        if (stream !== mine || frame.touched) return;
+        if (boxes.length) frame.frame(boxes[0]);
+        tell(foundText(boxes));
+      }
+      await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
     }
-    setTimeout(follow, FOLLOW_MS);
   };
+  frame.touched = false;
   draw();
-  follow();
+  follow().catch((error) => {
+    console.warn(error);
+    tell(BY_HAND);
+  });
 }
 
 async function openFile(event) {
@@ -143,6 +160,7 @@ async function openFile(event) {
   if (!file) return;
   stopCamera();
   const picture = await decode(file);
+  frame.touched = false;
   show(picture, { name: file.name, bytes: file.size });
   await frameFace(picture);
 }
@@ -239,14 +257,13 @@ async function start() {
   element("file").addEventListener("change", (event) => attempt(() => openFile(event)));
   element("example").addEventListener("click", () => attempt(openExample));
   element("ask").addEventListener("click", () => attempt(ask));
-  await choose();
-  try {
-    detector = await Detector.open(FOLDER);
-  } catch (error) {
+  detector = Detector.open(FOLDER).catch((error) => {
     console.warn(error);
-    tell("Faces are not found by themselves here: drag the frame, or tap on both eyes.");
-  }
-  element("found").dataset.detector = detector ? "blazeface" : "none";
+    tell(BY_HAND);
+    return null;
+  });
+  detector.then((opened) => (element("found").dataset.detector = opened ? "blazeface" : "none"));
+  await choose();
 }
 
 attempt(start);
