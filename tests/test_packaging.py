@@ -25,7 +25,13 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
-NOT_FOR_USE = ("zoo_configs/optimised/", "zoo_configs/planned/", "zoo_configs/sweeps/")  # figures; without weights
+# Figures, and configs without weights.
+NOT_FOR_USE = tuple(f"zoo_configs/{name}/" for name in ("codes", "optimised", "planned", "sweeps"))
+    "zoo_configs/codes/",
+    "zoo_configs/optimised/",
+    "zoo_configs/planned/",
+    "zoo_configs/sweeps/",
+)  # figures; without weights
 
 
 def entries(text: str) -> list[str]:

@@ -79,8 +79,11 @@ def test_readmes_python_runs(astronaut, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("photo.jpg", "anna.jpg", "ben.jpg"):
         Image.fromarray(astronaut).save(name)
-    zoo, device = blocks("python")[:2]  # a third wants a camera, and a server with a key
+    zoo, ledger, device = blocks("python")[:3]  # a fourth wants a camera, and a server with a key
     exec(compile(zoo, "README.md", "exec"), {})
+    names: dict = {}
+    exec(compile(ledger, "README.md", "exec"), names)
+    assert names["head"].remaining() >= 12 / 4  # Gaussian noise adds up to less than the sum
     (served,) = (tmp_path / "served").iterdir()
     with Server(served, served.name) as server:
         exec(compile(device.replace("http://cloud:8501", server.url), "README.md", "exec"), {})

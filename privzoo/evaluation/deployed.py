@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
+
+from privzoo.files import replacing
 
 
 def head_features(path: str | Path, chips: np.ndarray, cache: Path, progress: bool = True) -> tuple[np.ndarray, str]:
@@ -36,9 +37,6 @@ def head_features(path: str | Path, chips: np.ndarray, cache: Path, progress: bo
     if not kept.exists():
         steps = trange(0, len(chips), 64, desc=f"head of {head.manifest['model']}", disable=not progress)
         features = np.concatenate([head.features(chips[start : start + 64]) for start in steps])
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-        with temporary.open("wb") as file:
+        with replacing(kept) as temporary, temporary.open("wb") as file:
             np.save(file, features)
-        temporary.replace(kept)
     return np.load(kept), digest

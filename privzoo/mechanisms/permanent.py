@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from privzoo.errors import ConfigError
+from privzoo.files import PART
 from privzoo.mechanisms.budget import Cost
 from privzoo.mechanisms.randomized_response import RandomizedResponse, Source, check_symbols
 
@@ -71,7 +72,7 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
 
 
 def _make(path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PART}")
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
