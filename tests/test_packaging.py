@@ -27,11 +27,6 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 # Figures, and configs without weights.
 NOT_FOR_USE = tuple(f"zoo_configs/{name}/" for name in ("codes", "optimised", "planned", "sweeps"))
-    "zoo_configs/codes/",
-    "zoo_configs/optimised/",
-    "zoo_configs/planned/",
-    "zoo_configs/sweeps/",
-)  # figures; without weights
 
 
 def entries(text: str) -> list[str]:
