@@ -204,7 +204,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from privzoo.export.manifest import QUANTIZATIONS
+    from privzoo.export.manifests import QUANTIZATIONS
 
     if options.quantization not in QUANTIZATIONS:  # before the seconds that loading takes
         raise ConfigError(f"There is no quantization {options.quantization!r}; use one of {', '.join(QUANTIZATIONS)}.")
