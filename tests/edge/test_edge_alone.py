@@ -18,7 +18,7 @@ from export_fakes import chips, exported, serving
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("tensorflow", "keras", "jax", "scipy", "skimage", "sklearn", "matplotlib", "fastapi")
+HEAVY = ("tensorflow", "keras", "jax", "scipy", "skimage", "sklearn", "matplotlib", "starlette")
 
 
 def plain_packages() -> dict[str, metadata.Distribution]:

@@ -25,7 +25,7 @@ from privzoo.errors import (
 
 pytestmark = pytest.mark.server
 
-for package in ("grpc", "fastapi", "tensorflow_serving", "trustme"):
+for package in ("grpc", "starlette", "tensorflow_serving", "trustme"):
     pytest.importorskip(package)
 
 

@@ -19,7 +19,7 @@ from privzoo.errors import ConfigError, MissingExtraError
 
 pytestmark = pytest.mark.server
 
-for package in ("grpc", "fastapi", "tensorflow_serving", "trustme"):
+for package in ("grpc", "starlette", "tensorflow_serving", "trustme"):
     pytest.importorskip(package)
 
 HOST = "cloud.example"  # what only the proxy can find

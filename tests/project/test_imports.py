@@ -121,7 +121,7 @@ def test_imports_no_training_stack(code):
 
 
 def test_device_imports_no_optional_package():
-    optional = {"skimage", "sklearn", "scipy", "matplotlib", "fastapi", "uvicorn", "pooch", "absl", "dp_accounting"}
+    optional = {"skimage", "sklearn", "scipy", "matplotlib", "starlette", "uvicorn", "absl", "dp_accounting"}
     assert not imported("import privzoo.edge") & optional
 
 

@@ -125,7 +125,7 @@ def test_tested_versions_lie_in_the_bounds(extra):
 
 def test_plain_install_brings_no_training_stack():
     names = {requirement.name for requirement in requirements()}
-    assert not names & {"tensorflow", "keras", "scikit-image", "scikit-learn", "scipy", "matplotlib", "fastapi"}
+    assert not names & {"tensorflow", "keras", "scikit-image", "scikit-learn", "scipy", "matplotlib", "starlette"}
 
 
 def test_one_distribution_provides_tensorflow():

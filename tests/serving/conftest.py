@@ -11,7 +11,7 @@ from serving_models import build
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    for package in ("tensorflow", "fastapi", "tensorflow_serving"):
+    for package in ("tensorflow", "starlette", "tensorflow_serving"):
         pytest.importorskip(package)
     return build(tmp_path_factory.getbasetemp() / "served")
 

@@ -21,7 +21,7 @@ from privzoo.serving import Server, add_flags
 pytestmark = pytest.mark.server
 
 httpx = pytest.importorskip("httpx")
-pytest.importorskip("fastapi")
+pytest.importorskip("starlette")
 
 
 def gone(pid: int, seconds: float = 60) -> bool:

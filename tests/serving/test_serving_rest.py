@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -164,6 +165,10 @@ def test_the_openapi_page_lists_what_the_server_answers(http):
         for place in ("", "/versions/{version}", "/labels/{label}")
         for verb in ("", ":predict", ":classify", ":regress", "/metadata")
     }
+    for path, methods in paths.items():
+        ((method, entry),) = methods.items()
+        assert method == ("post" if ":" in path else "get") and entry["summary"] and "200" in entry["responses"]
+        assert {f"{{{parameter['name']}}}" for parameter in entry["parameters"]} == set(re.findall(r"{\w+}", path))
 
 
 def test_the_application_answers_without_a_socket(models):

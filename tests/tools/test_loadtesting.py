@@ -200,7 +200,7 @@ def test_clients_without_a_server_say_so(odd):
 @pytest.fixture(scope="module")
 def tool():
     """Runs the tool on a small tail; gives the JSON that it writes."""
-    for package in ("locust", "hypothesis", "tensorflow_serving", "fastapi", "psutil"):
+    for package in ("locust", "hypothesis", "tensorflow_serving", "starlette", "psutil"):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     from export_fakes import NAME, served

@@ -15,7 +15,7 @@ from privzoo.evaluation.bars import MET, NOT_MEASURED, NOT_MET
 from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- load: written by tools/loadtest.py -->", "<!-- end of load -->"
-PACKAGES = ("tensorflow", "grpcio", "uvicorn", "fastapi", "locust", "hypothesis", "ray")
+PACKAGES = ("tensorflow", "grpcio", "uvicorn", "starlette", "locust", "hypothesis", "ray")
 TITLES = {
     "load": "Throughput and latency",
     "million": "Many requests",

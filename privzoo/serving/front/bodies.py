@@ -6,8 +6,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
 
-from fastapi import Request
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from privzoo.serving import settings
 from privzoo.serving.front.budget import REST_COPIES, SMALL, Held

@@ -6,7 +6,9 @@ import mimetypes
 import os
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
@@ -45,7 +47,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def add_demo_page(app: FastAPI, folder: str | os.PathLike[str]) -> None:
+def add_demo_page(app: Starlette, folder: str | os.PathLike[str]) -> None:
     """Serves the page, its heads and LiteRT.js below `/demo`, from the server that the page asks.
 
     Args:
@@ -54,12 +56,12 @@ def add_demo_page(app: FastAPI, folder: str | os.PathLike[str]) -> None:
     """
     for suffix, kind in TYPES.items():
         mimetypes.add_type(kind, suffix)
-    app.add_api_route(f"{PATH}/detector/{FILE.name}", _detector, include_in_schema=False)
+    app.add_route(f"{PATH}/detector/{FILE.name}", _detector)
     # Links in the folder are the operator's own, as some of npm's kind make them.
     app.mount(PATH, StaticFiles(directory=folder, html=True, follow_symlink=True), name="demo page")
 
 
-async def _detector() -> FileResponse:
+async def _detector(_: Request) -> FileResponse:
     """The face detector's file, the very one that Python uses."""
     if not FILE.exists():
         raise HTTPException(404, "the face detector is not installed")

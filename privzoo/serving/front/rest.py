@@ -1,4 +1,4 @@
-"""TF Serving's REST interface on FastAPI: predict, classify, regress, model status and metadata, figures."""
+"""TF Serving's REST interface: predict, classify, regress, model status and metadata, figures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,7 +30,7 @@ _POST = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|re
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<verb>/metadata)?", _FLAGS)
 
 
-def create_app(models: Models, **options: Any) -> FastAPI:
+def create_app(models: Models, **options: Any) -> Starlette:
     """Builds the server's application.
 
     Args:
@@ -46,7 +46,7 @@ def create_app(models: Models, **options: Any) -> FastAPI:
     return app_for(Service(models, **options))
 
 
-def app_for(service: Service, own: bool = True) -> FastAPI:
+def app_for(service: Service, own: bool = True) -> Starlette:
     """The application for a service.
 
     Args:
@@ -56,7 +56,7 @@ def app_for(service: Service, own: bool = True) -> FastAPI:
     rest = Rest(service)
 
     @contextlib.asynccontextmanager
-    async def drain(app: FastAPI) -> AsyncIterator[None]:
+    async def drain(app: Starlette) -> AsyncIterator[None]:
         yield
         if own:
             service.close()
@@ -64,29 +64,23 @@ def app_for(service: Service, own: bool = True) -> FastAPI:
     async def elsewhere(request: Request, error: Exception) -> Response:
         return await rest.handle(request)
 
-    app = FastAPI(
-        title="privzoo",
-        description="TF Serving's REST protocol.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=drain,
-    )
-    for method, path, summary, extra in openapi.pages():
-        app.add_api_route(
-            path, rest.handle, methods=[method], summary=summary, openapi_extra=extra, response_model=None
-        )
-    # What FastAPI's router would refuse in its own form (404, 405), and paths in capitals, take the same way.
-    app.add_exception_handler(HTTPException, elsewhere)
+    # What the router would refuse in its own form (404, 405) gets TF Serving's.
+    app = Starlette(lifespan=drain, exception_handlers={HTTPException: elsewhere})
+    app.router.redirect_slashes = False
+    app.add_route(openapi.PATH, _description)
     app.add_middleware(_Direct, rest=rest)
     return app
 
 
+async def _description(_: Request) -> Response:
+    return _json(openapi.document())
+
+
 class _Direct:
-    """Leads TF Serving's paths past FastAPI's router, which has nothing to add but time.
+    """Leads TF Serving's paths past the router, which has nothing to add but time.
 
     Args:
-        app: for everything else, as the OpenAPI page.
+        app: for everything else, such as the OpenAPI description.
         rest: answers.
     """
 
