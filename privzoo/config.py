@@ -10,12 +10,16 @@ import typing
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from privzoo.errors import ConfigError, RenamedWarning, UnknownNameError
 from privzoo.files import write_text
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+Entry = TypeVar("Entry")
 FULL, SLIM = HEADS = ("full", "slim")  # heads that one tail answers
 
 
@@ -121,7 +125,7 @@ class NoiseConfig:
     sigma: float  # standard deviation of the noise on each component
     clip: float  # radius of the ball to which a feature is clipped before the noise
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for noise that cannot be."""
         if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
             raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} cannot be; give numbers above 0.")
@@ -136,7 +140,7 @@ class CodeConfig:
     symbols: int | None = None  # k; None until fitted
     faces: int = 4000  # training faces that it is fitted on, evenly spaced
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for a code that cannot be."""
         if not 0 < self.epsilon < math.inf or self.faces < 1 or (self.symbols is not None and self.symbols < 2):
             raise ConfigError(
@@ -152,7 +156,7 @@ class SlimConfig:
     channels: dict[str, int]  # convolution up to the cut -> its output channels
     weights: WeightsFile
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for channels that cannot be."""
         if any(count < 1 for count in self.channels.values()):
             raise ConfigError(f"A slim head cannot have {self.channels} channels; give every layer 1 or more.")
@@ -180,10 +184,10 @@ class ModelConfig:
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
     slim: SlimConfig | None = None  # None until there is one
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for a reduction that cannot be."""
         reduced = self.dimensions is not None
-        if (reduced and self.dimensions < 1) or (not reduced and (self.noise or self.refit)):
+        if (self.dimensions is not None and self.dimensions < 1) or (not reduced and (self.noise or self.refit)):
             raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
         if not 0 <= self.relevance < math.inf or (self.step is not None and not 0 < self.step < math.inf):
             raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")
@@ -216,7 +220,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if type(None) in arguments:
         return None if value is None else _value(arguments[0], value, where)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return from_dict(kind, value, where)
     if origin is Literal:
         if value in arguments:
@@ -256,6 +260,21 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
         if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where} lacks the entry {name!r}.")
     return cls(**{key: _value(kinds[key], value, f"{where}: {key}") for key, value in data.items()})
+
+
+def given(entry: Entry | None, lack: str) -> Entry:
+    """An entry that a config may leave out, where something rests on it.
+
+    Args:
+        entry: of the config.
+        lack: the sentence's beginning, as "vgg16_gender_simple_conv5_3 has no slim head".
+
+    Raises:
+        ConfigError: it was left out.
+    """
+    if entry is None:
+        raise ConfigError(f"{lack}; enter it in its file in zoo_configs.")
+    return entry
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -118,9 +118,9 @@ def run(
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=card.network.input_size**2 * CHANNELS,
-        noise=head.noise and head.noise.drawn(),
+        noise=head.noise.drawn() if head.noise else None,
         budget=card.budget(),
-        identity_attack=attack and to_dict(attack),
+        identity_attack=to_dict(attack) if attack else None,
         answers=tuple(
             DemoAnswer(
                 image=answer.image,

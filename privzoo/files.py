@@ -6,8 +6,12 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PART = ".part"  # how the name of a file that is still being written ends
 
@@ -56,6 +60,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file, in whole or not at all; makes its folder where there is none."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_arrays(file: BinaryIO | Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:
+    """Writes named arrays as an npz file, to an open file or to a path as it stands; see `replacing` for whole files.
+
+    Args:
+        file: where to.
+        arrays: of any names.
+        compressed: as `numpy.savez_compressed` does.
+    """
+    import numpy as np
+
+    save = np.savez_compressed if compressed else np.savez
+    save(file, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes any name for its flag `allow_pickle`
 
 
 def _to_disk(path: Path) -> None:

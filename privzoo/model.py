@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from privzoo import faces, forks
 from privzoo.card import Card
+from privzoo.config import ModelConfig, check_uncoded
 from privzoo.errors import FeatureError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, protect
@@ -61,7 +63,7 @@ class SplitModel:
         tail: keras.Model,
         noise: Noise | RandomizedResponse | None = None,
         book: Codebook | None = None,
-    ):
+    ) -> None:
         forks.remember()
         self.card, self.noise, self.book = card, noise, book
         self._network, self._head, self._tail = network, head, tail
@@ -94,9 +96,27 @@ class SplitModel:
         return self.card.model.name
 
     @property
-    def config(self):
+    def config(self) -> ModelConfig:
         """The `ModelConfig`."""
         return self.card.model
+
+    @property
+    def code(self) -> tuple[Codebook, RandomizedResponse] | None:
+        """Of a coded model its codebook and what sends a symbol; None of any other."""
+        if self.book is None or not isinstance(self.noise, RandomizedResponse):
+            return None
+        return self.book, self.noise
+
+    @property
+    def gaussian(self) -> Noise | None:
+        """The noise of a model that sends features; None without any.
+
+        Raises:
+            ConfigError: the model sends codes.
+        """
+        check_uncoded(self.config)
+        assert not isinstance(self.noise, RandomizedResponse), "only codes are sent by randomized response"
+        return self.noise
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -123,10 +143,12 @@ class SplitModel:
             FeatureError: the chips have another shape, or values that are not finite.
         """
         features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
-        if self.book is not None:
-            symbols = self.book.encode(features)
-            return self.noise.answers(symbols, rng.randbytes) if rng else self.noise.answers(symbols)
-        return features if self.noise is None else protect(features, self.noise, rng)
+        if self.code is not None:
+            book, response = self.code
+            symbols = book.encode(features)
+            return response.answers(symbols, rng.randbytes) if rng else response.answers(symbols)
+        noise = self.gaussian
+        return features if noise is None else protect(features, noise, rng)
 
     def classify(self, features: np.ndarray) -> np.ndarray:
         """What the tail makes of features.
@@ -142,17 +164,8 @@ class SplitModel:
         """
         if self.book is None:
             return _run(self.tail, features, self.card.cost.feature_shape, "features")
-        return _run(self.tail, features, self.card.cost.feature_shape, "features", self._received)
-
-    def _received(self, features: np.ndarray) -> dict[str, np.ndarray]:
-        """Inputs of a coded tail, from rows of a symbol and its epsilon."""
-        symbols, epsilon = features.T
-        if not (epsilon > 0).all():
-            raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
-        whole = np.rint(symbols)
-        if not np.array_equal(whole, symbols):
-            raise FeatureError("A feature of a coded model has a symbol that is no whole number; send the head's own.")
-        return {"symbol": check_symbols(whole.astype(np.int64), self.book.k).astype(np.int32), "epsilon": epsilon}
+        received = functools.partial(_received, self.book)
+        return _run(self.tail, features, self.card.cost.feature_shape, "features", received)
 
     def predict(self, images: Any, face: str = "detect") -> np.ndarray:
         """Class probabilities of images, by head and tail.
@@ -242,10 +255,22 @@ class SplitModel:
         """What goes with head and tail when they are exported: names, shapes, hashes that pair the two."""
         from privzoo.export import manifests
 
-        if self.book is not None:
-            code = manifests.Code(self.book, self.noise.budget)
+        if self.code is not None:
+            book, response = self.code
+            code = manifests.Code(book, response.budget)
             return manifests.build(self.card, self.head, self.tail, code=code)
-        return manifests.build(self.card, self.head, self.tail, self.noise)
+        return manifests.build(self.card, self.head, self.tail, self.gaussian)
+
+
+def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Inputs of a coded tail, from rows of a symbol and its epsilon."""
+    symbols, epsilon = features.T
+    if not (epsilon > 0).all():
+        raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
+    whole = np.rint(symbols)
+    if not np.array_equal(whole, symbols):
+        raise FeatureError("A feature of a coded model has a symbol that is no whole number; send the head's own.")
+    return {"symbol": check_symbols(whole.astype(np.int64), book.k).astype(np.int32), "epsilon": epsilon}
 
 
 def _run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from privzoo import config
 from privzoo.config import ModelConfig, NetworkConfig, WeightsFile
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.files import replacing
+from privzoo.files import replacing, write_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,11 +143,9 @@ def decode(coded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def save(weights: Mapping[str, np.ndarray], path: Path, dtype: str = "int8") -> WeightsFile:
     """Codes weights into an npz file, in whole or not at all; the same weights give the same bytes."""
-    import numpy as np
-
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **encode(weights, dtype))
+            write_arrays(file, encode(weights, dtype), compressed=True)
         # Of what was written here: another process may put its own in place at once.
         return WeightsFile(path.name, sha256(temporary), temporary.stat().st_size)
 
@@ -186,7 +184,7 @@ def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
         ConfigError: that model has no such feature, or is of another network, cut or size.
         WeightsError: its weights are missing or damaged.
     """
-    base = config.model(model.code.base)
+    base = config.model(config.given(model.code, f"{model.name} has no code").base)
     fits = (base.network, base.cut, base.dimensions) == (model.network, model.cut, model.dimensions)
     if not fits or base.weights is None or base.step is not None:
         raise ConfigError(

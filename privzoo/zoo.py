@@ -159,9 +159,9 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         )
     if model.code:  # before the seconds that loading takes
         check_budget(model.code.epsilon if epsilon is None else epsilon)
-    sigma = model.noise and model.noise.sigma
-    if epsilon is not None and model.noise:
-        sigma = gaussian.budget_sigma(epsilon, delta, model.noise.clip)
+    noise = gaussian.Gaussian(model.noise.sigma, model.noise.clip) if model.noise else None
+    if epsilon is not None and noise:
+        noise = gaussian.Gaussian(gaussian.budget_sigma(epsilon, delta, noise.clip), noise.clip)
     network = load_network(described.network)
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
@@ -173,14 +173,12 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
     if head == config.SLIM:
         from privzoo.embeddings import slim
 
-        own = weights.read(weights.find(model.slim.weights))
-        front = slim.filled(described.network, model, model.slim.channels, own)
+        own = config.given(model.slim, f"{model.name} has no slim head")
+        front = slim.filled(described.network, model, own.channels, weights.read(weights.find(own.weights)))
     if model.code:
         from privzoo.embeddings import coded
 
         book = coded.book_of(arrays, model)
         response = RandomizedResponse(book.k, model.code.epsilon if epsilon is None else epsilon)
         return SplitModel(described, network, front, tail, response, book)
-    return SplitModel(
-        described, network, front, tail, gaussian.Gaussian(sigma, model.noise.clip) if model.noise else None
-    )
+    return SplitModel(described, network, front, tail, noise)

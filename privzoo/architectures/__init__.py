@@ -66,8 +66,8 @@ def costs(
         channels: as of `layers`.
     """
     features = feature_costs(layers(architecture, channels), input_size)
-    side, _, channels = features[-1].shape
-    return features + classifier_costs(side * side * channels if classifier else channels, classifier, classes)
+    side, _, depth = features[-1].shape
+    return features + classifier_costs(side * side * depth if classifier else depth, classifier, classes)
 
 
 def check_cut(architecture: str, cut: str) -> None:

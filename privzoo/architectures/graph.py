@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -29,11 +29,13 @@ class LocalResponseNormalization(keras.layers.Layer):
         alpha, beta, bias: constants of VGG-S's `norm1` by default.
     """
 
-    def __init__(self, size: int = 5, alpha: float = 5e-4, beta: float = 0.75, bias: float = 2.0, **kwargs):
+    def __init__(
+        self, size: int = 5, alpha: float = 5e-4, beta: float = 0.75, bias: float = 2.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.size, self.alpha, self.beta, self.bias = size, alpha, beta, bias
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         """Normalises a (batch, height, width, channels) tensor."""
         half = self.size // 2
         squares = keras.ops.pad(keras.ops.square(x), [[0, 0], [0, 0], [0, 0], [half, half]])

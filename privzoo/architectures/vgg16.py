@@ -7,12 +7,9 @@ from privzoo.architectures.layers import Conv, Pool
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and convolutions of each block
 
 LAYERS: tuple[Conv | Pool, ...] = tuple(
-    layer
+    Conv(f"conv{block}_{i}", channels, 3) if i <= count else Pool(f"pool{block}", 2, 2)
     for block, (channels, count) in enumerate(_BLOCKS, start=1)
-    for layer in (
-        *(Conv(f"conv{block}_{i}", channels, 3) for i in range(1, count + 1)),
-        Pool(f"pool{block}", 2, 2),
-    )
+    for i in range(1, count + 2)
 )
 CUTS = ("conv5_1", "conv5_2", "conv5_3")
 TRUNK = "pool4"

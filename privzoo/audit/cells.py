@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class Target:
         """What the service itself learns, as two further targets: the predicted class, and the probabilities."""
         sides = [[_answers(model, f, self.noise) for f in side.features] for side in (self.train, self.test)]
 
-        def target(name: str, made) -> Target:
+        def target(name: str, made: Callable[[np.ndarray], np.ndarray]) -> Target:
             train, test = (
                 Known(tuple(stored(made(p), cache) for p in side), known.faces)
                 for side, known in zip(sides, (self.train, self.test), strict=True)
@@ -116,20 +116,20 @@ def attack(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     if background:
         identity.check_apart(background.ids, test.ids)
     noise = Noise(**settings["noise"]) if settings["noise"] else None
-    options = {"noise": noise, "queries": settings["queries"], "seeds": tuple(settings["seeds"])}
-    data = (train.rows(), train.labels(label), test.rows(), test.labels(label))
-    ids = {"train_ids": train.ids, "test_ids": test.ids}
+    options: dict[str, Any] = {"noise": noise, "queries": settings["queries"], "seeds": tuple(settings["seeds"])}
+    options |= {"train_ids": train.ids, "test_ids": test.ids}
+    known, labels, scored, truth = train.rows(), train.labels(label), test.rows(), test.labels(label)
     if label == "age":
-        errors = attributes.regress(*data, **options, **ids)
+        errors = attributes.regress(known, labels, scored, truth, **options)
         return {"errors": {name: _short(rows) for name, rows in errors.items()}}
     if layers:
-        fit = deep.attacker(layers, data[0].shape[1:], settings["epochs"])
+        fit = deep.attacker(layers, known.shape[1:], settings["epochs"])
         options |= {"attackers": {settings["attackers"][0]: fit}, "prepared": False}
     else:
         others = background and (background.rows(), background.labels("identity"))
         options |= {"attackers": settings["attackers"], "background": others}
     kind = "person" if label == "identity" else f"{label} class"
-    outcomes = identity.attack(*data, **options, **ids, kind=kind).outcomes
+    outcomes = identity.attack(known, labels, scored, truth, **options, kind=kind).outcomes
     return {
         "top1": {o.attacker: _short(o.top1) for o in outcomes},
         "top5": {o.attacker: _short(o.top5) for o in outcomes},
@@ -273,7 +273,8 @@ def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """One cell: rank privacy, with all seeds, of one kind in `RANKS`."""
     train, test = inputs["train"], inputs["test"]
     known, people = train.rows(), train.labels("identity")
-    noise, options = settings["noise"], {"seeds": tuple(settings["seeds"])}
+    noise = settings["noise"]
+    options: dict[str, Any] = {"seeds": tuple(settings["seeds"])}
     if settings["kind"] == "other photographs":
         options["queries"] = (test.rows(), test.labels("identity"))
     else:

@@ -86,10 +86,9 @@ def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = 
     samples = data.samples if isinstance(data, Dataset) else data
     if task is not None and not all(task in sample.labels for sample in samples):
         samples = [sample for sample in samples if task in sample.labels]
-    if samples:
-        chips, labels = arrays(samples, size)
-    else:
-        chips, labels = arrays(data, size, task)  # says what is missing
+    if not samples and task is not None:
+        arrays(data, size, task)  # says what is missing
+    chips, labels = arrays(samples, size)
     labels = {name: values for name, values in labels.items() if task in (None, name) or name == "identity"}
     return Faces(name, chips, labels, tuple(hashlib.sha256(chip.tobytes()).hexdigest()[:16] for chip in chips))
 
@@ -107,15 +106,15 @@ def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Fac
     if quick:
         known, scored = (_by_person(samples) for samples in chosen)
         chosen = [sum((own[:FEW] for own in known), []), sum((own[::2] for own in scored), [])]
-    sides = tuple(read(samples, side.name, size) for samples, side in zip(chosen, (train, test), strict=True))
-    check_apart(sides[0].ids, sides[1].ids)
-    return sides
+    learnt, judged = (read(samples, side.name, size) for samples, side in zip(chosen, (train, test), strict=True))
+    check_apart(learnt.ids, judged.ids)
+    return learnt, judged
 
 
 def _by_person(samples: list[Sample]) -> list[list[Sample]]:
     people: dict[int, list[Sample]] = {}
     for sample in samples:
-        people.setdefault(sample.labels["identity"], []).append(sample)
+        people.setdefault(sample.person, []).append(sample)
     return list(people.values())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from privzoo import architectures, config
+from privzoo import architectures
 from privzoo.audit import cells, features, raw_pixels, runner
 from privzoo.audit.attacks import attackers, deep
 from privzoo.audit.attacks.attributes import REGRESSORS
@@ -41,7 +41,9 @@ class Data:
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
-        self.background = functools.cache(lambda size: features.lfw_background(root, size))
+        self.background: Callable[[int], Faces | None] = functools.cache(
+            lambda size: features.lfw_background(root, size)
+        )
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
         self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
         self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))
@@ -86,17 +88,17 @@ def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
     background = None
     if not data.quick and values[0].size > attackers.SMALL:
         others = data.background(size)
-        background = others and Known((view.extract(others),), others)
+        background = Known((view.extract(others),), others) if others else None
     return Target(feature, view, Known(tuple(known), train), Known((view.extract(test),), test), background=background)
 
 
 def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | None, tuple[int, ...]]]:
     """Noise, its epsilon and numbers of queries. Without noise, one query tells as much as many."""
-    config.check_uncoded(model.config)  # the mechanism alone bounds what its symbols tell
-    if model.noise is None:
+    noise = model.gaussian  # refuses codes: the mechanism alone bounds what their symbols tell
+    if noise is None:
         return [(None, None, (1,))]
-    radius = model.noise.clip
-    own = (model.noise, round(spent_epsilon(model.noise, 1), 3), plan.queries)
+    radius = noise.clip
+    own = (noise, round(spent_epsilon(noise, 1), 3), plan.queries)
     return [own, *((Noise(budget_sigma(e, DELTA, radius), radius), e, plan.queries) for e in plan.epsilons)]
 
 
@@ -127,8 +129,8 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
     # The float head only: thousands of faces more for each exported one, and its features differ by little.
     for label in data.attributes.get(model.card.network.task, ()) if view.name == FLOAT else ():
         train, test = data.attribute(label, size)
-        sides = (Known((view.extract(faces),), faces) for faces in (train, test))
-        target = Target("features", view, *sides, noise=model.noise, epsilon=found[0].target.epsilon)
+        known, scored = (Known((view.extract(faces),), faces) for faces in (train, test))
+        target = Target("features", view, known, scored, noise=model.gaussian, epsilon=found[0].target.epsilon)
         # The ends only: these attacks learn from thousands of faces each.
         queries = (1,) if model.noise is None else tuple(dict.fromkeys((plan.queries[0], plan.queries[-1])))
         found += [Attack(target, label, q, tuple(_attribute_cells(target, label, plan, q))) for q in queries]

@@ -85,7 +85,7 @@ def _chosen(data: Dataset) -> tuple[Dataset, list[list[Sample]]]:
     own: dict[int, list[Sample]] = {}
     for sample in data.samples:
         if "identity" in sample.labels:
-            own.setdefault(sample.labels["identity"], []).append(sample)
+            own.setdefault(sample.person, []).append(sample)
     enough = sorted((-len(images), person) for person, images in own.items() if len(images) >= ENOUGH)
     return data, [own[person][:IMAGES] for _, person in enough[:MOST]]
 

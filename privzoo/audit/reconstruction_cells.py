@@ -60,6 +60,7 @@ def reconstruction_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dic
         folder=inputs["folder"],
     )
     outcome = result.outcome(settings["method"])
+    assert outcome.shown is not None, "a decoder's outcome has the faces to show"
     return {
         "scores": {metric: [round(float(v), 5) for v in rows[0]] for metric, rows in outcome.scores.items()},
         "shown": base64.b64encode(outcome.shown.tobytes()).decode("ascii"),
@@ -128,8 +129,9 @@ QUICK = Looks(("linear",), decoders.QUICK, 500, utkface=False)
 
 def _common(model: SplitModel, view: View, data: Data) -> tuple[Known, Known, dict[str, Any]]:
     train, test = (Known((view.extract(side),), side) for side in data.lfw100(model.input_size))
-    noise = model.noise and {"sigma": model.noise.sigma, "clip": model.noise.clip}
-    return train, test, {"train": train.keys, "test": test.keys, "noise": noise}
+    noise = model.gaussian
+    said = {"sigma": noise.sigma, "clip": noise.clip} if noise else None
+    return train, test, {"train": train.keys, "test": test.keys, "noise": said}
 
 
 def _budget(noise: Noise | None) -> dict[str, float] | None:
@@ -160,7 +162,7 @@ def reconstruction_figures(
     images = recogniser.grey(np.concatenate(chosen), side)
     known = tuple(view.extract(source) for source in sources)
     gallery = write_gallery(data, plan.cache)
-    inputs = {
+    inputs: dict[str, Any] = {
         "known": known,
         "known_images": features.stored(images, plan.cache),
         "test": test.light(),
@@ -188,25 +190,25 @@ def reconstruction_figures(
             cells.append(Cell(reconstruction_cell, own, {**inputs, "folder": folder}))
     rows = runner.run(cells, plan.cache, engine, progress)
     originals = reconstruction.grey_pictures(shown.chips, side)
-    outcomes = []
+    outcomes, seen = [], {}
     for i, method in enumerate(methods):
-        own = rows[i * len(plan.seeds) : (i + 1) * len(plan.seeds)]
-        scores = {m: np.array([row["scores"][m] for row in own]) for m in reconstruction.METRICS}
-        first = np.frombuffer(base64.b64decode(own[0]["shown"]), np.uint8).reshape(originals.shape)
-        outcomes.append(reconstruction.Outcome(method, scores, first))
+        found = rows[i * len(plan.seeds) : (i + 1) * len(plan.seeds)]
+        scores = {m: np.array([row["scores"][m] for row in found]) for m in reconstruction.METRICS}
+        seen[method] = np.frombuffer(base64.b64decode(found[0]["shown"]), np.uint8).reshape(originals.shape)
+        outcomes.append(reconstruction.Outcome(method, scores, seen[method]))
     people = test.labels("identity")
     scored = reconstruction.grey_pictures(test.faces.chips, side)
     ends = reconstruction.ends(images, scored, people, read_gallery(gallery))
     result = reconstruction.Result((*outcomes, *ends), people, plan.seeds, originals)
     common = {
         "variant": view.name,
-        "noise": _budget(model.noise),
+        "noise": _budget(model.gaussian),
         "data": test.faces.name,
         "sha256": view.sha256,
     }
     ordered = sorted(outcomes, key=lambda outcome: outcome.attacker != result.best)
     public = np.arange(len(originals)) == len(originals) - 1
-    pictures = Pictures(originals, {outcome.attacker: outcome.shown for outcome in ordered}, public)
+    pictures = Pictures(originals, {outcome.attacker: seen[outcome.attacker] for outcome in ordered}, public)
     return reconstruction.figures(result, common), pictures
 
 
@@ -233,7 +235,8 @@ def tradeoff_points(
 
     At no noise the curve is that of the reduced model with the same head.
     """
-    if model.noise is None:
+    noise = model.gaussian
+    if noise is None:
         return []
     view, size, task = features.float_view(model, plan.cache), model.input_size, model.card.network.task
     train, test, settings = _common(model, view, data)
@@ -244,7 +247,7 @@ def tradeoff_points(
         "model": {"model": model.name, "task": task, "embedding": model.config.embedding, "cut": model.config.cut},
         "tail": model_sha256(model.tail),
         "primary": primary.keys,
-        "radius": model.noise.clip,
+        "radius": noise.clip,
         "seeds": list(plan.seeds),
     }
     del settings["noise"]

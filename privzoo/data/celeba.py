@@ -112,7 +112,8 @@ def _attributes(files: Files, path: str | None) -> tuple[dict[str, int], list[tu
     """Return column -> number, (image, values) of every line, and the count of damaged lines."""
     if path is None:
         raise DataError(f"{files} has no {ATTRIBUTES}: get it from CelebA's folder Anno.")
-    lines, skipped = _lines(files, path), Counter()
+    lines = _lines(files, path)
+    skipped: Counter[str] = Counter()
     if len(lines) < 2 or "Male" not in lines[1]:
         raise DataError(
             f"{files}/{path} is not CelebA's list (a count, a line of attribute names, lines of 1 and -1): "

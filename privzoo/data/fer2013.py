@@ -47,6 +47,8 @@ def load(root: str | Path, split: str = "train") -> Dataset:
     """
     check_split(split, (*SPLITS, "all"))
     root = Path(root).expanduser()
+    files: Files
+    table: str | None
     if root.is_file() and root.suffix.lower() == ".csv":
         files, table = Folder(root.parent), root.name
     elif (root / TABLE).is_file():
@@ -65,7 +67,8 @@ def load(root: str | Path, split: str = "train") -> Dataset:
 
 
 def _from_folders(files: Files, split: str) -> tuple[list[Sample], Counter[str]]:
-    samples, skipped = [], Counter()
+    samples: list[Sample] = []
+    skipped: Counter[str] = Counter()
     for path in files.names():
         parts = path.split("/")
         if len(parts) != 3 or parts[0] not in SPLITS or not is_image(path):
@@ -82,7 +85,8 @@ def _from_folders(files: Files, split: str) -> tuple[list[Sample], Counter[str]]
 
 
 def _from_table(files: Files, table: str, split: str) -> tuple[list[Sample], Counter[str]]:
-    samples, skipped = [], Counter()
+    samples: list[Sample] = []
+    skipped: Counter[str] = Counter()
     try:
         with files.open(table) as stream:
             text = io.TextIOWrapper(stream, "utf-8", errors="replace", newline="")

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from privzoo.errors import DataError, ImageError
 
@@ -63,7 +63,7 @@ class Folder:
         except OSError as error:
             raise ImageError(f"{self.path / name} cannot be read ({_reason(error)}): copy it again.") from error
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> IO[bytes]:
         """Open a large table for reading; raises DataError when it is not there."""
         try:
             return open(self.path / name, "rb")
@@ -81,7 +81,8 @@ class Zip:
 
     def __init__(self, path: str | Path, prefix: str = "") -> None:
         self.path, self.prefix = Path(path), prefix
-        self._owner, self._zip, self._lock = 0, None, threading.Lock()
+        self._owner, self._lock = 0, threading.Lock()
+        self._zip: zipfile.ZipFile | None = None
 
     def __str__(self) -> str:
         """Return the path of the zip and of the folder in it, for messages."""
@@ -93,7 +94,7 @@ class Zip:
 
     def __setstate__(self, state: dict) -> None:
         """Start again with a closed file."""
-        self.__init__(**state)
+        Zip.__init__(self, **state)
 
     def _open(self) -> zipfile.ZipFile:
         with self._lock:
@@ -119,7 +120,7 @@ class Zip:
         except READ_ERRORS as error:
             raise ImageError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> IO[bytes]:
         """Open a large table for reading; raises DataError when it is not there."""
         try:
             return self._open().open(self.prefix + name)

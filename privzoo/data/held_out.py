@@ -37,7 +37,7 @@ def divide(images: Mapping[str, tuple[str, str | None]], tested: bool) -> tuple[
     }
     kept = ("validation",) if tested else ("validation", "test")
     hashes = {unit: path_hash(unit[1]) for unit in units.values()}
-    parts = {unit: part if (part := TENTHS.get(n % 10)) in kept else "train" for unit, n in hashes.items()}
+    parts = {unit: part if (part := TENTHS.get(n % 10, "train")) in kept else "train" for unit, n in hashes.items()}
     classes: dict[str, set[tuple[str, str]]] = {}
     for name, (category, _) in images.items():
         classes.setdefault(category, set()).add(units[name])

@@ -121,7 +121,8 @@ def load(
     base = table.rpartition("/")[0]
     if cropped is None:
         cropped = (base or str(files)).rsplit("/", 1)[-1].endswith("_crop")
-    present, samples, skipped = set(found), [], Counter()
+    present, samples = set(found), []
+    skipped: Counter[str] = Counter()
     for row in zip(*(meta[field] for field in FIELDS), strict=True):
         path, labels, location, reason = _judge(row, min_face_score, one_face)
         path = f"{base}/{path}" if base else path

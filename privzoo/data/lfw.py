@@ -57,8 +57,8 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
             f"{files} has no gender lists: put male_names.txt and female_names.txt into a folder "
             f"{GENDER_FOLDER} beside it, or load with gender=False."
         )
-    names, skipped = tuple(sorted(people)), Counter()
-    samples = []
+    names, samples = tuple(sorted(people)), []
+    skipped: Counter[str] = Counter()
     for identity, person in enumerate(names):
         for path in people[person]:
             labels = _labels(path, identity, genders)
@@ -91,7 +91,8 @@ def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int =
         raise DataError(f"{files} holds {len(found)} people and {people} are wanted: use the whole data set.")
     names = tuple(sorted(found, key=lambda person: (-len(found[person]), person))[:people])
     genders = _genders(files)
-    train, test = [], []
+    train: list[Sample] = []
+    test: list[Sample] = []
     for identity, person in enumerate(names):
         for number, path in enumerate(found[person][:images], 1):
             sample = _sample(files, path, _labels(path, identity, genders), chip)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -31,7 +31,12 @@ class Sample:
 
     name: str  # path inside the set, as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
     image: Callable[[], np.ndarray]  # reads the chip, uint8 RGB (H, W, 3); ImageError when damaged
-    labels: dict[str, int | float | str]  # gender, race, emotion, identity: index into classes; age: years
+    labels: Mapping[str, int | float | str]  # gender, race, emotion, identity: index into classes; age: years
+
+    @property
+    def person(self) -> int:
+        """The label identity, of data sets that say who it is."""
+        return int(self.labels["identity"])
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,28 @@ def warn_skipped(name: str, skipped: Counter[str]) -> None:
         log.warning("%s: %d files skipped: %s", name, sum(skipped.values()), reasons)
 
 
+@overload
+def arrays(
+    samples: Dataset | Sequence[Sample],
+    size: int | None,
+    task: str,
+    *,
+    skipped: Counter[str] | None = None,
+    progress: bool = False,
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def arrays(
+    samples: Dataset | Sequence[Sample],
+    size: int | None,
+    task: None = None,
+    *,
+    skipped: Counter[str] | None = None,
+    progress: bool = False,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]: ...
+
+
 def arrays(
     samples: Dataset | Sequence[Sample],
     size: int | None,
@@ -137,7 +164,8 @@ def arrays(
     """
     samples = samples.samples if isinstance(samples, Dataset) else list(samples)
     lost: Counter[str] = Counter()
-    images, kept = None, []
+    images: np.ndarray | None = None
+    kept: list[Sample] = []
     for sample in _progress(samples) if progress else samples:
         if task is not None and task not in sample.labels:
             lost[f"without the label {task}"] += 1
@@ -162,7 +190,7 @@ def arrays(
     warn_skipped("arrays", lost)
     if skipped is not None:
         skipped.update(lost)
-    if not kept:
+    if images is None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items()) or "there was none"
         raise DataError(f"No usable image is left of {len(samples)} ({reasons}): check the data set's files.")
     return images[: len(kept)], _labels(kept, task)

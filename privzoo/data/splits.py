@@ -76,9 +76,6 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
     )
 
 
-test_set.__test__ = False  # pytest takes the name for a test's
-
-
 def own_people(network: NetworkConfig, root: str | Path, unseen: bool) -> Dataset:
     """Loads one's own images for the identity attack: those of the test part, or all."""
     return _own(network, root, "test" if unseen else "all")

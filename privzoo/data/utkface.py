@@ -54,7 +54,8 @@ def load(root: str | Path, split: str = "train") -> Dataset:
         23704
     """
     files = open_files(root, [FOLDER])
-    samples, skipped = [], Counter()
+    samples: list[Sample] = []
+    skipped: Counter[str] = Counter()
     for path in files.names():
         # The archive has one flat folder: whatever lies deeper is another data set that shares the root.
         if "/" in path or not is_image(path):

@@ -11,11 +11,12 @@ so that one tail serves all budgets, and a symbol that was received at a small b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from privzoo.config import given
 from privzoo.embeddings import reduced
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.mechanisms.codebook import Codebook
@@ -77,9 +78,10 @@ def book_of(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> Codebook:
             raise WeightsError(f"The model {model.name} has no released {key} yet; fit it with tools/fit.py.")
     kernel = tuple(tuple(map(float, row)) for row in arrays[REGIONS])
     book = Codebook(kernel, tuple(map(float, arrays[OFFSETS])), tuple(map(int, arrays[SYMBOLS])))
-    if (len(kernel), book.k) != (model.dimensions, model.code.symbols):
+    code = given(model.code, f"{model.name} has no code")
+    if (len(kernel), book.k) != (model.dimensions, code.symbols):
         raise ConfigError(
-            f"The codebook of {model.name} has {book.k} symbols of {len(kernel)} numbers, not {model.code.symbols} of "
+            f"The codebook of {model.name} has {book.k} symbols of {len(kernel)} numbers, not {code.symbols} of "
             f"{model.dimensions}; fit it again."
         )
     return book
@@ -94,12 +96,12 @@ class Posterior(keras.layers.Layer):
         symbols: k.
     """
 
-    def __init__(self, classes: int, symbols: int, **options):
+    def __init__(self, classes: int, symbols: int, **options: Any) -> None:
         super().__init__(**options)
         self.classes, self.symbols = classes, symbols
         self.joint = self.add_weight(shape=(symbols, classes), name="joint", trainable=False)
 
-    def call(self, symbol, epsilon):
+    def call(self, symbol: Any, epsilon: Any) -> Any:
         """Chances of the classes, (N, classes), from symbols (N,) and budgets (N,).
 
         A symbol that the code does not have says nothing, nor does a budget of 0 or below: they give the prior.
@@ -113,7 +115,7 @@ class Posterior(keras.layers.Layer):
         known = keras.ops.sum(weight, -1, keepdims=True)
         return keras.ops.where(known > 0, weight / keras.ops.where(known > 0, known, 1.0), prior)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Numbers of classes and symbols."""
         return {**super().get_config(), "classes": self.classes, "symbols": self.symbols}
 

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from privzoo.architectures import graph
+from privzoo.config import given
 from privzoo.embeddings.rounding import Round
 from privzoo.errors import ConfigError, WeightsError
 
@@ -46,7 +47,7 @@ def attach(
         ConfigError: arrays do not fit the cut or the dimensions.
     """
     _check(arrays, head.output_shape[1:], model)
-    shape, dimensions = head.output_shape[1:], model.dimensions
+    shape, dimensions = head.output_shape[1:], given(model.dimensions, f"{model.name} has no dimensions")
     reduce, *end = reducing(shape, model)
     reconstruct = keras.layers.Dense(int(np.prod(shape)), name="reconstruct")
     start = [reconstruct, keras.layers.Reshape(shape, name="activation")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from privzoo.architectures import graph
@@ -11,7 +13,7 @@ from privzoo.architectures import graph
 class Round(keras.layers.Layer):
     """Rounds to whole numbers."""
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         """Rounds a tensor of any shape."""
         return keras.ops.round(x)
 

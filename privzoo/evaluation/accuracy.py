@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,10 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
 def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
     """Predicted classes by variant: with the model's noise, and of some faces with that of usual budgets."""
     found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book)}
-    for epsilon in EPSILONS if model.config.noise else ():  # budgets of codes are measured by tools/codes.py
-        noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
-        found[budget_name(epsilon)] = drawn.labels(model.classify, features[::every], noise, seeds)
+    if isinstance(model.noise, Noise):  # budgets of codes are measured by tools/codes.py
+        for epsilon in EPSILONS:
+            noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
+            found[budget_name(epsilon)] = drawn.labels(model.classify, features[::every], noise, seeds)
     return found
 
 
@@ -62,7 +63,7 @@ def float_answers(
     progress: bool,
     every: int = 1,
     seeds: Sequence[int] = drawn.DRAWS,
-) -> Iterator[tuple[SplitModel | None, dict[str, np.ndarray]]]:
+) -> tuple[np.ndarray, Iterator[tuple[SplitModel, dict[str, np.ndarray]]]]:
     """Predicted classes of the whole network, and of head and tail of each model.
 
     The first layers are by far the most expensive, and the models of one network, often also of several, share them:
@@ -78,9 +79,9 @@ def float_answers(
         every: noise of other budgets than the model's is drawn for every Nth face only.
         seeds: of the noise: each is one draw for all faces.
 
-    Yields:
-        None with the network's classes under `NETWORK`, then each model with variant -> int (draws, N); of other
-        budgets (draws, N / every).
+    Returns:
+        The whole network's classes, int (1, N); and each model with variant -> int (draws, N), of other budgets
+        (draws, N / every).
 
     Raises:
         ConfigError: a head does not compute its network's activation.
@@ -111,10 +112,13 @@ def float_answers(
                 if np.mean(off) > (ROUNDED_APART if model.config.step else 0):
                     raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
             part.append(features if model.noise else model.classify(features).argmax(1))
-    yield None, {NETWORK: np.concatenate(whole)[None]}
-    for model, part in zip(models, parts, strict=True):
-        joined = np.concatenate(part)
-        yield model, _answers(model, joined, every, seeds) if model.noise else {FLOAT: joined[None]}
+
+    def answers() -> Iterator[tuple[SplitModel, dict[str, np.ndarray]]]:
+        for model, part in zip(models, parts, strict=True):
+            joined = np.concatenate(part)
+            yield model, _answers(model, joined, every, seeds) if model.noise else {FLOAT: joined[None]}
+
+    return np.concatenate(whole)[None], answers()
 
 
 def deployed_answers(
@@ -170,7 +174,9 @@ def _read(data: Dataset, size: int, task: str, progress: bool, detect: bool) -> 
         if all("identity" in sample.labels for sample in samples):
             known["identity"] = np.array([sample.labels["identity"] for sample in samples])
     else:
-        chips, known = arrays(samples, size, None if task in samples[0].labels else task, progress=progress)
+        if task not in samples[0].labels:
+            arrays(samples, size, task)  # says what is missing
+        chips, known = arrays(samples, size, progress=progress)
         found = None
     return _Faces(data.name, chips, known[task], known.get("identity"), found)
 
@@ -210,9 +216,7 @@ def evaluate(
     """
     faces = _read(data, models[0].input_size, models[0].card.network.task, progress, detect)
     git = git_revision()  # now: the checkout may move on meanwhile
-    answers = float_answers(models, faces.chips, cache, progress, every, seeds)
-    reference = next(answers)[1][NETWORK]
-
+    reference, answers = float_answers(models, faces.chips, cache, progress, every, seeds)
     for model, found in answers:
         sheet = _Sheet(model, faces, tuple(seeds), command(model.name), git, reference)
         digest = model.manifest()["head"]["weights_sha256"]
@@ -240,7 +244,7 @@ class _Sheet:
         reference: np.ndarray,
     ):
         self.names, self.faces, self.seeds, self.reference = model.classes, faces, seeds, reference
-        self.common = {"date": datetime.date.today().isoformat(), "git": git, "command": command}
+        self.date, self.git, self.command = datetime.date.today().isoformat(), git, command
         self.results: list[Measurement] = []
 
     def baselines(self) -> None:
@@ -270,13 +274,17 @@ class _Sheet:
                 metric,
                 variant,
                 where,
-                **{name: round(value, 6) for name, value in estimate.ends().items()},
+                value=round(estimate.value, 6),
+                low=round(estimate.low, 6),
+                high=round(estimate.high, 6),
                 count=estimate.count,
                 seeds=self.seeds[:draws] if draws > 1 else (),
                 sha256=sha256,
                 clusters=estimate.clusters,
                 method=estimate.method,
-                **self.common,
+                date=self.date,
+                git=self.git,
+                command=self.command,
             )
         )
 
@@ -301,9 +309,8 @@ def subgroups_of(
     """
     chips, labels = arrays(data, models[0].input_size, progress=progress)
     git = git_revision()
-    for model, found in float_answers(models, chips, cache, progress, len(chips), seeds):
-        if model is None:
-            continue
+    _, answers = float_answers(models, chips, cache, progress, len(chips), seeds)
+    for model, found in answers:
         told = found[FLOAT]
         rows = subgroups.figures(told == labels[model.card.network.task], labels, data.classes)
         yield (
@@ -322,7 +329,7 @@ def subgroups_of(
         )
 
 
-def _steps(count: int, progress: bool, what: str):
+def _steps(count: int, progress: bool, what: str) -> Iterable[int]:
     from tqdm import trange
 
     return trange(0, count, BATCH, desc=what, disable=not progress)

@@ -51,7 +51,8 @@ def labels(
     Returns:
         int (draws, N).
     """
-    if book is not None:
+    if isinstance(noise, RandomizedResponse):
+        assert book is not None, "a randomized response sends the symbols of a book"
         k, symbols = noise.k, book.encode(features)
         # One answer for each symbol is all that there is to the tail.
         told = classify(np.stack([np.arange(k), np.full(k, noise.budget)], axis=1).astype(np.float32)).argmax(axis=1)

@@ -84,10 +84,12 @@ def figures(
 
 
 def _subgroup(hits: np.ndarray, called: Mapping[str, str]) -> Subgroup:
-    traits = [called.get(trait, "") for trait in TRAITS]
+    gender, race, age = (called.get(trait, "") for trait in TRAITS)
     if hits.shape[1] < SMALL:
-        return Subgroup(*traits, hits.shape[1], None, None, None)
-    return Subgroup(*traits, hits.shape[1], *(round(x, 6) for x in intervals.share(hits).ends().values()))
+        return Subgroup(gender, race, age, hits.shape[1], None, None, None)
+    found = intervals.share(hits)
+    ends = (round(x, 6) for x in (found.value, found.low, found.high))
+    return Subgroup(gender, race, age, hits.shape[1], *ends)
 
 
 def by(found: Sequence[Subgroup], *traits: str) -> list[Subgroup]:
@@ -97,10 +99,10 @@ def by(found: Sequence[Subgroup], *traits: str) -> list[Subgroup]:
 
 def widest_gap(found: Sequence[Subgroup]) -> tuple[Subgroup, Subgroup] | None:
     """The worst and the best subgroup by all three traits, of those large enough; None with fewer than two."""
-    large = [s for s in by(found, *TRAITS) if s.value is not None]
+    large = [(s.value, s) for s in by(found, *TRAITS) if s.value is not None]
     if len(large) < 2:
         return None
-    return min(large, key=lambda s: s.value), max(large, key=lambda s: s.value)
+    return min(large, key=lambda one: one[0])[1], max(large, key=lambda one: one[0])[1]
 
 
 def sentence(found: Sequence[Subgroup]) -> str:

@@ -65,8 +65,9 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
     _save(chip, folder / name)
     features = golden.run(path, chip[None].astype(np.float32))
     sent = np.rint(features) if manifest["feature"]["rounded"] else features
-    if model.book is not None:
-        sent = np.stack([model.book.encode(features), [model.noise.budget]], axis=1).astype(np.float32)
+    if model.code is not None:
+        book, response = model.code
+        sent = np.stack([book.encode(features), np.array([response.budget])], axis=1).astype(np.float32)
     [probabilities] = model.classify(sent)
     return {
         "photograph": PHOTOGRAPH,

@@ -99,10 +99,10 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
     wire = _inputs(tail, manifest)
     specs = [tf.TensorSpec((None, *shape), dtype, name=name) for name, (shape, dtype) in wire.items()]
 
-    def single(features):
+    def single(features: Any) -> dict[str, Any]:
         return {OUTPUT_NAME: tail(features, training=False)}
 
-    def coded(symbol, epsilon):
+    def coded(symbol: Any, epsilon: Any) -> dict[str, Any]:
         inputs = {SYMBOL_NAME: tf.cast(symbol, tf.int32), BUDGET_NAME: epsilon}
         return {OUTPUT_NAME: tail(inputs, training=False)}
 

@@ -113,11 +113,11 @@ def _second_looks(photograph: np.ndarray, looks: Iterable[tuple[View, float]]) -
         # The same face at another turn, with a lower score: its landmarks are the worse ones.
         if any(np.abs(centre - other).max() < 0.4 * max(side, size) for other, size in seen):
             continue
-        face = _second_look(photograph, centre, side, angle)
-        if face is None:
+        near = _second_look(photograph, centre, side, angle)
+        if near is None:
             continue
         seen.append((centre, side))
-        found.append(face)
+        found.append(near)
     return found
 
 
@@ -125,7 +125,7 @@ def _second_look(photograph: np.ndarray, centre: np.ndarray, side: float, angle:
     """A face near and upright, if it is one: at the turn at which it is most like one, for first looks mistake it."""
     looks = []
     for turn in TURNS:
-        face = _look(photograph, View(*centre, NEAR * side, angle + turn))
+        face = _look(photograph, View(centre[0], centre[1], NEAR * side, angle + turn))
         if face is not None and abs(_difference(face.angle, angle + turn)) <= MAX_TURN:
             if face.score >= PLAIN and abs(face.angle) <= UPRIGHT:
                 return face
@@ -151,7 +151,7 @@ def _look(photograph: np.ndarray, view: View, mirrored: bool = False) -> Landmar
 def _mean_score(photograph: np.ndarray, face: Landmarks) -> float:
     eyes = face.points[:2].mean(axis=0)
     middle = eyes + 0.4 * (face.points[3] - eyes)
-    views = [View(*middle, share * face.span, face.angle) for share in FURTHER]
+    views = [View(middle[0], middle[1], share * face.span, face.angle) for share in FURTHER]
     looks = [_look(photograph, view, mirrored) for view in views for mirrored in (False, True)]
     return (face.score + sum(look.score if look else 0.0 for look in looks)) / (1 + len(looks))
 

@@ -112,7 +112,7 @@ def bounds(
         # Of a nearly even coin the difference of the two terms is rounding.
         entropy = -same * math.log2(same) - (1 - same) * math.log2(other)
         information = min(leakage, max(0.0, math.log2(mechanism.k) - entropy) + 1e-12)
-        accepts = [(far, accepted(mechanism, draws, far)) for far in FALSE_ACCEPTS]
+        accepts = tuple((far, accepted(mechanism, draws, far)) for far in FALSE_ACCEPTS)
         cost, delta = mechanism.cost, 0.0
         epsilon = (cost * draws).pure
     elif isinstance(mechanism, Gaussian):
@@ -121,11 +121,11 @@ def bounds(
         information = min(leakage, dimensions / 2 * math.log2(1 + ratio * ratio / dimensions))
         mu = 2 * ratio * math.sqrt(draws)
         normal = NormalDist()
-        accepts = [(far, normal.cdf(normal.inv_cdf(far) + mu)) for far in FALSE_ACCEPTS]
+        accepts = tuple((far, normal.cdf(normal.inv_cdf(far) + mu)) for far in FALSE_ACCEPTS)
         epsilon = Cost(mu_squared=mu * mu).epsilon(delta)
     else:
         raise ConfigError(f"{mechanism!r} is no mechanism whose bounds are known; add them to privzoo.mechanisms.")
-    return Bounds(queries, permanent, epsilon, delta, leakage * draws, information * draws, tuple(accepts))
+    return Bounds(queries, permanent, epsilon, delta, leakage * draws, information * draws, accepts)
 
 
 def gaussian_leakage(ratio: float, dimensions: int) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from privzoo import errors
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError
+from privzoo.files import write_arrays
 from privzoo.optimise import tf_keras_copy
 from privzoo.provenance import write_json
 
@@ -42,7 +43,7 @@ class Job:
     clusters: int = 32  # values that each convolution's weights take
     seed: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for a job that cannot be."""
         if self.method not in TRAINED:
             raise ConfigError(f"There is no method {self.method!r} to train by; there are {', '.join(TRAINED)}.")
@@ -117,7 +118,7 @@ def run(
         expected = np.asarray(unrounded(head)(calibration, training=False), np.float32)
         for name, array in {**arrays, "expected": expected}.items():
             np.save(folder / f"{name}.npy", array)
-        np.savez(folder / "weights.npz", **weights)
+        write_arrays(folder / "weights.npz", weights)
         write_json(folder / "job.json", facts)
         _start(folder)
     with np.load(folder / "trained.npz") as file:

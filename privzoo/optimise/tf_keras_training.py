@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError, WeightsError
-from privzoo.files import replacing, write_bytes
+from privzoo.files import replacing, write_arrays, write_bytes
 from privzoo.provenance import write_json
 
 SAME = 1e-4  # largest difference from the Keras 3 head, as a share of the largest feature
@@ -172,7 +172,7 @@ def _ranges(keras: Any, model: Any, chips: np.ndarray, batch: int) -> dict[str, 
     """
     layers = [layer for layer in model.layers if "Conv2D" in type(layer).__name__]
     outputs = keras.Model(model.input, [layer.output for layer in layers])
-    found = {layer.name: [] for layer in layers}
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer.name: [] for layer in layers}
     for start in range(0, min(len(chips), RANGE_BATCHES * batch), batch):
         values = outputs(chips[start : start + batch], training=False)
         for layer, value in zip(layers, values if len(layers) > 1 else [values], strict=True):
@@ -242,7 +242,8 @@ class Clustered:
         return self.tfmot.clustering.keras.strip_clustering(self.model)
 
 
-METHODS = {"qat": Quantized, "pruned": Pruned, "clustered": Clustered}
+Method = Quantized | Pruned | Clustered
+METHODS: dict[str, type[Method]] = {"qat": Quantized, "pruned": Pruned, "clustered": Clustered}
 
 
 def variance_of(features: np.ndarray) -> float:
@@ -371,7 +372,7 @@ def run(folder: Path) -> None:
     found = trained_weights(trained, weights)
     kernels = [found[f"{name}/kernel"] for name in sorted(_convolutions(keras, model))]
     with replacing(folder / "trained.npz", suffix=".npz") as temporary:
-        np.savez(temporary, **found)
+        write_arrays(temporary, found)
     write_bytes(folder / "trained.tflite", flatbuffer)
     write_json(
         folder / "result.json",

@@ -77,20 +77,21 @@ class Server:
             raise ServerError("This server runs already; close it first.")
         # Files, not pipes: nobody has to read them for the server to go on.
         self._folder = tempfile.TemporaryDirectory(prefix="privzoo-server-")
+        said = Path(self._folder.name)
         command = [sys.executable, "-m", "privzoo.serving", "--model_name", self.model_name]
         if self.model_base_path is not None:
             command += ["--model_base_path", os.fspath(self.model_base_path)]
         command += ["--host", "127.0.0.1", "--port", "0", "--rest_api_port", "0"]
         try:
-            with open(self._file("out"), "wb") as out, open(self._file("err"), "wb") as err:
-                self._process = subprocess.Popen(
+            with open(said / "out", "wb") as out, open(said / "err", "wb") as err:
+                process = self._process = subprocess.Popen(
                     [*command, "--stop_on_eof", *self.flags],
                     stdin=subprocess.PIPE,  # closes with this process, however that ends
                     stdout=out,
                     stderr=err,
                     env=os.environ | {"PYTHONPATH": _python_path()},
                 )
-            self._wait()
+            self._wait(process, said)
         except BaseException:
             self.close()
             raise
@@ -107,6 +108,7 @@ class Server:
             if process is None:
                 return None
             process.terminate()
+            assert process.stdin is not None, "start() opens a pipe"
             process.stdin.close()
             try:
                 return process.wait(_STOP_SECONDS)
@@ -118,29 +120,27 @@ class Server:
                 self._folder.cleanup()
                 self._folder = None
 
-    def _file(self, name: str) -> Path:
-        return Path(self._folder.name) / name
-
-    def _wait(self) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], said: Path) -> None:
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
-            code = self._process.poll()
+            code = process.poll()
             if code is not None:
-                raise ServerError(f"The server ended with code {code} before it was ready: {self._last_words()}")
-            ready = _READY.search(self._file("out").read_bytes())
+                raise ServerError(f"The server ended with code {code} before it was ready: {_last_words(said)}")
+            ready = _READY.search((said / "out").read_bytes())
             if ready:
                 self.url = ready[1].decode()
-                over_grpc = _GRPC.search(self._file("out").read_bytes())
+                over_grpc = _GRPC.search((said / "out").read_bytes())
                 self.grpc = over_grpc[1].decode() if over_grpc else ""
                 return
             time.sleep(_POLL_SECONDS)
         raise ServerUnavailableError(
-            f"The server was not ready within {self.timeout:g} s: {self._last_words()}; give it a longer timeout."
+            f"The server was not ready within {self.timeout:g} s: {_last_words(said)}; give it a longer timeout."
         )
 
-    def _last_words(self) -> str:
-        lines = [line for line in self._file("err").read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1].removeprefix("privzoo: ") if lines else "it said nothing"
+
+def _last_words(said: Path) -> str:
+    lines = [line for line in (said / "err").read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("privzoo: ") if lines else "it said nothing"
 
 
 def _python_path() -> str:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ class Distillation:
     precision: str = "float32"  # a Keras dtype policy
     seed: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for steps that make no whole epochs."""
         if self.steps < 0 or self.steps % self.steps_per_epoch:
             raise ConfigError(
@@ -126,11 +127,11 @@ class Ball(keras.layers.Layer):
         radius: of the ball.
     """
 
-    def __init__(self, radius: float, **options):
+    def __init__(self, radius: float, **options: Any) -> None:
         super().__init__(**options)
         self.radius = radius
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         """Clips a (batch, k) tensor."""
         norm = keras.ops.sqrt(keras.ops.sum(keras.ops.square(x), axis=-1, keepdims=True) + 1e-12)
         return x * keras.ops.minimum(1.0, self.radius / norm)
@@ -148,12 +149,13 @@ def student(slim: keras.Model, model: SplitModel) -> keras.Model:
     for layer in graph.layers(unrounded(slim)):
         x = layer(x)
     features = keras.layers.Activation("linear", dtype="float32", name="features")(x)
-    clipped = Ball(model.noise.clip, dtype="float32", name="ball")(features) if model.noise else features
+    noise = model.gaussian
+    clipped = Ball(noise.clip, dtype="float32", name="ball")(features) if noise else features
     answer = keras.layers.Activation("linear", dtype="float32", name="probabilities")(model.tail(clipped))
     return keras.Model(image, {"features": features, "probabilities": answer}, name="student")
 
 
-def divergence(wanted, found):
+def divergence(wanted: keras.KerasTensor, found: keras.KerasTensor) -> keras.KerasTensor:
     """Kullback-Leibler divergence of answers, (batch,); Keras's own one gives NaN for answers that are certain."""
     wanted, found = (keras.ops.clip(p, LEAST_PROBABILITY, 1.0) for p in (wanted, found))
     return keras.ops.sum(wanted * (keras.ops.log(wanted) - keras.ops.log(found)), axis=-1)
@@ -166,11 +168,11 @@ class _Error(keras.losses.Loss):
         super().__init__(name="error")
         self.variance = variance
 
-    def call(self, wanted, found):
+    def call(self, wanted: Any, found: Any) -> Any:
         return keras.ops.sum(keras.ops.square(wanted - found), axis=-1) / self.variance
 
 
-def agreement(wanted, found):
+def agreement(wanted: keras.KerasTensor, found: keras.KerasTensor) -> keras.KerasTensor:
     """Share of equal labels."""
     return keras.ops.cast(keras.ops.argmax(wanted, -1) == keras.ops.argmax(found, -1), "float32")
 
@@ -233,7 +235,8 @@ def answers(model: SplitModel, features: np.ndarray) -> np.ndarray:
     """What the tail makes of features that are clipped, without noise; float32 (N, classes)."""
     from privzoo.mechanisms.gaussian import clip
 
-    return model.classify(clip(features, model.noise.clip).astype(np.float32) if model.noise else features)
+    noise = model.gaussian
+    return model.classify(clip(features, noise.clip).astype(np.float32) if noise else features)
 
 
 def fingerprint(settings: Distillation, channels: dict[str, int], parent: str, faces: Sequence[int]) -> str:

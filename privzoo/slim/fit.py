@@ -21,7 +21,7 @@ from privzoo.embeddings import slim as heads
 from privzoo.embeddings.rounding import unrounded
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.manifests import model_sha256
-from privzoo.files import replacing
+from privzoo.files import replacing, write_arrays
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision, write_json
 from privzoo.slim import distil, patches, reconstruct, selection
@@ -41,7 +41,7 @@ class Pruning:
     images: int = 1024  # training chips on which channels are chosen and layers fitted
     seed: int = 1  # of the positions in them
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises ConfigError for a pruning that cannot be."""
         if not 0 < self.budget < 1 or self.images < 2:
             raise ConfigError(
@@ -53,7 +53,7 @@ class Pruning:
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Writes arrays as they are, in whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        write_arrays(file, arrays)
 
 
 def prune(model: SplitModel, train: Taught, validation: Taught, settings: Pruning, run: Path) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def stages(head: keras.Model) -> list[Stage]:
     Raises:
         ConfigError: the head does not end with a reduction.
     """
-    found, between = [], []
+    found: list[Stage] = []
+    between: list[keras.layers.Layer] = []
     for layer in graph.layers(head):
         if isinstance(layer, keras.layers.Conv2D):
             found.append(Stage(tuple(between), layer))
@@ -103,9 +104,11 @@ def covariance(make: Callable[[slice], np.ndarray], count: int, step: int = 64) 
         count: of the images.
         step: images in a piece.
     """
-    total, square, number = 0.0, 0.0, 0
+    total: float | np.ndarray = 0.0
+    square: float | np.ndarray = 0.0
+    number = 0
     for start in range(0, count, step):
         rows = make(slice(start, start + step))
         total, square, number = total + rows.sum(0, dtype=np.float64), square + rows.T @ rows, number + len(rows)
     mean = total / number
-    return square.astype(np.float64) / number - np.outer(mean, mean)
+    return np.asarray(square, np.float64) / number - np.outer(mean, mean)

@@ -97,11 +97,13 @@ def orders(found: Sequence[Stage], images: np.ndarray, seed: int) -> dict[str, O
     for stage in found[:-1]:
         values, layer = patches.run(stage.between, values), stage.convolution
         where = patches.positions(patches.output_shape(layer, values.shape[1:3]), len(values), rng)
-        covariances.append(
-            patches.covariance(
-                lambda some, v=values, k=layer, w=where: patches.patches(v[some], k, w[some]), len(values)
-            )
-        )
+
+        def seen(
+            some: slice, v: np.ndarray = values, k: keras.layers.Conv2D = layer, w: np.ndarray = where
+        ) -> np.ndarray:
+            return patches.patches(v[some], k, w[some])
+
+        covariances.append(patches.covariance(seen, len(values)))
         matrix = patches.kernel_matrix(keras.ops.convert_to_numpy(layer.kernel))
         spreads.append(np.einsum("io,ij,jo->o", matrix, covariances[-1], matrix, optimize=True))
         logging.info("%s: covariance of %d values.", layer.name, len(matrix))

@@ -93,7 +93,7 @@ class PlainBatches(keras.utils.PyDataset):
         """Batches in all, the last one shorter."""
         return -(-len(self.chips) // self.batch_size)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index`: images, with labels where there are any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)

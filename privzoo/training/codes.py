@@ -204,11 +204,18 @@ def confusion(labels: np.ndarray, found: np.ndarray, classes: int, findings: int
     return table
 
 
-def _levels(features, labels, direction, offset: float, epsilon: float, symbols: int | None) -> Codebook:
+def _levels(
+    features: np.ndarray,
+    labels: np.ndarray,
+    direction: np.ndarray,
+    offset: float,
+    epsilon: float,
+    symbols: int | None,
+) -> Codebook:
     scores = features @ direction + offset
     cuts = np.unique(np.quantile(scores, np.arange(1, LEVELS) / LEVELS))
     fine = confusion(labels, np.searchsorted(cuts, scores, side="right"), 2, len(cuts) + 1).T / len(labels)
-    sizes = [k for k in ((symbols,) if symbols else SYMBOLS) if k <= len(fine)] or [symbols]
+    sizes = [symbols] if symbols else [k for k in SYMBOLS if k <= len(fine)]
     tried = [partition(fine, epsilon, k) for k in sizes]
     chosen = max(tried, key=lambda one: one[1])[0]
     return levels(direction, offset, cuts[np.array(chosen) - 1])

@@ -13,7 +13,7 @@ from absl import logging
 
 from privzoo import activations, embeddings, weights
 from privzoo.architectures import graph
-from privzoo.config import ModelConfig, NetworkConfig, to_dict
+from privzoo.config import ModelConfig, NetworkConfig, given, to_dict
 from privzoo.data import Dataset, arrays
 from privzoo.embeddings import coded
 from privzoo.mechanisms.gaussian import Noise, spent_epsilon
@@ -143,16 +143,16 @@ class Fitter:
         return fitted, facts
 
     def _fit_code(self, model: ModelConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        base = weights.of_base(model)
+        base, code = weights.of_base(model), given(model.code, f"{model.name} has no code")
         down = reduction.Linear(base["reduce/kernel"], base["reduce/bias"])
         train, held_out = (
             (reduction.mapped(part[0][model.cut], down), part[1]) for part in (self.train, self.validation)
         )
-        fitted = codes.choose(train, held_out, model.code.epsilon)
+        fitted = codes.choose(train, held_out, code.epsilon)
         arrays = coded.arrays_of(fitted.book, fitted.joint)
-        model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=fitted.book.k))
+        model = dataclasses.replace(model, code=dataclasses.replace(code, symbols=fitted.book.k))
         head, tail = coded.attach(*graph.split(self.network, model.cut), {**base, **arrays}, model)
-        facts = {**fitted.facts, "golden_output": coded_output(head, tail, fitted.book, model.code.epsilon)}
+        facts = {**fitted.facts, "golden_output": coded_output(head, tail, fitted.book, code.epsilon)}
         facts |= {"config": to_dict(model), "augmented": self.augmented, "seed": self.seed}
         logging.info("%s: %s", model.name, facts["held_out_accuracy_by_symbols"])
         return arrays, facts

@@ -22,7 +22,7 @@ def classification(training: TrainingConfig, classes: int) -> Loss:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
 
-    def loss(true, logits):
+    def loss(true: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
         true = keras.ops.cast(keras.ops.reshape(true, (-1,)), "int32")
         return smoothed(keras.ops.one_hot(true, classes), logits)
 
@@ -32,7 +32,7 @@ def classification(training: TrainingConfig, classes: int) -> Loss:
 def contrastive(margin: float) -> Loss:
     """Equation 1: squared distance of similar pairs, squared shortfall from the margin of dissimilar ones."""
 
-    def loss(target, features):
+    def loss(target: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
         first, second = keras.ops.split(features, 2)
         similar = keras.ops.split(target[:, 0], 2)[0]
         squared = keras.ops.sum(keras.ops.square(first - second), axis=1)
@@ -42,7 +42,7 @@ def contrastive(margin: float) -> Loss:
     return loss
 
 
-def _centred(target, features, classes: int):
+def _centred(target: keras.KerasTensor, features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
     """Features less the mean of their class in the batch."""
     members = keras.ops.one_hot(keras.ops.cast(target[:, 1], "int32"), classes, dtype="float32")
     counts = keras.ops.maximum(keras.ops.sum(members, axis=0), 1)
@@ -53,7 +53,7 @@ def _centred(target, features, classes: int):
 def within(classes: int) -> Loss:
     """Variance within the classes of a batch over all variance: 0 where each class is one point."""
 
-    def loss(target, features):
+    def loss(target: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
         inside = keras.ops.sum(keras.ops.square(_centred(target, features, classes)))
         whole = keras.ops.sum(keras.ops.square(features - keras.ops.mean(features, axis=0)))
         return inside / (whole + TINY)
@@ -68,7 +68,7 @@ def information(classes: int, noise: float) -> Loss:
     a Gaussian spread. Unlike a distance it sees directions of tiny variance, which an attacker who whitens reads.
     """
 
-    def loss(target, features):
+    def loss(target: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
         centred = _centred(target, features, classes) / noise
         # By the batch's Gram matrix: a feature has more values than a batch has faces, and the determinant is the same.
         order = keras.ops.cumsum(keras.ops.ones_like(centred[:, 0]))

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from privzoo.architectures import graph
-from privzoo.config import ModelConfig, NoiseConfig
+from privzoo.config import ModelConfig, NoiseConfig, given
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.gaussian import Noise, clip, protect
 
@@ -97,7 +97,7 @@ class _Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self.labels) // BATCH)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         chosen = np.sort(self.order[index * BATCH : (index + 1) * BATCH])
         x = np.asarray(self.features[chosen], np.float32)
         return x, {"probabilities": self.labels[chosen], "reconstructed": x}
@@ -213,7 +213,7 @@ def fit(
     down, up = basis or basis_of(model, features, labels, tail, seed)
     codes = mapped(features, down)
     scale, share = scaling(codes, labels, model.relevance)
-    facts = {"variance_explained_by_class": [round(max(0.0, float(s)), 4) for s in share]}
+    facts: dict[str, Any] = {"variance_explained_by_class": [round(max(0.0, float(s)), 4) for s in share]}
     if model.step:
         scale = Linear(scale.kernel / model.step, scale.bias / model.step)
     reduced = scale(codes)
@@ -244,7 +244,7 @@ def basis_of(
     model: ModelConfig, features: np.ndarray, labels: np.ndarray, tail: keras.Model, seed: int
 ) -> tuple[Linear, Linear]:
     """Reduction and reconstruction before any scaling and noise: all models of one cut and size share them."""
-    found = principal(features, model.dimensions, seed)
+    found = principal(features, given(model.dimensions, f"{model.name} has no dimensions"), seed)
     return found if model.reduction == "pca" else autoencoder(found, features, labels, tail, seed)
 
 

@@ -63,7 +63,8 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
     if done < epochs:
         raise ConfigError(f"The run in {run} has {done} of {epochs} epochs; finish it with tools/train.py first.")
     if config.siamese:
-        return weights.load(configs.network(config.parent)) | graph.get_weights(network)
+        parent = configs.given(config.parent, f"{config.name} has no parent")
+        return weights.load(configs.network(parent)) | graph.get_weights(network)
     folded = graph.fold_batch_norm(graph.get_weights(network))
     return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 
@@ -24,7 +25,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, peak: float, steps: int, warm_up: float):
         self.peak, self.steps, self.warm_up = peak, steps, warm_up
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """Learning rate at an optimizer step."""
         step = keras.ops.cast(step, "float32")
         rising_steps = max(1.0, self.warm_up * self.steps)
@@ -46,16 +47,16 @@ class FastClassifierSGD(keras.optimizers.SGD):
         options: of Keras's SGD.
     """
 
-    def __init__(self, *args, multiplier: float = 1.0, **options):
+    def __init__(self, *args: Any, multiplier: float = 1.0, **options: Any) -> None:
         super().__init__(*args, **options)
         self.multiplier = multiplier
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         """Notes which variables are the classifier's: backends hide their names later."""
         self._is_classifier = [f"{CLASSIFIER}/" in v.path for v in variables]
         super().build(variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """One step of one variable."""
         if self._is_classifier[self._get_variable_index(variable)]:
             learning_rate = learning_rate * self.multiplier

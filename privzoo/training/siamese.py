@@ -15,7 +15,7 @@ import numpy as np
 from privzoo import activations, weights
 from privzoo import config as configs
 from privzoo.architectures import check_cut, graph
-from privzoo.config import NetworkConfig
+from privzoo.config import NetworkConfig, SiameseConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, DataError
 from privzoo.training import losses, record
@@ -85,9 +85,9 @@ class PairBatches(keras.utils.PyDataset):
             self.start(self.epoch + 1)
 
 
-def check(config: NetworkConfig) -> None:
-    """Raises ConfigError for what this recipe cannot do."""
-    training, siamese = config.training, config.siamese
+def check(config: NetworkConfig) -> tuple[SiameseConfig, NetworkConfig]:
+    """Settings and parent of a network; raises ConfigError for what this recipe cannot do."""
+    training, siamese = config.training, _settings(config)
     check_cut(config.architecture, siamese.cut)
     if not config.parent:
         raise ConfigError(f"{config.name} is fine-tuned on pairs, but has no parent; give the network to start from.")
@@ -101,6 +101,11 @@ def check(config: NetworkConfig) -> None:
         raise ConfigError(f"{config.name} starts from its parent: start, frozen and auxiliary cannot be given.")
     if siamese.copies < 1 or not 0 <= siamese.similar <= 1:
         raise ConfigError(f"{config.name} needs 1 copy or more, and a share of similar pairs in 0..1.")
+    return siamese, parent
+
+
+def _settings(config: NetworkConfig) -> SiameseConfig:
+    return configs.given(config.siamese, f"{config.name} is not fine-tuned on pairs")
 
 
 def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
@@ -114,9 +119,8 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
         ConfigError: layers that do not exist, or that stand in the wrong order.
         WeightsError: the parent's weights are missing or damaged.
     """
-    check(config)
-    training, siamese = config.training, config.siamese
-    parent = configs.network(config.parent)
+    siamese, parent = check(config)
+    training = config.training
     values = weights.load(parent)
     # In float32, whatever the training's precision is: other networks and measurements go on from what it gives.
     released = graph.inference_network(parent, values)
@@ -156,9 +160,10 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
 
 def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> None:
     """Compiles with the losses' weights, over one learning-rate cycle, the classifier faster than the rest."""
-    pairs = losses.of_pairs(config.siamese, len(config.classes))
+    siamese = _settings(config)
+    pairs = losses.of_pairs(siamese, len(config.classes))
     network.compile(
-        optimizer(config.training, steps, config.siamese.classifier_multiplier),
+        optimizer(config.training, steps, siamese.classifier_multiplier),
         loss={
             "fc8": losses.classification(config.training, len(config.classes)),
             **{name: loss for name, (loss, _) in pairs.items()},
@@ -196,7 +201,7 @@ def train(
     Raises:
         ConfigError, WeightsError, DataError: each says in a sentence what to correct.
     """
-    training, siamese = config.training, config.siamese
+    training, siamese = config.training, _settings(config)
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(training.seed)
     checkpoint = Checkpoint(run, record.fingerprint(config))

@@ -129,7 +129,8 @@ def mlp(draw: Draw, values: np.ndarray, seed: int) -> Predict:
     model = MLPRegressor(
         hidden_layer_sizes=(MLP_WIDTH,), alpha=1e-2, batch_size=min(MLP_BATCH, len(learnt)), random_state=seed
     )
-    best, weights, since = np.inf, None, 0
+    weights: list[np.ndarray] | None = None
+    best, since = np.inf, 0
     for _ in range(MLP_EPOCHS):
         model.partial_fit(draw(learnt), (values[learnt] - centre) / scale)
         error = np.abs(model.predict(draw(judged)) * scale + centre - values[judged]).mean()
@@ -139,6 +140,7 @@ def mlp(draw: Draw, values: np.ndarray, seed: int) -> Predict:
             best, since = error, 0
         if since >= MLP_PATIENCE:
             break
+    assert weights is not None, "scikit-learn raises where weights are not finite"
     model.coefs_, model.intercepts_ = weights[: len(model.coefs_)], weights[len(model.coefs_) :]
     return lambda x: model.predict(x) * scale + centre
 

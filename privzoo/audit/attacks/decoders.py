@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -174,11 +175,13 @@ class Adversarial(keras.Model):
         super().__init__(name="adversarial")
         self.decoder, self.judge = decoder, judge
 
-    def call(self, features, training=None):
+    def call(self, features: Any, training: bool | None = None) -> Any:
         """Decodes."""
         return self.decoder(features, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
         """Both losses in one step: what is not to learn from a term is held fixed in it."""
         fixed = [ops.stop_gradient(v) for v in self.judge.trainable_variables]
         believed, _ = self.judge.stateless_call(fixed, self.judge.non_trainable_variables, y_pred)
@@ -193,10 +196,19 @@ class _Batches(keras.utils.PyDataset):
     Faces that look the other way are faces too, but a feature cannot be mirrored: no augmentation.
     """
 
-    def __init__(self, features: np.ndarray, images: np.ndarray, noise: Noise | None, scale: _Scale, seed: int, **how):
+    def __init__(
+        self,
+        features: np.ndarray,
+        images: np.ndarray,
+        noise: Noise | None,
+        scale: _Scale,
+        seed: int,
+        batch_size: int,
+        epoch: int,
+    ) -> None:
         super().__init__()
         self.features, self.images, self.noise, self.scale, self.seed = features, images, noise, scale, seed
-        self.batch_size, self.epoch = how["batch_size"], how["epoch"]
+        self.batch_size, self.epoch = batch_size, epoch
         self._shuffle()
 
     def _shuffle(self) -> None:

@@ -132,31 +132,33 @@ def attack(
     fits = _fits(attackers, seeds, queries)
     train, test = as_rows(train_features, "training"), as_rows(test_features, "scored")
     labels, truth = _people(train, train_people, test, test_people, kind)
-    if (train_ids is None) != (test_ids is None):
-        raise ConfigError("Ids of only one side were given; give those of the training and of the scored images.")
-    if train_ids is None:
+    if train_ids is None and test_ids is None:
         _check_rows_apart(train, test)
+    elif train_ids is None or test_ids is None:
+        raise ConfigError("Ids of only one side were given; give those of the training and of the scored images.")
     else:
         check_apart(train_ids, test_ids)
     groups = None if train_ids is None else np.unique(np.asarray(train_ids), return_inverse=True)[1]
     left = averaged(noise, queries)
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in fits}
-    preparation = None if prepared else plain
+    preparation: Preparation | None = None
     for seed in seeds:
         rng = np.random.default_rng(seed)
         # Without noise each seed would find the same components again, which takes longest of all.
-        if preparation is None or (prepared and left):
+        if prepared and (preparation is None or left):
             others = background and (arrived(as_rows(background[0], "background"), left, rng), background[1])
             preparation = prepare(arrived(train, left, rng), seed, others)
-        spread = preparation.spread if prepared else None
-        draw = drawer(train, left, rng, preparation)
-        scored = preparation(arrived(test, left, rng))
+        spread = preparation.spread if preparation else None
+        prepare_rows = preparation or plain
+        draw = drawer(train, left, rng, prepare_rows)
+        scored = prepare_rows(arrived(test, left, rng))
         training = Training(
             draw, labels, int(labels.max()) + 1, scored.shape[1], left is not None, seed, spread, groups
         )
         for name, fit in fits.items():
             scores = fit(training)(scored)
-            found[name].append(tuple(hits(scores, truth, k) for k in TOP))
+            top1, top5 = (hits(scores, truth, k) for k in TOP)
+            found[name].append((top1, top5))
     outcomes = tuple(
         Outcome(name, *(np.stack(column) for column in zip(*rows, strict=True))) for name, rows in found.items()
     )
@@ -223,4 +225,4 @@ def _check_rows_apart(train: np.ndarray, test: np.ndarray) -> None:
     # Short features may be equal by chance, above all rounded ones.
     if train.shape[1] <= methods.SMALL:
         return
-    check_apart([hash(row.tobytes()) for row in train], [hash(row.tobytes()) for row in test])
+    check_apart(*([str(hash(row.tobytes())) for row in side] for side in (train, test)))

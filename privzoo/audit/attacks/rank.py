@@ -15,7 +15,7 @@ rank of the right person, 1 for the likeliest, over the number of people T. Tied
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,7 @@ def rank_privacy(
     return _summary(ranks / max(1, len(seeds)) / total, askers, len(names), total, seeds)
 
 
-def _rows(features: np.ndarray, people: Sequence, what: str) -> np.ndarray:
+def _rows(features: np.ndarray, people: Sequence | np.ndarray, what: str) -> np.ndarray:
     values = np.asarray(features)
     if values.dtype.kind not in "fiu" or values.ndim < 2 or len(values) != len(people):
         raise FeatureError(
@@ -133,7 +133,7 @@ def _places(names: np.ndarray, people: np.ndarray) -> np.ndarray:
     return places
 
 
-def _distances(known: np.ndarray):
+def _distances(known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Function from noisy features (B, d) to squared distances (B, N), the same for equal columns to the last bit."""
     from scipy.spatial.distance import cdist
 

@@ -50,7 +50,8 @@ def grey(images: np.ndarray, side: int) -> np.ndarray:
         return values.astype(np.float32)
     resized = np.empty((len(values), side, side), np.float32)
     for i, value in enumerate(values):
-        resized[i] = Image.fromarray(value.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+        picture = Image.fromarray(value.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+        resized[i] = np.asarray(picture)
     return resized
 
 
@@ -175,7 +176,7 @@ def outside(root: str | Path, inside: Sequence[str], size: int | None = None) ->
     data = lfw.load(root, gender=False)
     left_out = set(inside)
     names = data.classes["identity"]
-    samples = [sample for sample in data.samples if names[sample.labels["identity"]] not in left_out]
+    samples = [sample for sample in data.samples if names[sample.person] not in left_out]
     if not samples:
         raise DataError(f"All {len(names)} people of LFW are left out; use the whole data set.")
     return arrays(samples, size, "identity")

@@ -213,7 +213,13 @@ def _check_apart(known: np.ndarray, scored: np.ndarray, side: int) -> None:
 
 
 def _learn(
-    method: str, known: tuple, noise: Noise | None, seed: int, settings: Settings, folder: Any, progress: bool
+    method: str,
+    known: tuple[np.ndarray, np.ndarray],
+    noise: Noise | None,
+    seed: int,
+    settings: Settings,
+    folder: Any,
+    progress: bool,
 ) -> Decode:
     import dataclasses
 

@@ -201,7 +201,8 @@ def _listen(listener: socket.socket) -> None:
     try:
         listener.listen(2048)
     except OSError as error:
-        raise no_port(*listener.getsockname()[:2], error, "rest_api_port") from None
+        host, port = listener.getsockname()[:2]
+        raise no_port(host, port, error, "rest_api_port") from None
 
 
 def _url(listener: socket.socket, tls: Renewal | None) -> str:

@@ -115,3 +115,4 @@ def sent_key(context: grpc.aio.ServicerContext) -> str | None:
 async def refuse(context: grpc.aio.ServicerContext, refusal: Refusal) -> NoReturn:
     """Ends a call with the code and the sentence of a refusal."""
     await context.abort(getattr(grpc.StatusCode, refusal.code), refusal.sentence)
+    raise AssertionError("abort() always raises")

@@ -53,6 +53,7 @@ async def within(seconds: float) -> AsyncIterator[None]:
         TimeoutError: they are over.
     """
     task, late = asyncio.current_task(), False
+    assert task is not None, "only a task can be stopped"
 
     def stop() -> None:
         nonlocal late

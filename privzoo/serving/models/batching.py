@@ -7,6 +7,7 @@ fails nobody else's; and inputs of different shapes wait in queues of their own 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections import deque
 from collections.abc import Mapping
@@ -135,9 +136,9 @@ class Batcher:
             raise
 
     def _rows(self, inputs: Arrays) -> int:
-        sizes = {array.shape[0] if array.ndim else None for array in inputs.values()}
-        if None in sizes:
+        if not all(array.ndim for array in inputs.values()):
             raise bad_request("Batching Run() input tensors must have at least one dimension.")
+        sizes: set[int] = {array.shape[0] for array in inputs.values()}
         if len(sizes) != 1:
             raise bad_request("Batching Run() input tensors must have equal 0th-dimension size.")
         (rows,) = sizes
@@ -186,7 +187,7 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, batch, tasks)
             for task in tasks:
                 task.running = running
-            running.add_done_callback(lambda future, tasks=tasks: self._finish(future, tasks))
+            running.add_done_callback(functools.partial(self._finish, tasks=tasks))
 
     def _finish(self, future: asyncio.Future[list[Any]], tasks: list[_Task]) -> None:
         self._free += 1

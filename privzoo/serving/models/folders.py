@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from privzoo.errors import ConfigError
 
@@ -74,7 +75,9 @@ def fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted(seen))
 
 
-def find_versions(base_path: str | os.PathLike[str], versions: str | Iterable[int] = "latest") -> dict[int, Path]:
+def find_versions(
+    base_path: str | os.PathLike[str], versions: Literal["latest", "all"] | Iterable[int] = "latest"
+) -> dict[int, Path]:
     """Finds versions of a model, and complains of what is not there.
 
     Args:
@@ -96,8 +99,10 @@ def find_versions(base_path: str | os.PathLike[str], versions: str | Iterable[in
         raise ConfigError(f"{base} has no version of a model in it: TF Serving's layout is <base>/<number>/{hint}.")
     if versions == "latest":
         wanted = [max(found)]
+    elif versions == "all":
+        wanted = sorted(found)
     else:
-        wanted = sorted(found if versions == "all" else set(versions))
+        wanted = sorted(set(versions))
     for version in wanted:
         if version not in found:
             raise ConfigError(f"{base} has no version {version}; it has {', '.join(map(str, found))}.")

@@ -24,6 +24,11 @@ class State:
     error_code: str = "OK"
     error_message: str = ""
 
+    @property
+    def available(self) -> Servable | None:
+        """What takes new requests; None in any other state."""
+        return self.servable if self.state == "AVAILABLE" else None
+
 
 class Models:
     """The models of a server, by name and version; its methods may be called from several threads.
@@ -91,7 +96,7 @@ class Models:
         """Versions of a model that take requests, the oldest first."""
         with self._changed:
             versions = self._models.get(name, {})
-            return [versions[v].servable for v in sorted(versions) if versions[v].state == "AVAILABLE"]
+            return [found for v in sorted(versions) if (found := versions[v].available) is not None]
 
     def names(self) -> list[str]:
         """Names of the models that have a version which takes requests."""
@@ -113,7 +118,7 @@ class Models:
             if label is not None:
                 version = self._labelled(name, label)
             states = self._models.get(name, {})
-            serving = {number: s.servable for number, s in states.items() if s.state == "AVAILABLE"}
+            serving = {number: found for number, s in states.items() if (found := s.available) is not None}
             if version is None and serving:
                 return serving[max(serving)]
             if version in serving:

@@ -81,8 +81,7 @@ class Servable:
         Raises:
             Refusal: no features or too many, of another shape, or with numbers that are not finite.
         """
-        features = inputs.get(self.tail.feature) if self.tail is not None else None
-        if features is None:
+        if self.tail is None or (features := inputs.get(self.tail.feature)) is None:
             return
         if features.shape[:1] == (0,):
             raise bad_request("The request has no features in it; send at least one.")

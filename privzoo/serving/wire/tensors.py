@@ -184,7 +184,7 @@ def _strings(leaves: list[Any], dtype: str) -> np.ndarray:
     return array
 
 
-_FLOATS = {"float": np.float32, "double": np.float64}
+_FLOATS: dict[str, type[np.float32] | type[np.float64]] = {"float": np.float32, "double": np.float64}
 _INTEGERS = ("int8", "uint8", "int16", "int32", "uint32", "int64", "uint64")
 _CONVERT: dict[str, Callable[[list[Any], str], np.ndarray]] = {
     **dict.fromkeys(_FLOATS, _floats),
