@@ -9,7 +9,7 @@ help:
 	@echo "make demo   a face goes in on the device, a private answer comes out of the cloud"
 	@echo "make test   the whole test suite"
 	@echo "make check  what needs neither training, a server nor all models: the inner loop, in under 90 seconds"
-	@echo "make lint   ruff"
+	@echo "make lint   ruff, and mypy on the types"
 	@echo "make clean  removes $(VENV) and what tools left behind"
 
 demo: $(VENV)/cloud.stamp
@@ -24,6 +24,7 @@ check: $(VENV)/test.stamp
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # One stamp for each extra that is installed: cloud.stamp, test.stamp.
 $(VENV)/%.stamp: setup.cfg pyproject.toml constraints.txt
@@ -37,4 +38,4 @@ tflite/web/node_modules: tflite/web/package-lock.json
 	@npm ci --silent --prefix tflite/web || echo "npm could not fetch LiteRT.js: the page's tests are skipped."
 
 clean:
-	rm -rf tflite/web/node_modules $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf tflite/web/node_modules $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+    from privzoo.audit.cells import Plan
+    from privzoo.model import SplitModel
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "*", "name or shell pattern of the models")
@@ -44,7 +49,7 @@ flags.DEFINE_string(
 flags.DEFINE_bool("people", False, "show reconstructed people of research data sets; not on pages to be published")
 
 
-def _plan():
+def _plan() -> Plan:
     from privzoo.audit.cells import Plan
     from privzoo.errors import ConfigError
 
@@ -109,7 +114,7 @@ def main(_: list[str]) -> None:
     plan, progress = _plan(), sys.stderr.isatty()
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
-    def keep(model, figures: list[dict], weak: bool, folder: Path) -> dict:
+    def keep(model: SplitModel | None, figures: list[dict], weak: bool, folder: Path) -> dict:
         name = model.name if model else FLAGS.model
         document = model_audit.document(model, model_audit.marked(figures, weak), _command(name), FLAGS.quick, revision)
         write_json(folder / f"{document['model']}.json", document)

@@ -11,10 +11,17 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from privzoo.export.manifests import QUANTIZATIONS
+
+if TYPE_CHECKING:
+    from benchmarking.goals import Row
+    from benchmarking.report import Report
+
+    from privzoo.card import Card
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("architecture", "vgg16", ["vgg16", "vgg_s"], "of the networks")
@@ -62,7 +69,7 @@ def main(arguments: list[str]) -> None:
     print("\n".join(report.bar_lines(found.rows)))
 
 
-def _measured(answered, slim):
+def _measured(answered: list[Row], slim: list[Card]) -> Report:
     """A new run, with the goals that cards answer among its own."""
     from benchmarking import files, goals, install, machine, onnx_files, report, runs, wire
 

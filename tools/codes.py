@@ -19,6 +19,10 @@ from absl import app, flags
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import keras
+    import numpy as np
+
+    from privzoo.mechanisms.codebook import Codebook
     from privzoo.model import SplitModel
     from privzoo.training.codes import Fitted
 
@@ -49,7 +53,8 @@ def _fitted_now(model: SplitModel, sizes: list[int | None]) -> Iterator[Fitted]:
     )
     layer = model.head.get_layer("reduce")
     kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
-    reduced = reduction.mapped(activations[config.cut], reduction.Linear(kernel.reshape(-1, config.dimensions), bias))
+    linear = reduction.Linear(kernel.reshape(-1, len(bias)), bias)
+    reduced = reduction.mapped(activations[config.cut], linear)
     for size in sizes:
         yield codes.fit(reduced, classes, FLAGS.epsilon, size)
 
@@ -97,6 +102,7 @@ def main(_: list[str]) -> None:
         path = FLAGS.heads_dir and released.find(model, "int8", Path(FLAGS.heads_dir))
         features, digest = head_features(path or model.export_head(Path(folder) / "head.tflite"), chips, cache)
     own = whole_answers(model.network, chips, model.input_size, cache).argmax(1)
+    pairs: Iterator[tuple[Codebook, keras.Model]]
     if model.book is None:
         pairs = ((one.book, coded.tail_of(one.joint)) for one in _fitted_now(model, sizes))
     else:
@@ -104,7 +110,7 @@ def main(_: list[str]) -> None:
     figures = []
     for book, tail in pairs:
 
-        def answer(symbols, epsilon, tail=tail):
+        def answer(symbols: np.ndarray, epsilon: float, tail: keras.Model = tail) -> np.ndarray:
             return tail({coded.SYMBOL: symbols, coded.EPSILON: np.full(len(symbols), epsilon, np.float32)})
 
         for found in measure(answer, book.k, book.encode(features), labels, own, budgets):
@@ -123,11 +129,11 @@ def main(_: list[str]) -> None:
     if FLAGS.write:
         facts = {"model": FLAGS.model, "data": test.name, "head": f"int8, {digest}", "network_accuracy": accuracy}
         facts |= {"date": datetime.date.today().isoformat(), "git": git, "command": _command(model)}
-        folder = config.config_folder() / "codes"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"{FLAGS.model}.json", {**facts, "figures": figures})
+        kept = config.config_folder() / "codes"
+        kept.mkdir(exist_ok=True)
+        write_json(kept / f"{FLAGS.model}.json", {**facts, "figures": figures})
         if FLAGS.results:
-            results.write_codes(Path(FLAGS.results), sorted(folder.glob("*.json")))
+            results.write_codes(Path(FLAGS.results), sorted(kept.glob("*.json")))
 
 
 if __name__ == "__main__":

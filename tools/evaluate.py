@@ -5,8 +5,13 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+    from privzoo.card import Card
+    from privzoo.data import Dataset
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("model", ["*"], "names or shell patterns of the models")
@@ -39,7 +44,7 @@ def _task(name: str) -> str:
     return config.network(config.model(name).network).task
 
 
-def _say_of_own_data(card, data) -> None:
+def _say_of_own_data(card: Card, data: Dataset) -> None:
     """Says how many images are measured on, and whether they are still those that training left out."""
     counts = data.facts["parts"]
     print(f"{data.name}: {len(data)} of {sum(counts.values())} images, held out: {data.facts['held_out']}.")
@@ -87,8 +92,8 @@ def main(_: list[str]) -> None:
         return config.model(name).network
 
     seeds = tuple(range(1, FLAGS.draws + 1))
-    for _, group in itertools.groupby(sorted(names, key=network_of), network_of):
-        models = [privzoo.load(name, head=FLAGS.head) for name in group]
+    for _network, of_network in itertools.groupby(sorted(names, key=network_of), network_of):
+        models = [privzoo.load(name, head=FLAGS.head) for name in of_network]
         network = models[0].card.network
         data = lfw.load(FLAGS.data_dir, chip=False) if FLAGS.detect else splits.test_set(network, FLAGS.data_dir)
         if network.own_data:

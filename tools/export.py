@@ -9,11 +9,19 @@ golden input and output and the list of all, `manifest.json`. The project's own 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from privzoo.export.manifests import QUANTIZATIONS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from privzoo.config import NetworkConfig
+    from privzoo.model import SplitModel
 
 FLAGS = flags.FLAGS
 RELEASED_FOLDER = "tflite"
@@ -34,7 +42,7 @@ flags.DEFINE_string(
 flags.DEFINE_integer("calibration_count", 64, "how many of them, evenly spaced", lower_bound=2)
 
 
-def _calibration(model):
+def _calibration(model: SplitModel) -> np.ndarray | None:
     """Face chips for int8, or None for those that come with packages."""
     from privzoo.errors import ConfigError
 
@@ -47,14 +55,14 @@ def _calibration(model):
     return None
 
 
-def _training_chips(network, size: int):
+def _training_chips(network: NetworkConfig, size: int) -> np.ndarray:
     from privzoo.data import arrays, splits
 
     data, _ = splits.of_network(network, FLAGS.data_dir)
     return arrays(splits.take(data, FLAGS.calibration_count), size)[0]
 
 
-def _chips(folder: Path, count: int, size: int):
+def _chips(folder: Path, count: int, size: int) -> np.ndarray:
     from privzoo import faces
     from privzoo.errors import DataError
 
@@ -83,7 +91,7 @@ def _names() -> list[str]:
     return names
 
 
-def _models(names: list[str]):
+def _models(names: list[str]) -> Iterator[SplitModel]:
     """Every head that is asked for, one loaded model each; a name or head that is not there is told first."""
     import privzoo
     from privzoo import card, config

@@ -13,11 +13,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import app, flags
 from PIL import Image, ImageDraw
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from privzoo.data import Sample
+    from privzoo.evaluation.intervals import Estimate
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with UTKFace and LFW, zips or official layouts", required=True)
@@ -37,7 +42,7 @@ SMALL, SMALL_FACE = (1600, 1200), 60  # pixels; a face is FACE_WIDTH of its chip
 FACE_WIDTH = 0.8
 FACELESS = "brick cat clock coffee grass gravel hubble_deep_field moon page retina rocket text".split()
 
-Row = tuple[str, object, float, bool, str]  # what, Estimate, limit, at least rather than at most, unit
+Row = tuple[str, "Estimate", float, bool, str]  # what, figure, limit, at least rather than at most, unit
 
 
 def main(_: list[str]) -> None:
@@ -66,7 +71,7 @@ def _rows() -> Iterator[Row]:
     hits = [_on(cascade.detect(image), *_middle(image, lfw.CHIP)) for image in _images(few, "cascade")]
     yield "- by the cascade", intervals.share(np.array(hits), people[: len(few)]), 0.99, True, "%"
 
-    chips = _unseen_chips(utkface)
+    chips = _unseen_chips()
     for race, name in enumerate(utkface.load(FLAGS.data_dir, split="validation").classes["race"]):
         of_race = _some([sample for sample in chips if sample.labels["race"] == race], 1000)
         hits = [_on(detect(image), *_middle(image)) for image in _images(of_race, name)]
@@ -81,8 +86,8 @@ def _rows() -> Iterator[Row]:
         what = f"faces found, UTKFace images turned by {degrees} degrees, angle within {TURN_ERROR:g}"
         yield what, intervals.share(np.array(hits)), 0.95, True, "%"
 
-    hits, seconds = _small(_some(chips, 1000, 1), detect)
-    yield f"faces of {SMALL_FACE} pixels in {SMALL[0]} x {SMALL[1]} found", intervals.share(hits), 0.95, True, "%"
+    small, seconds = _small(_some(chips, 1000, 1), detect)
+    yield f"faces of {SMALL_FACE} pixels in {SMALL[0]} x {SMALL[1]} found", intervals.share(small), 0.95, True, "%"
     yield "time for these, where tiles are needed", intervals.median(seconds).scaled(1e3), 150, False, "ms"
     seconds = _large(_some(chips, 50, 2), detect)
     what = f"time in {LARGE[0]} x {LARGE[1]} pixels, face a tenth of the picture"
@@ -91,7 +96,7 @@ def _rows() -> Iterator[Row]:
     wrong = [bool(detect(image)) for image in tqdm(list(_faceless(_count(1000))), "faceless", leave=False)]
     yield "pictures without a face in which one is found", intervals.share(np.array(wrong)), 0.005, False, "%"
 
-    lost = _lost(_some(frames, len(frames)), lfw)
+    lost = _lost(_some(frames, len(frames)))
     yield "accuracy lost by finding the face, against LFW's given chips", lost.scaled(100), 0.5, False, "points"
 
 
@@ -103,8 +108,10 @@ def _unseen_frames(samples: list) -> list:
     return [sample for sample in samples if sample.labels["identity"] not in known]
 
 
-def _unseen_chips(utkface) -> list:
+def _unseen_chips() -> list[Sample]:
     """UTKFace's validation images, and the training images that nothing was chosen or calibrated on."""
+    from privzoo.data import utkface
+
     train = list(utkface.load(FLAGS.data_dir, split="train").samples)
     calibrated = {sample.name for sample in random.Random(0).sample(train, CHOSEN_CHIPS)}
     random.Random(0).shuffle(train)
@@ -193,14 +200,14 @@ def _faceless(count: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(FLAGS.seed)
     pictures = [np.asarray(picture) for picture in _backgrounds((640, 480))]
     for number in range(count):
-        height, width = rng.integers(100, 480), rng.integers(100, 640)
+        height, width = int(rng.integers(100, 480)), int(rng.integers(100, 640))
         if number % 4 == 0:
             yield rng.integers(0, 256, (height, width, 3), np.uint8)
         elif number % 4 == 1:
             coarse = rng.integers(0, 256, (rng.integers(3, 16), rng.integers(3, 16), 3), np.uint8)
             yield np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
         elif number % 4 == 2:
-            yield _blobs(rng, int(width), int(height))
+            yield _blobs(rng, width, height)
         else:
             picture = pictures[number // 4 % len(pictures)]
             top, left = rng.integers(480 - height + 1), rng.integers(640 - width + 1)
@@ -219,10 +226,11 @@ def _blobs(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _lost(samples: list, lfw):
+def _lost(samples: list[Sample]) -> Estimate:
     """Points of accuracy: given chips less found ones, the same faces, by the released head before its noise."""
     import privzoo
     from privzoo import faces
+    from privzoo.data import lfw
     from privzoo.edge.unprotected import UnprotectedHead
     from privzoo.evaluation import detected, intervals
 
@@ -232,15 +240,16 @@ def _lost(samples: list, lfw):
     right: list[list[bool]] = [[], []]
     for sample in tqdm(samples, "accuracy", leave=False):
         image = sample.image()
-        chips, found = detected.chips([lambda image=image: image], size)
+        chips, found = detected.chips([sample.image], size)
         given = faces.resize(lfw.centre(image), size)
         answers = model.classify(head.features(np.concatenate([given[None], chips]))).argmax(1)
         right[0].append(answers[0] == sample.labels["gender"])
         right[1].append(bool(found[0]) and answers[1] == sample.labels["gender"])
-    return intervals.difference(*np.array(right, float), [sample.labels["identity"] for sample in samples])
+    given_right, found_right = np.array(right, float)
+    return intervals.difference(given_right, found_right, [sample.person for sample in samples])
 
 
-def _line(what: str, found, limit: float, at_least: bool, unit: str) -> str:
+def _line(what: str, found: Estimate, limit: float, at_least: bool, unit: str) -> str:
     from privzoo.evaluation import bars
 
     factor, digits = (100, 1) if unit == "%" else (1, 2 if unit == "points" else 1)

@@ -14,9 +14,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from loadtesting.generator import MOST_CLIENTS
+
+if TYPE_CHECKING:
+    from loadtesting.report import Result
+    from loadtesting.target import Target
 
 FLAGS = flags.FLAGS
 MODES = ("load", "million", "swap", "malformed", "soak", "large", "ray")
@@ -79,7 +84,7 @@ def check() -> list[int]:
     return clients
 
 
-def measure(targets: list, clients: list[int]):
+def measure(targets: list[Target], clients: list[int]) -> Result:
     """One run of the mode; gives its result."""
     from loadtesting import cluster, large, load, malformed, soak, swap
 

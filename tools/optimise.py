@@ -12,12 +12,18 @@ import dataclasses
 import datetime
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
 from privzoo.config import SLIM
 from privzoo.optimise.heads import EXPORTED, METHODS
 from privzoo.optimise.process import LEARNING_RATES, TRAINED
+
+if TYPE_CHECKING:
+    from privzoo.model import SplitModel
+    from privzoo.optimise.heads import Faces
+    from privzoo.optimise.process import Job
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of the model", required=True)
@@ -46,7 +52,7 @@ flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it
 flags.DEFINE_string("results", None, "Markdown file whose table is written anew; default RESULTS.md; empty for none")
 
 
-def _faces(model):
+def _faces(model: SplitModel) -> Faces:
     """Training faces, and what the float head makes of them."""
     import numpy as np
 
@@ -68,7 +74,7 @@ def _faces(model):
     return heads.Faces(chips, np.array(keep(facts, make, Path(FLAGS.cache_dir)).read()))
 
 
-def _job(method: str):
+def _job(method: str) -> Job:
     from privzoo.errors import ConfigError
     from privzoo.optimise.process import Job
 
@@ -121,7 +127,7 @@ def main(_: list[str]) -> None:
     paths = {}
     for name in methods:
         say(f"making {name}")
-        which = slim if name == SLIM else model
+        which = slim if name == SLIM and slim else model
         paths[name] = heads.make(which, name, faces, jobs.get(name), Path(FLAGS.out) / model.name, exported)
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
@@ -139,7 +145,7 @@ def main(_: list[str]) -> None:
         FLAGS.rounds,
         FLAGS.inferences,
     )
-    _, scored = own.data_of(network, FLAGS.data_dir).lfw100(model.input_size)
+    photographs = own.data_of(network, FLAGS.data_dir).lfw100(model.input_size)[1]
     rows, count = figures.measure(model, test, paths, plan, say)
     options = {"steps": FLAGS.steps, "batch": FLAGS.batch, "chips": FLAGS.chips, "every": FLAGS.every}
     command = f"tools/optimise.py --model {model.name} --data_dir DIR --methods {','.join(methods)} " + " ".join(
@@ -155,7 +161,7 @@ def main(_: list[str]) -> None:
             "command": command,
             "machine": described,
             "data": data,
-            "people": f"{len(set(scored.labels['identity'].tolist()))} people of one's own, {scored.name}"
+            "people": f"{len(set(photographs.labels['identity'].tolist()))} people of one's own, {photographs.name}"
             if network.own_data
             else "LFW-100",
             "goal": goal,

@@ -6,8 +6,12 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+    from privzoo.model import SplitModel
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of the model", required=True)
@@ -38,15 +42,14 @@ flags.DEFINE_string(
 flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
 
 
-def _make(model, run: Path) -> None:
+def _make(model: SplitModel, run: Path) -> None:
     from privzoo.data import splits
     from privzoo.slim import fit
     from privzoo.slim.distil import Distillation
     from privzoo.slim.fit import Pruning
 
     parts = splits.of_network(model.card.network, FLAGS.data_dir)
-    if FLAGS.limit:
-        parts = [splits.take(part, FLAGS.limit) for part in parts]
+    train, validation = (splits.take(part, FLAGS.limit) for part in parts) if FLAGS.limit else parts
     pruning = Pruning(FLAGS.budget, FLAGS.images, FLAGS.seed)
     training = Distillation(
         steps=FLAGS.steps,
@@ -57,11 +60,11 @@ def _make(model, run: Path) -> None:
         precision=FLAGS.precision,
         seed=FLAGS.seed,
     )
-    record = fit.make(model, *parts, run, Path(FLAGS.cache_dir), pruning, training)
+    record = fit.make(model, train, validation, run, Path(FLAGS.cache_dir), pruning, training)
     print(json.dumps({key: record[key] for key in ("channels", "left", "validation")}, indent=1), flush=True)
 
 
-def _measure(model) -> None:
+def _measure(model: SplitModel) -> None:
     import privzoo
     from privzoo.audit import own
     from privzoo.audit.report import results
@@ -106,7 +109,7 @@ def main(_: list[str]) -> None:
     if FLAGS.make:
         _make(model, run)
     if FLAGS.release:
-        entry = release.release(model, run).slim.weights
+        entry = config.given(release.release(model, run).slim, f"{model.name} has no slim head").weights
         print(f"Released {entry.file}: {entry.bytes:,} bytes, SHA-256 {entry.sha256}.", flush=True)
     if FLAGS.measure:
         _measure(model)

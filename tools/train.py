@@ -39,7 +39,8 @@ def main(_: list[str]) -> None:
         primary.train(network, train_set, validation_set, run, Path(FLAGS.init_dir) if FLAGS.init_dir else None)
     logging.info("Trained %s; the run is in %s.", network.name, run)
     if FLAGS.release:
-        released = release.release(network, run, validation_set, cache).weights
+        entered = release.release(network, run, validation_set, cache).weights
+        released = config.given(entered, f"{network.name} has no released weights")
         logging.info("Released %s: %d bytes, SHA-256 %s.", released.file, released.bytes, released.sha256)
 
 

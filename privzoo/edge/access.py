@@ -149,7 +149,8 @@ class Access:
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:
-                context.load_cert_chain(*map(os.fspath, self.certificate), password="")
+                certificate, key = self.certificate
+                context.load_cert_chain(os.fspath(certificate), os.fspath(key), password="")
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(
                 f"The certificates {self.ca}, {self.certificate} cannot be used ({type(error).__name__}); "

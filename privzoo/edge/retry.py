@@ -72,7 +72,7 @@ class Patience:
     def _rules(self) -> dict[str, Any]:
         import tenacity
 
-        stop = tenacity.stop_after_attempt(self.attempts)
+        stop: tenacity.stop.stop_base = tenacity.stop_after_attempt(self.attempts)
         if self.deadline is not None:
             stop = tenacity.stop_any(stop, tenacity.stop_before_delay(self.deadline))
         return {

@@ -155,7 +155,7 @@ def apart(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, value - low, value + high, method="Newcombe")
 
 
-def median(values: Sequence[float]) -> Estimate:
+def median(values: Sequence[float] | np.ndarray) -> Estimate:
     """Median of a few rounds with the 95 % interval of the percentile bootstrap.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +152,7 @@ def release(
     models: Sequence[SplitModel],
     folder: str | os.PathLike[str],
     quantizations: Sequence[str] = ("int8",),
-    calibration: dict[str, np.ndarray] | None = None,
+    calibration: Mapping[str, np.ndarray | None] | None = None,
 ) -> dict[str, Any]:
     """Writes heads, golden pictures and, last, `manifest.json` over all; then checks the files against it.
 

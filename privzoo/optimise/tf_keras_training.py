@@ -172,7 +172,7 @@ def _ranges(keras: Any, model: Any, chips: np.ndarray, batch: int) -> dict[str, 
     """
     layers = [layer for layer in model.layers if "Conv2D" in type(layer).__name__]
     outputs = keras.Model(model.input, [layer.output for layer in layers])
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer.name: [] for layer in layers}
+    found: dict[str, list[tuple[float, float]]] = {layer.name: [] for layer in layers}
     for start in range(0, min(len(chips), RANGE_BATCHES * batch), batch):
         values = outputs(chips[start : start + batch], training=False)
         for layer, value in zip(layers, values if len(layers) > 1 else [values], strict=True):

@@ -15,7 +15,7 @@ from absl import logging
 
 from privzoo import activations
 from privzoo.architectures import graph
-from privzoo.config import to_dict
+from privzoo.config import given, to_dict
 from privzoo.data import Dataset
 from privzoo.embeddings import slim as heads
 from privzoo.embeddings.rounding import unrounded
@@ -85,7 +85,8 @@ def prune(model: SplitModel, train: Taught, validation: Taught, settings: Prunin
     parent = patches.stages(unrounded(model.head))
     orders = _orders(parent, images, settings.seed, run / ORDERS, {k: v for k, v in mark.items() if k != "budget"})
     whole = cost.head_multiply_adds + cost.tail_multiply_adds
-    where = (network.architecture, model.config.cut, network.input_size, model.config.dimensions)
+    dimensions = given(model.config.dimensions, f"{model.name} has no dimensions")
+    where = (network.architecture, model.config.cut, network.input_size, dimensions)
     channels = selection.widths(orders, *where, settings.budget * whole)
     kept = {name: np.sort(order.kept[: channels[name]]) for name, order in orders.items()}
     head = heads.build(network, model.config, channels)

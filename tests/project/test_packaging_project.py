@@ -1,10 +1,9 @@
-"""The files around the package: README, Makefile, continuous integration, style."""
+"""The files around the package: README, Makefile, continuous integration."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,10 +86,3 @@ def test_readmes_python_runs(astronaut, tmp_path, monkeypatch):
     (served,) = (tmp_path / "served").iterdir()
     with Server(served, served.name) as server:
         exec(compile(device.replace("http://cloud:8501", server.url), "README.md", "exec"), {})
-
-
-@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=["check", "format"])
-def test_style(arguments):
-    command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "."]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout

@@ -123,10 +123,10 @@ def build(
                 quantized = candidate(last, size, quantization, "onnxruntime")
                 onnx_files.write_int8(found.path, quantized.path, chips(size), kind)
                 yield quantized
-    if slim and slim.network.input_size in sizes:
-        size, model = slim.network.input_size, slim.model
+    if slim and slim.model.slim and slim.network.input_size in sizes:
+        size, model, channels = slim.network.input_size, slim.model, slim.model.slim.channels
         found = candidate(SLIM, size, "int8")
-        network = graph.build(slim.network.architecture, CLASSES, input_size=size, channels=model.slim.channels)
+        network = graph.build(slim.network.architecture, CLASSES, input_size=size, channels=channels)
         litert(head(network, model.cut, model.dimensions), size, "int8", found.path)
         yield found
     if published and PUBLISHED_SIZE in sizes:

@@ -86,9 +86,9 @@ def cost_rows(results: Mapping[str, Result], last_cut: str, sizes: Sequence[int]
     for size in sizes:
         int8 = _find(results, last_cut, size, "int8", "litert")
         others = [r for r in results.values() if r.runtime == "onnxruntime" and r.size == size]
-        best = min(others, key=lambda r: r.summary("inference_ms").value, default=None)
+        quickest = min(others, key=lambda r: r.summary("inference_ms").value, default=None)
         what = f"latency, int8 head of {last_cut} on LiteRT / the best of ONNX Runtime, {size} px"
-        rows.append(_compare(what, "within 5 %", AGAINST_ONNX, int8, best, "inference_ms"))
+        rows.append(_compare(what, "within 5 %", AGAINST_ONNX, int8, quickest, "inference_ms"))
     rows.append(_slim_latency(results))
     int8 = _find(results, last_cut, sizes[0], "int8", "litert")
     what = f"peak memory of the process with an int8 head of {last_cut}, {sizes[0]} px"
@@ -122,7 +122,7 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
         measured = card.figure(AGREEMENT_METRIC, AGREEMENT_VARIANT) if card else None
         found = measured.estimate() if measured else None
         note = "" if measured else ("not measured yet" if card else "the zoo has no such model yet")
-        if measured:
+        if card and measured:
             noisy = ", with the model's noise, which changes labels too" if card.model.noise else ""
             note = f"from the card, {measured.date}, {measured.count:,} faces{noisy}"
         rows.append(Row(what, f"at least {least:.1%}", least, found, note, at_least=True))

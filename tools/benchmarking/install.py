@@ -21,7 +21,7 @@ def plain_megabytes() -> float | None:
         packages = _plain_packages()
     except (metadata.PackageNotFoundError, ImportError):
         return None
-    files = [Path(package.locate_file(path)) for package in packages for path in package.files or ()]
+    files = [Path(str(package.locate_file(path))) for package in packages for path in package.files or ()]
     files += (ROOT / "privzoo").rglob("*.py")
     files += (path for path in (ROOT / "zoo_configs").rglob("*.*") if "planned" not in path.parts)
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6

@@ -14,7 +14,7 @@ from loadtesting import processor
 from loadtesting.generator import START_SECONDS, Generator, p99
 from loadtesting.load import batching_flags, complain
 from loadtesting.report import Goal, Result
-from loadtesting.target import Target, answer
+from loadtesting.target import Target, answer, pid_of
 from privzoo.serving import Server
 
 HEADER = ("engine", "replicas", "clients", "answers", "failed", "a second", "median, ms", "p99, ms", "cores taken by")
@@ -79,11 +79,11 @@ def one(target: Target, engine: str, replicas: int, clients: Sequence[int], seco
             answer(server.url, target.request("rest"))
             for count in clients:
                 groups = (group,) if engine == "ray" else ()
-                before = processor.seconds_of(server.pid, *groups)
+                before = processor.seconds_of(pid_of(server), *groups)
                 with Generator([target.request("rest")], server.url, server.grpc, count, seconds) as generator:
                     seen = generator.wait()
                 complain(seen)
-                used = processor.seconds_of(server.pid, *groups)
+                used = processor.seconds_of(pid_of(server), *groups)
                 used.subtract(before)
                 cores = {name: round(value / seen.seconds, 2) for name, value in used.most_common()}
                 rows.append(
@@ -120,7 +120,7 @@ def run(target: Target, replicas: Sequence[int], clients: Sequence[int], seconds
     cores = len(os.sched_getaffinity(0))
     full = max((row for row in rows if row.engine == "ray"), key=lambda row: row.per_second)
     taken = sum(full.cores.values())
-    most = max((name for name in full.cores if name != "clients"), key=full.cores.get)
+    most = max((name for name in full.cores if name != "clients"), key=lambda name: full.cores[name])
     how = "they fill the machine" if taken > 0.9 * cores else "they do not fill the machine"
     note = (
         f"What limits it, at its best ({full.replicas} replicas, {full.clients} clients): all processes together take "

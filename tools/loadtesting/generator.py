@@ -83,7 +83,7 @@ class Generator:
         self.requests, self.url, self.grpc, self.clients = requests, url, grpc, clients
         self.seconds, self.count, self.keep = seconds, count, keep
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Generator:
         """Starts the clients."""
@@ -96,7 +96,7 @@ class Generator:
             "out": str(self._out),
             "requests": [vars(one) | {"body": base64.b64encode(one.body).decode()} for one in self.requests],
         }
-        file = Path(self._folder.name, "plan")
+        file = self._inside("plan")
         file.write_text(json.dumps(plan))
         command = [sys.executable, "-m", "locust", "--locustfile", str(Path(__file__).with_name("users.py"))]
         command += ["--headless", "--only-summary", "--skip-log", "--exit-code-on-error", "0"]
@@ -114,15 +114,16 @@ class Generator:
 
     def __exit__(self, *_: object) -> None:
         """Ends the clients."""
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def running(self) -> bool:
         """Whether the clients still ask."""
-        return self._process.poll() is None
+        return self._started.poll() is None
 
     def begun(self) -> None:
         """Waits until a first request has been answered.
@@ -138,7 +139,7 @@ class Generator:
 
     def stop(self) -> Seen:
         """Tells the clients to end; gives what they saw."""
-        self._process.terminate()
+        self._started.terminate()
         return self.wait()
 
     def wait(self) -> Seen:
@@ -149,7 +150,7 @@ class Generator:
         """
         longest = self.seconds + 120 if self.seconds else LONGEST_SECONDS
         try:
-            self._process.wait(longest)
+            self._started.wait(longest)
             found = json.loads(self._out.read_text())
         except (OSError, ValueError, subprocess.TimeoutExpired):
             raise self._failed() from None
@@ -165,16 +166,25 @@ class Generator:
 
     def _failed(self) -> PrivzooError:
         lines = self._errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-        how = "has not begun" if self.running else f"ended with code {self._process.poll()}"
+        how = "has not begun" if self.running else f"ended with code {self._started.poll()}"
         return PrivzooError(f"locust {how}, and there are no figures ({lines[-1]}); look at it.")
 
     @property
     def _out(self) -> Path:
-        return Path(self._folder.name, "out")
+        return self._inside("out")
 
     @property
     def _errors(self) -> Path:
-        return Path(self._folder.name, "errors")
+        return self._inside("errors")
+
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "clients work in a `with` block"
+        return self._process
+
+    def _inside(self, name: str) -> Path:
+        assert self._folder is not None, "clients work in a `with` block"
+        return Path(self._folder.name, name)
 
 
 def p99(milliseconds: np.ndarray) -> float:

@@ -14,9 +14,9 @@ from loadtesting import processor
 from loadtesting.generator import MOST_CLIENTS, START_SECONDS, Generator, Request, Seen
 from loadtesting.load import batching_flags
 from loadtesting.report import WANTED, Goal, Result
-from loadtesting.target import Target, answer, answer_grpc, models_config
+from loadtesting.target import ENDED, Target, answer, answer_grpc, models_config, pid_of
 from privzoo.edge import grpc_messages, rest
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, ServerError
 from privzoo.serving import Server
 from privzoo.serving.front.budget import least
 
@@ -76,8 +76,9 @@ def run(small: Target, large: Target, clients: int, seconds: int) -> Result:
             for one in requests * WARM:
                 if one.name.endswith("small"):  # so that all is loaded, and no large body has been there
                     answer(server.url, one) if one.protocol == "rest" else answer_grpc(server.grpc, one)
-            pid, start = server.pid, time.monotonic()
-            idle = processor.sample(pid, start).memory
+            pid, start = pid_of(server), time.monotonic()
+            if (first := processor.sample(pid, start)) is None:
+                raise ServerError(ENDED)
             with Generator(requests, server.url, server.grpc, clients, seconds, keep=False) as generator:
                 while generator.running and (sample := processor.sample(pid, start)) is not None:
                     memory.append(sample.memory)
@@ -85,7 +86,7 @@ def run(small: Target, large: Target, clients: int, seconds: int) -> Result:
                 most = max([*memory, processor.peak(pid) or 0])
                 alive = server.pid == pid
                 seen = generator.wait() if alive else generator.stop()
-    return result(requests, seen, idle, most, max(BUDGET, least(BODY)), clients, seconds, alive)
+    return result(requests, seen, first.memory, most, max(BUDGET, least(BODY)), clients, seconds, alive)
 
 
 def result(

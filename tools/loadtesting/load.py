@@ -17,7 +17,7 @@ import numpy as np
 from loadtesting import processor
 from loadtesting.generator import START_SECONDS, Generator, Seen, p99
 from loadtesting.report import WANTED, Goal, Result
-from loadtesting.target import Target, answer
+from loadtesting.target import Target, answer, pid_of
 from privzoo.serving import Server
 
 BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 0 } max_enqueued_batches { value: 1000 }"
@@ -85,13 +85,16 @@ def summarise(times: Sequence[float] | np.ndarray, failures: int, seconds: float
         seconds: that the run took.
         what: the other fields of `Row`.
     """
+    others: dict[str, Any] = {
+        key: round(value, 2) if isinstance(value, float) else value for key, value in what.items()
+    }
     return Row(
         requests=len(times),
         failures=failures,
         per_second=round(len(times) / seconds, 1) if seconds else 0.0,
         median_ms=round(statistics.median(times), 3) if len(times) else float("nan"),
         p99_ms=round(p99(np.asarray(times)), 3),
-        **{name: round(value, 2) if isinstance(value, float) else value for name, value in what.items()},
+        **others,
     )
 
 
@@ -136,10 +139,10 @@ def one(
         count: of requests.
         what: further fields of `Row`.
     """
-    before = processor.seconds_of(server.pid)
+    before = processor.seconds_of(pid_of(server))
     with Generator([target.request(protocol)], server.url, server.grpc, clients, seconds, count) as generator:
         seen = generator.wait()
-    used = processor.seconds_of(server.pid)["server"] - before["server"]
+    used = processor.seconds_of(pid_of(server))["server"] - before["server"]
     complain(seen)
     return summarise(
         seen.milliseconds,
@@ -270,7 +273,7 @@ def why(target: Target, server: Server, best: Row, seconds: int) -> list[str]:
     with Generator([request], server.url, server.grpc, best.clients, 3 * seconds + 20) as generator:
         generator.begun()
         time.sleep(1)  # until they all ask
-        most, locked = processor.profile(server.pid, seconds)
+        most, locked = processor.profile(pid_of(server), seconds)
         generator.stop()
     each = best.server_cores / best.per_second * 1e3 if best.per_second else float("nan")
     cores, taken = len(os.sched_getaffinity(0)), best.server_cores + best.client_cores

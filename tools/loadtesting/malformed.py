@@ -22,7 +22,7 @@ from loadtesting.fuzz import Malformed
 from loadtesting.generator import START_SECONDS
 from loadtesting.load import batching_flags
 from loadtesting.report import WANTED, Goal, Result
-from loadtesting.target import Target, answer, answer_grpc, models_config
+from loadtesting.target import Target, answer, answer_grpc, models_config, pid_of
 from privzoo.serving import Server
 
 ALL = 100_000
@@ -47,7 +47,7 @@ class Wire:
 
     def __init__(self, url: str, channel: Any) -> None:
         parts = urlsplit(url)
-        self._address, self._channel = (parts.hostname, parts.port), channel
+        self._address, self._channel = (parts.hostname, parts.port or 80), channel
         self._socket: socket.socket | None = None
 
     def ask(self, one: Malformed) -> str:
@@ -95,8 +95,8 @@ class Wire:
             self._socket.settimeout(PATIENCE_SECONDS)
             self._socket.sendall(one.data)
             if not one.framed:
-                self._wait()
-            status, closes = self._status(one.method)
+                _wait(self._socket)
+            status, closes = _status(self._socket, one.method)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if not again or isinstance(error, TimeoutError):
                 raise
@@ -106,22 +106,24 @@ class Wire:
             self.close()
         return status
 
-    def _wait(self) -> None:
-        self._socket.settimeout(SHORT_SECONDS)
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except TimeoutError:
-            self._socket.shutdown(socket.SHUT_WR)
-        self._socket.settimeout(PATIENCE_SECONDS)
 
-    def _status(self, method: str) -> tuple[str, bool]:
-        response = http.client.HTTPResponse(self._socket, method=method or None)
-        try:
-            response.begin()
-            response.read()
-            return str(response.status), response.will_close
-        finally:
-            response.close()
+def _wait(connection: socket.socket) -> None:
+    connection.settimeout(SHORT_SECONDS)
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except TimeoutError:
+        connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(PATIENCE_SECONDS)
+
+
+def _status(connection: socket.socket, method: str) -> tuple[str, bool]:
+    response = http.client.HTTPResponse(connection, method=method or None)
+    try:
+        response.begin()
+        response.read()
+        return str(response.status), response.will_close
+    finally:
+        response.close()
 
 
 def run(targets: list[Target], count: int, seed: int) -> Result:
@@ -134,7 +136,9 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
     """
     import grpc
 
-    target, answers, wrong = targets[0], Counter(), []
+    target = targets[0]
+    answers: Counter[tuple[str, str]] = Counter()
+    wrong: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="privzoo-load-") as scratch:
         config, monitoring = models_config(targets, Path(scratch, "models")), Path(scratch, "monitoring")
         monitoring.write_text("prometheus_config { enable: true }")
@@ -144,7 +148,7 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
             grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel,
         ):
             before = [_right(server, one) for one in targets]
-            pid, own, wires = server.pid, threading.local(), []
+            pid, own, wires = pid_of(server), threading.local(), []
 
             def ask(one: Malformed) -> tuple[Malformed, str]:
                 if not hasattr(own, "wire"):

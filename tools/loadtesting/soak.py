@@ -16,7 +16,7 @@ from loadtesting.generator import START_SECONDS, Generator, Request
 from loadtesting.load import batching_flags, complain
 from loadtesting.processor import Sample
 from loadtesting.report import WANTED, Goal, Result
-from loadtesting.target import Target, models_config
+from loadtesting.target import Target, models_config, pid_of
 from privzoo.edge import grpc_messages
 from privzoo.serving import Server
 from privzoo.serving.settings import METRICS_PATH
@@ -79,7 +79,7 @@ def run(targets: Sequence[Target], clients: int, seconds: int, seed: int) -> Res
         monitoring.write_text("prometheus_config { enable: true }")
         flags = ["--model_config_file", str(config), "--monitoring_config_file", str(monitoring)]
         with Server(None, flags=[*flags, *batching_flags(Path(scratch), True)], timeout=START_SECONDS) as server:
-            requests, pid, start = mixture(targets, seed), server.pid, time.monotonic()
+            requests, pid, start = mixture(targets, seed), pid_of(server), time.monotonic()
             with Generator(requests, server.url, server.grpc, clients, seconds, keep=False) as generator:
                 while generator.running and (one := processor.sample(pid, start)) is not None:
                     samples.append(one)

@@ -10,9 +10,23 @@ import numpy as np
 
 from loadtesting.generator import Request
 from privzoo.edge import grpc_messages, rest
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, ServerError
+from privzoo.serving import Server
 from privzoo.serving.models.folders import find_versions
 from privzoo.serving.models.servable import read_tail
+
+ENDED = "The server has ended by itself, so that nothing can be measured; look at what it said."
+
+
+def pid_of(server: Server) -> int:
+    """Number of the process of a server that runs.
+
+    Raises:
+        ServerError: it has ended.
+    """
+    if server.pid is None:
+        raise ServerError(ENDED)
+    return server.pid
 
 
 @dataclass(frozen=True)

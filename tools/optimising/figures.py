@@ -180,7 +180,7 @@ class Bench:
                 known.labels["identity"],
                 test,
                 scored.labels["identity"],
-                noise=self.model.noise,
+                noise=self.model.gaussian,
                 queries=queries,
                 seeds=self.plan.seeds,
                 attackers=self.plan.attackers,

@@ -12,7 +12,7 @@ import numpy as np
 
 from privzoo.audit.attacks import attackers as methods
 from privzoo.audit.attacks.attackers import Fit, Training, hits
-from privzoo.audit.attacks.preparation import as_rows, prepare
+from privzoo.audit.attacks.preparation import Preparation, as_rows, prepare
 from privzoo.errors import ConfigError, DataError
 from privzoo.evaluation import intervals
 from privzoo.evaluation.drawn import arrived

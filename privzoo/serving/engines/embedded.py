@@ -162,9 +162,13 @@ def _metrics(options: Options) -> Metrics | None:
     return Metrics(path) if config.enable else None
 
 
+async def _unset(*_: Any) -> None:
+    raise AssertionError("serve() sets the app before a connection is taken")
+
+
 def _uvicorn_config(options: Options, tls: Renewal | None) -> uvicorn.Config:
     return uvicorn.Config(
-        None,
+        _unset,
         host=options.host,
         loop="asyncio",  # the one that grpc.aio is made for, whatever else is installed
         http=limited(options.max_connections, options.header_seconds),

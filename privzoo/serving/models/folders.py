@@ -16,6 +16,8 @@ _DIGITS = 40  # of a folder's name; no version has more
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+.*", re.DOTALL)
 _DRIVE = re.compile(r"[A-Za-z]:")  # of Windows, no scheme
 
+Versions = Literal["latest", "all"] | Iterable[int]  # of a model: the newest, all, or their numbers
+
 
 def check_name(name: str) -> None:
     """Refuses names that TF Serving's paths cannot hold.
@@ -75,9 +77,7 @@ def fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted(seen))
 
 
-def find_versions(
-    base_path: str | os.PathLike[str], versions: Literal["latest", "all"] | Iterable[int] = "latest"
-) -> dict[int, Path]:
+def find_versions(base_path: str | os.PathLike[str], versions: Versions = "latest") -> dict[int, Path]:
     """Finds versions of a model, and complains of what is not there.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from privzoo.errors import ConfigError
 from privzoo.serving import settings
-from privzoo.serving.models.folders import check_name, find_versions
+from privzoo.serving.models.folders import Versions, check_name, find_versions
 from privzoo.serving.models.saved_model import SavedModel
 from privzoo.serving.wire.refusal import bad_request
 from privzoo.serving.wire.tensors import Signature, show_shape
@@ -122,9 +122,7 @@ class Servable:
                 )
 
 
-def load_versions(
-    name: str, base_path: str | os.PathLike[str], versions: str | Iterable[int] = "latest"
-) -> list[Servable]:
+def load_versions(name: str, base_path: str | os.PathLike[str], versions: Versions = "latest") -> list[Servable]:
     """Loads versions of a model.
 
     Args:

@@ -133,7 +133,7 @@ def classifications(outputs: Mapping[str, np.ndarray], count: int) -> list[list[
         raise bad_request(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
-    columns = (classes if classes is not None else scores).shape[1]
+    columns = next(array.shape[1] for array in (classes, scores) if array is not None)
     return [
         [
             (classes[row, k] if classes is not None else b"", scores[row, k] if scores is not None else np.float32(0))
