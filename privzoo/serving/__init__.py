@@ -16,11 +16,17 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from privzoo.errors import MissingExtraError
 from privzoo.serving.flags import add_flags, main
 from privzoo.serving.process import Server
+
+if TYPE_CHECKING:
+    from privzoo.serving.engines.serve import serve
+    from privzoo.serving.front.rest import create_app
+    from privzoo.serving.models.registry import Models
+    from privzoo.serving.models.servable import load_versions
 
 __all__ = ["Models", "Server", "add_flags", "create_app", "load_versions", "main", "serve"]
 _HEAVY = {

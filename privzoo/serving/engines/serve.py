@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 from privzoo.errors import ConfigError
 from privzoo.serving.settings import Options
+from privzoo.serving.taking import taking
 
 
-def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any) -> None:
+@taking(Options)
+def serve(options: Options) -> None:
     """Serves models until SIGINT or SIGTERM; running requests are answered first.
 
     Args:
-        model_base_path: folder with `<version>/saved_model.pb` in it; None with `model_config_file`.
-        options: the other fields of `privzoo.serving.settings.Options`.
+        options: its fields, each as an argument of its own; `privzoo.serving.settings.Options` says what they are, as
+            does `privzoo serve --help`.
 
     Raises:
         ConfigError: an invalid name, folder, file, address or port.
@@ -24,14 +23,13 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
     Example:
         >>> serve("served/vgg16_gender_simple_conv5_3", model_name="vgg16_gender_simple_conv5_3")  # doctest: +SKIP
     """
-    chosen = Options(model_base_path=model_base_path, **options)
-    if chosen.allow_reload_without_key and chosen.api_key_file is not None:
+    if options.allow_reload_without_key and options.api_key_file is not None:
         raise ConfigError("--allow_reload_without_key contradicts --api_key_file; leave one of them out.")
-    if chosen.engine == "ray":
+    if options.engine == "ray":
         from privzoo.serving.engines import ray
 
-        ray.serve(chosen, ray.read_cluster(chosen.engine_config_file))
+        ray.serve(options, ray.read_cluster(options.engine_config_file))
     else:
         from privzoo.serving.engines import embedded
 
-        embedded.serve(chosen)
+        embedded.serve(options)

@@ -20,7 +20,7 @@ from privzoo.serving.front import bodies, metrics, openapi
 from privzoo.serving.front.bodies import BodyError
 from privzoo.serving.front.service import Service, unexpected
 from privzoo.serving.models.folders import MAX_VERSION
-from privzoo.serving.models.registry import Models
+from privzoo.serving.taking import taking
 from privzoo.serving.wire import classify, predict_json
 from privzoo.serving.wire.refusal import Refusal, bad_request
 
@@ -30,12 +30,12 @@ _POST = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|re
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<verb>/metadata)?", _FLAGS)
 
 
-def create_app(models: Models, **options: Any) -> Starlette:
+@taking(Service)
+def create_app(service: Service) -> Starlette:
     """Builds the server's application.
 
     Args:
-        models: loaded models.
-        options: of `privzoo.serving.front.service.Service`: threads, max_body_bytes, batching, keys, metrics, ...
+        service: the arguments of `privzoo.serving.front.service.Service`: the loaded models, and how they are served.
 
     Returns:
         The application; its OpenAPI page is at `/openapi.json`.
@@ -43,7 +43,7 @@ def create_app(models: Models, **options: Any) -> Starlette:
     Example:
         >>> app = create_app(Models(load_versions("gender", "served/gender")))  # doctest: +SKIP
     """
-    return app_for(Service(models, **options))
+    return app_for(service)
 
 
 def app_for(service: Service, own: bool = True) -> Starlette:
