@@ -91,15 +91,19 @@ class Head:
         ledger: str | os.PathLike[str] | Ledger | None = None,
         owner: str = OWNER,
     ) -> None:
+        if hasattr(self, "_Head__ledger"):
+            raise ConfigError(f"The head {self.path} is open and cannot be changed; make another Head.")
         self.__unprotected = UnprotectedHead(path, threads)
         self.__book = self._codebook()
         self.__noise = self._mechanism(epsilon, delta)
         self.__count, self.__lock = 0, threading.Lock()
         self.__owner = owner
         self.__total = self._checked_total(total_epsilon, total_delta, ledger)
-        self.__ledger = Ledger(ledger) if not (ledger is None or isinstance(ledger, Ledger)) else ledger
-        if self.__ledger is not None:
-            self.__ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
+        if ledger is not None and not isinstance(ledger, Ledger):
+            ledger = Ledger(ledger)
+        if ledger is not None:
+            ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
+        self.__ledger = ledger  # the last of all: from now on nothing can be changed
 
     def _codebook(self) -> Codebook | None:
         entry = self.__unprotected.manifest.get("noise")
@@ -175,8 +179,8 @@ class Head:
 
     @property
     def noise(self) -> Gaussian | RandomizedResponse | None:
-        """What every feature gets before it is given out, or None."""
-        return self.__noise
+        """What every feature gets before it is given out, or None; a copy, so that its `__init__` changes nothing."""
+        return copy.copy(self.__noise)
 
     @property
     def queries(self) -> int:
