@@ -52,24 +52,6 @@ class Kind:
         raise ConfigError(f"{path} is no {self.name} of privzoo; choose another file.")
 
 
-def path_of(name: str, path: Any) -> Path:
-    """Takes a file's path as text, bytes or path object, and makes it absolute: the program may change its folder.
-
-    Args:
-        name: of the argument, for the sentence.
-        path: what was given.
-
-    Raises:
-        ConfigError: it is no path.
-    """
-    try:
-        if os.fspath(path):
-            return Path(os.fsdecode(path)).absolute()
-    except TypeError:
-        pass
-    raise ConfigError(f"{name}={path!r} cannot be; give the path of a file.")
-
-
 def create(path: Path) -> None:
     """Makes an empty file, its owner's alone to read, where there is none.
 

@@ -6,7 +6,6 @@ import ipaddress
 import os
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -137,7 +136,9 @@ class Access:
         Raises:
             ConfigError: a key over a plain connection to another machine, or a key that no header can hold.
         """
-        if self.key is not None and (not self.key or not self.key.isascii() or not self.key.isprintable()):
+        if self.key is not None and (
+            not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
+        ):
             raise ConfigError("The key cannot be; give the text that the server's operator handed out.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
@@ -184,7 +185,7 @@ class Access:
         Raises:
             ConfigError: a file that cannot be read, or is no PEM.
         """
-        self._files()
+        self._files()  # says which cannot be read
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:
@@ -207,11 +208,15 @@ class Access:
         return authority, key, chain
 
     def _files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        if self.certificate is not None and not (
+            isinstance(self.certificate, tuple | list) and len(self.certificate) == 2
+        ):
+            raise ConfigError("The certificate cannot be; give the paths of two PEM files: certificate, then key.")
         chain, key = self.certificate or (None, None)
         found = []
-        for path in (self.ca, key, chain):
+        for name, path in (("ca", self.ca), ("certificate", key), ("certificate", chain)):
             try:
-                found.append(None if path is None else Path(path).read_bytes())
+                found.append(None if path is None else checks.path(name, path).read_bytes())
             except OSError as error:
                 raise ConfigError(f"{path} cannot be read: {error.strerror or error}; check the path.") from None
         return found[0], found[1], found[2]

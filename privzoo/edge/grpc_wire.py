@@ -61,7 +61,14 @@ class Grpc:
             host, port = address.hostname, address.port or 8500
         except ValueError:
             address, host, port = None, None, 0
-        if address is None or address.scheme not in SCHEMES or not host or address.path.strip("/") or address.query:
+        if (
+            address is None
+            or address.scheme not in SCHEMES
+            or not host
+            or not url.isprintable()
+            or address.path.strip("/")
+            or address.query
+        ):
             raise ConfigError(f"The server's address {url!r} cannot be; give one as grpc://cloud:8500.")
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from privzoo import faces
+from privzoo import checks, faces
 from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
 from privzoo.mechanisms import codebook, gaussian, randomized_response
@@ -95,7 +95,7 @@ class Head:
             raise ConfigError(f"The head {self.path} is open and cannot be changed; make another Head.")
         self.__unprotected = UnprotectedHead(path, threads)
         self.__book = self._codebook()
-        self.__noise = self._mechanism(epsilon, delta)
+        self.__noise = self._mechanism(epsilon, checks.number("delta", delta, above=0, below=1))
         self.__count, self.__lock = 0, threading.Lock()
         self.__owner = owner
         self.__total = self._checked_total(total_epsilon, total_delta, ledger)

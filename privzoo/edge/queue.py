@@ -105,7 +105,7 @@ class Queue:
         self.most = checks.count("most", most, least=1, most=_MOST_BYTES, unit="features")
         self.most_bytes = checks.count("most_bytes", most_bytes, least=1, most=_MOST_BYTES, unit="bytes")
         self.days = checks.number("days", days, above=0, unit="days")
-        self.path = databases.path_of("path", path)
+        self.path = checks.path("path", path).absolute()  # the program may change its folder
         self._lock = threading.Lock()
         try:
             databases.create(self.path)
@@ -350,17 +350,17 @@ def _text(name: str, value: Any) -> str:
 def _row(entry: Entry) -> list[Any]:
     """Ticket, and the columns of `waiting` from signature to feature."""
     try:
-        with np.errstate(over="ignore"):  # infinite then, and set aside as such
-            feature = np.asarray(entry.feature)
-            values = np.ascontiguousarray(feature, "<f4")
-    except (ValueError, TypeError, OverflowError):
-        feature = None
-    if feature is None or feature.dtype.kind not in "fiu" or feature.ndim == 0 or feature.size == 0:
+        feature = np.asarray(entry.feature)
+    except (ValueError, TypeError, OverflowError):  # lists whose lengths differ
+        feature = np.asarray(None)
+    if feature.dtype.kind not in "fiu" or feature.ndim == 0 or feature.size == 0:
         raise FeatureError(
             f"{texts.said(repr(entry.feature))} is no feature; give the numbers of one face, as an array of float32."
         )
+    with np.errstate(over="ignore"):  # infinite then, and set aside as such
+        blob = np.ascontiguousarray(feature, "<f4").tobytes()
     signature, image, box = (_text(name, getattr(entry, name)) for name in ("signature", "image", "box"))
-    blob, shape = values.tobytes(), ",".join(map(str, feature.shape))
+    shape = ",".join(map(str, feature.shape))
     milliseconds = checks.number("edge_ms", entry.edge_ms, unit="milliseconds")
     return [_ticket(signature, image, box, shape, blob), signature, image, box, milliseconds, shape, blob]
 

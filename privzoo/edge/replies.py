@@ -75,7 +75,8 @@ def numbers(content: bytes) -> np.ndarray | None:
     # By their types: NumPy takes truth values, and texts that look like numbers, for numbers.
     if not all(type(value) in (int, float) for row in rows for value in row):
         return None
-    return np.asarray(rows, np.float64).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite then, and refused as such
+        return np.asarray(rows, np.float64).astype(np.float32)
 
 
 def _json(content: bytes) -> Any:

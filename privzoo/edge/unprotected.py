@@ -78,7 +78,7 @@ class UnprotectedHead:
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
         threads = checks.count("threads", threads, least=1, most=MOST_THREADS, unit="CPU threads")
-        self.path = os.fspath(path)
+        self.path = str(checks.path("path", path))
         self.manifest: dict[str, Any] = read_manifest(self.path)
         self.input_size: int = self.manifest["input"]["size"]
         self.feature_shape: tuple[int, ...] = tuple(self.manifest["feature"]["shape"])

@@ -105,7 +105,7 @@ class Ledger:
     def __init__(self, path: str | os.PathLike[str], timeout: float = 10.0) -> None:
         if hasattr(self, "_Ledger__name"):
             raise ConfigError(f"The ledger {self.__path} is open and cannot be changed; make another Ledger.")
-        self.__path = databases.path_of("ledger", path)
+        self.__path = checks.path("ledger", path).absolute()
         self.__timeout = checks.number("timeout", timeout, above=0, below=1e6, unit="seconds")
         self.__least = 0  # queries that the file knew of when it was last looked at
         try:
@@ -182,6 +182,8 @@ class Ledger:
                 [owner, texts.storable(model), texts.storable(head), described]
                 + [cost.mu_squared, cost.pure, queries, int(now // 86400), now, now],
             )
+            known = _queries(base)
+        self.__least = max(self.__least, known)
 
     def cost(self, owner: str = OWNER) -> Cost:
         """What an owner has spent, in the units that add up; raises ConfigError where the file cannot be read."""
@@ -305,16 +307,20 @@ class Ledger:
         if base.execute("SELECT name FROM identity").fetchall() != [(self.__name,)]:
             raise self._unusable("another ledger lies in its place since it was opened")
         least = self.__least  # taken first: another thread may see more, and raise it, in between
-        (queries,) = base.execute("SELECT COALESCE(SUM(queries), 0) FROM spending").fetchone()
-        if queries < least:
-            raise self._unusable(f"it knows of {queries} features, and knew of {least}")
-        self.__least = max(self.__least, queries)
+        if (known := _queries(base)) < least:
+            raise self._unusable(f"it knows of {known} features, and knew of {least}")
+        self.__least = max(self.__least, known)
 
     def _unusable(self, reason: Any) -> ConfigError:
         return ConfigError(
             f"The ledger {self.path} cannot be used ({reason}), so that no feature is given out; check the file and "
             "the disk."
         )
+
+
+def _queries(base: sqlite3.Connection) -> int:
+    """Of all owners; it only grows."""
+    return base.execute("SELECT COALESCE(SUM(queries), 0) FROM spending").fetchone()[0]
 
 
 def _check_owner(owner: Any) -> None:
