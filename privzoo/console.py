@@ -18,6 +18,7 @@ _WORDS = (
     (r"""\bhead=["'](full|slim)["']""", r"--head \1"),
     (r"\b(all_faces|overwrite|strict|planned)=True\b", lambda found: f"--{found[1].replace('_', '-')}"),
     (r"\b(epsilon|delta|version|quantization)=(\S+) is ", r"--\1 \2 is "),
+    (r"\b(permanent|slot)=", r"--\1 "),
     (r"\bepsilon=(\S+), delta=([^\s;]+)", r"--epsilon \1 --delta \2"),
     (r"privzoo\.list_models\(\) lists all models", "privzoo list shows all"),
     (r"or pass (--\S+)", r"or give \1"),
@@ -95,6 +96,12 @@ def face_cells(answer: Any) -> tuple[str, str, str]:
 
 def noise_note(noise: dict[str, Any]) -> str:
     """What was drawn for the answers above, from an entry of a mechanism's `drawn`."""
+    if "slot" in noise:
+        return (
+            f"Each answer comes from one of {noise['k']} symbols, drawn once by randomized response and repeated in "
+            f"the slot {noise['slot']!r}: epsilon {noise['epsilon']:.3g} at delta 0 for each different symbol. "
+            "Repeated answers can be linked to each other."
+        )
     if noise["kind"] == "randomized_response":
         return (
             f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon "

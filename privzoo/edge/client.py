@@ -91,18 +91,20 @@ class _Asking:
             self._asynchronous,
         )
 
-    def _features(self, chips: np.ndarray) -> tuple[np.ndarray, float]:
+    def _features(self, chips: np.ndarray, slot: str | None) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
-        features = self.head.features(chips)
+        features = self.head.features(chips, slot)
         return features, (time.perf_counter() - begin) * 1e3 / len(chips)
 
     def _prepare(
-        self, images: Any, face: str, all_faces: bool, strict: bool
+        self, images: Any, face: str, all_faces: bool, strict: bool, slot: str | None
     ) -> tuple[np.ndarray, list[Face], list[Skipped]]:
         """Cuts all faces out before anything is computed: what is skipped, or is too much together, spends nothing."""
+        self.head.check_slot(slot)
         chips, found, skipped = self.head.prepare(images, face, bulk=not strict, all_faces=all_faces)
         require_some(found, skipped)
-        left = self.head.remaining()
+        # Permanent answers may cost nothing: the ledger decides when their symbols are known.
+        left = None if self.head.permanent else self.head.remaining()
         if left is not None and len(chips) > left:
             raise BudgetError(
                 f"{len(chips)} faces are more than the {left} that the total of {self.head.owner!r} still allows, so "
@@ -179,7 +181,13 @@ class Client(_Asking):
             self.queue.close()
 
     def predict(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> Answers[Answer]:
         """Finds the face in each image, runs the head on it, and asks the server.
 
@@ -192,6 +200,7 @@ class Client(_Asking):
             all_faces: ask about each face of each image, small ones too, which takes ten times as long to find them;
                 each is a feature of its own, which spends its budget.
             strict: raise at the first image that cannot be used, before anything is computed.
+            slot: in which permanent answers repeat, for a head that has them: a person, a day.
 
         Returns:
             A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
@@ -205,15 +214,15 @@ class Client(_Asking):
             ServerError: the server answered, but with no prediction.
         """
         self._wire.check_open()
-        chips, found, skipped = self._prepare(images, face, all_faces, strict)
+        chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
         answers = []
         for start in range(0, len(chips), BATCH):
-            features, edge_ms = self._features(chips[start : start + BATCH])
+            features, edge_ms = self._features(chips[start : start + BATCH], slot)
             faces = [(one, edge_ms) for one in found[start : start + BATCH]]
             answers += self._answers(faces, self._wire.predict(features))
         return Answers(answers, skipped)
 
-    def stream(self, frames: Iterable[Any], face: str = "detect") -> Stream:
+    def stream(self, frames: Iterable[Any], face: str = "detect", *, slot: str | None = None) -> Stream:
         """Asks about the frames of a camera as they come; frames that come while it is busy are dropped.
 
         Each frame is a feature of its own: of a head with noise, each spends its budget (`Head.spent_epsilon`).
@@ -221,6 +230,7 @@ class Client(_Asking):
         Args:
             frames: anything that gives images in real time, as a generator over a camera; read in a thread.
             face: as for `predict`.
+            slot: as for `predict`; of a head with permanent answers, a symbol costs its budget once in all of them.
 
         Returns:
             An iterator over answers, without those for frames that show no face. It counts the frames that were
@@ -234,11 +244,18 @@ class Client(_Asking):
             ...     print(answer.image, answer.label)
         """
         return Stream(
-            frames, lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True)[0], image=name)
+            frames,
+            lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True, slot=slot)[0], image=name),
         )
 
     def later(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> Answers[str]:
         """Finds the faces, runs the head, and keeps the features in the queue; asks nobody yet.
 
@@ -247,6 +264,7 @@ class Client(_Asking):
             face: as for `predict`.
             all_faces: as for `predict`.
             strict: as for `predict`.
+            slot: as for `predict`.
 
         Returns:
             A list with a ticket for each image, or face, in their order; its `skipped` has the images without one. A
@@ -258,10 +276,10 @@ class Client(_Asking):
             ServerUnavailableError: the queue is full; none of the features was kept.
         """
         queue = self._queue()
-        chips, found, skipped = self._prepare(images, face, all_faces, strict)
+        chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
         places = [place_to_json(one) for one in found]  # whatever can fail does before the budget is spent
         queue.check_room(len(chips), 4 * len(chips) * math.prod(self.head.feature_shape))
-        features, edge_ms = self._features(chips)
+        features, edge_ms = self._features(chips, slot)
         if not np.isfinite(features).all():
             raise FeatureError("A feature has values that are not finite; it was not kept.")
         tickets = queue.add_all(
@@ -329,14 +347,20 @@ class AsyncClient(_Asking):
         await self._wire.close_async()
 
     async def predict(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> Answers[Answer]:
         """As `Client.predict`; a task of its own for each call may run beside others."""
         self._wire.check_open()
-        chips, found, skipped = await asyncio.to_thread(self._prepare, images, face, all_faces, strict)
+        chips, found, skipped = await asyncio.to_thread(self._prepare, images, face, all_faces, strict, slot)
         answers = []
         for start in range(0, len(chips), BATCH):
-            features, edge_ms = await asyncio.to_thread(self._features, chips[start : start + BATCH])
+            features, edge_ms = await asyncio.to_thread(self._features, chips[start : start + BATCH], slot)
             faces = [(one, edge_ms) for one in found[start : start + BATCH]]
             answers += self._answers(faces, await self._wire.predict_async(features))
         return Answers(answers, skipped)

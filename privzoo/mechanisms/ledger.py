@@ -19,7 +19,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,14 @@ CREATE TABLE IF NOT EXISTS identity (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     name TEXT NOT NULL
 )
+"""
+# Permanent answers that an owner has had. Made in older files too.
+_ANSWERED = """
+CREATE TABLE IF NOT EXISTS answered (
+    owner TEXT NOT NULL,
+    tag BLOB NOT NULL,
+    PRIMARY KEY (owner, tag)
+) WITHOUT ROWID
 """
 _MOST = 10**15  # features; a bound for the search, beyond what any device sends
 
@@ -139,6 +147,7 @@ class Ledger:
         head: str = "",
         total_epsilon: float | None = None,
         total_delta: float = DELTA,
+        tags: Sequence[bytes] | None = None,
     ) -> None:
         """Writes down features that are about to be given out: all of them, or none where they are too many.
 
@@ -150,6 +159,8 @@ class Ledger:
             head: SHA-256 of the head.
             total_epsilon: what the owner may spend in all; None: no limit.
             total_delta: of the same total.
+            tags: of permanent answers, `PermanentResponse.tags`, one for each query: an answer that this owner has had
+                before costs nothing. None: each has a draw of its own.
 
         Raises:
             BudgetError: the total would be exceeded; nothing was written.
@@ -159,13 +170,13 @@ class Ledger:
         queries = checks.count("queries", queries, least=0, most=_MOST, unit="features")
         if total_epsilon is not None:
             total_epsilon, total_delta = check_epsilon(total_epsilon, total_delta, prefix="total_")
-        if queries == 0:
-            return
         cost = mechanism.cost
         described = json.dumps(mechanism.describe(), sort_keys=True)
         now = time.time()
         with self._change() as base:
-            if total_epsilon is not None:
+            if tags is not None:
+                queries = _new(base, owner, tags)
+            if queries and total_epsilon is not None:
                 spent = self._cost(base, owner)
                 after = (spent + cost * queries).epsilon(total_delta)
                 if not within(after, total_epsilon):
@@ -175,13 +186,14 @@ class Ledger:
                         f"{total_delta:g}, above the total of {total_epsilon:g} ({left} more would fit), so that "
                         "nothing was given out; send the feature that was sent before, or set another total."
                     )
-            base.execute(
-                "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET queries = queries + excluded.queries, "
-                "since = MIN(since, excluded.since), until = MAX(until, excluded.until)",
-                [owner, texts.storable(model), texts.storable(head), described]
-                + [cost.mu_squared, cost.pure, queries, int(now // 86400), now, now],
-            )
+            if queries:
+                base.execute(
+                    "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET queries = queries + excluded.queries, "
+                    "since = MIN(since, excluded.since), until = MAX(until, excluded.until)",
+                    [owner, texts.storable(model), texts.storable(head), described]
+                    + [cost.mu_squared, cost.pure, queries, int(now // 86400), now, now],
+                )
             known = _queries(base)
         self.__least = max(self.__least, known)
 
@@ -298,6 +310,7 @@ class Ledger:
             base.execute(f"PRAGMA application_id={KIND.application}")
         base.execute(f"PRAGMA user_version={KIND.version}")  # a file that cannot be written is refused now
         base.execute(_NAME)
+        base.execute(_ANSWERED)
         base.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", [secrets.token_hex(16)])
 
     def _check_same(self, base: sqlite3.Connection) -> None:
@@ -321,6 +334,13 @@ class Ledger:
 def _queries(base: sqlite3.Connection) -> int:
     """Of all owners; it only grows."""
     return base.execute("SELECT COALESCE(SUM(queries), 0) FROM spending").fetchone()[0]
+
+
+def _new(base: sqlite3.Connection, owner: str, tags: Sequence[bytes]) -> int:
+    """How many of these permanent answers the owner has not had before; from now on it has."""
+    before = base.total_changes
+    base.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", [(owner, bytes(tag)) for tag in tags])
+    return base.total_changes - before
 
 
 def _check_owner(owner: Any) -> None:
