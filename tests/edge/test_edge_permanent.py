@@ -13,6 +13,8 @@ import pytest
 from coded_fakes import exported
 from export_fakes import NAME, chips
 from export_fakes import exported as plain
+from hypothesis import given
+from hypothesis import strategies as st
 from released_fakes import NOISY, heads
 
 from privzoo.edge import AsyncClient, Client, Head
@@ -85,6 +87,22 @@ def test_the_ledger_counts_each_symbol_once_in_a_slot(secret, ledger):
     assert again.spent_epsilon() == 4 * EPSILON
     (entry,) = Ledger(ledger).entries()
     assert entry.queries == 4 and entry.cost.pure == 4 * EPSILON
+
+
+asked = st.lists(st.tuples(st.sampled_from(["anna", "ben"]), st.lists(st.integers(0, 4), max_size=4)), max_size=12)
+
+
+@given(asked)
+def test_a_total_is_epsilon_for_each_different_symbol_of_each_slot(tmp_path_factory, asked):
+    ledger, response = Ledger(tmp_path_factory.mktemp("ledger") / "l"), RandomizedResponse(5, EPSILON)
+    for slot, symbols in asked:
+        permanent = PermanentResponse(response, bytes(32), slot, "book")
+        ledger.spend(response, len(symbols), tags=permanent.tags(symbols))
+    different = {(slot, symbol) for slot, symbols in asked for symbol in symbols}
+    assert ledger.spent() == pytest.approx(EPSILON * len(different))
+    slots = {slot: {symbol for name, symbol in different if name == slot} for slot, _ in asked}
+    bound = sum(PermanentResponse(response, bytes(32), "s", "b").cost_of(len(s)).pure for s in slots.values())
+    assert ledger.spent() == pytest.approx(bound)  # what the mechanism's proof says
 
 
 def test_a_refused_batch_leaves_no_answer_behind(secret, ledger):
