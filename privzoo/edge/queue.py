@@ -24,9 +24,8 @@ from privzoo.errors import ConfigError, FeatureError, PrivzooError, ServerUnavai
 _WAITING = ("number", "ticket", "since", "signature", "image", "box", "edge_ms", "shape", "feature")
 # Version 1 had no table of refused features, 2 kept no numbers of them; both had no application_id. Such a file is
 # brought up to date when it is opened.
-KIND = databases.Kind(
-    "queue", 0x505A5155, 3, {"waiting": _WAITING, "refused": ("ticket", "since", "image", "reason")}
-)  # "PZQU"
+_REFUSED = ("ticket", "since", "image", "reason")
+KIND = databases.Kind("queue", 0x505A5155, 3, {"waiting": _WAITING, "refused": _REFUSED})  # "PZQU"
 _SCHEMA = (
     """
 CREATE TABLE IF NOT EXISTS waiting (

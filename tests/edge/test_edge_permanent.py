@@ -13,7 +13,7 @@ import pytest
 from coded_fakes import exported
 from export_fakes import NAME, chips
 from export_fakes import exported as plain
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from released_fakes import NOISY, heads
 
@@ -92,6 +92,7 @@ def test_the_ledger_counts_each_symbol_once_in_a_slot(secret, ledger):
 asked = st.lists(st.tuples(st.sampled_from(["anna", "ben"]), st.lists(st.integers(0, 4), max_size=4)), max_size=12)
 
 
+@settings(max_examples=20)
 @given(asked)
 def test_a_total_is_epsilon_for_each_different_symbol_of_each_slot(tmp_path_factory, asked):
     ledger, response = Ledger(tmp_path_factory.mktemp("ledger") / "l"), RandomizedResponse(5, EPSILON)
@@ -173,6 +174,7 @@ def test_a_slot_needs_permanent_answers_and_they_need_one(secret, ledger):
         head.permanent = False
 
 
+@pytest.mark.server
 def test_clients_pass_slots_on(secret, ledger, tmp_path):
     from privzoo.serving import Server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from export_fakes import chips, exported, serving
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privzoo.edge import Client, Head, Queue, sending
@@ -55,6 +55,7 @@ def aside(queue):
     return [int(one.image) for one in queue.refused()]
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 14), st.sets(st.integers(0, 13)))
 def test_a_sane_server_sets_the_bad_ones_aside_and_answers_all_others(tmp_path_factory, count, bad):
     queue, _ = filled(tmp_path_factory.mktemp("queue") / "q", count)
@@ -69,6 +70,7 @@ def test_a_sane_server_sets_the_bad_ones_aside_and_answers_all_others(tmp_path_f
     queue.close()
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 14), st.integers(0, 6))
 def test_a_server_that_breaks_down_costs_no_feature(tmp_path_factory, count, down_from):
     queue, _ = filled(tmp_path_factory.mktemp("queue") / "q", count)
@@ -127,6 +129,7 @@ def test_refused_features_count_and_wait_again_when_they_are_added_again(tmp_pat
     queue.close()
 
 
+@pytest.mark.server
 def test_a_proxy_that_refuses_everything_in_the_protocols_words(tmp_path):
     head = Head(exported("float32"))
     for status, body in ((400, b'{"error": "invalid_request"}'), (413, b'{"error": "too much"}')):
