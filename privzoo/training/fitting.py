@@ -153,9 +153,8 @@ class Fitter:
             fitted = codes.of_book(label.book(len(self.config.classes)), train, held_out, model.code.epsilon)
         arrays = coded.arrays_of(fitted.book, fitted.joint)
         model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=fitted.book.k))
-        head, tail = embeddings.get(model.embedding).attach(
-            *graph.split(self.network, model.cut), {**base, **arrays}, model
-        )
+        halves = graph.split(self.network, model.cut)
+        head, tail = embeddings.get(model.embedding).attach(*halves, {**base, **arrays}, model)
         facts = {**fitted.facts, "golden_output": coded_output(head, tail, fitted.book, model.code.epsilon)}
         facts |= {"config": to_dict(model), "augmented": self.augmented, "seed": self.seed}
         logging.info("%s: %s", model.name, facts["held_out_accuracy_by_symbols"])
