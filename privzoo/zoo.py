@@ -60,7 +60,7 @@ def planned_models(pattern: str = "*") -> list[Planned]:
         if model.network not in networks:
             networks[model.network] = _missing_network(model.network)
         missing = networks[model.network] or _missing_file(model.weights, name, needed=model.dimensions is not None)
-        if not missing and model.code:
+        if not missing and model.code and model.code.base:
             base = config.model(model.code.base)
             missing = _missing_file(base.weights, base.name, needed=True)
         if missing or name not in config.models():
