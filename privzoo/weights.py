@@ -178,13 +178,16 @@ def load(network: NetworkConfig) -> dict[str, np.ndarray]:
 
 
 def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
-    """Arrays of the model on whose reduced feature a code stands.
+    """Arrays of the model on whose reduced feature a code stands; none where it stands on the network's own class.
 
     Raises:
         ConfigError: that model has no such feature, or is of another network, cut or size.
         WeightsError: its weights are missing or damaged.
     """
-    base = config.model(config.given(model.code, f"{model.name} has no code").base)
+    code = config.given(model.code, f"{model.name} has no code")
+    if code.base is None:
+        return {}
+    base = config.model(code.base)
     fits = (base.network, base.cut, base.dimensions) == (model.network, model.cut, model.dimensions)
     if not fits or base.weights is None or base.step is not None:
         raise ConfigError(
