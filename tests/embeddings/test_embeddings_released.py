@@ -213,6 +213,12 @@ def test_a_coded_model_sends_symbols_and_says_so(released):
     assert model.noise.drawn() == {"kind": "randomized_response", "k": k, "epsilon": 2.0, "delta": 0.0, "drawn": True}
 
 
+@pytest.mark.parametrize("name", [CODED, LABEL])
+def test_every_coded_model_can_repeat_its_answers(released, name, tmp_path):
+    model, chips = privzoo.load(name, epsilon=0.5, permanent=tmp_path / "secret"), tiny_zoo.chips(40)[0]
+    assert np.array_equal(model.features(chips, slot="anna"), model.features(chips, slot="anna"))
+
+
 def test_wrong_codes_are_refused_in_one_sentence(released):
     from privzoo.errors import FeatureError
 
