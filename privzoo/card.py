@@ -266,7 +266,7 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
         shape = layers[end - 1].shape
         products = math.prod(shape) * model.dimensions
         tail.insert(0, LayerCost("reconstruct", shape, products + math.prod(shape), products))
-    own = _head_costs(model, network, model.slim.channels) if head == SLIM else full
+    own = _head_costs(model, network, model.slim.channels) if head == SLIM and model.slim else full
     return _cost(own, tail, full)
 
 

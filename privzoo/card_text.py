@@ -79,7 +79,7 @@ def history(record: dict[str, Any] | None) -> list[str]:
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     """What a user must know before relying on a model."""
     data = "the user's own images" if network.own_data else "photographs of public data sets"
-    common = (
+    common: tuple[str, ...] = (
         f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
         "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
     )

@@ -312,8 +312,8 @@ def _sent(report: Any) -> str:
 class _Refused(argparse.Action):
     """A flag that is looked for but must not exist: its help and its error say why."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, nargs=0, **options)
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         parser.error(

@@ -66,7 +66,7 @@ def read(path: Path) -> Report:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         results = [
-            Result(*(r[f] for f in ("part", "size", "quantization", "runtime", "file_mb")), dict(r["rounds"]))
+            Result(r["part"], r["size"], r["quantization"], r["runtime"], r["file_mb"], dict(r["rounds"]))
             for r in found["results"]
         ]
         rows = []

@@ -20,7 +20,7 @@ from privzoo.audit.report import html, plots, summary, tables
 from privzoo.audit.report.summary import RAW, Comparison, Row
 from privzoo.card import Card
 from privzoo.errors import DataError, UnknownNameError
-from privzoo.files import write_bytes, write_text
+from privzoo.files import write_arrays, write_bytes, write_text
 from privzoo.provenance import write_json
 
 TITLE = "What does the cloud learn?"
@@ -47,7 +47,8 @@ def save_faces(path: str | Path, pictures: Pictures) -> None:
     """Writes pictures as `<model>.npz`, in whole or not at all."""
     arrays = {f"by {name}": images for name, images in pictures.reconstructions.items()}
     file = io.BytesIO()
-    np.savez_compressed(file, originals=pictures.originals, public=pictures.public, **arrays)
+    arrays = {"originals": pictures.originals, "public": pictures.public, **arrays}
+    write_arrays(file, arrays, compressed=True)
     write_bytes(Path(path), file.getvalue())
 
 
@@ -176,10 +177,12 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
 
 def _told(r: Row) -> str:
     """What one model gives away, and at what accuracy and cost."""
-    average = f" by averaging {r.queries} features of one photograph" if r.leak is r.averaged else ""
+    leak = r.leak
+    assert leak is not None, "only models are told of on which the attack was run"
+    average = f" by averaging {r.queries} features of one photograph" if leak is r.averaged else ""
     accuracy = f", at an accuracy of {html.number(r.accuracy.value)}" if r.accuracy else ""
     cost = f" and {html.number(r.feature_bytes, ',')} bytes" if r.feature_bytes else ""
-    return f"<b>{html.name(r.model)}</b>, {html.number(r.leak.value)}{average}{accuracy}{cost}"
+    return f"<b>{html.name(r.model)}</b>, {html.number(leak.value)}{average}{accuracy}{cost}"
 
 
 def _attributes(r: Row) -> str:
@@ -209,7 +212,7 @@ def _models(rows: Sequence[Row]) -> str:
             html.figure(r.rank) + (f"<br>other photographs {html.figure(r.rank_other)}" if r.rank_other else ""),
             _attributes(r),
             f"{html.number(r.head_share)} of the work,<br>{html.number(r.feature_bytes, ',')} bytes sent"
-            if r.head_share is not None
+            if r.head_share is not None and r.feature_bytes is not None
             else "",
         )
         for r in rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ OTHER = ("#555555", "x")
 LINES = ("-", "--", ":", "-.")
 
 
-def _pyplot():
+def _pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -30,7 +31,7 @@ def _pyplot():
     return plt
 
 
-def _png(figure) -> bytes:
+def _png(figure: Any) -> bytes:
     file = io.BytesIO()
     # Without a date and version in it, the same figures make the same file.
     figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})

@@ -25,7 +25,7 @@ SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- e
 CODES_BEGIN, CODES_END = "<!-- codes: written by tools/codes.py -->", "<!-- end of codes -->"
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
-PAPER = {
+PAPER: dict[tuple[str, str], dict[str, float]] = {
     ("gender", "simple"): {"conv5_1": 94, "conv5_2": 94, "conv5_3": 94},
     ("gender", "reduced_simple"): {"conv5_1": 89.7, "conv5_2": 87, "conv5_3": 94},
     ("gender", "siamese"): {"conv5_1": 92.7, "conv5_2": 92.7, "conv5_3": 93.5},

@@ -106,19 +106,22 @@ def find(figures: Sequence[Mapping[str, Any]], **wanted: Any) -> list[Mapping[st
 
 
 def _value(figures: Sequence[Mapping[str, Any]]) -> Value | None:
-    if not figures:
-        return None
-    f = figures[0]
+    return _of(figures[0]) if figures else None
+
+
+def _of(figure: Mapping[str, Any]) -> Value:
     return Value(
-        *(f[key] for key in ("value", "low", "high")),
-        source=f["attacker"],
-        weak=bool(f.get("weak")),
-        optimism=f.get("optimism"),
+        figure["value"],
+        figure["low"],
+        figure["high"],
+        source=figure["attacker"],
+        weak=bool(figure.get("weak")),
+        optimism=figure.get("optimism"),
     )
 
 
 def _of_card(found: Measurement | None) -> Value | None:
-    return found and Value(**dataclasses.asdict(found.estimate()), source=found.variant)
+    return Value(**dataclasses.asdict(found.estimate()), source=found.variant) if found else None
 
 
 def _highest(figures: Sequence[Mapping[str, Any]]) -> Value | None:
@@ -145,13 +148,15 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
     features = [f for f in find(figures, best=True) if f["feature"] in ("features", *PIXEL_FEATURES)]
     top = {"attack": "identity", "metric": "top-1"}
     repeated = [figure for figure in find(features, variant=variant, **top) if figure["queries"] > 1]
-    queried = {f["queries"]: _value([f]) for f in sorted(repeated, key=lambda f: f["queries"])}
+    queried = {f["queries"]: _of(f) for f in sorted(repeated, key=lambda f: f["queries"])}
     most = max(queried, default=1)
     measured = card.figure("accuracy", FLOAT_ACCURACY) if card else None
-    floors = {f["feature"]: _value([f]) for f in find(result["figures"], best=True, **top) if f["feature"] in FLOORS}
+    floors = {f["feature"]: _of(f) for f in find(result["figures"], best=True, **top) if f["feature"] in FLOORS}
     once = [figure for figure in features if figure["queries"] == 1]
     attributes = {
-        name: _value(found) for name in ("race", "gender", "age") if (found := find(once, attack=name, variant=variant))
+        name: _of(found[0])
+        for name in ("race", "gender", "age")
+        if (found := find(once, attack=name, variant=variant))
     }
     ranks = {kind: _value(find(figures, attack="rank", attacker=kind, variant=variant)) for kind in RANKS}
     recognised = _value(find(once, attack="reconstruction", metric="recognised", variant=variant))
@@ -228,7 +233,7 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
     by_place = {(r.task, r.embedding, r.cut): r for r in rows if r.identity and r.task}
 
     def add(question: str, a: Row | None, b: Row | None) -> None:
-        if a and b:
+        if a and b and a.identity and b.identity:
             accuracy = b.accuracy.minus(a.accuracy) if a.accuracy and b.accuracy else None
             identity = (b.averaged or b.identity if question == AVERAGED else b.identity).minus(a.identity)
             found.append(Comparison(question, a.model, b.model, identity, accuracy, _answer(identity, accuracy)))
