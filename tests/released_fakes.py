@@ -1,4 +1,4 @@
-"""Small folders of released heads, as `tools/export.py --released` writes them: without noise, with noise, with a code."""
+"""Small folders of released heads, as `tools/export.py --released` writes them: plain, with noise, with a code."""
 
 from __future__ import annotations
 

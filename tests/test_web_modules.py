@@ -125,8 +125,11 @@ def test_what_may_leave_the_device():
         {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian | {"kind": "laplace"}}},
         {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian | {"sigma": 0}}},
         {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian | {"clip": None}}},
+        {"output": [1.0, 1.0], "manifest": plain, "options": {"epsilon": 3}},
+        {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian}, "options": {"epsilon": 3}},
     ]
-    as_is, rounded, noisy, *refused = node(protect=cases)["protect"]
+    as_is, rounded, noisy, *refused, uncoded, normal = node(protect=cases)["protect"]
+    assert "has no code" in uncoded and "has no code" in normal
     assert as_is == [0.5, -2.0] and rounded == [0.0, -2.0]
     assert np.abs(np.subtract(noisy, [0.6, 0.8])).max() < 4 and noisy != pytest.approx([0.6, 0.8])
     assert "not finite" in refused[0]
@@ -248,7 +251,7 @@ def test_the_page_says_what_a_budget_promises():
     assert "sent in 95.26 % of the draws" in promise and noise == promise
     assert "at most epsilon 6" in repeat and "one device" in repeat
     assert sent == "One of 2 symbols, 1 byte, and its epsilon; 87 bytes as JSON"
-    assert attack.startswith(f"at most {top1} of 100 people") and attack.endswith("not measured yet.")
+    assert attack.startswith(f"at most {top1} of 100 people") and attack.endswith("alone; no attack was measured yet.")
 
 
 @pytest.mark.parametrize(

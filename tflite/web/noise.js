@@ -45,14 +45,17 @@ export function round(value) {
  * @returns {Promise<Float32Array>} of the same length, with fresh noise where the manifest asks for some; of a coded head
  *   a symbol and its epsilon.
  */
-export async function protect(output, manifest, options) {
+export async function protect(output, manifest, options = {}) {
   if (!output.every(Number.isFinite)) {
     throw new Error("The head gave values that are not finite, which no noise can hide; nothing was sent.");
   }
   const feature = manifest.feature.rounded ? output.map(round) : output;
   const { noise } = manifest;
+  if (noise?.kind === codes.KIND) return codes.answer(feature, manifest, options);
+  if (options.epsilon !== undefined || options.permanent !== undefined) {
+    throw new Error("This head has no code, and takes no epsilon and no slot; nothing was sent.");
+  }
   if (noise === null) return feature;
-  if (noise.kind === codes.KIND) return codes.answer(feature, manifest, options);
   const usable = noise.kind === "gaussian" && noise.sigma > 0 && noise.clip > 0;
   if (!usable || !Number.isFinite(noise.sigma) || !Number.isFinite(noise.clip)) {
     throw new Error("This head needs noise that the page cannot draw; nothing was sent.");

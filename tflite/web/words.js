@@ -66,11 +66,15 @@ export function noiseText(feature, { noise }) {
 export function attackText(feature, { manifest, measurements }) {
   const attacks = measurements.filter((m) => m.metric === "identity attack, top-1" && m.variant.includes(", feature"));
   const worst = attacks.reduce((one, other) => (!one || other.value > one.value ? other : one), null);
-  const measured = worst
-    ? `${percent(worst.value)} (${percent(worst.low)} to ${percent(worst.high)}; ${worst.metric}, ${worst.variant}, ` +
-      `${worst.data}, ${worst.count.toLocaleString("en")} faces).`
+  const tried = worst
+    ? `by the strongest attack that was tried, ${percent(worst.value)} (${percent(worst.low)} to ` +
+      `${percent(worst.high)}; ${worst.metric}, ${worst.variant}, ${worst.data}, ` +
+      `${worst.count.toLocaleString("en")} faces).`
     : "not measured yet.";
-  if (!isCode(manifest)) return measured;
+  if (!isCode(manifest)) return tried;
   const most = highestTop1(manifest.noise.k, +feature[1].toPrecision(6));
-  return `at most ${most} of ${PEOPLE} people, whoever attacks, from this answer alone. Measured: ${measured}`;
+  return (
+    `at most ${most} of ${PEOPLE} people, whoever attacks, from this answer alone; ` +
+    (worst ? tried : "no attack was measured yet.")
+  );
 }
