@@ -389,6 +389,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub = command("demo", _demo, "send a face through head, network and tail, on this machine")
     sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: one that scikit-image carries")
-    sub.add_argument("--model", default="vgg16_gender_advanced_conv5_3", metavar="NAME", help="default: %(default)s")
+    sub.add_argument("--model", default="vgg16_gender_coded_conv5_3", metavar="NAME", help="default: %(default)s")
     face(sub)
     return parser
