@@ -45,7 +45,7 @@ MAY_IMPORT = {
         *("activations", "architectures", "audit", "card", "config", "data", "edge", "embeddings"),
         *("evaluation", "export", "measure", "mechanisms", "model", "training", "weights"),
     },
-    "measure": {"architectures", "card", "edge", "evaluation", "export"},
+    "measure": {"architectures", "card", "edge", "evaluation", "export", "mechanisms"},
     "loadtest": {"edge", "evaluation", "measure", "serving"},
     "model": {"card", "config", "export", "faces", "mechanisms"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},

@@ -12,9 +12,10 @@ from privzoo import config
 from privzoo.audit.accuracy import FLOAT, budget_name
 from privzoo.card import Card, Measurement
 from privzoo.config import NetworkConfig
-from privzoo.evaluation import subgroups
+from privzoo.evaluation import bars, subgroups
 from privzoo.evaluation.classes import BALANCED, F1, recall_of
 from privzoo.evaluation.detected import DETECTED
+from privzoo.evaluation.intervals import Estimate
 from privzoo.files import write_text
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import git_revision, write_json
@@ -211,10 +212,11 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
         path: the Markdown file.
         measured: JSON files of tools/codes.py, one for each model.
     """
-    rows, networks = [], []
+    rows, networks, times = [], [], []
     for file in measured:
         found = json.loads(file.read_text(encoding="utf-8"))
         networks.append(f"{found['model']}: {found['network_accuracy']:.2%} of {found['data']}")
+        times += _on_device(found["model"], found.get("device"))
         for one in found["figures"]:
             rows.append(
                 (
@@ -241,7 +243,33 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
     )
     header = ("model", "symbols", "epsilon", "accuracy", "one answer for all", "ceiling", "share of it")
     header = (*header, "calibration error", "top-1 of 100 people, at most", "faces", "seeds", "date, code")
-    section(path, CODES_BEGIN, CODES_END, f"{title}\n\n{_lines(header, rows)}")
+    device = (
+        "On the device, beyond the head: milliseconds from its feature to what may be sent, one face a call in Python "
+        "(median of the rounds, with its interval):"
+    )
+    heads = ("model", "answers", "a face, ms", "goal", "verdict", "calls", "date, code", "machine")
+    below = f"\n\n{device}\n\n{_lines(heads, times)}" if times else ""
+    section(path, CODES_BEGIN, CODES_END, f"{title}\n\n{_lines(header, rows)}{below}")
+
+
+def _on_device(model: str, timed: dict[str, Any] | None) -> list[tuple[str, ...]]:
+    """Rows of what a model's code costs on the device; none where it was not timed."""
+    rows = []
+    for way, one in (timed or {}).get("ms", {}).items():
+        found = Estimate(one["value"], one["low"], one["high"])
+        rows.append(
+            (
+                model,
+                "drawn anew" if way == "fresh" else way,
+                f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})",
+                f"under {timed['limit_ms']:g}",
+                bars.judge(found, timed["limit_ms"]),
+                f"{timed['rounds']} rounds of {timed['calls']:,}",
+                f"{timed['date']}, {timed['git']}",
+                timed["machine"],
+            )
+        )
+    return rows
 
 
 def _range(seeds: Sequence[int]) -> str:

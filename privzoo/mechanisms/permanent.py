@@ -25,7 +25,6 @@ can undo every answer: it stays on the device, in a file that its owner alone ma
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import secrets
@@ -129,8 +128,8 @@ class PermanentResponse:
             FeatureError: symbols of another code, or no symbols.
         """
         wanted = check_symbols(symbols, self.response.k)
-        table = {int(true): self.response.draw(int(true), self._source(int(true))) for true in np.unique(wanted)}
-        return np.array([table[int(true)] for true in wanted], np.uint8)
+        table = {true: self.response.draw(true, self._source(true)) for true in set(wanted.tolist())}
+        return np.array([table[true] for true in wanted.tolist()], np.uint8)
 
     def cost_of(self, different: int) -> Cost:
         """What a slot's answers cost in all.
@@ -155,7 +154,7 @@ class PermanentResponse:
         def take(count: int) -> bytes:
             nonlocal kept, counter
             while len(kept) < count:
-                kept += hmac.new(self.secret, question + struct.pack(">I", counter), hashlib.sha256).digest()
+                kept += hmac.digest(self.secret, question + struct.pack(">I", counter), "sha256")
                 counter += 1
             taken, kept = kept[:count], kept[count:]
             return taken
