@@ -119,10 +119,11 @@ def _time_only(model: SplitModel) -> None:
 
     if model.book is None:
         raise ConfigError(f"{model.name} is no coded model; --device times the code of one.")
-    timed, file = _on_device(model.book, model), config.config_folder() / "codes" / f"{model.name}.json"
+    file = config.config_folder() / "codes" / f"{model.name}.json"
+    if FLAGS.write and not file.exists():
+        raise ConfigError(f"{model.name} has no figures at {file} yet; run tools/codes.py without --device first.")
+    timed = _on_device(model.book, model)
     if FLAGS.write:
-        if not file.exists():
-            raise ConfigError(f"{model.name} has no figures at {file} yet; run tools/codes.py without --device first.")
         _write({**json.loads(file.read_text(encoding="utf-8")), "device": timed})
 
 
