@@ -212,11 +212,13 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
         path: the Markdown file.
         measured: JSON files of tools/codes.py, one for each model.
     """
-    rows, networks, times = [], [], []
+    rows, networks, times, machines = [], [], [], []
     for file in measured:
         found = json.loads(file.read_text(encoding="utf-8"))
         networks.append(f"{found['model']}: {found['network_accuracy']:.2%} of {found['data']}")
-        times += _on_device(found["model"], found.get("device"))
+        if timed := found.get("device"):
+            times += _on_device(found["model"], timed)
+            machines.append(f"{found['model']}: {timed['machine']} `{timed['command']}`.")
         for one in found["figures"]:
             rows.append(
                 (
@@ -247,15 +249,15 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
         "On the device, beyond the head: milliseconds from its feature to what may be sent, one face a call in Python "
         "(median of the rounds, with its interval):"
     )
-    heads = ("model", "answers", "a face, ms", "goal", "verdict", "calls", "date, code", "machine")
-    below = f"\n\n{device}\n\n{_lines(heads, times)}" if times else ""
+    heads = ("model", "answers", "a face, ms", "goal", "verdict", "calls", "date, code")
+    below = f"\n\n{device}\n\n{_lines(heads, times)}\n\n{' '.join(machines)}" if times else ""
     section(path, CODES_BEGIN, CODES_END, f"{title}\n\n{_lines(header, rows)}{below}")
 
 
-def _on_device(model: str, timed: dict[str, Any] | None) -> list[tuple[str, ...]]:
-    """Rows of what a model's code costs on the device; none where it was not timed."""
+def _on_device(model: str, timed: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of what a model's code costs on the device."""
     rows = []
-    for way, one in (timed or {}).get("ms", {}).items():
+    for way, one in timed["ms"].items():
         found = Estimate(one["value"], one["low"], one["high"])
         rows.append(
             (
@@ -266,7 +268,6 @@ def _on_device(model: str, timed: dict[str, Any] | None) -> list[tuple[str, ...]
                 bars.judge(found, timed["limit_ms"]),
                 f"{timed['rounds']} rounds of {timed['calls']:,}",
                 f"{timed['date']}, {timed['git']}",
-                timed["machine"],
             )
         )
     return rows
