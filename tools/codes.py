@@ -71,10 +71,10 @@ def _command(model: SplitModel) -> str:
 def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
     """Times a code on this machine; prints it, and gives the entry `device` of the figures."""
     import numpy as np
+    from benchmarking import codes, machine, report
 
     from privzoo.evaluation import bars
     from privzoo.export.calibration import default_calibration
-    from privzoo.measure import codes, machine, report
     from privzoo.mechanisms.randomized_response import RandomizedResponse
     from privzoo.provenance import git_revision
 
@@ -103,7 +103,7 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
 def _write(found: dict[str, Any]) -> None:
     """Writes a model's figures and, where --results names one, the tables over all."""
     from privzoo import config
-    from privzoo.audit import results
+    from privzoo.audit.report import results
     from privzoo.provenance import write_json
 
     folder = config.config_folder() / "codes"

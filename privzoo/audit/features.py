@@ -100,7 +100,7 @@ def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Fac
     Raises:
         DataError: the layout is missing, or an image stands on both sides.
     """
-    from privzoo.audit.identity import check_apart
+    from privzoo.audit.attacks.identity import check_apart
 
     train, test = lfw.lfw100(root)
     chosen = [side.samples for side in (train, test)]
@@ -183,7 +183,7 @@ def float_view(model: SplitModel, cache: Path) -> View:
     """A model's float head; what networks and models share, the first layers and the cut's activation, is kept too."""
     from privzoo import activations
     from privzoo.architectures import graph
-    from privzoo.export.manifest import model_sha256
+    from privzoo.export.manifests import model_sha256
 
     if model.card.head != FULL:
         return _own_view(model, cache)
@@ -226,7 +226,7 @@ def float_view(model: SplitModel, cache: Path) -> View:
 def _own_view(model: SplitModel, cache: Path) -> View:
     """A float head that shares no layer with its network."""
     from privzoo import activations
-    from privzoo.export.manifest import model_sha256
+    from privzoo.export.manifests import model_sha256
 
     def extract(faces: Faces) -> Features:
         def compute(output: np.ndarray) -> None:
@@ -251,7 +251,7 @@ def _key(head: keras.Model, faces: Faces | None = None, **facts: Any) -> str:
 
     from privzoo import activations
     from privzoo.architectures import graph
-    from privzoo.export.manifest import model_sha256
+    from privzoo.export.manifests import model_sha256
 
     # Weights alone do not tell: what a feature is scaled and rounded to is in the layers.
     described = [[type(layer).__name__, layer.get_config()] for layer in graph.layers(head)]

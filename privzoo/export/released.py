@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-import privzoo
-from privzoo import faces
+from privzoo import __version__, faces
+from privzoo import card as cards
 from privzoo.config import to_dict
 from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
 from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 from privzoo.export.calibration import default_calibration
-from privzoo.export.manifest import append_manifest
+from privzoo.export.manifests import append_manifest
 from privzoo.files import replacing
 from privzoo.provenance import write_json
 
@@ -147,7 +147,7 @@ def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     listed = golden.read_list(folder)
     for entry in listed["heads"]:
-        entry |= _figures(privzoo.show(entry["model"], entry["kind"]), entry["manifest"])
+        entry |= _figures(cards.read(entry["model"], entry["kind"]), entry["manifest"])
     write_json(Path(folder) / golden.LIST, listed)
     return listed
 
@@ -215,7 +215,7 @@ def release(
     }
     listed = {
         "format": golden.FORMAT,
-        "privzoo": privzoo.__version__,
+        "privzoo": __version__,
         "preprocessing": PREPROCESSING,
         "photograph": {
             "file": PHOTOGRAPH,
