@@ -11,15 +11,21 @@ const isCode = ({ noise }) => noise?.kind === KIND;
 /** Share of the draws that send the true symbol. */
 const truth = (k, epsilon) => 1 - lies(k, epsilon) / UNIT;
 
+/** Three digits, never below the number. */
+function roundedUp(value) {
+  const unit = 10 ** (Math.floor(Math.log10(value)) - 2);
+  return Number((Math.ceil(value / unit) * unit).toPrecision(3));
+}
+
 /** Highest share of faces of 100 equally likely people that any attacker can name from one answer. */
 function highestTop1(k, epsilon) {
-  return percent(Math.min(1, (k * truth(k, epsilon)) / PEOPLE), 2);
+  // Rounded up, as bounds are.
+  return percent(Math.min(1, Math.ceil(1e4 * ((k * truth(k, epsilon)) / PEOPLE)) / 1e4), 2);
 }
 
 /** What a budget of one answer promises. */
 export function promiseText(k, epsilon) {
-  const factor = Math.exp(epsilon);
-  const times = factor < 1000 ? factor.toPrecision(3) : Math.round(factor).toLocaleString("en");
+  const times = roundedUp(Math.exp(epsilon)).toLocaleString("en", { maximumFractionDigits: 6 });
   return (
     `Epsilon ${epsilon} promises: whichever face is before the camera, no answer is more than ${times} times as likely ` +
     `as for any other face. From one answer, nobody can name more than ${highestTop1(k, epsilon)} of ${PEOPLE} equally ` +
@@ -55,7 +61,7 @@ export function sentText(feature, manifest, sent) {
 export function noiseText(feature, { noise }) {
   if (noise === null) return "This model adds no noise.";
   if (isCode({ noise })) return promiseText(noise.k, +feature[1].toPrecision(6));
-  const epsilon = noise.epsilon.toPrecision(2);
+  const epsilon = roundedUp(noise.epsilon);
   return (
     `With fresh noise of deviation ${noise.sigma.toPrecision(3)} on each, drawn here (epsilon ${epsilon}, delta ` +
     `${noise.delta}); every question spends that again.`
