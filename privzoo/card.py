@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from privzoo.evaluation.intervals import Estimate
 
 BYTES_OF_FLOAT32 = 4
+LABEL = "label"  # the embedding that leaves the cloud nothing of the network
 
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; the page of `tflite/web` asks for it too
 
@@ -179,8 +180,9 @@ class Card:
             f"embedding {self.model.embedding}, version {self.model.version}",
             card_text.feature(model, cost) + (reduction if model.dimensions and not model.code else ""),
             *(
-                f"- code: {code.symbols} symbols of the reduced feature of {code.base}, fitted on {code.faces:,} "
-                f"training faces; randomized response on the device; {self.budget()}"
+                f"- code: {code.symbols} symbols, "
+                + (f"of the reduced feature of {code.base}" if code.base else "the classes that the network finds")
+                + f", fitted on {code.faces:,} training faces; randomized response on the device; {self.budget()}"
                 for code in (model.code,)
                 if code
             ),
@@ -238,7 +240,7 @@ def _head_costs(
         network.architecture, network.input_size, len(network.classes), network.classifier, channels
     )
     found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
-    if model.dimensions:
+    if model.dimensions and model.embedding != LABEL:
         products = math.prod(found[-1].shape) * model.dimensions
         found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
     return found
@@ -250,7 +252,8 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     Raises:
         UnknownNameError: the network's architecture cannot be cut there, or the model has no such head.
     """
-    architectures.check_cut(network.architecture, model.cut)
+    if model.embedding != LABEL or model.cut != architectures.LAST:
+        architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1

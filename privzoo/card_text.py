@@ -93,6 +93,11 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())
+    if model.code and model.code.base is None:
+        protected += (
+            "It is the baseline: the whole network is on the device, and whoever has the device has it. A split model "
+            "is worth its cloud where the tail's weights stay secret, serve several tasks, or are too large.",
+        )
     # What a code says is bounded whatever is measured.
     common += () if model.code else unmeasured
     return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected

@@ -184,10 +184,12 @@ def _predict(options: argparse.Namespace) -> int:
     from privzoo import faces
 
     faces.check_face(options.face, options.all_faces)  # before the seconds that loading takes
-    model = privzoo.load(options.name, options.epsilon, options.delta, options.head)
-    noise = model.noise and model.noise.drawn(options.delta)
+    model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent)
+    noise = model.drawn(options.delta, options.slot)
     try:
-        answers = model.explain(options.images, options.face, all_faces=options.all_faces, strict=options.strict)
+        answers = model.explain(
+            options.images, options.face, all_faces=options.all_faces, strict=options.strict, slot=options.slot
+        )
     except ImageError as error:
         if not error.skipped:
             raise
@@ -379,6 +381,8 @@ def _parser() -> argparse.ArgumentParser:
         help="budget of each face, for models with noise or a code; default: the model's own",
     )
     sub.add_argument("--delta", type=float, default=1e-5, metavar="D", help="of the same budget (default: %(default)s)")
+    sub.add_argument("--permanent", metavar="FILE", help="this device's secret, by which a code's answers are repeated")
+    sub.add_argument("--slot", metavar="NAME", help="in which they are repeated: a person, a day")
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")

@@ -60,7 +60,7 @@ def planned_models(pattern: str = "*") -> list[Planned]:
         if model.network not in networks:
             networks[model.network] = _missing_network(model.network)
         missing = networks[model.network] or _missing_file(model.weights, name, needed=model.dimensions is not None)
-        if not missing and model.code:
+        if not missing and model.code and model.code.base:
             base = config.model(model.code.base)
             missing = _missing_file(base.weights, base.name, needed=True)
         if missing or name not in config.models():
@@ -122,7 +122,13 @@ def load_network(network: NetworkConfig) -> keras.Model:
     return model
 
 
-def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = config.FULL) -> SplitModel:
+def load(
+    name: str,
+    epsilon: float | None = None,
+    delta: float = 1e-5,
+    head: str = config.FULL,
+    permanent: str | os.PathLike[str] | None = None,
+) -> SplitModel:
     """Loads a model.
 
     Args:
@@ -132,13 +138,16 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
             `privzoo.mechanisms.randomized_response` state the guarantee.
         delta: of the same budget; codes have none.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
+        permanent: file of the device's secret, made where it is not there, with which answers of a coded model are
+            drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is drawn anew.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
 
     Raises:
         UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
-        ConfigError: a budget for a model without noise, or one that cannot be.
+        ConfigError: a budget for a model without noise, or one that cannot be; permanent answers of a model without a
+            code, or a secret that cannot be used.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
         ForkError: this process was forked after models were loaded.
@@ -149,6 +158,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         (None, 6, 6, 512)
     """
     from privzoo.mechanisms import gaussian
+    from privzoo.mechanisms import permanent as answers
     from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
 
     described = card.read(name, head)
@@ -159,6 +169,7 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         )
     if model.code:  # before the seconds that loading takes
         check_budget(model.code.epsilon if epsilon is None else epsilon)
+    answers.permanent(permanent, None, model.code and model.code.base, name)
     sigma = model.noise and model.noise.sigma
     if epsilon is not None and model.noise:
         sigma = gaussian.budget_sigma(epsilon, delta, model.noise.clip)
@@ -180,7 +191,8 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
 
         book = coded.book_of(arrays, model)
         response = RandomizedResponse(book.k, model.code.epsilon if epsilon is None else epsilon)
-        return SplitModel(described, network, front, tail, response, book)
+        repeated = answers.permanent(permanent, response, book.name, name)
+        return SplitModel(described, network, front, tail, response, book, repeated)
     return SplitModel(
         described, network, front, tail, gaussian.Gaussian(sigma, model.noise.clip) if model.noise else None
     )

@@ -261,3 +261,25 @@ def test_list_leaves_out_what_lacks_its_weights(capsys, monkeypatch, tmp_path):
     assert all(name in table for name in gone) and "the file vgg_s_" in table
     assert cli.main(["list", "vgg_s*"]) == 0
     assert "privzoo list --planned" in capsys.readouterr().err
+
+
+def test_permanent_answers_repeat_and_say_so(folder, tmp_path, capsys):
+    photograph, secret = folder / "good.png", tmp_path / "secret"
+    options = (CODED, photograph, "--epsilon", "0.5", "--permanent", secret)
+    found = [predict(capsys, *options, "--slot", "anna")[1] for _ in range(3)]
+    assert found[0] == found[1] == found[2] and found[0]["noise"]["slot"] == "anna"
+    assert len({json.dumps(predict(capsys, *options, "--slot", str(k))[1]["answers"]) for k in range(12)}) > 1
+    assert cli.main(["predict", *map(str, options), "--slot", "anna"]) == 0
+    assert "repeated in the slot 'anna': epsilon 0.5 at delta 0 for each different symbol" in capsys.readouterr().out
+    model = privzoo.load(CODED, epsilon=0.5, permanent=secret)
+    answers = [model.predict(photograph, slot="anna") for _ in range(3)]
+    assert all((one == answers[0]).all() for one in answers)
+    assert answers[0].max() == pytest.approx(max(found[0]["answers"][0]["probabilities"].values()), abs=1e-6)
+    for wrong, words in (
+        ((*options,), "give --slot NAME"),
+        ((CODED, photograph, "--slot", "anna"), "give --permanent FILE"),
+        ((NOISY, photograph, "--permanent", secret, "--slot", "a"), "has no code"),
+        ((CODED, photograph, "--permanent", tmp_path, "--slot", "a"), "The secret"),
+    ):
+        code, _, errors = predict(capsys, *wrong)
+        assert code == 2 and words in errors and errors.count("\n") == 1

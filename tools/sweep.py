@@ -60,16 +60,10 @@ class Bench:
     def _activations(self, cut: str) -> list[np.ndarray]:
         """Of the people's training and scored faces at a cut."""
         from privzoo import activations
-        from privzoo.architectures import graph
 
-        front, rest = activations.front(self.network)
-        piece, _ = graph.split(rest, cut)
-        found = []
-        for faces in self.people:
-            images = activations.whole_chips(faces.chips, faces.chips.shape[1])
-            source = activations.compute(front, images, self.cache, np.float32).source
-            found.append(activations.compute(piece, source, self.cache, np.float32).values)
-        return found
+        images = (activations.whole_chips(faces.chips, faces.chips.shape[1]) for faces in self.people)
+        kept = (activations.at_cuts(self.network, source, [cut], self.cache, np.float32) for source in images)
+        return [found[cut].values for found in kept]
 
     def measure(self, model: Any) -> dict[str, Any]:
         """Accuracy on validation faces, and identity."""

@@ -164,7 +164,7 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
         WeightsError: the head cannot be read, or was exported from other weights; or the folder has no heads at all.
     """
     path = Path(folder) / f"{model.card.artefact}_{quantization}.tflite"
-    if not path.exists() and model.config.code:
+    if not path.exists() and model.config.code and model.config.code.base:
         path = path.with_name(f"{model.config.code.base}_{quantization}.tflite")
     if not path.exists():
         if not any(Path(folder).glob("*.tflite")):

@@ -94,7 +94,7 @@ def chips(
 
 def check_face(face: str, all_faces: bool = False) -> None:
     """Raises ConfigError for an unknown value, or where all faces of given chips are asked for."""
-    if face not in (DETECT, GIVEN):
+    if not (isinstance(face, str) and face in (DETECT, GIVEN)):
         raise ConfigError(f'face={face!r} is unknown; use "detect" or "given".')
     if all_faces and face == GIVEN:
         raise ConfigError('all_faces=True finds the faces of photographs; leave out face="given" or all_faces.')

@@ -179,7 +179,10 @@ class RandomizedResponse:
         Returns:
             float32 (N, 2): the symbol that may be sent, and epsilon.
         """
-        sent = self.send(symbols, source)
+        return self.with_budget(self.send(symbols, source))
+
+    def with_budget(self, sent: np.ndarray) -> np.ndarray:
+        """Symbols that may be sent (N,), as float32 (N, 2) with the epsilon that they were drawn under."""
         return np.stack([sent, np.full(len(sent), self.budget)], axis=1).astype(np.float32)
 
     def drawn(self, delta: float = DELTA) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_helpers import as_images
 from PIL import Image
 
 from privzoo import faces
 from privzoo.errors import ConfigError, ImageError
-from privzoo.faces import Box, Face, as_images, chips, decode
+from privzoo.faces import Box, Face, chips, decode
 
 RED, GREY, WHITE = (200, 30, 10), (90, 90, 90), (255, 255, 255)
 
@@ -291,3 +292,9 @@ def test_wrong_arguments():
         chips([picture()], 24, face="find")
     with pytest.raises(ConfigError, match="size=0 is not valid"):
         chips([picture()], 0, face="given", bulk=True)
+
+
+@pytest.mark.parametrize("face", [None, np.zeros(2), ["given"], {}, True], ids=repr)
+def test_faces_that_are_no_word(face):
+    with pytest.raises(ConfigError, match='is unknown; use "detect" or "given"'):
+        chips([picture()], 24, face=face)

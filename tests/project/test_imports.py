@@ -18,13 +18,16 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "errors", "files", "forks", "provenance"}
+BOTTOM = {"checks", "databases", "errors", "files", "forks", "protobuf", "provenance", "texts"}
 MAY_IMPORT = {
     "checks": set(),
+    "databases": set(),
+    "texts": set(),
     "errors": set(),
     "mechanisms": set(),
     "files": set(),
     "forks": set(),
+    "protobuf": set(),
     "provenance": set(),
     "litert": set(),
     "faces": {"litert"},
@@ -63,7 +66,7 @@ MAY_IMPORT = {
         *("evaluation.accuracy", "export"),
         *("mechanisms", "model", "training", "weights"),
     },
-    "optimise": {"activations", "architectures", "config", "data", "edge", "export", "model", "training"},
+    "optimise": {"activations", "architectures", "config", "data", "edge", "embeddings", "export", "model", "training"},
     "model": {"card", "config", "export", "faces", "mechanisms"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},
     "audit": {

@@ -91,20 +91,17 @@ class Bench:
 
     def _float(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the float head and labels of the network; their first layers run on all, and are kept."""
-        from privzoo import activations
+        from privzoo import activations, architectures
         from privzoo.architectures import graph
 
         model = self.model
-        front, tail = activations.front(model.network)
         images = activations.whole_chips(chips, model.input_size)
-        kept = activations.compute(front, images, self.plan.cache, np.float32).values
-        layers = graph.layers(model.head)
-        start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
-        rest = graph.chain(layers[start:], front.output.shape[1:], "trunk", "rest")
+        kept, tail = activations.trunk(model.network, images, self.plan.cache)
+        rest = graph.after(model.head, architectures.trunk(model.network.name))
         rows = range(0, len(chips), self.plan.every)
         found, answers = [], []
         for part in (rows[i : i + 64] for i in range(0, len(rows), 64)):
-            x = np.asarray(kept[part])
+            x = np.asarray(kept.values[part])
             found.append(np.asarray(rest(x, training=False)))
             answers.append(np.asarray(tail(x, training=False)).argmax(1))
         straight = np.asarray(model.head(self.chips[:2].astype(np.float32), training=False))
