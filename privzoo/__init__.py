@@ -27,7 +27,7 @@ def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
     return zoo.list_models(pattern, planned)
 
 
-def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = "full") -> SplitModel:
+def load(name: str, epsilon: float | None = None, delta: float | None = None, head: str = "full") -> SplitModel:
     """Loads a model of the zoo with its full or slim head, its tail and its card; see `privzoo.zoo.load`."""
     from privzoo import zoo
 

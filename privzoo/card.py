@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BYTES_OF_FLOAT32 = 4
 
+PART = ", one face in "  # in a measurement's data: not on all of its faces
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; the page of `tflite/web` asks for it too
 
 
@@ -203,13 +204,7 @@ class Card:
             *card_text.history(self.record),
             f"- licence: {self.network.licence}",
             "",
-            "| metric | of | data | value | 95 % interval | faces | seeds | date |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
-            *(
-                f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-                f"| {m.count:,} | {card_text.seeds(m.seeds)} | {m.date} |"
-                for m in self.measurements
-            ),
+            *card_text.figures(self.measurements),
             *card_text.by_subgroup(self.subgroups),
             "",
             "Limits:",
@@ -337,9 +332,17 @@ def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
 
 
 def write_measurements(name: str, new: list[Measurement], head: str = FULL) -> None:
-    """Adds measurements to the card of a model's head, each in place of that with the same metric, variant, data."""
+    """Adds measurements to the card of a model's head, each in place of that with the same metric, variant, data.
+
+    A figure on one face in so many of a data set goes where there is one on all of them: it is the same quantity.
+    """
     merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name, head), *new)}
-    write_json(_measurements_file(name, head), [to_dict(m) for m in merged.values()])
+    kept = [m for m in merged.values() if PART not in m.data or _on_all_faces(m) not in merged]
+    write_json(_measurements_file(name, head), [to_dict(m) for m in kept])
+
+
+def _on_all_faces(m: Measurement) -> tuple[str, str, str]:
+    return m.metric, m.variant, m.data.partition(PART)[0]
 
 
 def _read_record(network: NetworkConfig) -> dict[str, Any] | None:

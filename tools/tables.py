@@ -23,6 +23,8 @@ def main(_: list[str]) -> None:
     path = Path(FLAGS.results)
     results.write(path, [card.read(name) for name in privzoo.list_models() if not results.family_of(name)])
     results.write_codes(path, sorted((config.config_folder() / "codes").glob("*.json")))
+    zoos = (config.config_folder() / "sweeps").glob("*.json")
+    results.write_sweeps(path, sorted(one for one in zoos if not results.family_of(one.stem)))
     audit.write_tables(FLAGS.audit_dir, path)
     slim_report.write_table(path)
     report.write_table(config.config_folder() / "optimised", path)

@@ -16,6 +16,7 @@ from privzoo.evaluation import subgroups
 from privzoo.evaluation.classes import BALANCED, F1, recall_of
 from privzoo.evaluation.detected import DETECTED
 from privzoo.files import write_text
+from privzoo.mechanisms.budget import rounded_up
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import git_revision, write_json
 
@@ -197,7 +198,7 @@ def write_sweeps(path: Path, sweeps: Sequence[Path]) -> None:
         for row in json.loads(sweep.read_text(encoding="utf-8")):
             one, many = (row["identity"].get(queries) for queries in ("1", "100"))
             people = [f"{f['value']:.1%} ({f['low']:.1%} to {f['high']:.1%})" if f else "" for f in (one, many)]
-            epsilon = f"{row['epsilon']:.1f}" if row["epsilon"] else ""
+            epsilon = rounded_up(row["epsilon"]) if row["epsilon"] else ""
             cells = [sweep.stem, row["trial"], f"{row['accuracy']:.2%}", f"{row['faces']:,}", *people, epsilon]
             cells += [", ".join(map(str, row["seeds"])), f"{row['date']}, {row['git']}"]
             lines.append(f"| {' | '.join(cells)} |")

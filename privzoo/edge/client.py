@@ -35,7 +35,7 @@ class Answer:
 
     image: str  # name of the photograph
     face: Box  # the face chip's square in it, with the detector's score and the face's rotation
-    number: int  # which of the photograph's faces it is, from 0: the largest first, doubtful ones last
+    number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the photograph; 1 for a given chip
     label: str  # the likeliest class
     probabilities: dict[str, float]  # class -> 0..1
@@ -376,8 +376,8 @@ class AsyncClient(_Asking):
 
 
 def _to_json(face: Face) -> str:
-    """A face's place in its photograph, as the queue keeps it."""
-    return json.dumps({**dataclasses.asdict(face.box), "number": face.number, "found": face.found})
+    """A face's place in its photograph, as the queue keeps it: there, and only there, its number counts from 0."""
+    return json.dumps({**dataclasses.asdict(face.box), "number": face.number - 1, "found": face.found})
 
 
 def _from_json(one: Waiting) -> Face:
@@ -385,5 +385,5 @@ def _from_json(one: Waiting) -> Face:
     place = json.loads(one.box)
     if not isinstance(place, dict):
         raise TypeError(f"{type(place).__name__} is no place")
-    number, found = place.pop("number", 0), place.pop("found", 1)
+    number, found = place.pop("number", 0) + 1, place.pop("found", 1)
     return Face(one.image, Box(**place), found, number)
