@@ -218,7 +218,8 @@ function report({ entry, chip, feature, body, answer, milliseconds }) {
 
 function noiseText({ noise }) {
   if (noise === null) return "This model adds no noise.";
-  const epsilon = noise.epsilon.toPrecision(2);
+  const unit = 10 ** (Math.floor(Math.log10(noise.epsilon)) - 2);
+  const epsilon = Number((Math.ceil(noise.epsilon / unit) * unit).toPrecision(3)); // never less than it is
   return (
     `With fresh noise of deviation ${noise.sigma.toPrecision(3)} on each, drawn here (epsilon ${epsilon}, delta ` +
     `${noise.delta}); every question spends that again.`
