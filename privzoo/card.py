@@ -101,6 +101,12 @@ class Card:
         found = [m for m in self.measurements if m.metric == "accuracy" and m.variant.startswith("always ")]
         return max(found, key=lambda m: m.count, default=None)
 
+    def told(self) -> tuple[Measurement | None, Measurement | None]:
+        """Accuracy and balanced accuracy of one head: the int8 one if it was measured by class too, else the float."""
+        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
+        variant = next((v for v in variants if self.figure("balanced accuracy", v)), variants[0])
+        return self.figure("accuracy", variant), self.figure("balanced accuracy", variant)
+
     def epsilon(self) -> float | None:
         """Budget that one feature spends, at delta 1e-05, or at delta 0 where it is a code; None without noise."""
         from privzoo.mechanisms.gaussian import Gaussian

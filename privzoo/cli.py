@@ -116,11 +116,7 @@ def _list(options: argparse.Namespace) -> None:
     header = (*columns, "people named", "epsilon")
     rows = []
     for card in cards:
-        # Both of the same head: of the int8 one, where it was measured by class too.
-        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
-        variant = next((v for v in variants if card.figure("balanced accuracy", v)), variants[0])
-        figures = [card.figure(metric, variant) for metric in ("accuracy", "balanced accuracy")]
-        figures.append(card.identity_attack())
+        figures = [*card.told(), card.identity_attack()]
         epsilon = card.epsilon()
         rows.append(
             (

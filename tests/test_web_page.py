@@ -20,6 +20,7 @@ from privzoo import faces
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.mechanisms.budget import rounded_up
+from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.serving import Server
 from privzoo.serving.demo_page import RUNTIME, check_folder
 
@@ -179,7 +180,7 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
     assert seen["noisy"][0]["label"] == "female"
     assert "2.1 % (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
     assert "fresh noise of deviation 0.500" in seen["noisy"][0]["noise"]
-    assert f"(epsilon {rounded_up(NOISE.epsilon())}, delta" in seen["noisy"][0]["noise"]
+    assert f"(epsilon {rounded_up(Gaussian(NOISE.sigma, NOISE.clip).epsilon())}, delta" in seen["noisy"][0]["noise"]
 
 
 @pytest.mark.skipif(not (WEB / "node_modules/@litertjs").is_dir(), reason="needs npm ci --prefix tflite/web")
