@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from privzoo import card
 from privzoo.audit import results
 
 FOUND = {
@@ -53,3 +55,11 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     assert cells[1:5] == ["2", "0.5", "91.00% (90.00% to 92.00%)", "77.60%"]
     assert cells[8:] == ["1.91%, no bound", "13,225", "1 to 10", "2026-11-27, abc"]
     assert text.splitlines()[-1] == results.CODES_END and "95.00% of lfw" in text
+
+
+def test_the_readmes_table_of_models_is_what_the_cards_say(tmp_path):
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.read_text("utf-8").replace("| `vgg16_gender_simple_conv5_3`", "| `old`"), "utf-8")
+    results.write_choices(copy, {name: card.read(name) for name, _ in results.CHOICES})
+    assert copy.read_text("utf-8") == readme.read_text("utf-8"), "run tools/tables.py"

@@ -16,8 +16,10 @@ from privzoo.evaluation import subgroups
 from privzoo.evaluation.classes import BALANCED, F1, recall_of
 from privzoo.evaluation.detected import DETECTED
 from privzoo.files import write_text
+from privzoo.mechanisms.bounds import bounds
 from privzoo.mechanisms.budget import rounded_up
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
@@ -195,6 +197,8 @@ def write_choices(path: Path, cards: Mapping[str, Card]) -> None:
     for name, purpose in CHOICES:
         card = cards[name]
         shown = [f"{m.value:.1%}" if m else "not measured" for m in (*card.told(), card.identity_attack())]
+        if code := card.model.code:  # no attack can exceed it, so that none has to be tried
+            shown[-1] = f"at most {rounded_up(100 * bounds(RandomizedResponse(code.symbols, code.epsilon)).top1())}%"
         epsilon = rounded_up(card.epsilon()) if card.epsilon() else "no noise"
         sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")
         lines.append(f"| `{name}` | {purpose} | {sends} | " + " | ".join((*shown, epsilon)) + " |")
@@ -204,8 +208,9 @@ def write_choices(path: Path, cards: Mapping[str, Card]) -> None:
     lines += [
         "",
         f"What one answer for all faces would get: {for_all}. *Balanced* is the mean over the classes. *People named* "
-        "are the faces whose person the strongest attack measured found among 100 people; chance is 1 %. Epsilon is of "
-        "one answer, at delta 0 for codes and 1e-5 else; a large one protects nobody by itself.",
+        "are the faces whose person the strongest attack measured found among 100 people, or of a code what none can "
+        "exceed from one answer; chance is 1 %. Epsilon is of one answer, at delta 0 for codes and 1e-5 else; a large "
+        "one protects nobody by itself.",
     ]
     section(path, CHOICES_BEGIN, CHOICES_END, "\n".join(lines))
 
