@@ -367,5 +367,5 @@ def read(name: str, head: str = FULL) -> Card:
     model = config.model(name)
     network = config.network(model.network)
     costs = cost(model, network, head)
-    figures = read_measurements(name, head)
-    return Card(model, network, costs, figures, _read_record(network), head, read_subgroups(name, head))
+    figures = read_measurements(model.name, head)
+    return Card(model, network, costs, figures, _read_record(network), head, read_subgroups(model.name, head))

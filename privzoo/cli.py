@@ -15,7 +15,7 @@ from typing import Any
 
 import privzoo
 from privzoo import console, serving
-from privzoo.errors import ConfigError, ImageError, PrivzooError
+from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
 from privzoo.mechanisms.budget import rounded_up
 
 # What a shell reports for a command that the user, or a reader that went away, ended: 128 + the signal's number.
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.prepare_streams()
     options = _parser().parse_args(arguments)
     try:
-        with contextlib.nullcontext() if options.verbose else _quiet():
+        with contextlib.ExitStack() as quiet:
+            for manager in () if options.verbose else (_own_warnings, _quiet):
+                quiet.enter_context(manager())
             code = options.run(options) or 0
             print(end="", flush=True)  # a reader that went away shows itself here
         return code
@@ -74,10 +76,19 @@ def _report(error: Exception) -> int:
 
 
 @contextlib.contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Shows privzoo's warnings to users as one line each, and no others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", RenamedWarning)
+        warnings.showwarning = lambda message, *_: console.complain(str(message))
+        yield
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Lets only privzoo write to standard error: TensorFlow and LiteRT write notes there from C++, past Python."""
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
     try:
         attached = sys.stderr.fileno() == 2
     except (AttributeError, OSError, ValueError):  # closed by the caller, or replaced by a stream without a file
@@ -202,7 +213,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from privzoo.export.manifest import QUANTIZATIONS
+    from privzoo.export.manifests import QUANTIZATIONS
 
     if options.quantization not in QUANTIZATIONS:  # before the seconds that loading takes
         raise ConfigError(f"There is no quantization {options.quantization!r}; use one of {', '.join(QUANTIZATIONS)}.")

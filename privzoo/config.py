@@ -7,11 +7,12 @@ import difflib
 import functools
 import math
 import typing
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from privzoo.errors import ConfigError, UnknownNameError
+from privzoo.errors import ConfigError, RenamedWarning, UnknownNameError
 from privzoo.files import write_text
 
 T = TypeVar("T")
@@ -194,6 +195,14 @@ class ModelConfig:
             raise ConfigError(f"{self.name} has noise and a step; noise hides what rounding would: drop the step.")
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """What earlier releases called networks and models: former name -> name of today."""
+
+    networks: dict[str, str]
+    models: dict[str, str]
+
+
 def config_folder() -> Path:
     """Folder `zoo_configs`: inside the package in a wheel, beside it in a checkout or an editable install."""
     package = Path(__file__).resolve().parent
@@ -297,8 +306,27 @@ def models() -> dict[str, Path]:
     return {path.stem: path for path in sorted((config_folder() / "models").glob("*.yaml"))}
 
 
+@functools.cache
+def renamed(kind: str) -> dict[str, str]:
+    """Former name -> name of today, from `zoo_configs/renamed.yaml`.
+
+    Args:
+        kind: "networks" or "models".
+
+    Raises:
+        ConfigError: the file is damaged, or names something that the zoo does not have.
+    """
+    path = config_folder() / "renamed.yaml"
+    names = read(Renamed, path)
+    known = networks() if kind == "networks" else models()
+    for old, new in (found := getattr(names, kind)).items():
+        if new not in known or old in known:
+            raise ConfigError(f"{path}: {old} is said to be {new} now; the former must be gone, and the latter there.")
+    return found
+
+
 def network(name: str) -> NetworkConfig:
-    """Reads a network's config by its name.
+    """Reads a network's config by its name, or by one that it had in an earlier release.
 
     Raises:
         UnknownNameError: no such network.
@@ -307,7 +335,7 @@ def network(name: str) -> NetworkConfig:
 
 
 def model(name: str) -> ModelConfig:
-    """Reads a model's config by its name.
+    """Reads a model's config by its name, or by one that it had in an earlier release; its `name` is today's.
 
     Raises:
         UnknownNameError: no such model; the sentence has the closest names.
@@ -329,6 +357,13 @@ def check_uncoded(model: ModelConfig) -> None:
 
 
 def _named(cls: type[T], known: dict[str, Path], name: str, kind: str) -> T:
+    if name not in known and (new := renamed(f"{kind}s").get(name)) is not None:
+        warnings.warn(
+            f"The {kind} {name} is called {new} now; use that name, for the old one goes in a later release.",
+            RenamedWarning,
+            stacklevel=3,
+        )
+        name = new
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""

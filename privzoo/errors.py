@@ -41,6 +41,10 @@ class BudgetError(PrivzooError, RuntimeError):
     """Features that would take a person beyond the total privacy budget that the caller set; none was given out."""
 
 
+class RenamedWarning(FutureWarning):
+    """A name that models or networks had in an earlier release, and that a later one drops."""
+
+
 class MismatchError(PrivzooError, ValueError):
     """A head and a tail that do not belong together."""
 

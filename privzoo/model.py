@@ -242,12 +242,12 @@ class SplitModel:
 
     def manifest(self) -> dict[str, Any]:
         """What goes with head and tail when they are exported: names, shapes, hashes that pair the two."""
-        from privzoo.export import manifest
+        from privzoo.export import manifests
 
         if self.book is not None:
-            code = manifest.Code(self.book, self.noise.budget)
-            return manifest.build(self.card, self.head, self.tail, code=code)
-        return manifest.build(self.card, self.head, self.tail, self.noise)
+            code = manifests.Code(self.book, self.noise.budget)
+            return manifests.build(self.card, self.head, self.tail, code=code)
+        return manifests.build(self.card, self.head, self.tail, self.noise)
 
 
 def _run(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from privzoo import config
 from privzoo.config import ModelConfig, NetworkConfig, WeightsFile
-from privzoo.errors import ConfigError, MissingExtraError, WeightsError
+from privzoo.errors import ConfigError, WeightsError
 from privzoo.files import replacing
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Largest code: the most negative one stays unused, so that a kernel and its negative are coded alike.
 CODE_MAXIMUM = {"int8": 127, "int16": 32767}
+SECONDS_TO_ANSWER = 30  # of a mirror, for each part of a file
 
 
 def cache_folder() -> Path:
@@ -68,27 +69,34 @@ def find(weights: WeightsFile) -> Path:
 
 
 def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
+    import httpx
+
+    digest = hashlib.sha256()
     try:
-        import pooch
-        import requests
-    except ImportError:
-        raise MissingExtraError(
-            "Fetching weights needs pooch; install it with: pip install 'privzoo[cloud]'."
-        ) from None
-    try:
-        # pooch writes to a temporary name, checks the hash, then renames.
-        pooch.retrieve(url, f"sha256:{weights.sha256}", path.name, path.parent)
-    except requests.RequestException as error:
-        reason = (
-            f"HTTP {error.response.status_code}" if error.response is not None else f"{type(error).__name__}: {error}"
-        )
+        with (
+            replacing(path) as temporary,
+            open(temporary, "wb") as file,
+            httpx.stream("GET", url, follow_redirects=True, timeout=SECONDS_TO_ANSWER) as response,
+        ):
+            response.raise_for_status()
+            for part in response.iter_bytes():
+                file.write(part)
+                digest.update(part)
+                if file.tell() > weights.bytes:  # an endless answer must not fill the disk
+                    break
+            if digest.hexdigest() != weights.sha256:
+                raise WeightsError(
+                    f"The weights at {url} are not the released ones (wrong SHA-256); check PRIVZOO_WEIGHTS_URL or "
+                    "try again."
+                )
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:  # the last two: of a proxy's address
+        if isinstance(error, WeightsError):
+            raise
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+        reason = f"HTTP {status}" if status else f"{type(error).__name__}: {error}"
         raise WeightsError(
             f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL, and HTTPS_PROXY "
             "if you go through a proxy."
-        ) from None
-    except ValueError:
-        raise WeightsError(
-            f"The weights at {url} are not the released ones (wrong SHA-256); check PRIVZOO_WEIGHTS_URL or try again."
         ) from None
     except OSError as error:
         raise WeightsError(f"The weights could not be stored in {path.parent}: {error}; set PRIVZOO_HOME.") from None

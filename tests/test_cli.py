@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from cli_helpers import MODEL, privzoo_process
 
 import privzoo
 from privzoo import cli
@@ -16,7 +17,6 @@ from privzoo.card import PART, heads
 from privzoo.errors import WeightsError
 from privzoo.mechanisms.budget import rounded_up
 
-MODEL = "vgg16_gender_simple_conv5_3"
 # What a reader of `privzoo list --json` may rely on, with the type of each.
 FIELDS = {
     "name": str,
@@ -38,12 +38,6 @@ FIELDS = {
     "licence": str,
     "limits": list,
 }
-
-
-def privzoo_process(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Runs `privzoo` in a process of its own."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": 300} | options
-    return subprocess.run([sys.executable, "-m", "privzoo", *arguments], **options)
 
 
 def test_list_json_has_every_fact_of_every_model(capsys):

@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+from cli_helpers import MODEL, privzoo_process
 from PIL import Image
-from test_cli import MODEL, privzoo_process
 
 import privzoo
 from privzoo import cli, faces

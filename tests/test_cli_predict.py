@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_helpers import MODEL
 from PIL import Image
-from test_cli import MODEL
 
 import privzoo
 from privzoo import cli, console

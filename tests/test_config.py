@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privzoo import config
+import privzoo
+from privzoo import cli, config
 from privzoo.config import ModelConfig, NetworkConfig, Stage, TrainingConfig, WeightsFile
-from privzoo.errors import ConfigError, UnknownNameError
+from privzoo.errors import ConfigError, RenamedWarning, UnknownNameError
 from privzoo.training import record
 
 text = st.text("abcdefgh_ :#'\"\n", min_size=1, max_size=20)
@@ -82,3 +85,30 @@ def test_an_unknown_model_gets_the_closest_names():
     with pytest.raises(UnknownNameError, match=r"vgg16_gender_simple_conv5_3.*list_models") as caught:
         config.model("vgg16_gender_simpel_conv5_3")
     assert isinstance(caught.value, ValueError)
+
+
+def test_a_former_name_loads_todays_model_with_a_warning(tmp_path, monkeypatch, capsys):
+    """Programs on devices outlive the names of models: the old one works on, and says what to write instead."""
+    folder = tmp_path / "zoo_configs"
+    shutil.copytree(config.config_folder(), folder, ignore=shutil.ignore_patterns("*.npz"))
+    (folder / "renamed.yaml").write_text("networks: {}\nmodels: {gender_small: vgg16_gender_simple_conv5_3}\n")
+    monkeypatch.setattr(config, "config_folder", lambda: folder)
+    for function in (config.networks, config.models, config.renamed):
+        function.cache_clear()
+    try:
+        with pytest.warns(RenamedWarning, match="gender_small is called vgg16_gender_simple_conv5_3 now"):
+            card = privzoo.show("gender_small")
+        assert card.model.name == "vgg16_gender_simple_conv5_3"
+        assert card.measurements == privzoo.show("vgg16_gender_simple_conv5_3").measurements != ()
+        assert cli.main(["show", "gender_small", "--json"]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out)["name"] == "vgg16_gender_simple_conv5_3"
+        assert told.err.startswith("privzoo: The model gender_small is called") and told.err.count("\n") == 1
+        (folder / "renamed.yaml").write_text("networks: {}\nmodels: {gender_small: none}\n")
+        config.renamed.cache_clear()
+        with pytest.raises(ConfigError, match="gender_small is said to be none now"):
+            privzoo.show("gender_small")
+    finally:
+        monkeypatch.undo()
+        for function in (config.networks, config.models, config.renamed):
+            function.cache_clear()

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_helpers import MODEL, privzoo_process
 from PIL import Image
-from test_cli import MODEL, privzoo_process
 
 import privzoo
 from privzoo import demo

@@ -55,10 +55,10 @@ with tiny_zoo.installed(Path(sys.argv[1])) as folder:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_is_told_to_use_spawn(tmp_path):
-    here = os.path.dirname(__file__)
+    here = os.path.dirname(os.path.abspath(__file__))
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([here, os.path.dirname(here)])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([os.path.join(here, "helpers"), os.path.dirname(here)])},
         capture_output=True,
         text=True,
         timeout=240,

@@ -101,6 +101,10 @@ def test_damaged_or_missing_weights_always_raise(released, mirror, tmp_path, mon
     monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", mirror)
     with pytest.raises(WeightsError, match="HTTP 404"):
         weights.find(WeightsFile("none.npz", entry.sha256, 1))
+    for proxy in ("socks9://127.0.0.1:9", "http://[", "socks5://127.0.0.1:9"):  # without its package, too
+        with monkeypatch.context() as patch, pytest.raises(WeightsError, match="could not be fetched.*HTTPS_PROXY"):
+            patch.setenv("ALL_PROXY", proxy)
+            weights.find(entry)
     other = WeightsFile("a.npz", hashlib.sha256(b"other").hexdigest(), 1)
     with pytest.raises(WeightsError, match="wrong SHA-256"):
         weights.find(other)

@@ -20,7 +20,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise; figures are means over them")
-flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers")
+flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_enum(
     "deep",
     "last",
@@ -90,7 +90,8 @@ def main(_: list[str]) -> None:
     """Attacks raw pixels first, then every matching model, network by network."""
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import models, own, results, tables
+    from privzoo.audit import model_audit, own
+    from privzoo.audit.report import results, tables
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.provenance import git_revision, write_json
 
@@ -110,7 +111,7 @@ def main(_: list[str]) -> None:
 
     def keep(model, figures: list[dict], weak: bool, folder: Path) -> dict:
         name = model.name if model else FLAGS.model
-        document = models.document(model, models.marked(figures, weak), _command(name), FLAGS.quick, revision)
+        document = model_audit.document(model, model_audit.marked(figures, weak), _command(name), FLAGS.quick, revision)
         write_json(folder / f"{document['model']}.json", document)
         print(tables.terminal(document), flush=True)
         return document
@@ -123,29 +124,31 @@ def main(_: list[str]) -> None:
         folder = plan.cache / f"audit{kind}"
         members = [name for name in names if results.family_of(name) == family]
         data = own.data_of(config.network(config.model(members[0]).network), FLAGS.data_dir, FLAGS.quick)
-        pixels = models.measure(models.yardstick(data, plan), plan, FLAGS.engine, progress)
-        weak = models.too_weak(pixels)
+        pixels = model_audit.measure(model_audit.yardstick(data, plan), plan, FLAGS.engine, progress)
+        weak = model_audit.too_weak(pixels)
         keep(None, pixels, weak, folder)
         for name in sorted(members, key=lambda name: (config.model(name).network, name)):
             model = privzoo.load(name, head=FLAGS.head)
-            views = models.views(model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None)
-            attacks = [attack for view in views for attack in models.attacks(model, view, data, plan)]
-            figures = models.measure(attacks, plan, FLAGS.engine, progress)
+            views = model_audit.views(
+                model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
+            )
+            attacks = [attack for view in views for attack in model_audit.attacks(model, view, data, plan)]
+            figures = model_audit.measure(attacks, plan, FLAGS.engine, progress)
             if FLAGS.looks:
-                from privzoo.audit import appearance
+                from privzoo.audit import reconstruction_cells
 
-                looks = appearance.QUICK if FLAGS.quick else appearance.Looks(tuple(FLAGS.decoders))
-                figures += appearance.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
+                looks = reconstruction_cells.QUICK if FLAGS.quick else reconstruction_cells.Looks(tuple(FLAGS.decoders))
+                figures += reconstruction_cells.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
             document = keep(model, figures, weak, folder)
             if FLAGS.write:
-                card.write_measurements(name, models.measurements(document), FLAGS.head)
+                card.write_measurements(name, model_audit.measurements(document), FLAGS.head)
         if FLAGS.looks and family:
             print(f"{family}: no faces were reconstructed; decoders learn from the research data sets' faces.")
         if FLAGS.report:
-            from privzoo.audit import report
+            from privzoo.audit.report import audit_page
 
             out = FLAGS.report_dir and Path(FLAGS.report_dir) / family
-            print(report.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
+            print(audit_page.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from privzoo.export.manifest import QUANTIZATIONS
+from privzoo.export.manifests import QUANTIZATIONS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("architecture", "vgg16", ["vgg16", "vgg_s"], "of the networks")
@@ -37,9 +37,10 @@ IMPORTS = 5
 
 def main(arguments: list[str]) -> None:
     """Builds the files in a temporary folder, measures them, and writes and prints what was found."""
+    from benchmarking import goals, plots, report
+
     import privzoo
     from privzoo.export.released import RECOMMENDED
-    from privzoo.measure import bar, plots, report
     from privzoo.provenance import write_json
 
     out = Path(FLAGS.out)
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
     slim = [
         privzoo.show(name, "slim") for name, card in cards.items() if name in RECOMMENDED and card and card.model.slim
     ]
-    answered = bar.card_rows(cards, slim)
+    answered = goals.card_rows(cards, slim)
     if FLAGS.measure:
         found = _measured(answered, slim)
     else:
@@ -63,9 +64,10 @@ def main(arguments: list[str]) -> None:
 
 def _measured(answered, slim):
     """A new run, with the goals that cards answer among its own."""
+    from benchmarking import files, goals, install, machine, onnx_files, report, runs, wire
+
     from privzoo import architectures
     from privzoo.errors import ConfigError
-    from privzoo.measure import bar, files, install, machine, onnx_files, report, runs, wire
     from privzoo.provenance import git_revision
 
     sizes = [int(size) for size in FLAGS.sizes if size.isdigit()]
@@ -97,9 +99,9 @@ def _measured(answered, slim):
         results = runs.run(candidates, FLAGS.rounds, FLAGS.inferences, say)
     transfers = [t for size in sizes for t in wire.transfers(FLAGS.architecture, size)]
     rows = [
-        *bar.cost_rows(results, architectures.cuts(FLAGS.architecture)[-1], sizes),
+        *goals.cost_rows(results, architectures.cuts(FLAGS.architecture)[-1], sizes),
         *answered,
-        *bar.install_rows(install.import_seconds(IMPORTS), install.plain_megabytes()),
+        *goals.install_rows(install.import_seconds(IMPORTS), install.plain_megabytes()),
     ]
     return report.Report(
         machine=described,

@@ -68,7 +68,7 @@ def main(_: list[str]) -> None:
 
     import privzoo
     from privzoo import config
-    from privzoo.audit import results
+    from privzoo.audit.report import results
     from privzoo.data import arrays, splits
     from privzoo.embeddings import coded
     from privzoo.errors import ConfigError

@@ -56,10 +56,10 @@ def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import accuracy, results
+    from privzoo.audit.report import results
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
-    from privzoo.evaluation import subgroups
+    from privzoo.evaluation import accuracy, subgroups
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
     names = [name for name in names if FLAGS.head in card.heads(config.model(name))]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from privzoo.export.manifest import QUANTIZATIONS
+from privzoo.export.manifests import QUANTIZATIONS
 
 FLAGS = flags.FLAGS
 RELEASED_FOLDER = "tflite"

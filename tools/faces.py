@@ -42,7 +42,7 @@ Row = tuple[str, object, float, bool, str]  # what, Estimate, limit, at least ra
 
 def main(_: list[str]) -> None:
     """Measures every goal, prints the table, and writes it."""
-    from privzoo.audit.results import section
+    from privzoo.audit.report.results import section
 
     started = time.monotonic()
     lines = [_line(*row) for row in _rows()]

@@ -16,8 +16,7 @@ import tempfile
 from pathlib import Path
 
 from absl import app, flags
-
-from privzoo.loadtest.generator import MOST_CLIENTS
+from loadtesting.generator import MOST_CLIENTS
 
 FLAGS = flags.FLAGS
 MODES = ("load", "million", "swap", "malformed", "soak", "large", "ray")
@@ -82,16 +81,16 @@ def check() -> list[int]:
 
 def measure(targets: list, clients: list[int]):
     """One run of the mode; gives its result."""
-    from privzoo.loadtest import cluster, grid, large, malformed, soak, swap
+    from loadtesting import cluster, large, load, malformed, soak, swap
 
     mode, quick = FLAGS.mode, FLAGS.quick
     seconds = FLAGS.seconds or SECONDS.get(mode, (1, 1))[quick]
     count = FLAGS.count or COUNT.get(mode, (1, 1))[quick]
     if mode == "load":
         batching = [text == "on" for text in FLAGS.batching]
-        return grid.run(targets, FLAGS.protocols, batching, clients, seconds, FLAGS.bare_runs)
+        return load.run(targets, FLAGS.protocols, batching, clients, seconds, FLAGS.bare_runs)
     if mode == "million":
-        return grid.million(targets[0], FLAGS.protocols, clients[0], count)
+        return load.million(targets[0], FLAGS.protocols, clients[0], count)
     if mode == "swap":
         return swap.run(targets, FLAGS.protocols, clients[0], count, 0.5 if quick else FLAGS.pause)
     if mode == "malformed":
@@ -105,10 +104,11 @@ def measure(targets: list, clients: list[int]):
 
 def main(_: list[str]) -> None:
     """Exports the tails, runs the mode, writes and prints what was found."""
+    from benchmarking import machine
+    from loadtesting import report
+    from loadtesting.target import Target
+
     import privzoo
-    from privzoo.loadtest import report
-    from privzoo.loadtest.target import Target
-    from privzoo.measure import machine
 
     clients, described = check(), machine.describe(report.PACKAGES)
     with tempfile.TemporaryDirectory(prefix="privzoo-served-") as exported:

@@ -39,7 +39,7 @@ flags.DEFINE_bool("measure", True, "measure the heads; without it, only make the
 flags.DEFINE_integer("every", 1, "measure accuracy on every so manieth test face only", lower_bound=1)
 flags.DEFINE_integer("limit", None, "measure accuracy on about this many faces only, to try things out", lower_bound=8)
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
-flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attackers")
+flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_integer("rounds", 5, "how often time and memory are measured, in changing order", lower_bound=1)
 flags.DEFINE_integer("inferences", 20, "timed in each process", lower_bound=1)
 flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it, only print the table")
@@ -52,18 +52,19 @@ def _faces(model):
 
     from privzoo.audit.features import keep
     from privzoo.data import arrays, splits
-    from privzoo.export.manifest import model_sha256
-    from privzoo.optimise import carry, heads
+    from privzoo.embeddings.rounding import unrounded
+    from privzoo.export.manifests import model_sha256
+    from privzoo.optimise import heads, tf_keras_copy
 
     data, _ = splits.of_network(model.card.network, FLAGS.data_dir)
     chips, _ = arrays(splits.take(data, FLAGS.chips), model.input_size)
-    head = carry.unrounded(model.head)
+    head = unrounded(model.head)
 
     def make() -> np.ndarray:
         parts = (chips[i : i + 64].astype(np.float32) for i in range(0, len(chips), 64))
         return np.concatenate([np.asarray(head(part, training=False)) for part in parts])
 
-    facts = {"head before rounding": model_sha256(head), "layers": carry.describe(head), "chips": chips}
+    facts = {"head before rounding": model_sha256(head), "layers": tf_keras_copy.describe(head), "chips": chips}
     return heads.Faces(chips, np.array(keep(facts, make, Path(FLAGS.cache_dir)).read()))
 
 
@@ -84,13 +85,16 @@ def _job(method: str):
 
 def main(_: list[str]) -> None:
     """Makes the heads, measures them, and writes and prints what was found."""
+    from benchmarking import goals, machine
+    from optimising import figures, report
+
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import own, results
+    from privzoo.audit import own
+    from privzoo.audit.report import results
     from privzoo.data import splits
     from privzoo.errors import ConfigError
-    from privzoo.measure import bar, machine
-    from privzoo.optimise import figures, heads, report
+    from privzoo.optimise import heads
     from privzoo.provenance import git_revision
 
     def say(line: str) -> None:
@@ -123,7 +127,7 @@ def main(_: list[str]) -> None:
     if not FLAGS.measure:
         return
     test = splits.test_set(network, FLAGS.data_dir)
-    data, goal = (test.name, bar.OWN_AGREEMENT) if network.own_data else bar.AGREEMENT[network.task]
+    data, goal = (test.name, goals.OWN_AGREEMENT) if network.own_data else goals.AGREEMENT[network.task]
     if FLAGS.limit:
         test = splits.take(test, FLAGS.limit)
     plan = figures.Plan(

@@ -29,7 +29,9 @@ flags.DEFINE_string("heads_dir", None, "folder with exported heads, to measure; 
 flags.DEFINE_bool("measure", False, "measure the released slim head beside the full one, and say which goals are met")
 flags.DEFINE_bool("make", True, "make or go on making the head; without it, only release or measure")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of noise and attackers, when measuring")
-flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attackers, when measuring")
+flags.DEFINE_list(
+    "attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attacks.attackers, when measuring"
+)
 flags.DEFINE_string(
     "results", None, "Markdown file whose table of slim heads is written anew; default RESULTS.md; empty for none"
 )
@@ -38,9 +40,9 @@ flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather
 
 def _make(model, run: Path) -> None:
     from privzoo.data import splits
-    from privzoo.optimise import slim
-    from privzoo.optimise.slim import Pruning
-    from privzoo.optimise.slim_distil import Distillation
+    from privzoo.slim import fit
+    from privzoo.slim.distil import Distillation
+    from privzoo.slim.fit import Pruning
 
     parts = splits.of_network(model.card.network, FLAGS.data_dir)
     if FLAGS.limit:
@@ -55,22 +57,23 @@ def _make(model, run: Path) -> None:
         precision=FLAGS.precision,
         seed=FLAGS.seed,
     )
-    record = slim.make(model, *parts, run, Path(FLAGS.cache_dir), pruning, training)
+    record = fit.make(model, *parts, run, Path(FLAGS.cache_dir), pruning, training)
     print(json.dumps({key: record[key] for key in ("channels", "left", "validation")}, indent=1), flush=True)
 
 
 def _measure(model) -> None:
     import privzoo
-    from privzoo.audit import own, results
+    from privzoo.audit import own
+    from privzoo.audit.report import results
     from privzoo.data import splits
     from privzoo.errors import ConfigError
-    from privzoo.optimise import slim_report
+    from privzoo.slim import report
 
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
         raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
-    measured = slim_report.measure(
+    measured = report.measure(
         model,
         privzoo.load(model.name, head="slim"),
         splits.test_set(model.card.network, FLAGS.data_dir),
@@ -82,8 +85,8 @@ def _measure(model) -> None:
     )
     heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
     command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure{heads}"
-    slim_report.write(measured, command, results.file(results.family(model.card.network), FLAGS.results))
-    print("\n".join(slim_report.lines(measured)))
+    report.write(measured, command, results.file(results.family(model.card.network), FLAGS.results))
+    print("\n".join(report.lines(measured)))
 
 
 def main(_: list[str]) -> None:
@@ -91,7 +94,7 @@ def main(_: list[str]) -> None:
     import privzoo
     from privzoo import config
     from privzoo.errors import ConfigError
-    from privzoo.optimise import slim_release
+    from privzoo.slim import release
 
     if FLAGS.release and FLAGS.limit:
         raise ConfigError("--release does not go with --limit: releases are made on all faces.")
@@ -103,7 +106,7 @@ def main(_: list[str]) -> None:
     if FLAGS.make:
         _make(model, run)
     if FLAGS.release:
-        entry = slim_release.release(model, run).slim.weights
+        entry = release.release(model, run).slim.weights
         print(f"Released {entry.file}: {entry.bytes:,} bytes, SHA-256 {entry.sha256}.", flush=True)
     if FLAGS.measure:
         _measure(model)

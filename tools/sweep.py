@@ -19,7 +19,7 @@ flags.DEFINE_string("model", None, "name or shell pattern of models, planned one
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_multi_string("try", None, "settings as `relevance=1,sigma=0.4,clip=1`; may be given often", required=True)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, shared by all tools")
-flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attackers")
+flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
 flags.DEFINE_string(
     "results", None, "Markdown file whose table of sweeps is written anew; default RESULTS.md; empty for none"
@@ -60,22 +60,16 @@ class Bench:
     def _activations(self, cut: str) -> list[np.ndarray]:
         """Of the people's training and scored faces at a cut."""
         from privzoo import activations
-        from privzoo.architectures import graph
 
-        front, rest = activations.front(self.network)
-        piece, _ = graph.split(rest, cut)
-        found = []
-        for faces in self.people:
-            images = activations.whole_chips(faces.chips, faces.chips.shape[1])
-            source = activations.compute(front, images, self.cache, np.float32).source
-            found.append(activations.compute(piece, source, self.cache, np.float32).values)
-        return found
+        images = (activations.whole_chips(faces.chips, faces.chips.shape[1]) for faces in self.people)
+        kept = (activations.at_cuts(self.network, source, [cut], self.cache, np.float32) for source in images)
+        return [found[cut].values for found in kept]
 
     def measure(self, model: Any) -> dict[str, Any]:
         """Accuracy on validation faces, and identity."""
         from privzoo import embeddings
         from privzoo.architectures import graph
-        from privzoo.audit import identity
+        from privzoo.audit.attacks import identity
         from privzoo.mechanisms.gaussian import Noise
         from privzoo.training import fitting, reduction
 
@@ -119,7 +113,7 @@ class Bench:
 def main(_: list[str]) -> None:
     """Tries every setting on every matching model, and writes what it finds as soon as it has it."""
     from privzoo import config
-    from privzoo.audit import results
+    from privzoo.audit.report import results
     from privzoo.errors import UnknownNameError
     from privzoo.training import release
 

@@ -15,11 +15,13 @@ flags.DEFINE_string("audit_dir", "docs/audit", "folder with the audit's results"
 
 def main(_: list[str]) -> None:
     """Writes all tables but those of loads and benchmarks: tools/benchmark.py --nomeasure writes its own."""
+    from optimising import report as optimised
+
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import report as audit
-    from privzoo.audit import results
-    from privzoo.optimise import report, slim_report
+    from privzoo.audit.report import audit_page as audit
+    from privzoo.audit.report import results
+    from privzoo.slim import report as slim
 
     path = Path(FLAGS.results)
     results.write(path, [card.read(name) for name in privzoo.list_models() if not results.family_of(name)])
@@ -29,8 +31,8 @@ def main(_: list[str]) -> None:
     if FLAGS.readme:
         results.write_choices(Path(FLAGS.readme), {name: card.read(name) for name, _ in results.CHOICES})
     audit.write_tables(FLAGS.audit_dir, path)
-    slim_report.write_table(path)
-    report.write_table(config.config_folder() / "optimised", path)
+    slim.write_table(path)
+    optimised.write_table(config.config_folder() / "optimised", path)
 
 
 if __name__ == "__main__":

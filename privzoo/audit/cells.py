@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.audit import attackers, attributes, deep, identity
-from privzoo.audit.deep import EPOCHS as DEEP_EPOCHS
+from privzoo.audit.attacks import attackers, attributes, deep, identity
+from privzoo.audit.attacks.deep import EPOCHS as DEEP_EPOCHS
+from privzoo.audit.attacks.rank import rank_privacy
 from privzoo.audit.features import Faces, Features, View, stored
-from privzoo.audit.grid import Cell
-from privzoo.audit.rank import rank_privacy
-from privzoo.audit.summary import RANKS
+from privzoo.audit.report.summary import RANKS
+from privzoo.audit.runner import Cell
 from privzoo.evaluation import drawn, intervals
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
@@ -200,7 +200,7 @@ def _common(target: Target, label: str, plan: Plan, queries: int) -> dict[str, A
 
 
 def figures(target: Target, label: str, plan: Plan, queries: int, results: Iterable[dict[str, Any]]) -> list[dict]:
-    """Figures of one attack from the results of its cells, in the format of `privzoo.audit.grid`.
+    """Figures of one attack from the results of its cells, in the format of `privzoo.audit.runner`.
 
     Args:
         target: what was attacked.

@@ -100,7 +100,7 @@ def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Fac
     Raises:
         DataError: the layout is missing, or an image stands on both sides.
     """
-    from privzoo.audit.identity import check_apart
+    from privzoo.audit.attacks.identity import check_apart
 
     train, test = lfw.lfw100(root)
     chosen = [side.samples for side in (train, test)]
@@ -181,24 +181,21 @@ def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Fac
 
 def float_view(model: SplitModel, cache: Path) -> View:
     """A model's float head; what networks and models share, the first layers and the cut's activation, is kept too."""
-    from privzoo import activations
+    from privzoo import activations, architectures
     from privzoo.architectures import graph
-    from privzoo.export.manifest import model_sha256
+    from privzoo.export.manifests import model_sha256
 
     if model.card.head != FULL:
         return _own_view(model, cache)
-    layers = graph.layers(model.head)
-    end = [layer.name for layer in layers].index(model.config.cut) + 1
-    to_cut = graph.chain(layers[:end], model.head.input_shape[1:], "image", "to_cut")
-    front, _ = activations.front(model.network)
-    start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
-    between = graph.chain(layers[start:end], front.output.shape[1:], "trunk", "between")
+    cut, trunk = model.config.cut, architectures.trunk(model.network.name)
+    to_cut, rest = graph.split(model.head, cut)
+    between = graph.after(model.head, trunk, cut)
 
     def at_cut(faces: Faces) -> Features:
         def compute(output: np.ndarray) -> None:
             images = activations.whole_chips(faces.chips, model.input_size)
-            trunk = activations.compute(front, images, cache, np.float32).values
-            _run(between, trunk, output)
+            kept, _ = activations.trunk(model.network, images, cache)
+            _run(between, kept.values, output)
             if not np.allclose(to_cut(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
                 raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
 
@@ -207,9 +204,8 @@ def float_view(model: SplitModel, cache: Path) -> View:
 
     def extract(faces: Faces) -> Features:
         activation = at_cut(faces)
-        if end == len(layers):
+        if not graph.layers(rest):
             return activation
-        rest = graph.chain(layers[end:], to_cut.output_shape[1:], "activation", "embedding")
         shape = (len(faces.chips), *model.head.output_shape[1:])
         return _kept(
             _key(model.head, faces),
@@ -226,7 +222,7 @@ def float_view(model: SplitModel, cache: Path) -> View:
 def _own_view(model: SplitModel, cache: Path) -> View:
     """A float head that shares no layer with its network."""
     from privzoo import activations
-    from privzoo.export.manifest import model_sha256
+    from privzoo.export.manifests import model_sha256
 
     def extract(faces: Faces) -> Features:
         def compute(output: np.ndarray) -> None:
@@ -251,7 +247,7 @@ def _key(head: keras.Model, faces: Faces | None = None, **facts: Any) -> str:
 
     from privzoo import activations
     from privzoo.architectures import graph
-    from privzoo.export.manifest import model_sha256
+    from privzoo.export.manifests import model_sha256
 
     # Weights alone do not tell: what a feature is scaled and rounded to is in the layers.
     described = [[type(layer).__name__, layer.get_config()] for layer in graph.layers(head)]

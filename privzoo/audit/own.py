@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from privzoo.audit.features import FEW, Faces, read
-from privzoo.audit.models import Data
+from privzoo.audit.model_audit import Data
 from privzoo.config import NetworkConfig
 from privzoo.data import Dataset, Sample, splits
 from privzoo.errors import DataError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-import privzoo
-from privzoo import faces
+from privzoo import __version__, faces
+from privzoo import card as cards
 from privzoo.config import to_dict
 from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
@@ -119,7 +119,7 @@ def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     listed = golden.read_list(folder)
     for entry in listed["heads"]:
-        entry |= _figures(privzoo.show(entry["model"], entry["kind"]), entry["manifest"])
+        entry |= _figures(cards.read(entry["model"], entry["kind"]), entry["manifest"])
     write_json(Path(folder) / golden.LIST, listed)
     return listed
 
@@ -178,7 +178,7 @@ def release(
     calibration = calibration or {}
     listed = {
         "format": golden.FORMAT,
-        "privzoo": privzoo.__version__,
+        "privzoo": __version__,
         "preprocessing": PREPROCESSING,
         "photograph": {
             "file": PHOTOGRAPH,

@@ -14,7 +14,7 @@ from privzoo import checks
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, require_tensorflow, write_out
-from privzoo.export.manifest import BUDGET_NAME, FEATURE_NAME, OUTPUT_NAME, SYMBOL_NAME, check_weights, to_json
+from privzoo.export.manifests import BUDGET_NAME, FEATURE_NAME, OUTPUT_NAME, SYMBOL_NAME, check_weights, to_json
 from privzoo.export.warmup import write_warmup
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def export_tail(
         directory: base folder of all models of a server.
         name: of the model on the server.
         version: of the model on the server, 1 or more.
-        manifest: of `privzoo.export.manifest.build_manifest` for this tail.
+        manifest: of `privzoo.export.manifests.build_manifest` for this tail.
         overwrite: replace this version where it is there already.
 
     Returns:

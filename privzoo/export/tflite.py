@@ -15,7 +15,7 @@ from privzoo.edge.unprotected import as_chips
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, replacing, require_tensorflow, write_out
 from privzoo.export.calibration import default_calibration
-from privzoo.export.manifest import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
+from privzoo.export.manifests import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
 
 if TYPE_CHECKING:
     import keras
@@ -60,7 +60,7 @@ def export_head(
         path: the `.tflite` file to write; an old one is replaced.
         quantization: "float32"; "float16" weights; "dynamic": int8 weights, activations quantized while running;
             "int8": weights and activations int8, with float32 at both ends.
-        manifest: of `privzoo.export.manifest.build_manifest` for this head.
+        manifest: of `privzoo.export.manifests.build_manifest` for this head.
         calibration: uint8 or float array (N, S, S, 3), 0..255, N at least 2: chips that set the range of int8
             activations and check every export; None: `default_calibration`.
 

@@ -16,9 +16,9 @@ from privzoo.errors import ConfigError, UnknownNameError, WeightsError
 from privzoo.export import released
 from privzoo.export.backend import replacing
 from privzoo.export.calibration import default_calibration
-from privzoo.export.manifest import append_manifest, weights_sha256
+from privzoo.export.manifests import append_manifest, weights_sha256
 from privzoo.export.tflite import CHECKED_CHIPS, agreement, export_head
-from privzoo.optimise import carry, process, quantizer
+from privzoo.optimise import process, quantizer, tf_keras_copy
 
 if TYPE_CHECKING:
     from privzoo.model import SplitModel
@@ -122,7 +122,7 @@ def make(
     facts = {key: trained.facts[key] for key in ("zeros", "values_per_kernel", "packages")}
     described |= {"steps": job.steps, "batch": job.batch, "learning_rate": job.learning_rate, "seed": job.seed, **facts}
     described |= {key: trained.facts[key] for key in ("loss_before", "loss_after")}
-    weights = carry.weights(model.head) | trained.weights
+    weights = tf_keras_copy.weights(model.head) | trained.weights
     manifest = {**manifest, "head": {**manifest["head"], "weights_sha256": weights_sha256(weights)}}
     return seal(trained.flatbuffer, path, manifest, described, model, faces)
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from privzoo import errors
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError
-from privzoo.optimise import carry
+from privzoo.optimise import tf_keras_copy
 from privzoo.provenance import write_json
 
 if TYPE_CHECKING:
     import keras
 
-TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.legacy`
+TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.tf_keras_training`
 NEEDED = ("tensorflow_model_optimization", "tf_keras")
 # A head that is quantized is nearly right from the start: Adam's first steps, as long as any, must not undo that.
 LEARNING_RATES = {"qat": 1e-6, "pruned": 3e-5, "clustered": 3e-5}
@@ -105,15 +105,16 @@ def run(
         PrivzooError: the process failed otherwise; the sentence has its last words.
     """
     from privzoo import activations
+    from privzoo.embeddings.rounding import unrounded
 
     require()
-    layers, weights = carry.describe(head), carry.weights(head)
+    layers, weights = tf_keras_copy.describe(head), tf_keras_copy.weights(head)
     arrays = {"chips": chips, "features": features, "calibration": calibration}
     facts = {**dataclasses.asdict(job), "size": size, "layers": layers}
     folder = runs / f"{job.method}_{activations.key(facts=facts, **arrays, **weights)}"
     if not (folder / "result.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        expected = np.asarray(carry.unrounded(head)(calibration, training=False), np.float32)
+        expected = np.asarray(unrounded(head)(calibration, training=False), np.float32)
         for name, array in {**arrays, "expected": expected}.items():
             np.save(folder / f"{name}.npy", array)
         np.savez(folder / "weights.npz", **weights)
@@ -130,7 +131,7 @@ def _start(folder: Path) -> None:
     environment |= {"PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     with (folder / "stderr.txt").open("w", encoding="utf-8") as stderr:
         done = subprocess.run(
-            [sys.executable, "-m", "privzoo.optimise.legacy", str(folder)], env=environment, stderr=stderr
+            [sys.executable, "-m", "privzoo.optimise.tf_keras_training", str(folder)], env=environment, stderr=stderr
         )
     if done.returncode == 0:
         return

@@ -12,7 +12,7 @@ import numpy as np
 
 from privzoo.errors import ConfigError, MissingExtraError
 from privzoo.export.backend import quiet
-from privzoo.export.manifest import INPUT_NAME
+from privzoo.export.manifests import INPUT_NAME
 
 SIGNATURE = "serving_default"
 

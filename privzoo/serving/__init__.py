@@ -24,10 +24,10 @@ from privzoo.serving.process import Server
 
 __all__ = ["Models", "Server", "add_flags", "create_app", "load_versions", "main", "serve"]
 _HEAVY = {
-    "Models": "models",
-    "create_app": "rest",
-    "load_versions": "servable",
-    "serve": "server",
+    "Models": "models.registry",
+    "create_app": "front.rest",
+    "load_versions": "models.servable",
+    "serve": "engines.serve",
 }
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,7 +104,8 @@ def main(args: argparse.Namespace) -> int:
         PrivzooError: the server cannot start.
     """
     try:
-        from privzoo.serving.server import serve
+        from privzoo.serving.engines.common import log_to_stderr
+        from privzoo.serving.engines.serve import serve
     except ImportError as error:
         raise MissingExtraError(f"The server needs {error.name}; run: pip install 'privzoo[cloud]'") from None
     log_to_stderr()
@@ -115,16 +114,6 @@ def main(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     return 0
-
-
-def log_to_stderr() -> None:
-    """One line for what an operator has to know: versions that come and go, files that are wrong, keys refused."""
-    log = logging.getLogger("privzoo.serving")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("privzoo: %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
 
 
 def _add(group: Any, name: str, text: str, metavar: str, kind: Callable[[str], Any] = str) -> None:

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privzoo.errors import ConfigError
-from privzoo.serving.folders import file_stamp
-from privzoo.serving.refusal import Refusal
+from privzoo.serving.models.folders import file_stamp
+from privzoo.serving.wire.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 ROLES = ("predict", "admin")

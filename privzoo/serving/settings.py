@@ -56,6 +56,6 @@ class Options:
     api_key_file: str | os.PathLike[str] | None = None
     allow_reload_without_key: bool = False  # HandleReloadConfigRequest, for everybody who reaches the gRPC port
     engine: str = "embedded"  # or "ray"
-    engine_config_file: str | os.PathLike[str] | None = None  # YAML of `privzoo.serving.ray_engine.Cluster`
+    engine_config_file: str | os.PathLike[str] | None = None  # YAML of `privzoo.serving.engines.ray.Cluster`
     stop_on_eof: bool = False  # stop too when standard input ends, as it does when the parent process is gone
     demo_page: str | os.PathLike[str] | None = None  # folder `tflite` of a checkout: its browser page is served too

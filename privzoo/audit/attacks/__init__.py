@@ -1,0 +1,1 @@
+"""The attacks and metrics, one file each."""

@@ -1,0 +1,259 @@
+"""The audit of one model: its features and floors under the attacks of protocols 3 and 4, and the yardstick."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from privzoo import architectures, config
+from privzoo.audit import cells, features, raw_pixels, runner
+from privzoo.audit.attacks import attackers, deep
+from privzoo.audit.attacks.attributes import REGRESSORS
+from privzoo.audit.cells import Known, Plan, Target
+from privzoo.audit.features import FLOAT, Faces, View
+from privzoo.audit.runner import Cell
+from privzoo.card import Measurement
+from privzoo.errors import ConfigError
+from privzoo.export.manifests import QUANTIZATIONS
+from privzoo.mechanisms.gaussian import DELTA, Noise, budget_sigma, spent_epsilon
+from privzoo.model import SplitModel
+from privzoo.provenance import git_revision
+
+ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may tell
+YARDSTICK = "raw_pixels"
+STRONG = 0.8  # top-1 that attackers must reach on raw pixels, else they are too weak to prove anything
+
+
+class Data:
+    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of one's own data.
+
+    Args:
+        root: folder of the data sets.
+        quick: fewer training faces, no mirror images, no background.
+    """
+
+    attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES
+
+    def __init__(self, root: str | Path, quick: bool = False) -> None:
+        self.root, self.quick = root, quick
+        self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
+        self.background = functools.cache(lambda size: features.lfw_background(root, size))
+        self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
+        self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
+        self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))
+
+    def attribute(self, label: str, size: int) -> tuple[Faces, Faces]:
+        """Training and scored faces of an attribute."""
+        return self.lfw_gender(size) if label == "gender" else self.utkface(size)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Cells whose results make figures together."""
+
+    target: Target
+    label: str
+    queries: int
+    cells: tuple[Cell, ...]
+
+
+def views(model: SplitModel, quantizations: Sequence[str], cache: Path, heads: Path | None = None) -> list[View]:
+    """Heads of a model: "float", or an exported one as "int8", from the folder `heads` or made now.
+
+    Raises:
+        ConfigError: no such quantization.
+        WeightsError: the folder's head is of other weights, or the folder has no heads.
+    """
+    made = []
+    for quantization in quantizations:
+        if quantization == "float":
+            made.append(features.float_view(model, cache))
+        elif quantization in QUANTIZATIONS:
+            made.append(features.deployed_view(model, quantization, cache, heads))
+        else:
+            raise ConfigError(f"There is no head {quantization!r}; there are float, {', '.join(QUANTIZATIONS)}.")
+    return made
+
+
+def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
+    train, test = data.lfw100(size)
+    known = [view.extract(train)] if data.quick else [view.extract(train), view.extract(train.mirrored())]
+    values = known[0].read()
+    background = None
+    if not data.quick and values[0].size > attackers.SMALL:
+        others = data.background(size)
+        background = others and Known((view.extract(others),), others)
+    return Target(feature, view, Known(tuple(known), train), Known((view.extract(test),), test), background=background)
+
+
+def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | None, tuple[int, ...]]]:
+    """Noise, its epsilon and numbers of queries. Without noise, one query tells as much as many."""
+    config.check_uncoded(model.config)  # the mechanism alone bounds what its symbols tell
+    if model.noise is None:
+        return [(None, None, (1,))]
+    radius = model.noise.clip
+    own = (model.noise, round(spent_epsilon(model.noise, 1), 3), plan.queries)
+    return [own, *((Noise(budget_sigma(e, DELTA, radius), radius), e, plan.queries) for e in plan.epsilons)]
+
+
+def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attack]:
+    """All attacks on one head of a model.
+
+    Args:
+        model: whose features and answers are attacked.
+        view: its head.
+        data: faces.
+        plan: attackers, seeds, queries, and whether the deep attacker is run: on heads that give the activation of the
+            last cut ("last") or of any ("spatial"), on all float heads, or on none.
+    """
+    size, found = model.input_size, []
+    clean = _identity_target(view, "features", data, size)
+    for noise, epsilon, queries in _noises(model, plan):
+        target = replace(clean, noise=noise, epsilon=epsilon)
+        # Averaging takes noise away, not the rounding of an exported head.
+        queries = queries if view.name == FLOAT else queries[:1]
+        found += [Attack(target, "identity", q, tuple(cells.make(target, "identity", plan, q))) for q in queries]
+    first = found[0].target
+    if view.name == FLOAT and _goes_deep(model, plan.deep):
+        layers = deep.tail_layers(model.tail)
+        own = cells.make(first, "identity", plan, 1, ["deep"], layers)
+        found[0] = replace(found[0], cells=(*found[0].cells, *own))
+    found.append(Attack(first, "rank", 1, tuple(cells.make_ranks(first, plan))))
+    found += [_floor(t, "identity", plan) for t in first.answers(model, plan.cache)]
+    # The float head only: thousands of faces more for each exported one, and its features differ by little.
+    for label in data.attributes.get(model.card.network.task, ()) if view.name == FLOAT else ():
+        train, test = data.attribute(label, size)
+        sides = (Known((view.extract(faces),), faces) for faces in (train, test))
+        target = Target("features", view, *sides, noise=model.noise, epsilon=found[0].target.epsilon)
+        # The ends only: these attacks learn from thousands of faces each.
+        queries = (1,) if model.noise is None else tuple(dict.fromkeys((plan.queries[0], plan.queries[-1])))
+        found += [Attack(target, label, q, tuple(_attribute_cells(target, label, plan, q))) for q in queries]
+        found += [_floor(t, label, plan) for t in target.answers(model, plan.cache)]
+    return found
+
+
+def _goes_deep(model: SplitModel, which: str) -> bool:
+    last = model.config.cut == architectures.cuts(model.card.network.architecture)[-1]
+    spatial = len(model.head.output_shape) == 4
+    return which == "all" or (spatial and (which == "spatial" or (which == "last" and last)))
+
+
+def _attribute_cells(target: Target, label: str, plan: Plan, queries: int = 1) -> list[Cell]:
+    return cells.make(target, label, plan, queries, list(REGRESSORS) if label == "age" else None)
+
+
+def _floor(target: Target, label: str, plan: Plan) -> Attack:
+    return Attack(target, label, 1, tuple(_attribute_cells(target, label, plan)))
+
+
+def yardstick(data: Data, plan: Plan) -> list[Attack]:
+    """The identity attack on raw pixels, with a small convolutional network beside the usual attackers."""
+    found = []
+    for kind in raw_pixels.KINDS[-1:] if data.quick else raw_pixels.KINDS:
+        target = _identity_target(raw_pixels.view(kind, plan.cache), kind, data, raw_pixels.SIDE)
+        own = cells.make(target, "identity", plan)
+        if kind == "pixels" and plan.deep != "none":
+            # It mirrors its training images itself.
+            alone = replace(target, train=Known(target.train.features[:1], target.train.faces))
+            own += cells.make(alone, "identity", plan, 1, ["cnn"], deep.small_network())
+        found.append(Attack(target, "identity", 1, tuple(own)))
+    return found
+
+
+def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) -> list[dict[str, Any]]:
+    """Runs attacks and gives their figures, with those of guessing."""
+    every = [cell for attack in attacks for cell in attack.cells]
+    results = iter(runner.run(every, plan.cache, engine, progress))
+    figures, guessed = [], set()
+    for attack in attacks:
+        own = [next(results) for _ in attack.cells]
+        place = (attack.label, attack.target.view.name)
+        if attack.label not in ("age", "rank") and place not in guessed:
+            guessed.add(place)
+            figures += cells.chance(attack.target, attack.label)
+        if attack.label == "rank":
+            figures += cells.rank_figures(attack.target, plan, own)
+            continue
+        figures += cells.figures(attack.target, attack.label, plan, attack.queries, own)
+    return figures
+
+
+def too_weak(figures: Sequence[dict[str, Any]]) -> bool:
+    """Whether even the best attacker of the yardstick misses the people on raw pixels too often."""
+    return max(f["value"] for f in figures if f["metric"] == "top-1") < STRONG
+
+
+def marked(figures: Sequence[dict[str, Any]], weak: bool) -> list[dict[str, Any]]:
+    """Figures with identity's marked as of attackers that fail on raw pixels, or not."""
+    return [{**figure, "weak": weak and figure["attack"] == "identity"} for figure in figures]
+
+
+def document(
+    model: SplitModel | None, figures: list[dict[str, Any]], command: str, quick: bool, git: str | None = None
+) -> dict[str, Any]:
+    """What goes into `audit/<model>.json`; see `privzoo.audit.runner`.
+
+    `git` is the revision of the code that attacked; None: as it is now.
+    """
+    config = model.config if model else None
+    return {
+        "format": runner.FORMAT,
+        "model": model.name if model else YARDSTICK,
+        "network": config and config.network,
+        "task": model.card.network.task if model else None,
+        "cut": config and config.cut,
+        "embedding": config and config.embedding,
+        "date": datetime.date.today().isoformat(),
+        "git": git or git_revision(),
+        "command": command,
+        "quick": quick,
+        "figures": figures,
+    }
+
+
+def attacked(view: str, feature: str, epsilon: float | None = None, queries: int = 1) -> str:
+    """What was attacked, as cards name it: "float head, feature, epsilon 42.836, 1 query".
+
+    Args:
+        view: of the head, "float head" or "int8 TFLite head"; or of pixels.
+        feature: "features", or "label" or "logit" of the answer alone.
+        epsilon: of the noise; None without.
+        queries: that are averaged.
+    """
+    names = {"features": "feature", "label": "predicted class alone", "logit": "class probabilities alone"}
+    parts = [view, names.get(feature, feature)]
+    if epsilon is not None:
+        parts.append(f"epsilon {epsilon:g}, {queries} {'query' if queries == 1 else 'queries'}")
+    return ", ".join(parts)
+
+
+def measurements(written: dict[str, Any]) -> list[Measurement]:
+    """Figures for the card: the strongest attacker on each feature."""
+    made = []
+    for figure in written["figures"]:
+        if not figure["best"]:
+            continue
+        epsilon = figure["noise"] and figure["noise"]["epsilon"]
+        parts = [attacked(figure["variant"], figure["feature"], epsilon, figure["queries"])]
+        if figure["attack"] == "rank":
+            parts.append(figure["attacker"])
+        if figure["weak"]:
+            parts.append("attackers too weak on raw pixels")
+        made.append(
+            Measurement(
+                metric=figure["metric"]
+                if figure["attack"] == "rank"
+                else f"{figure['attack']} attack, {figure['metric']}",
+                variant=", ".join(parts),
+                data=figure["data"],
+                **{key: figure[key] for key in ("value", "low", "high", "count", "sha256")},
+                seeds=tuple(figure["seeds"]),
+                **{key: written[key] for key in ("date", "git", "command")},
+                unit="years" if figure["attack"] == "age" else "share",
+            )
+        )
+    return made

@@ -1,0 +1,1 @@
+"""What the audit found: tables, pictures, one HTML page."""

@@ -1,0 +1,328 @@
+"""Primary accuracy of models: the whole network, head and tail, and the heads as deployed (protocols 1 and 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privzoo.card import PART, Measurement
+from privzoo.config import FULL
+from privzoo.data import Dataset, arrays
+from privzoo.errors import ConfigError
+from privzoo.evaluation import classes, detected, drawn, intervals, subgroups
+from privzoo.evaluation.intervals import Estimate
+from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma
+from privzoo.model import BATCH, SplitModel
+from privzoo.provenance import git_revision
+
+ROUNDED_APART = 0.01  # share of rounded values that may be so
+NETWORK, FLOAT = "network as released", "float head + tail"
+AGREEMENT = "label agreement with the network"
+
+
+def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What the head does after the cut: activations -> features, before noise; None for a head with an own cut."""
+    from privzoo.architectures import graph
+
+    if model.card.head != FULL:
+        return None
+    layers = graph.layers(model.head)
+    end = [layer.name for layer in layers].index(model.config.cut) + 1
+    if end == len(layers):
+        return np.asarray
+    rest = graph.chain(layers[end:], layers[end - 1].output.shape[1:], "activation", "embedding")
+    return lambda activations: np.asarray(rest(activations, training=False))
+
+
+def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """Predicted classes by variant: with the model's noise, and of some faces with that of usual budgets."""
+    found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book)}
+    for epsilon in EPSILONS if model.config.noise else ():  # budgets of codes are measured by tools/codes.py
+        noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
+        found[budget_name(epsilon)] = drawn.labels(model.classify, features[::every], noise, seeds)
+    return found
+
+
+def budget_name(epsilon: float) -> str:
+    """What is measured with the noise of a budget, as cards name it."""
+    return f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}"
+
+
+def float_answers(
+    models: Sequence[SplitModel],
+    chips: np.ndarray,
+    cache: Path,
+    progress: bool,
+    every: int = 1,
+    seeds: Sequence[int] = drawn.DRAWS,
+) -> Iterator[tuple[SplitModel | None, dict[str, np.ndarray]]]:
+    """Predicted classes of the whole network, and of head and tail of each model.
+
+    The first layers are by far the most expensive, and the models of one network, often also of several, share them:
+    so what they give is kept, the rest of the network runs once, its activations at the cuts go on through the heads'
+    last layers, and all this is checked on the first batch. Features are kept too where they are short: noise is drawn
+    for all faces at once, from seeds.
+
+    Args:
+        models: of one network.
+        chips: uint8 (N, S, S, 3).
+        cache: folder for what the first layers give.
+        progress: show a progress bar.
+        every: noise of other budgets than the model's is drawn for every Nth face only.
+        seeds: of the noise: each is one draw for all faces.
+
+    Yields:
+        None with the network's classes under `NETWORK`, then each model with variant -> int (draws, N); of other
+        budgets (draws, N / every).
+
+    Raises:
+        ConfigError: a head does not compute its network's activation.
+    """
+    from privzoo import activations
+    from privzoo.architectures import graph
+
+    images = activations.whole_chips(chips, models[0].input_size)
+    kept, rest = activations.trunk(models[0].network, images, cache)
+    names = [layer.name for layer in graph.layers(rest)]
+    pieces = {}
+    for cut in sorted({model.config.cut for model in models}, key=names.index):
+        pieces[cut], rest = graph.split(rest, cut)
+    embeddings = [_embedding(model) for model in models]
+    whole: list[np.ndarray] = []
+    parts: list[list[np.ndarray]] = [[] for _ in models]  # features with noise to come, else classes
+    for start in _steps(len(chips), progress, "network, float heads and tails"):
+        x = kept.values[start : start + BATCH]
+        found = {cut: (x := piece(x, training=False)) for cut, piece in pieces.items()}
+        whole.append(np.asarray(rest(x, training=False)).argmax(1))
+        for model, embedding, part in zip(models, embeddings, parts, strict=True):
+            if embedding is None:
+                features = np.asarray(model.head(images.batch(start // BATCH), training=False))
+            else:
+                features = embedding(found[model.config.cut])
+                # A value between two levels may be rounded to either, by the smallest difference.
+                off = ~np.isclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4) if start == 0 else False
+                if np.mean(off) > (ROUNDED_APART if model.config.step else 0):
+                    raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
+            part.append(features if model.noise else model.classify(features).argmax(1))
+    yield None, {NETWORK: np.concatenate(whole)[None]}
+    for model, part in zip(models, parts, strict=True):
+        joined = np.concatenate(part)
+        yield model, _answers(model, joined, every, seeds) if model.noise else {FLOAT: joined[None]}
+
+
+def deployed_answers(
+    model: SplitModel,
+    quantization: str,
+    chips: np.ndarray,
+    progress: bool,
+    heads: Path | None = None,
+    seeds: Sequence[int] = drawn.DRAWS,
+    cache: Path | None = None,
+) -> tuple[np.ndarray, str]:
+    """Predicted classes, int (draws, N), of an exported head on LiteRT with the tail; and the SHA-256 of the head.
+
+    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. What a
+    coded model's head gives is kept in the cache: it is the same as of the model whose feature it takes.
+    """
+    from privzoo.edge.unprotected import UnprotectedHead
+    from privzoo.evaluation.deployed import head_features
+    from privzoo.export import released
+
+    with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
+        path = heads and released.find(model, quantization, heads)
+        path = path or model.export_head(Path(folder) / "head.tflite", quantization)
+        if model.book is not None and cache is not None:
+            features, sha256 = head_features(path, chips, cache, progress)
+            return drawn.labels(model.classify, features, model.noise, seeds, model.book), sha256
+        head = UnprotectedHead(path, threads=2)
+        rows = [
+            head.features(chips[start : start + BATCH])
+            for start in _steps(len(chips), progress, f"{quantization} head of {model.name}")
+        ]
+        answers = drawn.labels(model.classify, np.concatenate(rows), model.noise, seeds, model.book)
+        return answers, head.manifest["head"]["sha256"]
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """Faces that accuracy is measured on."""
+
+    name: str
+    chips: np.ndarray  # uint8 (N, S, S, 3)
+    truth: np.ndarray  # int (N,)
+    people: np.ndarray | None  # person of each, where the data set says who it is
+    found: np.ndarray | None  # bool (N,): where the detector found a face; None: chips were given
+
+
+def _read(data: Dataset, size: int, task: str, progress: bool, detect: bool) -> _Faces:
+    samples = [sample for sample in data.samples if task in sample.labels] or data.samples
+    if detect:
+        # Whole photographs: what the detector does not find counts as wrong.
+        chips, found = detected.chips((sample.image for sample in samples), size)
+        known = {task: np.array([sample.labels[task] for sample in samples])}
+        if all("identity" in sample.labels for sample in samples):
+            known["identity"] = np.array([sample.labels["identity"] for sample in samples])
+    else:
+        chips, known = arrays(samples, size, None if task in samples[0].labels else task, progress=progress)
+        found = None
+    return _Faces(data.name, chips, known[task], known.get("identity"), found)
+
+
+def evaluate(
+    models: Sequence[SplitModel],
+    data: Dataset,
+    quantizations: Sequence[str],
+    command: Callable[[str], str],
+    cache: Path,
+    progress: bool = True,
+    every: int = 1,
+    heads: Path | None = None,
+    seeds: Sequence[int] = drawn.DRAWS,
+    detect: bool = False,
+) -> Iterator[tuple[SplitModel, list[Measurement]]]:
+    """Measures what the models of one network tell the service, one model after the other.
+
+    Args:
+        models: of one network.
+        data: samples with the network's task among their labels; people among them make intervals over people.
+        quantizations: of the exported heads to measure, as "int8".
+        command: name of a model -> what the user types to measure it again, for the card.
+        cache: folder for what the networks' first layers give.
+        progress: show progress bars.
+        every: exported heads, and budgets other than the model's, take every Nth face only: they share no work, and
+            take long.
+        heads: folder with exported heads, to measure rather than make some.
+        seeds: of a noisy model's draws, of which the figure is the mean.
+        detect: the samples are whole photographs, in which the detector looks for the face.
+
+    Yields:
+        Each model with its measurements, as soon as it has them: accuracy, balanced accuracy, macro F1 and each class's
+        recall of the network as released, of the float head with the tail (for models with noise also at epsilon 1, 2,
+        4, 8, 16) and of each exported head with the tail; for these also the share of faces on which the label is the
+        whole network's; and what one answer for all faces would get.
+    """
+    faces = _read(data, models[0].input_size, models[0].card.network.task, progress, detect)
+    git = git_revision()  # now: the checkout may move on meanwhile
+    answers = float_answers(models, faces.chips, cache, progress, every, seeds)
+    reference = next(answers)[1][NETWORK]
+
+    for model, found in answers:
+        sheet = _Sheet(model, faces, tuple(seeds), command(model.name), git, reference)
+        digest = model.manifest()["head"]["weights_sha256"]
+        sheet.baselines()
+        sheet.add(NETWORK, reference, digest)
+        sheet.add(FLOAT, found.pop(FLOAT), digest)
+        for budget, told in found.items():
+            sheet.add(budget, told, digest, every)
+        for quantization in quantizations:
+            told, sha256 = deployed_answers(model, quantization, faces.chips[::every], progress, heads, seeds, cache)
+            sheet.add(f"{quantization} TFLite head + tail", told, sha256, every, agreement=True)
+        yield model, sheet.results
+
+
+class _Sheet:
+    """Collects one model's measurements."""
+
+    def __init__(
+        self,
+        model: SplitModel,
+        faces: _Faces,
+        seeds: tuple[int, ...],
+        command: str,
+        git: str,
+        reference: np.ndarray,
+    ):
+        self.names, self.faces, self.seeds, self.reference = model.classes, faces, seeds, reference
+        self.common = {"date": datetime.date.today().isoformat(), "git": git, "command": command}
+        self.results: list[Measurement] = []
+
+    def baselines(self) -> None:
+        """What one answer for all faces gets; and how many faces the detector found, where it was asked."""
+        best, got = classes.most_frequent(self.faces.truth, self.names, self.faces.people)
+        self._write(classes.ACCURACY, classes.always(best), got, "", self.faces.name)
+        if self.faces.found is not None:
+            found = intervals.share(self.faces.found, self.faces.people)
+            self._write(detected.FOUND, "detector", found, "", self.faces.name)
+
+    def add(self, variant: str, told: np.ndarray, sha256: str, every: int = 1, agreement: bool = False) -> None:
+        """Adds all figures of some predicted classes, int (draws, N / every)."""
+        faces, some = self.faces, slice(None, None, every)
+        people = None if faces.people is None else faces.people[some]
+        told = detected.with_misses(told, None if faces.found is None else faces.found[some])
+        where = faces.name if every == 1 else f"{faces.name}{PART}{every}"
+        variant += detected.GIVEN if faces.found is None else detected.DETECTED
+        for metric, estimate in classes.figures(told, faces.truth[some], self.names, people).items():
+            self._write(metric, variant, estimate, sha256, where, len(told))
+        if agreement:
+            alike = intervals.share(told == self.reference[:, some], people)
+            self._write(AGREEMENT, variant, alike, sha256, where, len(told))
+
+    def _write(self, metric: str, variant: str, estimate: Estimate, sha256: str, where: str, draws: int = 1) -> None:
+        self.results.append(
+            Measurement(
+                metric,
+                variant,
+                where,
+                **{name: round(value, 6) for name, value in estimate.ends().items()},
+                count=estimate.count,
+                seeds=self.seeds[:draws] if draws > 1 else (),
+                sha256=sha256,
+                clusters=estimate.clusters,
+                method=estimate.method,
+                **self.common,
+            )
+        )
+
+
+def subgroups_of(
+    models: Sequence[SplitModel],
+    data: Dataset,
+    command: Callable[[str], str],
+    cache: Path,
+    progress: bool = True,
+    seeds: Sequence[int] = drawn.DRAWS,
+) -> Iterator[tuple[SplitModel, dict[str, Any]]]:
+    """Accuracy of the float heads by subgroup, protocol 8.
+
+    Args:
+        models: of one network, for gender.
+        data: with the labels gender, race and age.
+        command, cache, progress, seeds: as for `evaluate`.
+
+    Yields:
+        Each model with what `card.write_subgroups` takes.
+    """
+    chips, labels = arrays(data, models[0].input_size, progress=progress)
+    git = git_revision()
+    for model, found in float_answers(models, chips, cache, progress, len(chips), seeds):
+        if model is None:
+            continue
+        told = found[FLOAT]
+        rows = subgroups.figures(told == labels[model.card.network.task], labels, data.classes)
+        yield (
+            model,
+            {
+                "variant": FLOAT,
+                "data": f"{data.name}-validation",
+                "count": len(chips),
+                "seeds": list(seeds) if model.noise else [],
+                "date": datetime.date.today().isoformat(),
+                "git": git,
+                "command": command(model.name),
+                "sha256": model.manifest()["head"]["weights_sha256"],
+                "subgroups": [dataclasses.asdict(row) for row in rows],
+            },
+        )
+
+
+def _steps(count: int, progress: bool, what: str):
+    from tqdm import trange
+
+    return trange(0, count, BATCH, desc=what, disable=not progress)

@@ -1,0 +1,1 @@
+"""What runs the server: one process, or replicas on a Ray cluster."""

@@ -1,0 +1,91 @@
+"""What every engine needs: the models of the options, sockets, the operator's log, and a parent's end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from privzoo.errors import ConfigError
+from privzoo.serving.models.config import ServedModel, read_config
+from privzoo.serving.models.folders import check_name, local_folder
+from privzoo.serving.settings import Options
+
+
+def configs_of(options: Options) -> list[ServedModel]:
+    """The models that the options name, looked for on the disk.
+
+    Raises:
+        ConfigError: they name none, or something is not there.
+    """
+    if options.model_config_file is not None:
+        configs = read_config(options.model_config_file)
+    elif options.model_base_path is not None:
+        check_name(options.model_name)
+        configs = [ServedModel(options.model_name, local_folder(options.model_base_path))]
+    else:
+        raise ConfigError("The server has no model to serve; give --model_base_path or --model_config_file.")
+    for config in configs:
+        config.check()
+    return configs
+
+
+def bind(host: str, port: int, flag: str = "rest_api_port") -> socket.socket:
+    """A socket on an address, which does not listen yet.
+
+    Args:
+        host: address.
+        port: 0 for any free one.
+        flag: that named the port, for errors.
+
+    Raises:
+        ConfigError: the address cannot be, or is taken.
+    """
+    if not 0 <= port <= 65535:  # getaddrinfo would wrap it around
+        raise ConfigError(f"Port {port} cannot be; give a --{flag} of 0 to 65535.")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"The address {host!r} with port {port} cannot be ({error}); give another --host.") from None
+    # With its protocol named: asyncio turns Nagle's delay (40 ms an answer) off for sockets that say TCP, not for 0.
+    listener = socket.socket(found[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere the option lets two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(found[4])
+    except OSError as error:
+        listener.close()
+        raise no_port(host, port, error, flag) from None
+    return listener
+
+
+def no_port(host: str, port: int, error: OSError, flag: str) -> ConfigError:
+    """The error for an address that cannot be used."""
+    reason = error.strerror or error
+    return ConfigError(f"Port {port} on {host} cannot be used ({reason}); choose another --{flag}.")
+
+
+def log_to_stderr() -> None:
+    """One line for what an operator has to know: versions that come and go, files that are wrong, keys refused."""
+    log = logging.getLogger("privzoo.serving")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("privzoo: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+
+
+def stop_on_eof(stop: Callable[[], None]) -> None:
+    """Reads standard input to its end, then stops the server.
+
+    Args:
+        stop: stops it.
+    """
+    try:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+    except (OSError, ValueError, AttributeError):  # no standard input at all: its end has been reached
+        pass
+    stop()

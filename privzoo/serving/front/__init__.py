@@ -1,0 +1,1 @@
+"""What faces the clients: REST and gRPC, keys, TLS, limits, figures for Prometheus."""

@@ -1,0 +1,164 @@
+"""Reads the bodies of REST requests: within the limit, the time and the budget, decoded where they are compressed."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Iterator
+
+from starlette.requests import ClientDisconnect, Request
+
+from privzoo.serving import settings
+from privzoo.serving.front.budget import REST_COPIES, SMALL, Held
+from privzoo.serving.front.waiting import within
+from privzoo.serving.wire.refusal import Refusal, bad_request
+
+# Bodies up to so many times the limit are read to their end, and thrown away: a client that still writes when the
+# connection closes sees a reset, not the refusal.
+DISCARD = 4
+PIECE = 256 * 1024  # bytes that are decoded at once
+GZIP = ("gzip", "x-gzip")
+
+
+class BodyError(Exception):
+    """A body that is not taken, for a reason that TF Serving has no code for.
+
+    Args:
+        status: of HTTP.
+        sentence: why.
+        headers: of the answer.
+        unread: the rest of the body has still to be read, for the client to see the answer.
+    """
+
+    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None, unread: bool = False) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.headers, self.unread = status, sentence, headers or {}, unread
+
+
+async def read(request: Request, limit: int, held: Held) -> bytearray:
+    """Reads a request's body.
+
+    Args:
+        request: whose body has not been read.
+        limit: bytes that it may have, once decoded.
+        held: what the request holds of the budget; grows as the body does, before its bytes are kept.
+
+    Returns:
+        The body, decoded.
+
+    Raises:
+        BodyError: it is too large, too slow, or in an encoding that is not read here.
+        Refusal: it is not what its encoding says, or the budget has no room for it.
+        ClientDisconnect: the client has gone.
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", *GZIP):
+        raise BodyError(
+            415,
+            f"The body is encoded with {encoding[:80]!r}, and this server reads gzip alone; send that, or it as it is.",
+            {"accept-encoding": "gzip"},
+            unread=True,
+        )
+    too_large = BodyError(
+        413, f"The body of the request is larger than the server's limit of {limit} bytes; send fewer features."
+    )
+    text = request.headers.get("content-length", "")
+    announced = int(text[:20]) if text.isascii() and text.isdigit() else 0
+    if announced > DISCARD * limit:
+        raise too_large
+    body, size = bytearray(), 0
+    keep = announced <= limit
+    if keep:
+        _grow(held, announced)
+    decoder = _Gzip() if encoding in GZIP else None
+    try:
+        async with within(settings.BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > DISCARD * limit:
+                    raise too_large
+                if not keep:
+                    continue
+                async for piece in _pieces(decoder, chunk):
+                    keep = len(body) + len(piece) <= limit
+                    if not keep:
+                        body.clear()
+                        held.release()
+                        break
+                    _grow(held, max(announced, len(body) + len(piece)))
+                    body += piece
+        if not keep:
+            raise too_large
+        if decoder is not None:
+            decoder.end()
+    except TimeoutError:
+        raise BodyError(408, f"The body of the request did not come within {settings.BODY_SECONDS:g} s.") from None
+    except (BodyError, Refusal):
+        body.clear()  # the error holds on to it, and nothing counts it any more
+        raise
+    return body
+
+
+async def discard(request: Request, limit: int) -> bool:
+    """Reads what is left of a refused request's body; False where it is too long for that.
+
+    Args:
+        request: that is refused.
+        limit: bytes to read at most.
+    """
+    size = 0
+    try:
+        async with within(settings.BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    return False
+    except (TimeoutError, ClientDisconnect, RuntimeError):  # the last: its end has been read before
+        pass
+    return True
+
+
+def _grow(held: Held, size: int) -> None:
+    """Holds what a body of so many bytes takes, a large one with no claim on the part for small ones."""
+    held.small = size <= SMALL
+    if size * REST_COPIES > held.size:
+        held.resize(size * REST_COPIES)
+
+
+async def _pieces(decoder: _Gzip | None, chunk: bytes) -> AsyncIterator[bytes]:
+    """A chunk as it is, or what it decodes to, in pieces between which other requests have their turn."""
+    if decoder is None:
+        yield chunk
+        return
+    for piece in decoder.decode(chunk):
+        yield piece
+        await asyncio.sleep(0)
+
+
+class _Gzip:
+    """Decodes gzip, never more than a piece at once: a small body may decode to a huge one."""
+
+    def __init__(self) -> None:
+        self._stream, self._begun = zlib.decompressobj(wbits=31), False
+
+    def decode(self, chunk: bytes) -> Iterator[bytes]:
+        """What a chunk decodes to, in pieces."""
+        more = bool(chunk)
+        while more:
+            if self._stream.eof:  # another member follows, as gzip allows
+                self._stream, self._begun = zlib.decompressobj(wbits=31), False
+            self._begun = True
+            try:
+                piece = self._stream.decompress(chunk, PIECE)
+            except zlib.error:
+                raise bad_request("The body says that it is gzip, and it is not; send it as its header says.") from None
+            chunk = self._stream.unconsumed_tail or self._stream.unused_data
+            # A full piece may have left some behind, though all that it is made of has been taken.
+            more = bool(chunk) or (len(piece) == PIECE and not self._stream.eof)
+            if piece:
+                yield piece
+
+    def end(self) -> None:
+        """Refuses a body that ends too early."""
+        if self._begun and not self._stream.eof:
+            raise bad_request("The gzip of the body is cut off; send all of it.")

@@ -1,0 +1,1 @@
+"""SavedModels and their versions: found, loaded, warmed up, batched, swapped."""

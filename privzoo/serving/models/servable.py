@@ -1,0 +1,165 @@
+"""One loaded version of a model, and what is special about a tail of the zoo."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from privzoo.errors import ConfigError
+from privzoo.serving import settings
+from privzoo.serving.models.folders import check_name, find_versions
+from privzoo.serving.models.saved_model import SavedModel
+from privzoo.serving.wire.refusal import bad_request
+from privzoo.serving.wire.tensors import Signature, show_shape
+
+MANIFEST = Path("assets.extra") / "privzoo.json"  # written by the export of a tail
+TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What the manifest beside a tail says of it."""
+
+    signature: str  # "tail_" and the first 12 hex digits of the hash of its weights
+    feature: str  # name of its input
+    shape: tuple[int, ...]  # of one feature
+
+
+class Servable:
+    """One version of a model, loaded.
+
+    Args:
+        name: of the model.
+        version: of the model.
+        folder: of the version.
+
+    Raises:
+        WeightsError: no SavedModel, or a damaged one.
+        ConfigError: a damaged manifest.
+        MissingExtraError: TensorFlow is not installed.
+    """
+
+    def __init__(self, name: str, version: int, folder: Path) -> None:
+        self.name, self.version, self.folder = name, version, Path(folder)
+        self.tail = read_tail(self.folder)
+        self.model = SavedModel(folder)
+        self.uses = 0  # requests that run on it; guarded by the lock of `Models`
+
+    def missing(self, signature: str) -> str | None:
+        """Why a tail lacks the signature that another tail's head asks for; None where that is not the reason."""
+        if self.tail is None or not TAIL_SIGNATURE.fullmatch(signature):
+            return None
+        return (
+            f'This head does not belong to this tail: the head asks for "{signature}", and version {self.version} of '
+            f'the model "{self.name}" is "{self.tail.signature}"; use the head and the tail of one export.'
+        )
+
+    def signature(self, name: str) -> Signature:
+        """The signature of that name.
+
+        Raises:
+            Refusal: the model has no such signature; for a head's, that this is not its tail.
+        """
+        found = self.model.signatures.get(name)
+        if found is not None:
+            return found
+        raise bad_request(self.missing(name) or f'Serving signature name: "{name[:80]}" not found in signature def')
+
+    def check(self, inputs: Mapping[str, np.ndarray], max_rows: int = settings.MAX_ROWS) -> None:
+        """Refuses features that the tail's head cannot have given; any other model takes what TensorFlow takes.
+
+        Args:
+            inputs: input name -> array.
+            max_rows: features that it takes at once.
+
+        Raises:
+            Refusal: no features or too many, of another shape, or with numbers that are not finite.
+        """
+        features = inputs.get(self.tail.feature) if self.tail is not None else None
+        if features is None:
+            return
+        if features.shape[:1] == (0,):
+            raise bad_request("The request has no features in it; send at least one.")
+        if features.shape[1:] != self.tail.shape or features.ndim != len(self.tail.shape) + 1:
+            raise bad_request(
+                f"The features have the shape {show_shape(features.shape)}, and the tail takes "
+                f"{show_shape((-1, *self.tail.shape))}; send what its head gives."
+            )
+        if len(features) > max_rows:
+            raise bad_request(
+                f"The request has {len(features)} features, and this server takes {max_rows} at once; send fewer."
+            )
+        if features.dtype.kind not in "fiu":
+            return  # TensorFlow's own refusal names both types
+        wrong = features.size - int(np.isfinite(features).sum())
+        if wrong:
+            raise bad_request(
+                f"{wrong} of the {features.size} numbers in the features are not finite (NaN or infinity); "
+                "a tail takes finite numbers only."
+            )
+
+    def check_answer(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Refuses a tail's answer that is no number; any other model's goes out as it is.
+
+        Args:
+            outputs: output name -> array, of one request alone.
+
+        Raises:
+            Refusal: NaN or infinity in it, to finite features that were too large to reckon with.
+        """
+        if self.tail is None:
+            return
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise bad_request(
+                    f'The answer "{name}" is not finite (NaN or infinity): the features are too large for the tail; '
+                    "send what its head gives."
+                )
+
+
+def load_versions(
+    name: str, base_path: str | os.PathLike[str], versions: str | Iterable[int] = "latest"
+) -> list[Servable]:
+    """Loads versions of a model.
+
+    Args:
+        name: under which clients ask for it.
+        base_path: folder with `<version>/saved_model.pb` in it.
+        versions: "latest", "all", or their numbers.
+
+    Returns:
+        The loaded versions.
+
+    Raises:
+        ConfigError: a name, folder or version that cannot be.
+        WeightsError: a version that is damaged.
+        MissingExtraError: TensorFlow is not installed.
+    """
+    check_name(name)
+    return [Servable(name, version, path) for version, path in find_versions(base_path, versions).items()]
+
+
+def read_tail(folder: Path) -> Tail | None:
+    """Reads what the zoo's manifest says of a tail; None for any other SavedModel.
+
+    Raises:
+        ConfigError: the manifest is damaged.
+    """
+    file = folder / MANIFEST
+    if not file.exists():
+        return None
+    try:
+        manifest = json.loads(file.read_bytes())
+        feature, signature = manifest["feature"], manifest["tail"]["signature"]
+        # A symbol is one number; the shape is that of the feature that stays on the device.
+        shape = () if feature.get("budget") else tuple(int(side) for side in feature["shape"])
+        tail = Tail(str(signature), str(feature["name"]), shape)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"The manifest {file} is damaged ({type(error).__name__}); export the tail again.") from None
+    return tail

@@ -1,0 +1,287 @@
+"""The audit of a model: what is attacked, what is kept, and what the results say, on a tiny zoo and made-up faces."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny_zoo
+from data_fakes import encoded
+from PIL import Image
+
+import privzoo
+from privzoo import card, config
+from privzoo.audit import cells, features, model_audit, raw_pixels, runner
+from privzoo.audit.report import tables
+from privzoo.errors import ConfigError, DataError
+from privzoo.mechanisms.gaussian import Noise
+from privzoo.model import SplitModel
+
+pytestmark = pytest.mark.training
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+PEOPLE, PHOTOGRAPHS, STRANGERS = 100, 3, 12
+NAME = "vgg_s_tiny_simple_conv5"
+PLAN = functools.partial(cells.Plan, seeds=(1,), queries=(1, 10), attackers=("lda",), deep="none")
+
+
+def portrait(rng, face):
+    """One photograph of a face: the face with a little noise."""
+    moved = np.clip(face + rng.normal(0, 4, face.shape), 0, 255).astype(np.uint8)
+    return encoded(np.asarray(Image.fromarray(moved).resize((122, 122))).copy())
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    """LFW of 100 people with 3 photographs and 12 with 2, its gender lists, and UTKFace."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    lists = ([], [])
+    for person in range(PEOPLE + STRANGERS):
+        name, face = f"P{person:03d}", rng.integers(0, 255, (8, 8, 3))
+        (folder / "lfw" / name).mkdir(parents=True)
+        for number in range(1, 1 + (PHOTOGRAPHS if person < PEOPLE else 2)):
+            (folder / "lfw" / name / f"{name}_{number:04d}.jpg").write_bytes(portrait(rng, face))
+            lists[person % 2].append(f"{name}_{number:04d}.jpg")
+    (folder / "lfw_gender").mkdir()
+    for gender, names in zip(("male", "female"), lists, strict=True):
+        (folder / "lfw_gender" / f"{gender}_names.txt").write_text("\n".join(names))
+    (folder / "UTKFace").mkdir()
+    for i in range(150):
+        name = f"{20 + i % 60}_{i % 2}_{i // 2 % 2}_2017{i:04d}.jpg.chip.jpg"
+        (folder / "UTKFace" / name).write_bytes(portrait(rng, rng.integers(0, 255, (8, 8, 3))))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    with tiny_zoo.installed(tmp_path_factory.mktemp("zoo")) as folder:
+        config.write(tiny_zoo.model("simple"), folder / "models" / f"{NAME}.yaml")
+        tiny_zoo.forget()
+        yield privzoo.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def audited(model, data_folder, cache):
+    """Figures of the float head and of the yardstick, and what was attacked."""
+    data, plan = model_audit.Data(data_folder), PLAN(cache, deep="spatial", deep_epochs=1)
+    (view,) = model_audit.views(model, ["float"], cache)
+    attacks = model_audit.attacks(model, view, data, plan)
+    return model_audit.measure(attacks, plan, "local", False), attacks, data
+
+
+def test_every_attack_has_its_figures(audited, model):
+    figures, _, _ = audited
+    found = {(f["attack"], f["feature"], f["attacker"], f["metric"]) for f in figures}
+    assert {
+        ("identity", "features", "lda", "top-1"),
+        ("identity", "features", "deep", "top-5"),
+        ("identity", "label", "lda", "top-1"),
+        ("identity", "logit", "lda", "top-1"),
+        ("identity", "chance", "chance", "top-5"),
+        ("race", "features", "lda", "balanced accuracy"),
+        ("age", "features", "ridge", "mean error"),
+        ("age", "features", "chance", "mean error"),
+        ("rank", "features", "equation 4", "rank privacy"),
+        ("race", "chance", "chance", "balanced accuracy"),
+    } <= found
+    for figure in figures:
+        assert figure["low"] <= figure["value"] <= figure["high"]
+        assert figure["variant"] == "float head"
+        assert figure["sha256"] == model.manifest()["head"]["weights_sha256"]
+    best = [f for f in figures if f["best"] and f["metric"] == "top-1" and f["feature"] == "features"]
+    assert len(best) == 1 and best[0]["value"] > 0.5  # other photographs of people who differ much
+    label = next(f for f in figures if f["feature"] == "label" and f["metric"] == "top-1")
+    assert label["value"] < 0.1
+
+
+def test_where_the_deep_attacker_goes():
+    def goes(cut: str, shape: tuple, which: str) -> bool:
+        card = SimpleNamespace(network=SimpleNamespace(architecture="vgg16"))
+        config = SimpleNamespace(cut=cut)
+        return model_audit._goes_deep(
+            SimpleNamespace(card=card, config=config, head=SimpleNamespace(output_shape=shape)), which
+        )
+
+    heads = [("conv5_3", (None, 6, 6, 512)), ("conv5_1", (None, 6, 6, 512)), ("conv5_3", (None, 4))]
+    found = {which: [goes(*head, which) for head in heads] for which in ("last", "spatial", "all", "none")}
+    assert found == {
+        "last": [True, False, False],
+        "spatial": [True, True, False],
+        "all": [True] * 3,
+        "none": [False] * 3,
+    }
+
+
+def test_features_are_the_heads_and_are_kept(audited, model, cache, monkeypatch):
+    _, attacks, data = audited
+    side = attacks[0].target.test
+    wanted = np.asarray(model.head(side.faces.chips.astype(np.float32)))
+    np.testing.assert_allclose(side.rows(), wanted, rtol=1e-3, atol=1e-3)
+    before = sorted(path.name for path in cache.glob("features_*"))
+    monkeypatch.setattr(type(model.head), "__call__", None)  # nothing may run the head again
+    view = features.float_view(model, cache)
+    assert view.extract(data.lfw100(model.input_size)[1]).key == side.features[0].key
+    assert sorted(path.name for path in cache.glob("features_*")) == before
+
+
+def test_a_photograph_on_both_sides_is_not_scored(audited):
+    _, _, data = audited
+    train, test = data.utkface(48)
+    both = features.Faces(
+        "both", *(np.concatenate([a.chips, b.chips]) for a, b in [(test, train)]), {}, (*test.ids, *train.ids)
+    )
+    assert both.without(train).ids == test.ids and len(both.without(train).chips) == len(test.chips)
+
+
+def test_results_are_kept(audited, cache, monkeypatch):
+    figures, attacks, _ = audited
+    monkeypatch.setattr(runner, "_timed", None)  # nothing may be computed again
+    assert model_audit.measure(attacks, PLAN(cache), "local", False) == figures
+
+
+def test_noise_shares_the_features_and_asks_often(audited, model, data_folder, cache):
+    _, attacks, data = audited
+    noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(0.5, 5.0))
+    (view,) = model_audit.views(noisy, ["float"], cache)
+    own = model_audit.attacks(noisy, view, data, PLAN(cache, epsilons=(4.0,)))
+    assert own[0].target.train.features == attacks[0].target.train.features
+    asked = [(a.queries, a.target.noise, a.target.epsilon) for a in own if a.target.feature == "features"]
+    assert {q for q, _, _ in asked} == {1, 10} and len({n for _, n, _ in asked}) == 2
+    assert any(e == 4.0 for _, _, e in asked)
+    assert all(a.target.epsilon for a in own if a.target.noise)
+    figures = model_audit.measure(own[:2], PLAN(cache), "local", False)
+    assert {f["noise"]["sigma"] for f in figures if f["feature"] == "features"} == {0.5}
+    every = model_audit.measure(own, PLAN(cache), "local", False)
+    table = tables.terminal(model_audit.document(noisy, every, "audit", False))
+    assert "10 queries" in table and "years" in table and "rank privacy" in table
+    document = model_audit.document(noisy, figures, "command", False)
+    variants = [m.variant for m in model_audit.measurements(document)]
+    assert any("10 queries" in v for v in variants) and len(set(variants)) == len(variants) / 2  # top-1 and top-5
+
+
+def test_deployed_heads_are_attacked_before_noise(model, data_folder, cache, audited):
+    _, _, data = audited
+    noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(0.5, 5.0))
+    (view,) = model_audit.views(noisy, ["float32"], cache)
+    test = data.lfw100(model.input_size)[1]
+    found = view.extract(dataclasses.replace(test, chips=test.chips[:4])).read()
+    np.testing.assert_allclose(found, model.head(test.chips[:4].astype(np.float32)), rtol=1e-3, atol=1e-3)
+    assert view.name == "float32 TFLite head" and len(view.sha256) == 64
+    with pytest.raises(ConfigError, match="no head 'int4'"):
+        model_audit.views(model, ["int4"], cache)
+
+
+def test_pixels_are_the_yardstick(data_folder, cache):
+    data, plan = model_audit.Data(data_folder), PLAN(cache)
+    attacks = model_audit.yardstick(data, plan)
+    assert [a.target.feature for a in attacks] == list(raw_pixels.KINDS)
+    figures = model_audit.measure(attacks[:1], plan, "local", False)
+    assert {f["variant"] for f in figures} == {"pixels"}
+    assert not model_audit.too_weak(figures)  # these faces are easy
+    weak = [{**f, "value": 0.5} for f in figures]
+    assert model_audit.too_weak(weak)
+    assert all(f["weak"] for f in model_audit.marked(weak, True))
+
+
+def test_measurements_go_into_the_card(audited, model):
+    figures, _, _ = audited
+    document = json.loads(json.dumps(model_audit.document(model, model_audit.marked(figures, True), "audit", False)))
+    made = model_audit.measurements(document)
+    assert {m.unit for m in made if m.metric.startswith("age attack")} == {"years"}
+    card.write_measurements(model.name, made)
+    shown = card.read(model.name)
+    found = shown.figure("identity attack, top-1", "float head, feature, attackers too weak on raw pixels")
+    assert found is not None and 0 <= found.low <= found.value <= found.high <= 1
+    assert "identity attack" in str(shown)
+
+
+def test_background_people_are_others(data_folder):
+    inside = {n.split("/")[1] for n in _names(data_folder)}
+    others = features.lfw_background(data_folder, 48)
+    assert len(others.chips) == 2 * STRANGERS and len(inside) == PEOPLE
+    train, test = features.lfw100(data_folder, 48)
+    assert not set(others.ids) & (set(train.ids) | set(test.ids)) and train.mirrored().ids == train.ids
+
+
+def _names(folder):
+    from privzoo.data import lfw
+
+    return [sample.name for side in lfw.lfw100(folder) for sample in side.samples]
+
+
+def test_gender_is_scored_on_people_who_were_not_trained_on(data_folder):
+    train, test = features.lfw_gender(data_folder, 48)
+    assert set(train.labels) == set(test.labels) == {"gender", "identity"} and not set(train.ids) & set(test.ids)
+    assert not set(train.labels["identity"]) & set(test.labels["identity"])
+    assert 0.1 < len(test.chips) / (len(train.chips) + len(test.chips)) < 0.6
+
+
+def test_race_and_age_are_learnt_from_faces_that_networks_never_saw(data_folder):
+    from privzoo.data import utkface
+
+    seen = features.read(utkface.load(data_folder, split="train"), "train", 48)
+    train, test = features.utkface_faces(data_folder, 48)
+    assert {"race", "age"} <= set(train.labels) and len(train.ids) and len(test.ids)
+    assert not set(train.ids) & set(test.ids) and not set(seen.ids) & {*train.ids, *test.ids}
+
+
+def test_wrong_data_are_one_sentence(tmp_path):
+    with pytest.raises(DataError) as caught:
+        model_audit.Data(tmp_path).lfw100(48)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(1800)  # some seconds on a free machine
+def test_the_tool_audits_from_data_to_card(model, data_folder, tmp_path):
+    """In a process of its own, as flags are one for each process."""
+    code = f"""
+import sys
+from pathlib import Path
+from privzoo import config
+config.config_folder = lambda: Path({str(config.config_folder())!r})
+sys.argv = ["audit", "--data_dir={data_folder}", "--cache_dir={tmp_path}", "--quick", "--nowrite", "--nolooks"]
+import runpy
+runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1700
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "identity top-1" in done.stdout and "raw_pixels" in done.stdout
+    written = json.loads((tmp_path / "audit_quick" / f"{NAME}.json").read_text(encoding="utf-8"))
+    assert written["model"] == NAME and written["quick"] and written["figures"][0]["data"] == "lfw100-test"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model=nothing*"], "No model with a full head matches 'nothing*'"),
+        (["--quick"], "do not belong into the cards"),
+        (["--seeds=one"], "are no numbers"),
+        (["--quick", "--nowrite"], "no_such_folder"),
+    ],
+)
+def test_the_tool_refuses_in_one_sentence(flags, words):
+    done = subprocess.run(
+        [sys.executable, "tools/audit.py", "--data_dir=no_such_folder", *flags],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr

@@ -1,0 +1,140 @@
+"""What is measured of a model and written into its card: seeded draws, people, classes, subgroups, misses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import slim_fakes as fakes
+import tiny_zoo
+
+import privzoo
+from privzoo import card, card_text, faces
+from privzoo.audit.report import results
+from privzoo.data import Dataset, Sample
+from privzoo.errors import ConfigError, FaceNotFoundError
+from privzoo.evaluation import accuracy
+
+SEEDS = (1, 2, 3)
+
+
+def samples(count: int = 64) -> Dataset:
+    """Faces with all labels, four of each person."""
+    chips, classes = tiny_zoo.chips(count, 7)
+    found = [
+        Sample(
+            f"{i}.jpg",
+            lambda chip=chip: chip,
+            {"gender": int(label), "identity": i // 4, "race": i % 2, "age": i},
+        )
+        for i, (chip, label) in enumerate(zip(chips, classes, strict=True))
+    ]
+    names = {"gender": ("male", "female"), "race": ("white", "black"), "identity": tuple(map(str, range(count // 4)))}
+    return Dataset("fakes", found, names)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    with fakes.installed(tmp_path_factory.mktemp("zoo")):
+        yield privzoo.load(fakes.NAME), tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def measured(zoo):
+    model, cache = zoo
+    [(_, found)] = accuracy.evaluate([model], samples(), ["int8"], str, cache, False, seeds=SEEDS)
+    return found
+
+
+def test_every_head_has_all_figures(measured):
+    variants = {m.variant for m in measured}
+    assert {accuracy.NETWORK, accuracy.FLOAT, "int8 TFLite head + tail", accuracy.budget_name(4)} <= variants
+    for variant in variants - {"always male", "always female"}:
+        metrics = {m.metric for m in measured if m.variant == variant}
+        assert {"accuracy", "balanced accuracy", "macro F1", "recall of male", "recall of female"} <= metrics
+    one = next(m for m in measured if m.variant.startswith("always "))
+    labels = [sample.labels["gender"] for sample in samples().samples]
+    assert one.metric == "accuracy" and one.value == pytest.approx(np.bincount(labels).max() / len(labels))
+    assert {m.metric for m in measured if "int8" in m.variant} > {accuracy.AGREEMENT}
+    for m in measured:
+        assert m.low <= m.value <= m.high and m.method and 2 <= m.clusters <= len(labels) // 4
+
+
+def test_noisy_figures_have_seeds_and_come_out_the_same(zoo, measured):
+    model, cache = zoo
+    [(_, again)] = accuracy.evaluate([model], samples(), ["int8"], str, cache, False, seeds=SEEDS)
+    assert [(m.metric, m.variant, m.value, m.low) for m in again] == [
+        (m.metric, m.variant, m.value, m.low) for m in measured
+    ]
+    seeds = {m.variant: m.seeds for m in measured}
+    assert seeds[accuracy.FLOAT] == SEEDS == seeds["int8 TFLite head + tail"] and seeds[accuracy.NETWORK] == ()
+
+
+def test_what_the_detector_finds_has_rows_of_its_own(zoo, measured, monkeypatch):
+    model, cache = zoo
+    calls = []
+
+    def chips(image, size, face):
+        calls.append(face)
+        if len(calls) % 4 == 0:
+            raise FaceNotFoundError("There is no face.")
+        return image[None], [], []
+
+    monkeypatch.setattr(faces, "chips", chips)
+    [(_, found)] = accuracy.evaluate([model], samples(), [], str, cache, False, seeds=SEEDS, detect=True)
+    values = {(m.metric, m.variant): m.value for m in found}
+    given = {(m.metric, m.variant): m.value for m in measured}
+    assert set(calls) == {"detect"} and values["faces found", "detector"] == 0.75
+    name = f"{accuracy.FLOAT}, face detected"
+    assert values["accuracy", name] <= 0.75 and ("accuracy", accuracy.FLOAT) not in values
+    assert values["accuracy", f"{accuracy.NETWORK}, face detected"] <= given["accuracy", accuracy.NETWORK]
+
+
+def test_a_figure_on_all_faces_takes_the_place_of_one_on_some(zoo, measured):
+    model, _ = zoo
+    one = next(m for m in measured if m.metric == "accuracy")
+    part = dataclasses.replace(one, data=f"{one.data}{card.PART}8", count=1)
+    other = dataclasses.replace(part, variant="another head")
+    card.write_measurements(model.name, [part, other])
+    assert {part, other} <= set(card.read_measurements(model.name))
+    card.write_measurements(model.name, [one])
+    assert {one, other} <= set(kept := card.read_measurements(model.name)) and part not in kept
+
+
+def test_subgroups_go_into_the_card_and_the_tables(zoo, measured):
+    model, cache = zoo
+    data = samples(160)
+    [(_, found)] = accuracy.subgroups_of([model], data, str, cache, False, seeds=SEEDS)
+    card.write_subgroups(model.name, found)
+    card.write_measurements(model.name, measured)
+    shown = privzoo.show(model.name)
+    assert (
+        found["count"] == 160
+        and sum(s["count"] for s in found["subgroups"] if s["gender"] and not s["race"] + s["age"]) == 160
+    )
+    text = str(shown)
+    assert "| subgroup | all ages |" in text and "Accuracy by perceived gender, race and age" in text
+    assert "| 1, 2, 3 |" in text and "the best distinguisher of two faces" in text
+    assert json.loads(json.dumps(shown.to_dict()))["subgroups"]["variant"] == accuracy.FLOAT
+    table = results.table([shown])
+    assert shown.one_answer().variant in table and "worst subgroup" in table and "| male | female | macro F1 |" in table
+    rows = [line for line in table.splitlines() if line.startswith(f"| {model.name} |")]
+    assert len(rows) == 4
+
+
+def test_a_damaged_file_of_subgroups_is_refused(zoo):
+    model, _ = zoo
+    card.write_subgroups(model.name, {"variant": "float"})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        card.read_subgroups(model.name)
+    card._file("subgroups", model.name, "full").unlink()
+    assert card.read_subgroups(model.name) is None
+
+
+def test_emotion_says_why_it_has_no_subgroups(zoo):
+    gender = privzoo.show(fakes.NAME)
+    emotion = dataclasses.replace(gender.network, task="emotion")
+    assert any("FER2013 has no labels of gender" in limit for limit in card_text.limits(emotion, gender.model))
+    assert not any("FER2013" in limit for limit in card_text.limits(gender.network, gender.model))

@@ -1,0 +1,141 @@
+"""The Kotlin of tflite/README.md, compiled and run: chips to the bit, the noise, and the question to a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from released_fakes import NOISE, PLAIN, heads, models
+
+from privzoo.edge import golden
+from privzoo.faces import blazeface, detection, search
+from privzoo.faces.search import Landmarks
+from privzoo.faces.views import View
+from privzoo.serving import Server
+
+TESTS = Path(__file__).resolve().parents[1]
+GOLDEN = TESTS / "golden" / "chips"
+README = TESTS.parent / "tflite" / "README.md"
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(
+        not (shutil.which("kotlinc") and shutil.which("java")), reason="kotlinc or java is not installed"
+    ),
+]
+DRAWS = 2000
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    """The README's Kotlin as it stands, with stand-ins for Android and LiteRT, and something to call it."""
+    (code,) = re.findall(r"^```kotlin\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    folder = tmp_path_factory.mktemp("kotlin")
+    (folder / "Readme.kt").write_text(code, encoding="utf-8")
+    sources = [folder / "Readme.kt", *sorted((TESTS / "kotlin").glob("*.kt"))]
+    command = ["kotlinc", *map(str, sources), "-include-runtime", "-d", str(folder / "program.jar")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return folder / "program.jar"
+
+
+def flat(value, path: str = ""):
+    """`path<TAB>value` lines, for the stand-in of org.json."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        return [line for key, entry in pairs for line in flat(entry, f"{path}.{key}" if path else str(key))]
+    return [f"{path}\t{value if isinstance(value, str) else json.dumps(value)}"]
+
+
+@pytest.fixture
+def assets(tmp_path) -> Path:
+    """What the application would have: the list of heads, and in place of each head its golden chip and output."""
+    listed = golden.read_list(heads())
+    (tmp_path / "manifest.json").write_text("\n".join(flat(listed)))
+    photograph = Image.open(heads() / listed["photograph"]["file"]).convert("RGBA")
+    (tmp_path / "photograph.rgba").write_bytes(photograph.tobytes())
+    (tmp_path / "photograph.size").write_text(f"{photograph.width} {photograph.height}")
+    for entry in listed["heads"]:
+        chip = np.asarray(Image.open(heads() / entry["golden"]["chip"]).convert("RGB"))
+        lines = (entry["golden"]["features"], chip.ravel().tolist())
+        (tmp_path / f"{entry['file']}.golden").write_text("\n".join(" ".join(map(str, line)) for line in lines))
+    return tmp_path
+
+
+def run(program: Path, assets: Path, *commands: str) -> list[str]:
+    """One line of output for each command."""
+    command = ["java", "-cp", str(program), "MainKt", str(assets)]
+    done = subprocess.run(command, input="\n".join(commands), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_golden_chips(program, assets):
+    listed = json.loads((GOLDEN / "cases.json").read_text())
+    with Image.open(GOLDEN / listed["source"]) as photograph:
+        (assets / "photograph.rgba").write_bytes(photograph.convert("RGBA").tobytes())
+        (assets / "photograph.size").write_text(f"{photograph.width} {photograph.height}")
+    cases = listed["cases"]
+    commands = [
+        "chip {x} {y} {size} ".format(**case["box"]) + f"{case['size']} {case['box'].get('angle', 0)}" for case in cases
+    ]
+    assert run(program, assets, *commands) == [case["rgb_sha256"] for case in cases]
+
+
+def floats(line: str) -> list[list[float]]:
+    return [[float(value) for value in part.split(",")] for part in line.split(";")] if line else []
+
+
+def test_the_detector_reads_looks_and_frames_as_python(program, assets, monkeypatch, astronaut):
+    rng = np.random.default_rng(0)
+    scores, numbers = np.float32(rng.normal(0.5, 1, (896, 1))), np.float32(rng.normal(0, 20, (896, 16)))
+    points = rng.uniform(0, 300, (5, 6, 2))
+    view = View(95.0, 90.0, 150.0, 30.0)
+    commands = ["decode " + " ".join(map(str, [*scores.ravel(), *numbers.ravel()]))]
+    commands += ["landmarks " + " ".join(map(str, one.ravel())) for one in points]
+    commands += ["search 1600 1200", "search 300 2000", "view 95 90 150 30"]
+    decoded, *boxes, wide, high, seen = run(program, assets, *commands)
+    likely = np.flatnonzero(scores[:, 0] > 0)
+    expected = blazeface.merge(blazeface.decode(numbers[likely], scores[likely, 0], likely))
+    np.testing.assert_allclose(floats(decoded), expected, atol=1e-6)
+    for one, box in zip(points, boxes, strict=True):
+        framed = detection.frame(Landmarks(0.0, one))
+        np.testing.assert_allclose(floats(box)[0], [framed.x, framed.y, framed.size, framed.angle], atol=1e-9)
+    with Image.open(heads() / golden.read_list(heads())["photograph"]["file"]) as photograph:
+        picture = view.picture(np.asarray(photograph.convert("RGB")), 128)
+    assert np.abs((np.float32(floats(seen)[0]) + 1) * 127.5 - picture.ravel()).mean() < 5
+    asked = []
+    monkeypatch.setattr(search.View, "picture", lambda view, *_: asked.append(view))
+    monkeypatch.setattr(search, "find", lambda picture: [])
+    for found, (width, height) in ((wide, (1600, 1200)), (high, (300, 2000))):
+        asked.clear()
+        search.search(np.zeros((height, width, 3), np.uint8))
+        np.testing.assert_allclose(floats(found), [(v.x, v.y, v.side, v.angle) for v in asked], rtol=1e-12)
+
+
+def test_feature_is_the_heads_with_its_noise(program, assets):
+    plain, noisy = golden.read_list(heads())["heads"]
+    box = "{x} {y} {size}".format(**plain["golden"]["box"])
+    found = run(program, assets, f"feature {box} 0 1", f"feature {box} 1 {DRAWS}", "feature 0 0 40 0 1")
+    expected = np.float32(plain["golden"]["features"])
+    assert np.float32(found[0].split(",")).tolist() == expected.tolist()
+    drawn = np.array([[float(value) for value in draw.split(",")] for draw in found[1].split(";")])
+    assert noisy["manifest"]["noise"]["sigma"] == NOISE.sigma and len(np.unique(drawn, axis=0)) == DRAWS
+    clipped = expected * NOISE.clip / max(np.linalg.norm(expected), NOISE.clip)
+    noise = (drawn - clipped) / NOISE.sigma
+    assert np.abs(noise.mean(0)).max() < 6 / np.sqrt(DRAWS) and abs(noise.std() - 1) < 6 / np.sqrt(2 * noise.size)
+    assert found[2] == "The head gave values that are not finite."
+
+
+def test_question_is_answered_by_the_server(program, assets, tmp_path):
+    model = models()[0]
+    model.export_tail(tmp_path / "served")
+    feature = np.float32(golden.read_list(heads())["heads"][0]["golden"]["features"])
+    with Server(tmp_path / "served" / PLAIN, PLAIN, timeout=300) as server:
+        (answer,) = run(program, assets, f"ask 0 {server.url} {','.join(map(str, feature.tolist()))}")
+    np.testing.assert_allclose(json.loads(answer)["predictions"], model.classify(feature[None]), atol=1e-6)

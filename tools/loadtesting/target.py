@@ -1,0 +1,88 @@
+"""The tails that are asked, and the requests for them."""
+
+from __future__ import annotations
+
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadtesting.generator import Request
+from privzoo.edge import grpc_messages, rest
+from privzoo.errors import ConfigError
+from privzoo.serving.models.folders import find_versions
+from privzoo.serving.models.servable import read_tail
+
+
+@dataclass(frozen=True)
+class Target:
+    """One exported tail."""
+
+    model: str
+    base: Path  # folder with the versions in it
+    folder: Path  # of the newest version
+    shape: tuple[int, ...]  # of one feature
+    signature: str
+
+    @classmethod
+    def find(cls, served: Path, model: str) -> Target:
+        """Looks for a tail.
+
+        Args:
+            served: folder with `<model>/<version>/` in it.
+            model: its name.
+
+        Raises:
+            ConfigError: there is no such model, or it is no tail of the zoo.
+        """
+        ((_, folder),) = find_versions(served / model).items()
+        tail = read_tail(folder)
+        if tail is None:
+            raise ConfigError(f"{folder} is no tail of the zoo; export one with tools/export.py.")
+        if tail.shape == ():
+            raise ConfigError(f"{model} is asked with codes, which the load test does not send; name another model.")
+        return cls(model, served / model, folder, tail.shape, tail.signature)
+
+    @property
+    def feature(self) -> np.ndarray:
+        """One feature of random numbers, the same each time: float32 (1, *shape)."""
+        return np.random.default_rng(1).normal(size=(1, *self.shape)).astype(np.float32)
+
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes of one feature."""
+        return self.feature.nbytes
+
+    def request(self, protocol: str, name: str | None = None) -> Request:
+        """A right request over "rest" or "grpc"."""
+        name = name or f"{protocol} {self.model}"
+        if protocol == "rest":
+            return Request(name, "rest", f"/v1/models/{self.model}:predict", rest.encode(self.feature, self.signature))
+        body = grpc_messages.encode(self.feature, self.model, None, self.signature, "features")
+        return Request(name, "grpc", grpc_messages.PREDICT, body)
+
+
+def answer(url: str, one: Request) -> bytes:
+    """The answer to one REST request."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
+    with direct.open(urllib.request.Request(url + one.path, one.body or None), timeout=60) as response:
+        return response.read()
+
+
+def answer_grpc(address: str, one: Request) -> bytes:
+    """The answer to one gRPC request."""
+    import grpc
+
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        return channel.unary_unary(one.path)(one.body, timeout=60)
+
+
+def models_config(targets: list[Target], file: Path) -> Path:
+    """Writes a config that serves several tails; gives the file."""
+    entries = "".join(
+        f'  config {{ name: "{t.model}" base_path: "{t.base.resolve()}" model_platform: "tensorflow" }}\n'
+        for t in targets
+    )
+    file.write_text(f"model_config_list {{\n{entries}}}\n", encoding="utf-8")
+    return file

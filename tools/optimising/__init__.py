@@ -1,0 +1,1 @@
+"""What `tools/optimise.py` runs: optimised heads measured beside each other."""
