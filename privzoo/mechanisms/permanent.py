@@ -42,7 +42,7 @@ import numpy as np
 from privzoo import checks
 from privzoo.errors import ConfigError
 from privzoo.files import PART
-from privzoo.mechanisms.budget import DELTA, Cost
+from privzoo.mechanisms.budget import Cost
 from privzoo.mechanisms.randomized_response import RandomizedResponse, Source, check_symbols
 
 if TYPE_CHECKING:
@@ -205,9 +205,9 @@ class PermanentResponse:
         wanted = check_symbols(symbols, self.response.k)
         return [hmac.digest(self.secret, self._question(_TAG, int(true)), "sha256")[:16] for true in wanted]
 
-    def drawn(self, delta: float = DELTA) -> dict[str, Any]:
+    def drawn(self) -> dict[str, Any]:
         """What an answer says of the draw that it comes from, as `RandomizedResponse.drawn`, and its slot."""
-        return {**self.response.drawn(delta), "slot": self.slot}
+        return {**self.response.drawn(), "slot": self.slot}
 
     def cost_of(self, different: int) -> Cost:
         """What a slot's answers cost in all.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from privzoo import card
 from privzoo.audit.report import results
 
 FOUND = {
@@ -69,3 +71,11 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     ):
         assert cells in text
     assert "vgg_s_tiny_coded_conv5: On a phone. `codes`." in text
+
+
+def test_the_readmes_table_of_models_is_what_the_cards_say(tmp_path):
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.read_text("utf-8").replace("| `vgg16_gender_simple_conv5_3`", "| `old`"), "utf-8")
+    results.write_choices(copy, {name: card.read(name) for name, _ in results.CHOICES})
+    assert copy.read_text("utf-8") == readme.read_text("utf-8"), "run tools/tables.py"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,9 +16,12 @@ import pytest
 from PIL import Image
 from released_fakes import CODED, EPSILON, JOINT, NOISE, NOISY, PLAIN, WEB, coded, coded_heads, heads, models
 
+import privzoo
 from privzoo import faces
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, WeightsError
+from privzoo.mechanisms.budget import rounded_up
+from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.serving import Server
 from privzoo.serving.front.demo_page import RUNTIME, check_folder
 
@@ -114,6 +118,24 @@ def test_every_released_head_gives_its_golden_output(tmp_path):
 
 
 @needs_browser
+@pytest.mark.skipif(not (RELEASED / "manifest.json").is_file(), reason="tflite/manifest.json is not released yet")
+def test_a_picture_of_the_page_with_the_recommended_model(tmp_path):
+    """Writes `docs/demo_page.png` anew where PRIVZOO_PICTURE names it."""
+    picture = Path(os.environ.get("PRIVZOO_PICTURE") or tmp_path / "page.png").absolute()
+    name = golden.read_list(RELEASED)["heads"][0]["manifest"]["model"]
+    privzoo.load(name).export_tail(tmp_path)
+    with Server(tmp_path / name, name, flags=["--demo_page", str(RELEASED)], timeout=300) as started:
+        command = ["node", TESTS / "web" / "picture.mjs", f"{started.url}/demo/web/", CHROMIUM, WEB / "package.json"]
+        command += [RELEASED / golden.read_list(RELEASED)["photograph"]["file"], picture]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "blazeface"
+    with Image.open(picture) as taken, Image.open(RELEASED.parent / "docs" / "demo_page.png") as shown:
+        assert taken.width == shown.width == 390
+        assert abs(taken.height - shown.height) < 100, "the page has changed: take docs/demo_page.png again"
+
+
+@needs_browser
 def test_shows_what_a_cloud_would_get_otherwise(seen):
     size = (heads() / golden.read_list(heads())["photograph"]["file"]).stat().st_size
     assert f"the photograph, {size:,} bytes" in seen["example"]["pictureBytes"]
@@ -159,6 +181,7 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
     assert seen["noisy"][0]["label"] == "female"
     assert "2.1 % (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
     assert "fresh noise of deviation 0.500" in seen["noisy"][0]["noise"]
+    assert f"(epsilon {rounded_up(Gaussian(NOISE.sigma, NOISE.clip).epsilon())}, delta" in seen["noisy"][0]["noise"]
 
 
 @pytest.fixture(scope="module")
