@@ -32,7 +32,7 @@ def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
 def load(
     name: str,
     epsilon: float | None = None,
-    delta: float = 1e-5,
+    delta: float | None = None,
     head: str = "full",
     permanent: str | os.PathLike[str] | None = None,
 ) -> SplitModel:

@@ -91,27 +91,29 @@ def face_cells(answer: Any) -> tuple[str, str, str]:
     """Which face a `Prediction`, or an answer of the demo, is about; in the columns `FACE_COLUMNS`."""
     if answer.score is None:
         return "given", "-", "-"
-    return f"{answer.number + 1} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
+    return f"{answer.number} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
 
 
 def noise_note(noise: dict[str, Any]) -> str:
     """What was drawn for the answers above, from an entry of a mechanism's `drawn`."""
+    from privzoo.mechanisms.budget import rounded_up
+
+    epsilon = rounded_up(noise["epsilon"])
     if "slot" in noise:
         return (
             f"Each answer comes from one of {noise['k']} symbols, drawn once by randomized response and repeated in "
-            f"the slot {noise['slot']!r}: epsilon {noise['epsilon']:.3g} at delta 0 for each different symbol. "
-            "Repeated answers can be linked to each other."
+            f"the slot {noise['slot']!r}: epsilon {epsilon} at delta 0 for each different symbol. Repeated answers can "
+            "be linked to each other."
         )
     if noise["kind"] == "randomized_response":
         return (
-            f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon "
-            f"{noise['epsilon']:.3g} at delta 0 for each face. Another call may give another answer, and spends as "
-            "much again."
+            f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon {epsilon} "
+            "at delta 0 for each face. Another call may give another answer, and spends as much again."
         )
     return (
         f"Each answer comes from a feature to which noise was added, drawn anew: deviation {noise['sigma']:.3g}, "
-        f"epsilon {noise['epsilon']:.3g} at delta {noise['delta']:g} for each face. Another call gives another answer, "
-        "and spends as much again."
+        f"epsilon {epsilon} at delta {noise['delta']:g} for each face. Another call gives another answer, and spends "
+        "as much again."
     )
 
 

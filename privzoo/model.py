@@ -15,7 +15,6 @@ from privzoo import faces, forks
 from privzoo.card import Card
 from privzoo.config import ModelConfig, check_uncoded
 from privzoo.errors import FeatureError
-from privzoo.mechanisms.budget import DELTA
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, protect
 from privzoo.mechanisms.permanent import Permanent, at
@@ -33,7 +32,7 @@ class Prediction:
 
     image: str  # its path, or its place among the arrays given
     face: dict[str, int] | None  # the chip's square in the image: x, y, size in pixels; None for a given chip
-    number: int  # which of the image's faces it is, from 0: the largest first, doubtful ones last
+    number: int  # which of the image's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the image; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
     rotation: float | None  # degrees by which the face is turned clockwise in the image; None for a given chip
@@ -132,18 +131,17 @@ class SplitModel:
         """Side of the head's input in pixels."""
         return self.card.network.input_size
 
-    def drawn(self, delta: float = DELTA, slot: str | None = None) -> dict[str, Any] | None:
+    def drawn(self, slot: str | None = None) -> dict[str, Any] | None:
         """What is drawn for each answer, and its budget; None where nothing is.
 
         Args:
-            delta: of the budget.
             slot: as for `features`.
 
         Raises:
             ConfigError: as for `features`.
         """
         source = at(self._permanent, slot) or self.noise
-        return source.drawn(delta) if source else None
+        return source.drawn() if source else None
 
     def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
         """What leaves the device for face chips, with the model's noise, fresh at each call but for permanent answers.
@@ -189,23 +187,27 @@ class SplitModel:
         received = functools.partial(_received, self.book)
         return _run(self.tail, features, self.card.cost.feature_shape, "features", received)
 
-    def predict(self, images: Any, face: str = "detect", *, slot: str | None = None) -> np.ndarray:
+    def predict(
+        self, images: Any, face: str = "detect", *, all_faces: bool = False, slot: str | None = None
+    ) -> np.ndarray:
         """Class probabilities of images, by head and tail.
 
         Args:
             images: one or many paths, open files, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
             face: "detect" finds the largest face of each; "given" takes each image as a face chip.
+            all_faces: answer for each face of each image, small ones too, which takes ten times as long to find them.
             slot: as for `features`.
 
         Returns:
-            float32 (N, classes), in the order of `classes`; a row for each image.
+            float32 (N, classes), in the order of `classes`; a row for each image. With `all_faces` a row for each face,
+            those of one image together, the largest first; `explain` says which row is of which image.
 
         Raises:
             ImageError: an image cannot be read; FaceNotFoundError where it shows no face. Both name it. `explain`
                 answers for the others.
             ForkError: this process was forked after models were loaded. So raise all methods that compute.
         """
-        chips, _, _ = faces.chips(images, self.input_size, face)
+        chips, _, _ = faces.chips(images, self.input_size, face, all_faces=all_faces)
         return self.classify(self.features(chips, slot=slot))
 
     def explain(

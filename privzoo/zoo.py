@@ -24,12 +24,13 @@ _networks: weakref.WeakValueDictionary[str, keras.Model] = weakref.WeakValueDict
 
 @dataclass(frozen=True)
 class Planned:
-    """A model that cannot be loaded yet."""
+    """A model that cannot be loaded yet, or a network that was not trained yet."""
 
+    kind: str  # "model" or "network"
     name: str
-    network: str
-    cut: str
-    embedding: str
+    network: str  # the network's own name, where it is one
+    cut: str | None  # None: a network
+    embedding: str | None  # None: a network
     missing: str  # what it waits for
 
 
@@ -64,8 +65,15 @@ def planned_models(pattern: str = "*") -> list[Planned]:
             base = config.model(model.code.base)
             missing = _missing_file(base.weights, base.name, needed=True)
         if missing or name not in config.models():
-            found.append(Planned(name, model.network, model.cut, model.embedding, missing or "its release"))
+            found.append(Planned("model", name, model.network, model.cut, model.embedding, missing or "its release"))
     return found
+
+
+def planned_networks(pattern: str = "*") -> list[Planned]:
+    """The networks of `zoo_configs/planned` that match a shell pattern, by name: described, but not trained."""
+    files = (config.config_folder() / "planned" / "networks").glob("*.yaml")
+    names = sorted(fnmatch.filter({path.stem for path in files}, pattern))
+    return [Planned("network", name, name, None, None, "its training (tools/train.py)") for name in names]
 
 
 def _missing_network(name: str) -> str | None:
@@ -125,7 +133,7 @@ def load_network(network: NetworkConfig) -> keras.Model:
 def load(
     name: str,
     epsilon: float | None = None,
-    delta: float = 1e-5,
+    delta: float | None = None,
     head: str = config.FULL,
     permanent: str | os.PathLike[str] | None = None,
 ) -> SplitModel:
@@ -136,7 +144,7 @@ def load(
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
             the model was fitted to. Only for models with noise or a code; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; codes have none.
+        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
         permanent: file of the device's secret, made where it is not there, with which answers of a coded model are
             drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is drawn anew.
@@ -157,8 +165,9 @@ def load(
         >>> model.head.output_shape
         (None, 6, 6, 512)
     """
-    from privzoo.mechanisms import gaussian
     from privzoo.mechanisms import permanent as answers
+    from privzoo.mechanisms.budget import check_delta
+    from privzoo.mechanisms.gaussian import Gaussian
     from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
 
     described = card.read(name, head)
@@ -167,12 +176,14 @@ def load(
         raise ConfigError(
             f"{name} adds no noise, so that no epsilon can be kept; load a coded, noisy or advanced model."
         )
-    if model.code:  # before the seconds that loading takes
+    # All before the seconds that loading takes.
+    delta = check_delta(epsilon, delta, name, bool(model.code) if model.code or model.noise else None)
+    if model.code:
         check_budget(model.code.epsilon if epsilon is None else epsilon)
-    answers.permanent(permanent, None, model.name if model.code else None, name)
-    noise = gaussian.Gaussian(model.noise.sigma, model.noise.clip) if model.noise else None
-    if epsilon is not None and noise:
-        noise = gaussian.Gaussian(gaussian.budget_sigma(epsilon, delta, noise.clip), noise.clip)
+    answers.permanent(permanent, None, name if model.code else None, name)
+    noise = Gaussian(model.noise.sigma, model.noise.clip) if model.noise else None
+    if noise and epsilon is not None:
+        noise = Gaussian.keeping(epsilon, delta, noise.clip)
     network = load_network(described.network)
     from privzoo.architectures import graph
     from privzoo.model import SplitModel

@@ -74,7 +74,8 @@ class Bench:
         from privzoo.training import fitting, reduction
 
         heldout, labels = self.fitter.validation[0][model.cut], self.fitter.validation[1]
-        sides, facts = self._activations(model.cut), {}
+        sides = self._activations(model.cut)
+        facts: dict[str, Any] = {}
         if model.dimensions:
             arrays, facts = self.fitter.fit(model)
             right = fitting.accuracy(model, self.network, arrays, heldout, labels, seed=1)
@@ -129,7 +130,7 @@ def main(_: list[str]) -> None:
         cuts = [m.cut for m in models if m.network == model.network]
         bench = benches.get(model.network) or Bench(model.network, cuts, Path(FLAGS.cache_dir))
         benches = {model.network: bench}  # one at a time in memory
-        for trial in FLAGS["try"].value:
+        for trial in FLAGS["try"].value or ():
             how = f"--attackers {','.join(FLAGS.attackers)} --seeds {','.join(FLAGS.seeds)}"
             command = f"tools/sweep.py --model {model.name} --data_dir DIR {how} --try {trial}"
             row = bench.measure(changed(model, trial))

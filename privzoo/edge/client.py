@@ -36,7 +36,7 @@ class Answer:
 
     image: str  # name of the photograph
     face: Box  # the face chip's square in it, with the detector's score and the face's rotation
-    number: int  # which of the photograph's faces it is, from 0: the largest first, doubtful ones last
+    number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the photograph; 1 for a given chip
     label: str  # the likeliest class
     probabilities: dict[str, float]  # class -> 0..1

@@ -16,7 +16,7 @@ from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
 from privzoo.mechanisms import codebook, gaussian, randomized_response
 from privzoo.mechanisms import permanent as answers
-from privzoo.mechanisms.budget import DELTA, check_epsilon, within
+from privzoo.mechanisms.budget import DELTA, check_delta, check_epsilon, rounded_up, within
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.ledger import OWNER, Ledger
@@ -35,10 +35,10 @@ class Head:
         epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
             head's manifest asks for. Only for heads with noise or codes; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; codes have none.
+        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
         total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
             None: no limit. Only for heads with noise.
-        total_delta: of the same total.
+        total_delta: of the same total; None: 1e-5.
         ledger: file in which the spending is written down, made where it is not there; or a `Ledger`. All heads that
             see the same people should share one.
         permanent: file of the device's secret, made where it is not there, with which answers of a coded head are drawn
@@ -55,7 +55,7 @@ class Head:
         classes: names of the classes that the tail tells apart.
         noise: what every feature gets before it is given out, or None.
         queries: features given out so far, by this object alone.
-        ledger: the `Ledger`, or None.
+        ledger: the `Ledger`; None where none was given.
         permanent: whether answers repeat in a slot.
         owner: whose budget is spent.
 
@@ -92,10 +92,10 @@ class Head:
         path: str | os.PathLike[str],
         threads: int = 1,
         epsilon: float | None = None,
-        delta: float = DELTA,
+        delta: float | None = None,
         *,
         total_epsilon: float | None = None,
-        total_delta: float = DELTA,
+        total_delta: float | None = None,
         ledger: str | os.PathLike[str] | Ledger | None = None,
         owner: str = OWNER,
         permanent: str | os.PathLike[str] | None = None,
@@ -126,20 +126,24 @@ class Head:
             raise ConfigError(f"The head {self.path} has the codebook of another head; export it again.")
         return book
 
-    def _mechanism(self, epsilon: float | None, delta: float) -> Gaussian | RandomizedResponse | None:
+    def _mechanism(self, epsilon: float | None, delta: float | None) -> Gaussian | RandomizedResponse | None:
         entry = self.__unprotected.manifest.get("noise")
+        if entry is None and epsilon is not None:
+            raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
+        delta = check_delta(epsilon, delta, f"the head {self.path}", None if entry is None else self.__book is not None)
         if entry is None:
-            if epsilon is not None:
-                raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
             return None
         if self.__book is not None:
             return RandomizedResponse(self.__book.k, entry.get("epsilon") if epsilon is None else epsilon)
         stated = gaussian.from_manifest(entry, self.path)
         if epsilon is None:
             return stated
-        return Gaussian(gaussian.budget_sigma(epsilon, delta, stated.clip), stated.clip)
+        return Gaussian.keeping(epsilon, delta, stated.clip)
 
     def _checked_total(self, epsilon: Any, delta: Any, ledger: Any) -> tuple[float | None, float]:
+        if epsilon is None and delta is not None:
+            raise ConfigError(f"total_delta={delta!r} is only half of a total; give total_epsilon with it.")
+        delta = DELTA if delta is None else delta
         if epsilon is None and ledger is None:
             return None, DELTA
         if self.__noise is None:
@@ -154,8 +158,8 @@ class Head:
             raise ConfigError("A total outlives the process only in a file; give ledger=FILE with total_epsilon.")
         if not within(one := self.__noise.epsilon(delta=delta), epsilon):
             raise ConfigError(
-                f"One feature of {self.path} costs epsilon {one:.6g} at delta {delta:g}, more than the total of "
-                f"{epsilon:g}; set a smaller epsilon, or a larger total_epsilon."
+                f"One feature of {self.path} costs epsilon {rounded_up(one, 6)} at delta {delta:g}, more than the "
+                f"total of {epsilon:g}; set a smaller epsilon, or a larger total_epsilon."
             )
         return epsilon, delta
 

@@ -149,8 +149,8 @@ class Sending(Generic[T]):
 
 
 def place_to_json(face: Face) -> str:
-    """A face's place in its photograph, as the queue keeps it."""
-    return json.dumps({**dataclasses.asdict(face.box), "number": face.number, "found": face.found})
+    """A face's place in its photograph, as the queue keeps it: there, and only there, its number counts from 0."""
+    return json.dumps({**dataclasses.asdict(face.box), "number": face.number - 1, "found": face.found})
 
 
 def place_of(one: Waiting) -> Face:
@@ -158,5 +158,5 @@ def place_of(one: Waiting) -> Face:
     place = json.loads(one.box)
     if not isinstance(place, dict):
         raise TypeError(f"{type(place).__name__} is no place")
-    number, found = place.pop("number", 0), place.pop("found", 1)
+    number, found = place.pop("number", 0) + 1, place.pop("found", 1)
     return Face(one.image, Box(**place), found, number)

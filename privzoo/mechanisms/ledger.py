@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from privzoo import checks, databases, texts
 from privzoo.errors import BudgetError, ConfigError, PrivzooError
-from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, within
+from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, rounded_up, within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,7 +182,7 @@ class Ledger:
                 if not within(after, total_epsilon):
                     left = _fitting(spent, cost, total_epsilon, total_delta)
                     raise BudgetError(
-                        f"Sending {queries} more would bring {owner!r} to epsilon {after:.6g} at delta "
+                        f"Sending {queries} more would bring {owner!r} to epsilon {rounded_up(after, 6)} at delta "
                         f"{total_delta:g}, above the total of {total_epsilon:g} ({left} more would fit), so that "
                         "nothing was given out; send the feature that was sent before, or set another total."
                     )

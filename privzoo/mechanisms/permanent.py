@@ -30,7 +30,6 @@ which of the slot's queries had equal symbols, which is not hidden in any case.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import secrets
@@ -43,7 +42,7 @@ import numpy as np
 from privzoo import checks
 from privzoo.errors import ConfigError
 from privzoo.files import PART
-from privzoo.mechanisms.budget import DELTA, Cost
+from privzoo.mechanisms.budget import Cost
 from privzoo.mechanisms.randomized_response import RandomizedResponse, Source, check_symbols
 
 if TYPE_CHECKING:
@@ -194,8 +193,8 @@ class PermanentResponse:
             FeatureError: symbols of another code, or no symbols.
         """
         wanted = check_symbols(symbols, self.response.k)
-        table = {int(true): self.response.draw(int(true), self._source(int(true))) for true in np.unique(wanted)}
-        return np.array([table[int(true)] for true in wanted], np.uint8)
+        table = {true: self.response.draw(true, self._source(true)) for true in set(wanted.tolist())}
+        return np.array([table[true] for true in wanted.tolist()], np.uint8)
 
     def answers(self, symbols: Any) -> np.ndarray:
         """What may leave the device, with the budget that the tail has to know; as `RandomizedResponse.answers`."""
@@ -204,11 +203,11 @@ class PermanentResponse:
     def tags(self, symbols: Any) -> list[bytes]:
         """What the ledger knows each answer by, 16 bytes; equal for equal symbols, and telling nothing else."""
         wanted = check_symbols(symbols, self.response.k)
-        return [hmac.new(self.secret, self._question(_TAG, int(true)), hashlib.sha256).digest()[:16] for true in wanted]
+        return [hmac.digest(self.secret, self._question(_TAG, int(true)), "sha256")[:16] for true in wanted]
 
-    def drawn(self, delta: float = DELTA) -> dict[str, Any]:
+    def drawn(self) -> dict[str, Any]:
         """What an answer says of the draw that it comes from, as `RandomizedResponse.drawn`, and its slot."""
-        return {**self.response.drawn(delta), "slot": self.slot}
+        return {**self.response.drawn(), "slot": self.slot}
 
     def cost_of(self, different: int) -> Cost:
         """What a slot's answers cost in all.
@@ -232,7 +231,7 @@ class PermanentResponse:
         def take(count: int) -> bytes:
             nonlocal kept, counter
             while len(kept) < count:
-                kept += hmac.new(self.secret, question + struct.pack(">I", counter), hashlib.sha256).digest()
+                kept += hmac.digest(self.secret, question + struct.pack(">I", counter), "sha256")
                 counter += 1
             taken, kept = kept[:count], kept[count:]
             return taken

@@ -57,12 +57,16 @@ def sent(quantization: str, epsilon: float | None, queries: int) -> str:
     return model_audit.attacked(view, "features", epsilon, queries)
 
 
-def hits(model: SplitModel, values: np.ndarray, labels: np.ndarray, noise: Noise | None, seeds: Sequence[int]):
+def hits(
+    model: SplitModel, values: np.ndarray, labels: np.ndarray, noise: Noise | None, seeds: Sequence[int]
+) -> np.ndarray:
     """Whether the tail tells the class of each face, bool (draws, N): a row for each seed of the noise."""
     return drawn.labels(model.classify, values, noise, seeds) == labels
 
 
-def attacked(seen: Seen, data: model_audit.Data, size: int, noise: Noise | None, queries: int, plan: Mapping[str, Any]):
+def attacked(
+    seen: Seen, data: model_audit.Data, size: int, noise: Noise | None, queries: int, plan: Mapping[str, Any]
+) -> identity.Result:
     """The identity attack of protocol 3 on one head."""
     train, test = data.lfw100(size)
     return identity.attack(
@@ -129,14 +133,14 @@ def measure(
     figures: list[dict[str, Any]] = []
 
     def add(metric: str, of: str, found: Estimate, count: int, quantization: str, head: str = SLIM) -> None:
-        values = {name: round(value, 6) for name, value in found.ends().items()}
+        values: dict[str, Any] = {name: round(value, 6) for name, value in found.ends().items()}
         values |= {"clusters": found.clusters, "method": found.method}
         sha256 = seen[quantization, head].sha256
         figures.append({"metric": metric, "variant": of, "head": head, **values, "count": count, "sha256": sha256})
 
     accuracy, people = {}, {}
     for q in QUANTIZATIONS:
-        right = {head: hits(full, seen[q, head].test, labels, full.noise, seeds) for head in HEADS}
+        right = {head: hits(full, seen[q, head].test, labels, full.gaussian, seeds) for head in HEADS}
         for head in HEADS:
             add("accuracy", variant(q), intervals.share(right[head], whose), len(labels), q, head)
         accuracy[q] = intervals.difference(right[FULL], right[SLIM], whose)
@@ -150,7 +154,7 @@ def measure(
             of, best = sent(q, epsilon, queries), {}
             for head in HEADS:
                 own = seen[q, head]
-                result = attacked(own, data, full.input_size, full.noise, queries, plan)
+                result = attacked(own, data, full.input_size, full.gaussian, queries, plan)
                 best[head] = next(o.top1 for o in result.outcomes if o.attacker == result.best)
                 add(card.IDENTITY_ATTACK, of, result.figure(result.best), len(own.scored), q, head)
                 figures[-1]["attacker"] = result.best

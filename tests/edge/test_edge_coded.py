@@ -35,6 +35,14 @@ def test_a_ledger_adds_pure_budgets(tmp_path):
         head.features(chips()[:1])
 
 
+@pytest.mark.parametrize("budget", [{}, {"epsilon": 3}])
+def test_a_delta_is_refused_rather_than_ignored(budget):
+    with pytest.raises(
+        ConfigError, match=r"^delta=1e-05 is no part of the budget of the head .* at delta 0; leave it out"
+    ):
+        Head(exported()[0], delta=1e-5, **budget)
+
+
 @pytest.mark.parametrize("epsilon", [0, -1, 21, math.nan, "3"])
 def test_budgets_that_cannot_be_are_refused(epsilon):
     with pytest.raises(ConfigError, match="no budget for a code"):

@@ -74,7 +74,7 @@ MAY_IMPORT = {
         *("evaluation", "evaluation.accuracy", "export", "faces", "mechanisms", "model", "zoo"),
     },
     "demo": {"card", "config", "edge", "faces", "mechanisms", "serving", "weights", "zoo"},
-    "console": set(),
+    "console": {"mechanisms"},
     "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},

@@ -154,9 +154,7 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
     floors = {f["feature"]: _of(f) for f in find(result["figures"], best=True, **top) if f["feature"] in FLOORS}
     once = [figure for figure in features if figure["queries"] == 1]
     attributes = {
-        name: _of(found[0])
-        for name in ("race", "gender", "age")
-        if (found := find(once, attack=name, variant=variant))
+        name: _of(found[0]) for name in ("race", "gender", "age") if (found := find(once, attack=name, variant=variant))
     }
     ranks = {kind: _value(find(figures, attack="rank", attacker=kind, variant=variant)) for kind in RANKS}
     recognised = _value(find(once, attack="reconstruction", metric="recognised", variant=variant))

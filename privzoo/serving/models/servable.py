@@ -29,6 +29,8 @@ class Tail:
     signature: str  # "tail_" and the first 12 hex digits of the hash of its weights
     feature: str  # name of its input
     shape: tuple[int, ...]  # of one feature
+    budget: str | None = None  # of a coded model, name of the input for epsilon; its features are symbols
+    symbols: int = 0  # of a coded model: k
 
 
 class Servable:
@@ -79,7 +81,8 @@ class Servable:
             max_rows: features that it takes at once.
 
         Raises:
-            Refusal: no features or too many, of another shape, or with numbers that are not finite.
+            Refusal: no features or too many, of another shape, or with numbers that are not finite; of a coded model,
+                symbols that its code does not have, or budgets under which none can have been sent.
         """
         if self.tail is None or (features := inputs.get(self.tail.feature)) is None:
             return
@@ -102,6 +105,8 @@ class Servable:
                 f"{wrong} of the {features.size} numbers in the features are not finite (NaN or infinity); "
                 "a tail takes finite numbers only."
             )
+        if self.tail.budget is not None:
+            _check_code(self.tail, features, inputs[self.tail.budget])
 
     def check_answer(self, outputs: Mapping[str, np.ndarray]) -> None:
         """Refuses a tail's answer that is no number; any other model's goes out as it is.
@@ -120,6 +125,27 @@ class Servable:
                     f'The answer "{name}" is not finite (NaN or infinity): the features are too large for the tail; '
                     "send what its head gives."
                 )
+
+
+def _check_code(tail: Tail, symbols: np.ndarray, budgets: np.ndarray) -> None:
+    if budgets.shape != symbols.shape:
+        raise bad_request(
+            f"The request has {len(symbols)} symbols and budgets of the shape {show_shape(budgets.shape)}; send "
+            f'one "{tail.budget}" with each "{tail.feature}".'
+        )
+    # TensorFlow would take both, and give chances that no evidence stands behind.
+    wrong = int(((symbols < 0) | (symbols >= tail.symbols)).sum())
+    if wrong:
+        raise bad_request(
+            f"{wrong} of the {len(symbols)} symbols are none of this tail's, which has 0 to "
+            f"{tail.symbols - 1}; send what its head gives."
+        )
+    wrong = budgets.size - int((np.isfinite(budgets) & (budgets > 0)).sum()) if budgets.dtype.kind in "fiu" else 0
+    if wrong:
+        raise bad_request(
+            f'{wrong} of the {budgets.size} budgets in "{tail.budget}" are no finite numbers above 0; send '
+            "the epsilon that each symbol was drawn under."
+        )
 
 
 def load_versions(name: str, base_path: str | os.PathLike[str], versions: Versions = "latest") -> list[Servable]:
@@ -155,8 +181,10 @@ def read_tail(folder: Path) -> Tail | None:
         manifest = json.loads(file.read_bytes())
         feature, signature = manifest["feature"], manifest["tail"]["signature"]
         # A symbol is one number; the shape is that of the feature that stays on the device.
-        shape = () if feature.get("budget") else tuple(int(side) for side in feature["shape"])
-        tail = Tail(str(signature), str(feature["name"]), shape)
+        budget = feature.get("budget")
+        shape = () if budget else tuple(int(side) for side in feature["shape"])
+        symbols = int(manifest["noise"]["k"]) if budget else 0
+        tail = Tail(str(signature), str(feature["name"]), shape, budget, symbols)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"The manifest {file} is damaged ({type(error).__name__}); export the tail again.") from None
     return tail
