@@ -64,6 +64,7 @@ def test_wheel_holds_the_package_the_configs_and_nothing_else(wheel):
         if not name.endswith(".png") and not name.startswith(NOT_FOR_USE)
     }
     assert names == files_under(ROOT / "privzoo") | configs
+    assert "privzoo/py.typed" in names  # its types are for those who import it too
     assert wheel.name == f"privzoo-{privzoo.__version__}-py3-none-any.whl"
 
 
