@@ -6,32 +6,6 @@ import json
 
 from privzoo.audit.report import results
 
-FOUND = {
-    "accuracy": 0.913,
-    "faces": 2378,
-    "identity": {"1": {"attacker": "lda", "value": 0.022, "low": 0.01, "high": 0.037}},
-    "epsilon": None,
-}
-
-
-def test_a_sweeps_table_says_on_what_and_when(tmp_path):
-    path, page = tmp_path / "vgg_s_tiny_simple_conv5.json", tmp_path / "RESULTS.md"
-    page.write_text("# Ours\n\nbefore\n")
-    for trial, accuracy in (("step=1", 0.5), ("step=2", 0.8), ("step=1", 0.913)):
-        results.add_trial(path, trial, f"tools/sweep.py --try {trial}", (1, 2), FOUND | {"accuracy": accuracy})
-    kept = json.loads(path.read_text())
-    assert [row["trial"] for row in kept] == ["step=2", "step=1"]
-    for _ in range(2):
-        results.write_sweeps(page, [path])
-    text = page.read_text()
-    assert text.startswith("# Ours\n\nbefore\n") and text.count("| vgg_s_tiny_simple_conv5 |") == 2
-    row = next(line for line in text.splitlines() if "step=1" in line)
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:6] == ["step=1", "91.30%", "2,378", "2.2% (1.0% to 3.7%)", ""]
-    assert cells[7] == "1, 2" and cells[8].startswith(kept[1]["date"])
-    header = next(line for line in text.splitlines() if line.startswith("| model |"))
-    assert header.count("|") == row.count("|")
-
 
 def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     path, page = tmp_path / "vgg_s_tiny_coded_conv5.json", tmp_path / "RESULTS.md"

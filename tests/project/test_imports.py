@@ -18,13 +18,14 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "errors", "files", "forks", "provenance"}
+BOTTOM = {"checks", "errors", "files", "forks", "markdown", "provenance"}
 MAY_IMPORT = {
     "checks": set(),
     "errors": set(),
     "mechanisms": set(),
     "files": set(),
     "forks": set(),
+    "markdown": set(),
     "provenance": set(),
     "litert": set(),
     "faces": {"litert"},

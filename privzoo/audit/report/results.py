@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from privzoo import config
 from privzoo.card import Card, Measurement
@@ -17,11 +15,9 @@ from privzoo.evaluation.classes import BALANCED, F1, recall_of
 from privzoo.evaluation.detected import DETECTED
 from privzoo.files import write_text
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
-from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
 INT8 = "int8 TFLite head + tail"
-SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
 CODES_BEGIN, CODES_END = "<!-- codes: written by tools/codes.py -->", "<!-- end of codes -->"
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -168,40 +164,6 @@ def section(path: Path, begin: str, end: str, text: str) -> None:
 def write(path: Path, cards: Sequence[Card]) -> None:
     """Writes the tables of accuracy into a Markdown file."""
     section(path, BEGIN, END, table(cards))
-
-
-def add_trial(path: Path, trial: str, command: str, seeds: tuple[int, ...], found: dict[str, Any]) -> None:
-    """Adds what a setting gave to the sweep of a model, in place of what the same setting gave before.
-
-    Args:
-        path: JSON file of the model's sweep.
-        trial: the setting, as it was typed.
-        command: that repeats it.
-        seeds: of attackers and noise.
-        found: accuracy on `faces` validation faces; identity, number of averaged queries -> the best attacker with
-            value, low, high; epsilon, or None.
-    """
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    facts = {"date": datetime.date.today().isoformat(), "git": git_revision(), "command": command, "seeds": seeds}
-    write_json(path, [row for row in known if row["trial"] != trial] + [{"trial": trial, **found, **facts}])
-
-
-def write_sweeps(path: Path, sweeps: Sequence[Path]) -> None:
-    """Writes the table of all sweeps into a Markdown file."""
-    lines = [
-        "| model | setting | validation accuracy | faces | identity, one query | identity, 100 averaged | epsilon "
-        "| seeds | date, code |",
-        "|" + " --- |" * 9,
-    ]
-    for sweep in sweeps:
-        for row in json.loads(sweep.read_text(encoding="utf-8")):
-            one, many = (row["identity"].get(queries) for queries in ("1", "100"))
-            people = [f"{f['value']:.1%} ({f['low']:.1%} to {f['high']:.1%})" if f else "" for f in (one, many)]
-            epsilon = f"{row['epsilon']:.1f}" if row["epsilon"] else ""
-            cells = [sweep.stem, row["trial"], f"{row['accuracy']:.2%}", f"{row['faces']:,}", *people, epsilon]
-            cells += [", ".join(map(str, row["seeds"])), f"{row['date']}, {row['git']}"]
-            lines.append(f"| {' | '.join(cells)} |")
-    section(path, SWEEPS_BEGIN, SWEEPS_END, "\n".join(lines))
 
 
 def write_codes(path: Path, measured: Sequence[Path]) -> None:
