@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privzoo import architectures, card_text, config
+from privzoo import architectures, card_text, config, markdown
 from privzoo.architectures.layers import LayerCost
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
@@ -203,12 +203,15 @@ class Card:
             *card_text.history(self.record),
             f"- licence: {self.network.licence}",
             "",
-            "| metric | of | data | value | 95 % interval | faces | seeds | date |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
-            *(
-                f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-                f"| {m.count:,} | {card_text.seeds(m.seeds)} | {m.date} |"
-                for m in self.measurements
+            markdown.table(
+                ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date"),
+                (
+                    (
+                        *(m.metric, m.variant, m.data, m.shown(m.value), f"{m.shown(m.low)} to {m.shown(m.high)}"),
+                        *(f"{m.count:,}", card_text.seeds(m.seeds), m.date),
+                    )
+                    for m in self.measurements
+                ),
             ),
             *card_text.by_subgroup(self.subgroups),
             "",

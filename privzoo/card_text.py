@@ -58,7 +58,7 @@ def by_subgroup(found: dict[str, Any] | None) -> list[str]:
     rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
     title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
     gap = subgroups.sentence(rows)
-    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
+    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", subgroups.table(rows)]
 
 
 def history(record: dict[str, Any] | None) -> list[str]:

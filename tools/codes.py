@@ -68,7 +68,7 @@ def main(_: list[str]) -> None:
 
     import privzoo
     from privzoo import config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import codes as report
     from privzoo.data import arrays, splits
     from privzoo.embeddings import coded
     from privzoo.errors import ConfigError
@@ -127,7 +127,7 @@ def main(_: list[str]) -> None:
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{FLAGS.model}.json", {**facts, "figures": figures})
         if FLAGS.results:
-            results.write_codes(Path(FLAGS.results), sorted(folder.glob("*.json")))
+            report.write(Path(FLAGS.results), sorted(folder.glob("*.json")))
 
 
 if __name__ == "__main__":

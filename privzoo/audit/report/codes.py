@@ -1,0 +1,100 @@
+"""Coded models in RESULTS.md: what an answer is worth at each budget, and what any attacker can get of it at most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from privzoo import markdown
+from privzoo.provenance import write_csv
+
+SECTION = markdown.Section("codes", "tools/codes.py")
+
+
+def write(page: Path, measured: Sequence[Path]) -> None:
+    """Writes the section into a Markdown file, and all figures as csv.
+
+    Args:
+        page: the Markdown file.
+        measured: JSON files of tools/codes.py, one for each model.
+    """
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in measured]
+    target = markdown.tables_folder(page) / "codes.csv"
+    write_csv(target, _csv(found))
+    SECTION.write(page, text(found, markdown.link(page, target)))
+
+
+def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
+    """The section.
+
+    Args:
+        found: what the files of tools/codes.py say.
+        link: to the figures, as Markdown.
+    """
+    parts = [
+        "## Codes",
+        "A coded model sends one symbol by randomized response, so that epsilon holds at delta 0 and bounds every "
+        "attacker. The ceiling is the best that any mechanism of that budget can reach on the network's own labels; a "
+        "code may pass it a little, as it sees the score behind the label.",
+    ]
+    for one in found:
+        figures = sorted(one["figures"], key=lambda figure: figure["epsilon"])
+        parts += [_sentence(one, figures), markdown.table(HEADER, map(_cells, figures))]
+    return "\n\n".join([*parts, f"All figures, with calibration and bounds for many answers: {link}."])
+
+
+HEADER = ("epsilon", "accuracy, %", "ceiling, %", "people named of 100, at most, %", "of 10 answers, %")
+
+
+def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
+    majority = figures[0]["majority"]
+    useful = next((figure for figure in figures if figure["lowest"] > majority), None)
+    told = (
+        f"from epsilon {useful['epsilon']:g} on it does better than that"
+        if useful
+        else "at none of these budgets does it do better than that"
+    )
+    share = min(figure["share_of_ceiling"] for figure in figures)
+    return (
+        f"**{one['model']}**, int8 head, {one['data']}, {figures[0]['faces']:,} faces: the network without privacy is "
+        f"right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; {told}. It reaches at least "
+        f"{share:.0%} of the ceiling. An accuracy is the mean over {len(figures[0]['seeds'])} draws."
+    )
+
+
+def _cells(figure: Mapping[str, Any]) -> list[str]:
+    bounds = [figure["top1"].get(queries, 1) for queries in ("1", "10")]
+    return [
+        f"{figure['epsilon']:g}",
+        f"{100 * figure['accuracy']:.1f}",
+        f"{100 * figure['ceiling']:.1f}",
+        *(f"{100 * bound:.1f}" if bound < 1 else "no bound" for bound in bounds),
+    ]
+
+
+def _csv(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in found:
+        for figure in one["figures"]:
+            bounds = {f"people_named_of_100_{n}_answers_at_most_share": bound for n, bound in figure["top1"].items()}
+            yield {
+                "model": one["model"],
+                "data": one["data"],
+                "symbols": figure["symbols"],
+                "epsilon": figure["epsilon"],
+                "delta": 0,
+                "accuracy_share": figure["accuracy"],
+                "lowest_draw_share": figure["lowest"],
+                "highest_draw_share": figure["highest"],
+                "one_answer_for_all_share": figure["majority"],
+                "network_share": one["network_accuracy"],
+                "ceiling_share": figure["ceiling"],
+                "share_of_ceiling": figure["share_of_ceiling"],
+                "calibration_error_share": figure["calibration_error"],
+                **bounds,
+                "faces": figure["faces"],
+                "seeds": figure["seeds"],
+                "date": one["date"],
+                "revision": one["git"],
+            }
