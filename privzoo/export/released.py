@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from privzoo.model import SplitModel
 
 # Their heads are released since they were exported, slimmed and audited furthest; that Siamese fine-tuning makes them
-# hide more than `noisy_reduced_simple` at the same cut is not shown (RESULTS.md, "What helps").
+# hide more than `noisy_reduced_simple` at the same cut is not shown (RESULTS.md, "What the cloud learns").
 RECOMMENDED = ("vgg16_gender_advanced_conv5_3", "vgg_s_emotion_advanced_conv5")
 # How far another runtime's output may lie from the golden one, in standard deviations of the feature over faces.
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "dynamic": 0.1, "int8": 0.1}

@@ -102,9 +102,10 @@ def text(measured: Sequence[Mapping[str, Any]], link: str) -> str:
     parts = ["## Slim heads"]
     for found in measured:
         rows = [
-            (row["goal"], f"{100 * row['limit']:g} {_unit(row)}", _found(row), _verdict(row)) for row in found["bar"]
+            (f"{row['goal']}, {_unit(row)}", f"{100 * row['limit']:g}", _found(row), _verdict(row))
+            for row in found["bar"]
         ]
-        header = ("goal", "at most", "found, in the same unit", "verdict")
+        header = ("goal", "at most", "found", "verdict")
         parts += [_sentence(found), markdown.table(header, rows)]
     return "\n\n".join([*parts, f"Both heads beside each other: {link}."])
 

@@ -1,10 +1,11 @@
-"""Tables of RESULTS.md that stand between their marks."""
+"""Sections of RESULTS.md that stand between their marks, and their csv files."""
 
 from __future__ import annotations
 
+import csv
 import json
 
-from privzoo.audit.report import results
+from privzoo.audit.report import codes
 
 
 def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
@@ -19,11 +20,14 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     path.write_text(json.dumps({**found, "git": "abc", "figures": figures}))
     page.write_text("# Ours\n\nbefore\n")
     for _ in range(2):
-        results.write_codes(page, [path])
+        codes.write(page, [path])
     text = page.read_text()
-    assert text.startswith("# Ours\n\nbefore\n") and text.count("| vgg_s_tiny_coded_conv5 |") == 2
-    row = next(line for line in text.splitlines() if "| 0.5 |" in line)
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:5] == ["2", "0.5", "91.00% (90.00% to 92.00%)", "77.60%"]
-    assert cells[8:] == ["1.91%, no bound", "13,225", "1 to 10", "2026-11-27, abc"]
-    assert text.splitlines()[-1] == results.CODES_END and "95.00% of lfw" in text
+    assert text.startswith("# Ours\n\nbefore\n") and text.count(codes.SECTION.begin) == 1
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows[2:] == ["| 0.5 | 91.0 | 91.5 | 1.9 | no bound |", "| 3 | 91.0 | 91.5 | 1.9 | no bound |"]
+    assert "the network without privacy is right for 95.0%" in text and "from epsilon 0.5 on it does better" in text
+    assert text.splitlines()[-1] == codes.SECTION.end
+    with (tmp_path / "docs" / "results" / "codes.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["epsilon"] for line in lines] == ["3.0", "0.5"] and lines[0]["seeds"] == "1 2 3 4 5 6 7 8 9 10"
+    assert lines[0]["accuracy_share"] == "0.91" and lines[0]["revision"] == "abc"

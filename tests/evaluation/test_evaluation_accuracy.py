@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 
@@ -92,7 +93,7 @@ def test_what_the_detector_finds_has_rows_of_its_own(zoo, measured, monkeypatch)
     assert values["accuracy", f"{accuracy.NETWORK}, face detected"] <= given["accuracy", accuracy.NETWORK]
 
 
-def test_subgroups_go_into_the_card_and_the_tables(zoo, measured):
+def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
     model, cache = zoo
     data = samples(160)
     [(_, found)] = accuracy.subgroups_of([model], data, str, cache, False, seeds=SEEDS)
@@ -107,10 +108,21 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured):
     assert "| subgroup | all ages |" in text and "Accuracy by perceived gender, race and age" in text
     assert "| 1, 2, 3 |" in text and "the best distinguisher of two faces" in text
     assert json.loads(json.dumps(shown.to_dict()))["subgroups"]["variant"] == accuracy.FLOAT
-    table = results.table([shown])
-    assert shown.one_answer().variant in table and "worst subgroup" in table and "| male | female | macro F1 |" in table
-    rows = [line for line in table.splitlines() if line.startswith(f"| {model.name} |")]
-    assert len(rows) == 4
+    for _ in range(2):
+        results.write(tmp_path / "RESULTS.md", [shown])
+    page = (tmp_path / "RESULTS.md").read_text()
+    answer = shown.one_answer().variant.removeprefix("always ")
+    assert f"To answer {answer} for every face gets {shown.one_answer().value:.1%}." in page
+    assert "is recognised least often" in page and "The widest gap is that of" in page
+    rows = [line for line in page.splitlines() if line.startswith(f"| {model.name} |")]
+    assert len(rows) == 3  # accuracy, budgets, subgroups
+    folder = tmp_path / "docs" / "results"
+    with (folder / "accuracy.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(measured) and float(lines[0]["value"]) == measured[0].value
+    assert {line["unit"] for line in lines} == {"share"} and lines[0]["revision"] == measured[0].git
+    with (folder / "subgroups.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(found["subgroups"])
 
 
 def test_a_damaged_file_of_subgroups_is_refused(zoo):

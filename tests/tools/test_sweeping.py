@@ -52,7 +52,10 @@ def test_the_section_says_what_had_been_chosen_how(tmp_path):
     path.write_text(json.dumps(old))
     report.write(page, [path])
     text = page.read_text()
-    assert "would have chosen another setting of 1 models: " in text and "(step=1, 91.40%, over step=2, 91.20%)" in text
+    assert (
+        "would have chosen another setting for 1 of 1 models: " in text
+        and "(step=1, 91.40%, over step=2, 91.20%)" in text
+    )
     assert "Chosen again" not in text
     for trial, accuracy, named in (("step=1", 0.914, 0.1), ("step=2", 0.2, 0.09), ("step=2", 0.912, 0.07)):
         found = {key: value for key, value in row(trial, accuracy, named).items() if key not in ("trial", "seeds")}

@@ -194,9 +194,7 @@ def write_table(folder: Path, results: Path, family: str = "") -> None:
     for rule in dict.fromkeys(one["rule"] for one in found):
         judged = [one for one in found if one["rule"] == rule]
         parts += [f"The rule: {rule}", *map(text, judged)]
-    used = [name for name in METHODS if any(entry["method"] == name for one in found for entry in one["heads"])]
-    parts += ["; ".join(f"{name}: {METHODS[name]}" for name in used) + "."]
-    parts += [f"All figures, with identity, memory and what was lost: {markdown.link(results, target)}."]
+    parts += [f"All figures, with identity, memory and how each head was made: {markdown.link(results, target)}."]
     SECTION.write(results, "\n\n".join(parts))
 
 
@@ -204,7 +202,8 @@ def _csv(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """A row for each head of each model."""
     for one in found:
         for entry in one["heads"]:
-            row = {"model": one["model"], "head": entry["method"], "wins": entry["method"] == one["winner"]}
+            row = {"model": one["model"], "head": entry["method"], "what": METHODS.get(entry["method"], "")}
+            row |= {"wins": entry["method"] == one["winner"]}
             row |= {"kept_out_by": entry["kept_out_by"], "data": one["data"], "faces": one["faces"]}
             figures = {"accuracy_share": entry["accuracy"], "labels_of_float_head_share": entry["agreement"]}
             figures |= {f"identity_{n}_queries_share": figure for n, figure in entry["identity"].items()}

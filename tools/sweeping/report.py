@@ -21,7 +21,7 @@ SECTION = markdown.Section("sweeps", "tools/sweep.py")
 # Set on 2026-11-27, before anyone looked at these people; figures of LFW-100 from before were known.
 LOSES = 0.005  # of validation accuracy
 RULE = (
-    f"Settings that lose at most {100 * LOSES:g} points of validation accuracy against the best one are let in; of "
+    f"settings that lose at most {100 * LOSES:g} points of validation accuracy against the best one are let in; of "
     "these the one is chosen of which the strongest attack names the fewest people, by averaging 100 queries where "
     "the feature has noise."
 )
@@ -142,8 +142,8 @@ def text(every: Sequence[Choice], link: str) -> str:
     new = [one for one in every if one.people != BEFORE]
     parts = [
         "## How settings were chosen",
-        "Protocol: a setting (step, relevance, clip, sigma) is chosen on validation data and on people who are not "
-        f"measured. The rule: {RULE} All settings that were tried: {link}.",
+        "A setting (step, relevance, clip, sigma) is chosen on validation data and on people who are not measured, by "
+        f"this rule: {RULE} All settings that were tried: {link}.",
     ]
     if old:
         parts += _before(old)
@@ -165,7 +165,10 @@ def _before(old: Sequence[Choice]) -> list[str]:
         "very people who are measured, so that their figures are a little too good."
     )
     if named:
-        sentence += f" Validation accuracy alone would have chosen another setting of {len(other)} models: {named}."
+        sentence += (
+            f" Validation accuracy alone would have chosen another setting for {len(other)} of {len(compared)} models: "
+            f"{named}."
+        )
     return [sentence]
 
 

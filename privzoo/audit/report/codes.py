@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import markdown
+from privzoo.audit.report.results import NAMES
 from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("codes", "tools/codes.py")
@@ -45,7 +46,7 @@ def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
     return "\n\n".join([*parts, f"All figures, with calibration and bounds for many answers: {link}."])
 
 
-HEADER = ("epsilon", "accuracy, %", "ceiling, %", "people named of 100, at most, %", "of 10 answers, %")
+HEADER = ("epsilon", "accuracy, %", "ceiling, %", "of 100 people named by one answer, at most, %", "by ten, %")
 
 
 def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
@@ -58,9 +59,10 @@ def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> s
     )
     share = min(figure["share_of_ceiling"] for figure in figures)
     return (
-        f"**{one['model']}**, int8 head, {one['data']}, {figures[0]['faces']:,} faces: the network without privacy is "
-        f"right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; {told}. It reaches at least "
-        f"{share:.0%} of the ceiling. An accuracy is the mean over {len(figures[0]['seeds'])} draws."
+        f"**{one['model']}**, int8 head, {NAMES.get(one['data'], one['data'])}, {figures[0]['faces']:,} faces: the "
+        f"network without privacy is right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; "
+        f"{told}. It reaches at least {share:.0%} of the ceiling. An accuracy is the mean over "
+        f"{len(figures[0]['seeds'])} draws."
     )
 
 

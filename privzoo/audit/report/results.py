@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import config, markdown
+from privzoo import architectures, config, markdown
 from privzoo.card import Card, Measurement
 from privzoo.config import NetworkConfig
 from privzoo.evaluation import bars, subgroups
@@ -20,6 +20,7 @@ from privzoo.provenance import write_csv
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
 SUBGROUPS = markdown.Section("subgroups", "tools/evaluate.py")
 INT8 = "int8 TFLite head + tail"
+NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part"}  # of data, as cards name them
 ATTACKS = ("attack", "rank privacy")  # words in the names of metrics that tools/audit.py writes into the cards
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -62,13 +63,23 @@ def file(of: str, asked: str | None) -> Path | None:
 
 def write(path: Path, cards: Sequence[Card]) -> None:
     """Writes the sections on accuracy and on subgroups into a Markdown file, and all their figures as csv."""
-    folder = markdown.tables_folder(path)
-    figures, groups = folder / "accuracy.csv", folder / "subgroups.csv"
-    write_csv(figures, _figures(cards))
-    ACCURACY.write(path, accuracy(cards, markdown.link(path, figures)))
+    write_accuracy(path, cards)
+    write_subgroups(path, cards)
+
+
+def write_accuracy(path: Path, cards: Sequence[Card]) -> None:
+    """Writes the section on accuracy alone, and its figures as csv."""
+    target = markdown.tables_folder(path) / "accuracy.csv"
+    write_csv(target, _figures(cards))
+    ACCURACY.write(path, accuracy(cards, markdown.link(path, target)))
+
+
+def write_subgroups(path: Path, cards: Sequence[Card]) -> None:
+    """Writes the section on subgroups alone, and its figures as csv; nothing where no card has any."""
     if any(card.subgroups for card in cards):
-        write_csv(groups, _subgroup_figures(cards))
-        SUBGROUPS.write(path, by_subgroup(cards, markdown.link(path, groups)))
+        target = markdown.tables_folder(path) / "subgroups.csv"
+        write_csv(target, _subgroup_figures(cards))
+        SUBGROUPS.write(path, by_subgroup(cards, markdown.link(path, target)))
 
 
 def accuracy(cards: Sequence[Card], link: str) -> str:
@@ -79,8 +90,7 @@ def accuracy(cards: Sequence[Card], link: str) -> str:
         link: to the figures, as Markdown.
     """
     measured = [card for card in cards if card.figure("accuracy", FLOAT)]
-    tasks = sorted({card.network.task for card in measured})
-    told = [_of_task(task, [card for card in measured if card.network.task == task]) for task in tasks]
+    told = [_of_task(task, [card for card in measured if card.network.task == task]) for task in _tasks(measured)]
     parts = [
         "## Accuracy",
         *told,
@@ -89,6 +99,15 @@ def accuracy(cards: Sequence[Card], link: str) -> str:
         f"All figures, with recall of each class: {link}.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _tasks(cards: Iterable[Card]) -> list[str]:
+    return list(dict.fromkeys(card.network.task for card in cards))
+
+
+def _at_last_cut(card: Card) -> bool:
+    """Whether a model is cut where most of the work is the device's: those are the ones to take."""
+    return card.model.cut == architectures.cuts(card.network.architecture)[-1]
 
 
 def _found(cards: Iterable[Card], metric: str, variant: str = FLOAT) -> list[tuple[Card, Measurement]]:
@@ -110,8 +129,8 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     wide = max(max(m.high - m.value, m.value - m.low) for _, m in found)
     ends = f"from {least.value:.1%} ({worst.model.name}) to {most.value:.1%} ({best.model.name})"
     words = [
-        f"**{task.capitalize()}**, {most.data}, {most.count:,} faces{people}: the share of right answers goes {ends}; "
-        f"an interval reaches at most {100 * wide:.1f} points to either side."
+        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} faces{people}: the share of right "
+        f"answers goes {ends}; an interval reaches at most {100 * wide:.1f} points to either side."
     ]
     if one := next((one for card in cards if (one := card.one_answer())), None):
         words.append(f"To answer {one.variant.removeprefix('always ')} for every face gets {one.value:.1%}.")
@@ -162,30 +181,25 @@ def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[
 
 
 def _budgets(cards: Sequence[Card]) -> str:
-    noisy = [card for card in cards if card.model.noise and card.figure("accuracy", budget_name(EPSILONS[0]))]
+    noisy = [c for c in cards if c.model.noise and _at_last_cut(c) and c.figure("accuracy", budget_name(EPSILONS[0]))]
     if not noisy:
         return ""
-    words = [f"The noise can be made to keep a budget for each answer (epsilon, at delta {DELTA:g}), at a price:"]
-    for task in sorted({card.network.task for card in noisy}):
-        own = [card for card in noisy if card.network.task == task and card.one_answer()]
-        worthless = [
-            epsilon
+    words = [f"The noise can be made to keep a budget for each answer (epsilon, at delta {DELTA:g}), at a price."]
+    for task in _tasks(noisy):
+        own = [(card, one) for card in noisy if card.network.task == task and (one := card.one_answer())]
+        useful = {
+            epsilon: sum(bool(m := c.figure("accuracy", budget_name(epsilon))) and m.low > one.value for c, one in own)
             for epsilon in EPSILONS
-            if own
-            and not any(
-                (m := card.figure("accuracy", budget_name(epsilon))) and m.low > card.one_answer().value for card in own
-            )
-        ]
-        if worthless:
+        }
+        useless = [epsilon for epsilon, count in useful.items() if own and not count]
+        if useless:
             words.append(
-                f"up to epsilon {max(worthless)} no noisy {task} model is shown to do better than one answer for all "
-                f"({own[0].one_answer().value:.1%})."
+                f"Up to epsilon {max(useless)} no noisy {task} model is shown to do better than one answer for all."
             )
     rows = []
     for card in noisy:
-        one = card.one_answer()
         figures = [percent(card.figure("accuracy", budget_name(epsilon))) for epsilon in EPSILONS]
-        rows.append((card.model.name, percent(one), *figures))
+        rows.append((card.model.name, percent(card.one_answer()), *figures))
     header = ("accuracy, %", "one answer for all", *(f"epsilon {epsilon}" for epsilon in EPSILONS))
     return " ".join(words) + "\n\n" + markdown.table(*_filled(header, rows))
 
@@ -199,7 +213,7 @@ def by_subgroup(cards: Sequence[Card], link: str) -> str:
     """
     rows, words = [], []
     for card in cards:
-        if card.subgroups is None:
+        if card.subgroups is None or not _at_last_cut(card):
             continue
         found = [subgroups.Subgroup(**row) for row in card.subgroups["subgroups"]]
         pairs = sorted((s for s in subgroups.by(found, "race", "gender") if s.value is not None), key=lambda s: s.value)
@@ -218,7 +232,7 @@ def by_subgroup(cards: Sequence[Card], link: str) -> str:
             f"{worst.name} to {best.shown} for {best.name}. {subgroups.NO_LABELS['emotion']}"
         )
     header = ("model", "lowest of race and gender, %", "highest, %", f"ages {subgroups.AGE_NAMES[0]}, %")
-    return "\n\n".join([*parts, markdown.table(header, rows), f"All subgroups: {link}."])
+    return "\n\n".join([*parts, markdown.table(header, rows), f"All subgroups of all models: {link}."])
 
 
 def _figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:

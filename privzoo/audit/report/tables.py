@@ -48,7 +48,7 @@ def write(
     if inside:
         links.append(markdown.link(page, report, "the audit's page"))
     drawn = []
-    for task in sorted({point.task for point in points}):
+    for task, _ in Counter(point.task for point in points).most_common():
         target = folder / f"tradeoff_{task}.png"
         write_bytes(target, plots.tradeoff(points, task))
         drawn.append(f"![accuracy of {task} models against privacy]({markdown.relative(page, target)})")
@@ -72,7 +72,7 @@ def text(
         links: to all figures, as Markdown.
     """
     parts = ["## What the cloud learns: identity and other attributes", _yardstick(rows, raw)]
-    for task in sorted({r.task for r in rows}):
+    for task, _ in Counter(r.task for r in rows).most_common():
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
     if comparisons:
