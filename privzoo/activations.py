@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,44 @@ def whole_chips(chips: np.ndarray, size: int) -> Source:
     )
 
 
-def front(network: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The layers before all cuts, which fine-tuned networks may share with their parent, and the rest.
+def trunk(network: keras.Model, source: Source, cache: Path, dtype: type = np.float32) -> tuple[Kept, keras.Model]:
+    """What the layers before all cuts give, which fine-tuned networks may share with their parent, and the rest.
 
     Args:
         network: of `architectures.graph.build`.
+        source: images.
+        cache: folder for the activations.
+        dtype: in which they are kept.
+
+    Returns:
+        The activations, and the layers that go on from them.
     """
-    return graph.split(network, architectures.trunk(network.name))
+    first, rest = graph.split(network, architectures.trunk(network.name))
+    return compute(first, source, cache, dtype), rest
+
+
+def at_cuts(
+    network: keras.Model, source: Source, cuts: Iterable[str], cache: Path, dtype: type = np.float16
+) -> dict[str, Kept]:
+    """A network's activations at several cuts, by one pass through it.
+
+    Args:
+        network: of `architectures.graph.build`.
+        source: images.
+        cuts: names of layers.
+        cache: folder for the activations.
+        dtype: in which they are kept.
+
+    Returns:
+        Cut -> activations (N, h, w, c), in the order of the layers.
+    """
+    names = [layer.name for layer in graph.layers(network)]
+    kept, rest = trunk(network, source, cache, dtype)
+    found = {}
+    for cut in sorted(set(cuts), key=names.index):
+        piece, rest = graph.split(rest, cut)
+        found[cut] = kept = compute(piece, kept.source, cache, dtype)
+    return found
 
 
 def compute(model: keras.Model, source: Source, cache: Path, dtype: type = np.float16) -> Kept:

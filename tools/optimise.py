@@ -53,12 +53,13 @@ def _faces(model):
 
     from privzoo.audit.features import keep
     from privzoo.data import arrays, splits
+    from privzoo.embeddings.rounding import unrounded
     from privzoo.export.manifests import model_sha256
     from privzoo.optimise import heads, tf_keras_copy
 
     data, _ = splits.of_network(model.card.network, FLAGS.data_dir)
     chips, _ = arrays(splits.take(data, FLAGS.chips), model.input_size)
-    head = tf_keras_copy.unrounded(model.head)
+    head = unrounded(model.head)
 
     def make() -> np.ndarray:
         parts = (chips[i : i + 64].astype(np.float32) for i in range(0, len(chips), 64))

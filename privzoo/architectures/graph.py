@@ -180,6 +180,20 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     return head, chain(chained[end:], head.output.shape[1:], "features", "tail")
 
 
+def after(model: keras.Model, name: str, last: str | None = None) -> keras.Model:
+    """The layers of a chain that follow one of them, as a model.
+
+    Args:
+        model: a chain, as `build` and `split` give.
+        name: of the layer before them.
+        last: the name of the last of them; None: up to the end of the chain.
+    """
+    found = layers(model)
+    names = [layer.name for layer in found]
+    start, end = names.index(name) + 1, names.index(last) + 1 if last else None
+    return chain(found[start:end], found[start - 1].output.shape[1:], name, f"after_{name}")
+
+
 def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_EPSILON) -> dict[str, np.ndarray]:
     """Folds batch norm into the convolutions before it, in float64.
 

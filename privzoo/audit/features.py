@@ -187,24 +187,21 @@ def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Fac
 
 def float_view(model: SplitModel, cache: Path) -> View:
     """A model's float head; what networks and models share, the first layers and the cut's activation, is kept too."""
-    from privzoo import activations
+    from privzoo import activations, architectures
     from privzoo.architectures import graph
     from privzoo.export.manifests import model_sha256
 
     if model.card.head != FULL:
         return _own_view(model, cache)
-    layers = graph.layers(model.head)
-    end = [layer.name for layer in layers].index(model.config.cut) + 1
-    to_cut = graph.chain(layers[:end], model.head.input_shape[1:], "image", "to_cut")
-    front, _ = activations.front(model.network)
-    start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
-    between = graph.chain(layers[start:end], front.output.shape[1:], "trunk", "between")
+    cut, trunk = model.config.cut, architectures.trunk(model.network.name)
+    to_cut, rest = graph.split(model.head, cut)
+    between = graph.after(model.head, trunk, cut)
 
     def at_cut(faces: Faces) -> Features:
         def compute(output: np.ndarray) -> None:
             images = activations.whole_chips(faces.chips, model.input_size)
-            trunk = activations.compute(front, images, cache, np.float32).values
-            _run(between, trunk, output)
+            kept, _ = activations.trunk(model.network, images, cache)
+            _run(between, kept.values, output)
             if not np.allclose(to_cut(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
                 raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
 
@@ -213,9 +210,8 @@ def float_view(model: SplitModel, cache: Path) -> View:
 
     def extract(faces: Faces) -> Features:
         activation = at_cut(faces)
-        if end == len(layers):
+        if not graph.layers(rest):
             return activation
-        rest = graph.chain(layers[end:], to_cut.output_shape[1:], "activation", "embedding")
         shape = (len(faces.chips), *model.head.output_shape[1:])
         return _kept(
             _key(model.head, faces),

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from privzoo import protobuf
+
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 DT_FLOAT, DT_UINT8 = 1, 4
-_PACKAGE = "privzoo.edge"
-# Message -> field -> (number, type); "*" repeated, "map" string to a message.
+# As `protobuf.classes` reads them.
 _MESSAGES = {
     "Dim": {"size": (1, "int64")},
     "Shape": {"dim": (2, "*Dim")},
@@ -36,31 +37,7 @@ _MESSAGES = {
 @functools.cache
 def messages() -> SimpleNamespace:
     """The message classes, by name."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    field = descriptor_pb2.FieldDescriptorProto
-    scalars = {
-        "int64": field.TYPE_INT64,
-        "int32": field.TYPE_INT32,
-        "bytes": field.TYPE_BYTES,
-        "string": field.TYPE_STRING,
-        "float": field.TYPE_FLOAT,
-    }
-    file = descriptor_pb2.FileDescriptorProto(name="privzoo/edge.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for label, (number, kind) in fields.items():
-            entry = message.field.add(name=label, number=number, label=field.LABEL_OPTIONAL)
-            if kind.startswith("*"):
-                entry.label, kind = field.LABEL_REPEATED, kind[1:]
-            if kind in scalars:
-                entry.type = scalars[kind]
-            else:
-                entry.type, entry.type_name = field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    find = pool.FindMessageTypeByName
-    return SimpleNamespace(**{n: message_factory.GetMessageClass(find(f"{_PACKAGE}.{n}")) for n in _MESSAGES})
+    return SimpleNamespace(**protobuf.classes("privzoo.edge", _MESSAGES))
 
 
 def encode(

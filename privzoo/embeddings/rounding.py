@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from privzoo.architectures import graph
+
 
 @keras.saving.register_keras_serializable(package="privzoo")
 class Round(keras.layers.Layer):
@@ -12,3 +14,9 @@ class Round(keras.layers.Layer):
     def call(self, x):
         """Rounds a tensor of any shape."""
         return keras.ops.round(x)
+
+
+def unrounded(head: keras.Model) -> keras.Model:
+    """A head without the rounding at its end, which has no gradient; the layers are shared."""
+    layers = [layer for layer in graph.layers(head) if not isinstance(layer, Round)]
+    return graph.chain(layers, head.input_shape[1:], "image", "head")

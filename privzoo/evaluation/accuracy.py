@@ -88,9 +88,8 @@ def float_answers(
     from privzoo import activations
     from privzoo.architectures import graph
 
-    front, rest = activations.front(models[0].network)
     images = activations.whole_chips(chips, models[0].input_size)
-    kept = activations.compute(front, images, cache, np.float32)
+    kept, rest = activations.trunk(models[0].network, images, cache)
     names = [layer.name for layer in graph.layers(rest)]
     pieces = {}
     for cut in sorted({model.config.cut for model in models}, key=names.index):

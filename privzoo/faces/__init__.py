@@ -8,7 +8,7 @@ from privzoo.faces.answers import Answers, Skipped, require_some
 from privzoo.faces.chip import MAX_CHIP_SIZE, Box, centre, crop, resize
 from privzoo.faces.cutting import Face, check_face, chips
 from privzoo.faces.detection import detect, detector
-from privzoo.faces.images import as_images, decode
+from privzoo.faces.images import decode
 
 __all__ = [
     "MAX_CHIP_SIZE",
@@ -16,7 +16,6 @@ __all__ = [
     "Box",
     "Face",
     "Skipped",
-    "as_images",
     "centre",
     "check_face",
     "chips",

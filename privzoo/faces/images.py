@@ -67,21 +67,6 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
         return _from_pillow(image, name)
 
 
-def as_images(images: Any) -> list[tuple[str, np.ndarray]]:
-    """Bring one or many images, in any form that `decode` reads, to a list of names and RGB arrays.
-
-    Args:
-        images: one or many, in any form that `sources` reads.
-
-    Returns:
-        List of (name, uint8 array (H,W,3)), in the order given; empty for an empty list.
-
-    Raises:
-        ImageError: one of the images cannot be read; the sentence names it.
-    """
-    return [(name, decode(source, name)) for name, source in sources(images)]
-
-
 def sources(images: Any) -> Iterator[tuple[str, Any]]:
     """Yield (name, source) of one or many sources, still undecoded.
 

@@ -105,6 +105,7 @@ def run(
         PrivzooError: the process failed otherwise; the sentence has its last words.
     """
     from privzoo import activations
+    from privzoo.embeddings.rounding import unrounded
 
     require()
     layers, weights = tf_keras_copy.describe(head), tf_keras_copy.weights(head)
@@ -113,7 +114,7 @@ def run(
     folder = runs / f"{job.method}_{activations.key(facts=facts, **arrays, **weights)}"
     if not (folder / "result.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        expected = np.asarray(tf_keras_copy.unrounded(head)(calibration, training=False), np.float32)
+        expected = np.asarray(unrounded(head)(calibration, training=False), np.float32)
         for name, array in {**arrays, "expected": expected}.items():
             np.save(folder / f"{name}.npy", array)
         np.savez(folder / "weights.npz", **weights)

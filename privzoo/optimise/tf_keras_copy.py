@@ -61,27 +61,8 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def unrounded(head: keras.Model) -> keras.Model:
-    """The head without the rounding at its end, which has no gradient; the layers are shared."""
-    from privzoo.architectures import graph
-
-    layers = [layer for layer in graph.layers(head) if type(layer).__name__ != "Round"]
-    return graph.chain(layers, head.input_shape[1:], "image", "head")
-
-
 def weights(head: keras.Model) -> dict[str, np.ndarray]:
     """Weights of a head as `<layer>/<variable>` -> float32 array: names under which `model_sha256` hashes them."""
     from privzoo.architectures import graph
 
     return {name: np.asarray(value, np.float32) for name, value in graph.get_weights(head).items()}
-
-
-def with_weights(head: keras.Model, arrays: dict[str, np.ndarray]) -> keras.Model:
-    """A head of the same layers with other weights; the given one stays as it is."""
-    import keras
-
-    from privzoo.architectures import graph
-
-    other = keras.models.clone_model(head)
-    graph.set_weights(other, arrays)
-    return other

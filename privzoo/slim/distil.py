@@ -20,7 +20,7 @@ from privzoo import activations
 from privzoo.architectures import graph
 from privzoo.config import to_dict
 from privzoo.data import Dataset, arrays
-from privzoo.embeddings.rounding import Round
+from privzoo.embeddings.rounding import unrounded
 from privzoo.errors import ConfigError
 from privzoo.files import replacing
 from privzoo.model import SplitModel
@@ -69,12 +69,6 @@ class Taught:
     labels: np.ndarray  # primary class, int (N,)
 
 
-def unrounded(head: keras.Model) -> keras.Model:
-    """A head without the rounding at its end; the same layers."""
-    kept = [layer for layer in graph.layers(head) if not isinstance(layer, Round)]
-    return graph.chain(kept, head.input_shape[1:], "image", "head")
-
-
 def teach(model: SplitModel, data: Dataset, cache: Path, copies: int = 0) -> tuple[Taught, list[Path]]:
     """Asks the parent's head for features, piece by piece, and keeps everything on disk.
 
@@ -117,13 +111,9 @@ def _images(source: activations.Source, size: int, cache: Path) -> Path:
 
 def _features(model: SplitModel, source: activations.Source, cache: Path) -> np.ndarray:
     """By way of the cut's activation, which may be there already from when the model was fitted."""
-    first, rest = activations.front(model.network)
-    between, _ = graph.split(rest, model.config.cut)
-    kept = activations.compute(between, activations.compute(first, source, cache).source, cache)
-    head = unrounded(model.head)
-    layers = graph.layers(head)
-    end = [layer.name for layer in layers].index(model.config.cut) + 1
-    last = graph.chain(layers[end:], layers[end - 1].output.shape[1:], "activation", "reduction")
+    cut = model.config.cut
+    kept = activations.at_cuts(model.network, source, [cut], cache)[cut]
+    last = graph.after(unrounded(model.head), cut)
     parts = (kept.source.batch(index) for index in range(-(-kept.source.count // activations.BATCH)))
     return np.concatenate([keras.ops.convert_to_numpy(last(part, training=False)) for part in parts])
 

@@ -18,6 +18,7 @@ from privzoo.architectures import graph
 from privzoo.config import to_dict
 from privzoo.data import Dataset
 from privzoo.embeddings import slim as heads
+from privzoo.embeddings.rounding import unrounded
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.manifests import model_sha256
 from privzoo.files import replacing
@@ -81,14 +82,14 @@ def prune(model: SplitModel, train: Taught, validation: Taught, settings: Prunin
         return facts
     step = max(1, len(train.images) // settings.images)
     images = np.ascontiguousarray(train.images[::step][: settings.images])
-    parent = patches.stages(distil.unrounded(model.head))
+    parent = patches.stages(unrounded(model.head))
     orders = _orders(parent, images, settings.seed, run / ORDERS, {k: v for k, v in mark.items() if k != "budget"})
     whole = cost.head_multiply_adds + cost.tail_multiply_adds
     where = (network.architecture, model.config.cut, network.input_size, model.config.dimensions)
     channels = selection.widths(orders, *where, settings.budget * whole)
     kept = {name: np.sort(order.kept[: channels[name]]) for name, order in orders.items()}
     head = heads.build(network, model.config, channels)
-    slim = patches.stages(distil.unrounded(head))
+    slim = patches.stages(unrounded(head))
     left = reconstruct.reconstruct(parent, slim, kept, images, settings.seed)
     save(graph.get_weights(head), run / START)
     facts = {
@@ -232,7 +233,7 @@ def check(model: SplitModel, head: keras.Model, data: Taught) -> dict[str, float
         `error`: mean squared error in units of the feature's variance; `agreement` with the parent's labels;
         `accuracy` and `accuracy_of_parent`.
     """
-    bare = distil.unrounded(head)
+    bare = unrounded(head)
     found = np.concatenate(
         [
             keras.ops.convert_to_numpy(bare(data.images[i : i + 64].astype(np.float32), training=False))

@@ -15,7 +15,7 @@ from privzoo import card
 from privzoo.audit import features, model_audit
 from privzoo.audit.attacks import attackers, identity
 from privzoo.config import FULL, HEADS, SLIM
-from privzoo.data import Dataset
+from privzoo.data import Dataset, splits
 from privzoo.errors import ConfigError
 from privzoo.evaluation import bars, drawn, intervals
 from privzoo.evaluation.accuracy import FLOAT
@@ -150,7 +150,7 @@ def measure(
         "epsilon": epsilon,
         "data": test_set.name,
         "people": data.lfw100(size)[1].name,
-        "decided_on": {"data": validation.name, "people": data.choosing(size)[1].name},
+        "decided_on": {"data": splits.validation_name(validation), "people": data.choosing(size)[1].name},
         "tail": manifests[SLIM]["tail"]["weights_sha256"],
         "multiply_adds": adds,
         "figures": published.figures,

@@ -47,15 +47,8 @@ def cut_features(
         source = augmented_chips(chips, config.input_size, training)
     else:
         source = activations.whole_chips(chips, config.input_size)
-    first, rest = activations.front(network)
-    source = activations.compute(first, source, cache).source
-    names = [layer.name for layer in graph.layers(network)]
-    found = {}
-    for cut in sorted(set(cuts), key=names.index):
-        piece, rest = graph.split(rest, cut)
-        kept = activations.compute(piece, source, cache)
-        found[cut], source = kept.values, kept.source
-    return found, labels
+    kept = activations.at_cuts(network, source, cuts, cache)
+    return {cut: one.values for cut, one in kept.items()}, labels
 
 
 def answers(

@@ -86,8 +86,7 @@ def _counting(shape: tuple[int, ...]) -> np.ndarray:
 
 def whole_answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
     """Probabilities of chips, (N, classes); what the first layers give is kept, as a parent's children share it."""
-    front, rest = activations.front(network)
-    kept = activations.compute(front, activations.whole_chips(chips, size), cache, np.float32)
+    kept, rest = activations.trunk(network, activations.whole_chips(chips, size), cache)
     return rest.predict(kept.values, batch_size=activations.BATCH, verbose=0)
 
 

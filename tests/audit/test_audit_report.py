@@ -305,7 +305,7 @@ def test_the_section_stands_between_its_marks_with_its_csv_and_plots(folder, tmp
     assert found["people named"]["value"] == str(LEAKS["simple"]) and found["people named"]["unit"] == "share"
     assert found["age, mean error"]["unit"] == "years" and found["age, mean error"]["value"] == "9.8765"
     assert found["people named"]["date"] == "2026-01-02" and found["people named"]["seeds"] == "1 2 3"
-    assert found["people named"]["heads"] == "float head abababababab"
+    assert found["people named"]["heads"].startswith("float head abababababab; ")
     assert json.loads((tmp_path / "out" / f"{name('simple')}.json").read_text()) == result("simple")
 
 

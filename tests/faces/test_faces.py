@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_helpers import as_images
 from PIL import Image
 
 from privzoo import faces
 from privzoo.errors import ConfigError, ImageError
-from privzoo.faces import Box, Face, as_images, chips, decode
+from privzoo.faces import Box, Face, chips, decode
 
 RED, GREY, WHITE = (200, 30, 10), (90, 90, 90), (255, 255, 255)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_helpers import as_images
 from PIL import Image
 
 from privzoo import faces
 from privzoo.errors import ConfigError, FaceNotFoundError, ImageError
 from privzoo.faces import Answers, Skipped, images
-from privzoo.faces.images import as_images, decode
+from privzoo.faces.images import decode
 
 
 def png(grey: int = 90) -> bytes:

@@ -130,11 +130,11 @@ def test_rounding_and_other_layers(model):
     import keras
 
     from privzoo.architectures import graph
-    from privzoo.embeddings.rounding import Round
+    from privzoo.embeddings.rounding import Round, unrounded
 
     rounded = graph.chain([*graph.layers(model.head), Round(name="round")], (SIZE, SIZE, 3), "image", "head")
     assert tf_keras_copy.describe(rounded)[-1] == {"kind": "Round", "name": "round"}
-    assert [entry["kind"] for entry in tf_keras_copy.describe(tf_keras_copy.unrounded(rounded))][-1] == "Reshape"
+    assert [entry["kind"] for entry in tf_keras_copy.describe(unrounded(rounded))][-1] == "Reshape"
     json.dumps(tf_keras_copy.describe(rounded))
     image = keras.Input((SIZE, SIZE, 3), name="image")
     for layer in (keras.layers.LayerNormalization(name="odd"), keras.layers.Conv2D(2, 3, dilation_rate=2, name="odd")):

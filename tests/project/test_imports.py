@@ -18,7 +18,7 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "errors", "files", "forks", "markdown", "provenance"}
+BOTTOM = {"checks", "errors", "files", "forks", "markdown", "protobuf", "provenance"}
 MAY_IMPORT = {
     "checks": set(),
     "errors": set(),
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "files": set(),
     "forks": set(),
     "markdown": set(),
+    "protobuf": set(),
     "provenance": set(),
     "litert": set(),
     "faces": {"litert"},
@@ -64,7 +65,7 @@ MAY_IMPORT = {
         *("evaluation.accuracy", "export"),
         *("mechanisms", "model", "training", "weights"),
     },
-    "optimise": {"activations", "architectures", "config", "data", "edge", "export", "model", "training"},
+    "optimise": {"activations", "architectures", "config", "data", "edge", "embeddings", "export", "model", "training"},
     "model": {"card", "config", "export", "faces", "mechanisms"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},
     "audit": {

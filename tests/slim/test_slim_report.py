@@ -99,11 +99,11 @@ def test_figures_go_into_the_card_the_record_and_the_page(measured):
     page, found = measured["page"], measured["found"]
     assert report.SECTION.begin in page and "before" in page
     assert all(f"| {row['goal']} |" in page for row in found["bar"])
-    assert "The goals are decided on others and lfw101to200-test." in page
+    assert "The goals are decided on others-validation and lfw101to200-test." in page
     with (measured["zoo"] / "docs" / "results" / "slim.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found["figures"]) + len(found["deciding_figures"])
-    assert {row["data"] for row in rows if row["use"] == "deciding"} == {"others", "lfw101to200-test"}
+    assert {row["data"] for row in rows if row["use"] == "deciding"} == {"others-validation", "lfw101to200-test"}
     assert float(rows[0]["value"]) == found["figures"][0]["value"]
     record = json.loads(report.record_path(fakes.NAME).read_text())
     assert record["measured"]["bar"] == measured["found"]["bar"]

@@ -15,6 +15,7 @@ from benchmarking import runs
 from privzoo.audit import features as seen
 from privzoo.audit import own
 from privzoo.audit.attacks import identity
+from privzoo.data import splits
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError
 from privzoo.evaluation import drawn, intervals
@@ -92,20 +93,17 @@ class Bench:
 
     def _float(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the float head and labels of the network; their first layers run on all, and are kept."""
-        from privzoo import activations
+        from privzoo import activations, architectures
         from privzoo.architectures import graph
 
         model = self.model
-        front, tail = activations.front(model.network)
         images = activations.whole_chips(chips, model.input_size)
-        kept = activations.compute(front, images, self.plan.cache, np.float32).values
-        layers = graph.layers(model.head)
-        start = [layer.name for layer in layers].index(graph.layers(front)[-1].name) + 1
-        rest = graph.chain(layers[start:], front.output.shape[1:], "trunk", "rest")
+        kept, tail = activations.trunk(model.network, images, self.plan.cache)
+        rest = graph.after(model.head, architectures.trunk(model.network.name))
         rows = range(0, len(chips), self.plan.every)
         found, answers = [], []
         for part in (rows[i : i + 64] for i in range(0, len(rows), 64)):
-            x = np.asarray(kept[part])
+            x = np.asarray(kept.values[part])
             found.append(np.asarray(rest(x, training=False)))
             answers.append(np.asarray(tail(x, training=False)).argmax(1))
         straight = np.asarray(model.head(self.chips[:2].astype(np.float32), training=False))
@@ -276,12 +274,15 @@ def measure(
     data = own.data_of(model.card.network, plan.data_dir)
     first = sorted(paths, key=lambda method: method != POST_TRAINING)  # with which the others are compared
     results = []
-    for faces, people in ((validation, data.choosing(model.input_size)), (test, data.lfw100(model.input_size))):
+    for faces, called, people in (
+        (validation, splits.validation_name(validation), data.choosing(model.input_size)),
+        (test, test.name, data.lfw100(model.input_size)),
+    ):
         bench, rows = Bench(model, faces, people, plan), {}
         for name in first:
-            say(f"measuring the answers of {name} on {faces.name}")
+            say(f"measuring the answers of {name} on {called}")
             rows[name] = bench.row(name, paths[name], *found[name])
-        results.append(Measured([rows[name] for name in paths], len(bench.chips), faces.name, people[1].name))
+        results.append(Measured([rows[name] for name in paths], len(bench.chips), called, people[1].name))
     return results[0], results[1]
 
 

@@ -50,21 +50,16 @@ class Bench:
         train, validation = splits.of_network(network, root)
         train = train if faces is None else splits.take(train, faces)
         self.fitter = fitting.Fitter(network, self.network, cuts, train, validation, cache)
-        self.data = validation.name
+        self.data = splits.validation_name(validation)
         # Protocol 7: never LFW-100 here, which is looked at once, for what is published.
         self.people = own.data_of(network, root).choosing(network.input_size)
         self.cache, self.seeds, self.attackers = cache, tuple(seeds), tuple(attackers)
 
     def _activations(self, cut: str) -> list[np.ndarray]:
         """Of the people's training and scored faces at a cut."""
-        front, rest = activations.front(self.network)
-        piece, _ = graph.split(rest, cut)
-        found = []
-        for faces in self.people:
-            images = activations.whole_chips(faces.chips, faces.chips.shape[1])
-            source = activations.compute(front, images, self.cache, np.float32).source
-            found.append(activations.compute(piece, source, self.cache, np.float32).values)
-        return found
+        images = (activations.whole_chips(faces.chips, faces.chips.shape[1]) for faces in self.people)
+        kept = (activations.at_cuts(self.network, source, [cut], self.cache, np.float32) for source in images)
+        return [found[cut].values for found in kept]
 
     def measure(self, model: ModelConfig) -> dict[str, Any]:
         """What a setting gives.

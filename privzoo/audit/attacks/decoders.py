@@ -21,7 +21,7 @@ from keras import ops
 
 from privzoo.audit.attacks.recogniser import grey
 from privzoo.errors import FeatureError, WeightsError
-from privzoo.evaluation import drawn
+from privzoo.evaluation.drawn import arrived
 from privzoo.files import replacing
 from privzoo.mechanisms.gaussian import Noise
 
@@ -71,11 +71,6 @@ def check(features: np.ndarray, images: np.ndarray) -> None:
         raise FeatureError("The features hold NaN or infinity; give finite numbers.")
 
 
-def noisy(features: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
-    """Features as they leave the device, float32."""
-    return np.asarray(drawn.arrived(features, noise, rng), np.float32)
-
-
 class _Scale:
     """Brings each channel of a feature to mean 0 and deviation 1, as on the attacker's own faces."""
 
@@ -113,13 +108,13 @@ def fit_linear(features: np.ndarray, images: np.ndarray, noise: Noise | None, se
         features, images = features[:LINEAR_FACES], images[:LINEAR_FACES]
     pixels = targets(images, side).reshape(len(images), -1)
     pca = PCA(min(PIXEL_COMPONENTS, *pixels.shape), svd_solver="randomized", random_state=0).fit(pixels)
-    learnt = noisy(features, noise, rng).reshape(len(features), -1)
+    learnt = np.float32(arrived(features, noise, rng)).reshape(len(features), -1)
     scale = _Scale(learnt)
     # Strengths relative to the number of columns, each of which has deviation 1.
     ridge = RidgeCV(alphas=width * np.logspace(-7, 1, 17)).fit(scale(learnt), pca.transform(pixels))
 
-    def decode(arrived: np.ndarray) -> np.ndarray:
-        found = pca.inverse_transform(ridge.predict(scale(np.reshape(arrived, (len(arrived), -1)))))
+    def decode(received: np.ndarray) -> np.ndarray:
+        found = pca.inverse_transform(ridge.predict(scale(np.reshape(received, (len(received), -1)))))
         return pictures(found.reshape(-1, side, side, 1))
 
     return decode
@@ -213,7 +208,7 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        return self.scale(noisy(self.features[chosen], self.noise, rng)), self.images[chosen]
+        return self.scale(np.float32(arrived(self.features[chosen], self.noise, rng))), self.images[chosen]
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
@@ -278,7 +273,7 @@ def train(
     """
     check(features, images)
     features, wanted = features[: settings.faces], targets(images[: settings.faces], settings.side)
-    scale = _Scale(noisy(features, noise, np.random.default_rng(seed)))
+    scale = _Scale(np.float32(arrived(features, noise, np.random.default_rng(seed))))
     keras.utils.set_random_seed(seed)
     decoder = model = network(features.shape[1:], settings)
     if settings.adversarial:
@@ -303,10 +298,10 @@ def train(
             verbose="auto" if progress else 0,
         )
 
-    def decode(arrived: np.ndarray) -> np.ndarray:
+    def decode(received: np.ndarray) -> np.ndarray:
         parts = [
-            pictures(ops.convert_to_numpy(decoder(scale(arrived[i : i + BATCH]), training=False)))
-            for i in range(0, len(arrived), BATCH)
+            pictures(ops.convert_to_numpy(decoder(scale(received[i : i + BATCH]), training=False)))
+            for i in range(0, len(received), BATCH)
         ]
         return np.concatenate(parts)
 

@@ -21,6 +21,7 @@ from privzoo.audit.attacks.identity import SEEDS
 from privzoo.audit.attacks.recogniser import Gallery, grey
 from privzoo.errors import ConfigError, DataError, FeatureError
 from privzoo.evaluation import intervals
+from privzoo.evaluation.drawn import arrived
 from privzoo.evaluation.intervals import Estimate
 from privzoo.mechanisms.gaussian import Noise
 
@@ -170,9 +171,9 @@ def attack(
         for seed in seeds:
             decode = _learn(method, known, noise, seed, settings, folder, progress)
             rng = np.random.default_rng((seed, 1))
-            rows.append(judge(decode(decoders.noisy(features, noise, rng)), images, people, gallery))
+            rows.append(judge(decode(np.float32(arrived(features, noise, rng))), images, people, gallery))
             if shown and first is None:
-                first = decode(decoders.noisy(shown[0], noise, rng))
+                first = decode(np.float32(arrived(shown[0], noise, rng)))
         outcomes.append(Outcome(method, {m: np.stack([row[m] for row in rows]) for m in METRICS}, first))
     originals = grey_pictures(shown[1], settings.side) if shown else None
     outcomes += ends(known[1], images, people, gallery)

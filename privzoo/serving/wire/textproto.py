@@ -10,16 +10,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import text_format
 
+from privzoo import protobuf
 from privzoo.errors import ConfigError
 
-_WRAPPERS = {
-    "int64": ".google.protobuf.Int64Value",
-    "bool": ".google.protobuf.BoolValue",
-    "string": ".google.protobuf.StringValue",
-}
-# Message -> field -> (number, type); a type in brackets is repeated, one with "?" a wrapper, another a message.
+# As `protobuf.classes` reads them.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "SSLConfig": {
         "server_key": (1, "string"),
@@ -35,7 +31,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "max_enqueued_batches": (3, "int64?"),
         "num_batch_threads": (4, "int64?"),
         "thread_pool_name": (5, "string?"),
-        "allowed_batch_sizes": (6, "[int64]"),
+        "allowed_batch_sizes": (6, "*int64"),
         "pad_variable_length_inputs": (7, "bool"),
         "enable_large_batch_splitting": (8, "bool?"),
         "max_execution_batch_size": (9, "int64?"),
@@ -45,29 +41,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 @functools.cache
 def _classes() -> dict[str, Any]:
-    field = descriptor_pb2.FieldDescriptorProto
-    scalars = {"string": field.TYPE_STRING, "bool": field.TYPE_BOOL, "int64": field.TYPE_INT64}
-    file = descriptor_pb2.FileDescriptorProto(
-        name="privzoo/serving.proto",
-        package="privzoo.serving",
-        syntax="proto3",
-        dependency=["google/protobuf/wrappers.proto"],
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for label, (number, kind) in fields.items():
-            entry = message.field.add(name=label, number=number, label=field.LABEL_OPTIONAL)
-            if kind.startswith("["):
-                entry.label, kind = field.LABEL_REPEATED, kind.strip("[]")
-            if kind in scalars:
-                entry.type = scalars[kind]
-            else:
-                entry.type = field.TYPE_MESSAGE
-                entry.type_name = _WRAPPERS[kind[:-1]] if kind.endswith("?") else f".privzoo.serving.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return {n: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"privzoo.serving.{n}")) for n in _MESSAGES}
+    return protobuf.classes("privzoo.serving", _MESSAGES)
 
 
 def read(name: str, path: str | os.PathLike[str], flag: str) -> Any:
