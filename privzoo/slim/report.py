@@ -26,13 +26,14 @@ MULTIPLY_ADDS = "multiply-adds"  # how the goal begins that is a share of the ne
 def lines(measured: Mapping[str, Any]) -> list[str]:
     """One line for each goal, as the command prints them."""
     return [
-        f"{row['verdict']:>9}  {row['goal']}: {_found(row)} {_unit(row)}; at most {100 * row['limit']:g}"
+        f"{row['verdict']:>9}  {row['goal']}: {_found(row)} {unit(row)}; at most {100 * row['limit']:g}"
         + (f" ({row['takes']})" if row["takes"] else "")
         for row in measured["bar"]
     ]
 
 
-def _unit(row: Mapping[str, Any]) -> str:
+def unit(row: Mapping[str, Any]) -> str:
+    """In what a goal and its figure are told: a share of the network's work, or a difference."""
     return "%" if row["goal"].startswith(MULTIPLY_ADDS) else "points"
 
 
@@ -102,7 +103,7 @@ def text(measured: Sequence[Mapping[str, Any]], link: str) -> str:
     parts = ["## Slim heads"]
     for found in measured:
         rows = [
-            (f"{row['goal']}, {_unit(row)}", f"{100 * row['limit']:g}", _found(row), _verdict(row))
+            (f"{row['goal']}, {unit(row)}", f"{100 * row['limit']:g}", _found(row), _verdict(row))
             for row in found["bar"]
         ]
         header = ("goal", "at most", "found", "verdict")

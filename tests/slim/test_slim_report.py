@@ -98,7 +98,7 @@ def test_figures_go_into_the_card_the_record_and_the_page(measured):
     assert all(", feature, epsilon " in m.variant and m.data == "lfw100-test" for m in people)
     page, found = measured["page"], measured["found"]
     assert report.SECTION.begin in page and "before" in page
-    assert all(f"| {row['goal']} |" in page for row in found["bar"])
+    assert all(f"| {row['goal']}, {report.unit(row)} |" in page for row in found["bar"])
     assert "The goals are decided on others-validation and lfw101to200-test." in page
     with (measured["zoo"] / "docs" / "results" / "slim.csv").open() as file:
         rows = list(csv.DictReader(file))
