@@ -211,7 +211,8 @@ def tool(name: str, zoo: Path, *arguments: str) -> subprocess.CompletedProcess:
         f"config.config_folder = lambda: pathlib.Path({str(zoo)!r}); "
         f"sys.argv = [{name!r}, *sys.argv[1:]]; runpy.run_path({str(ROOT / 'tools' / name)!r}, run_name='__main__')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # A command finds the package beside it, as Python does for a file that it runs.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools")))}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=environment,
