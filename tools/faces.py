@@ -83,7 +83,8 @@ def _goals() -> Iterator[Goal]:
     for race, name in enumerate(utkface.load(FLAGS.data_dir, split="validation").classes["race"]):
         of_race = _some([sample for sample in chips if sample.labels["race"] == race], 1000)
         hits = [_on(detect(image), *_middle(image)) for image in _images(of_race, name)]
-        yield Goal(f"faces found, UTKFace images, {name}", intervals.share(np.array(hits)), "%", 0.98)
+        group = "faces found, UTKFace images by race"
+        yield Goal(f"faces found, UTKFace images, {name}", intervals.share(np.array(hits)), "%", 0.98, group=group)
         few = of_race[: max(2, len(of_race) // 5)]
         hits = [_on(cascade.detect(image), *_middle(image)) for image in _images(few, "cascade")]
         yield Goal(f"faces found, UTKFace images, {name}, by the cascade", intervals.share(np.array(hits)), "%")
@@ -92,7 +93,8 @@ def _goals() -> Iterator[Goal]:
     for degrees in TURNS:
         hits = [_turned(detect, image, degrees) for image in _images(turned, f"turned by {degrees}")]
         what = f"faces found, UTKFace images turned by {degrees} degrees, angle within {TURN_ERROR:g}"
-        yield Goal(what, intervals.share(np.array(hits)), "%", 0.95)
+        group = f"faces found, turned UTKFace images, angle within {TURN_ERROR:g} degrees"
+        yield Goal(what, intervals.share(np.array(hits)), "%", 0.95, group=group)
 
     hits, seconds = _small(_some(chips, 1000, 1), detect)
     yield Goal(f"faces of {SMALL_FACE} pixels in {SMALL[0]} x {SMALL[1]} found", intervals.share(hits), "%", 0.95)

@@ -1,4 +1,4 @@
-"""Writes RESULTS.md and its csv files again from kept figures, measuring nothing: `tools/tables.py`.
+"""Writes RESULTS.md, its csv files and README's table again from kept figures, measuring nothing: `tools/tables.py`.
 
 Needed when what they say changes, and after cards of several checkouts were merged.
 """
@@ -12,6 +12,7 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose sections are written anew")
+flags.DEFINE_string("readme", "README.md", "Markdown file whose table of models to choose from is written anew")
 flags.DEFINE_string("docs_dir", "docs", "folder with what audit, benchmark, faces and load tests keep")
 
 
@@ -26,7 +27,7 @@ def main(_: list[str]) -> None:
 
     import privzoo
     from privzoo import card, config
-    from privzoo.audit.report import audit_page, codes, results
+    from privzoo.audit.report import audit_page, choices, codes, results
     from privzoo.slim import report as slim
 
     page, docs, kept = Path(FLAGS.results), Path(FLAGS.docs_dir), config.config_folder()
@@ -50,6 +51,8 @@ def main(_: list[str]) -> None:
     if (docs / "faces" / "faces.json").exists():
         faces.publish(docs / "faces" / "faces.json", page)
     load.publish(docs / "load", page)
+    if FLAGS.readme:
+        choices.write(Path(FLAGS.readme), {name: card.read(name) for name, _ in choices.CHOICES})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
-from privzoo.audit.report import codes
+from privzoo import card
+from privzoo.audit.report import choices, codes
 
 
 def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
@@ -24,10 +26,33 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     text = page.read_text()
     assert text.startswith("# Ours\n\nbefore\n") and text.count(codes.SECTION.begin) == 1
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert rows[2:] == ["| 0.5 | 91.0 | 91.5 | 1.9 | no bound |", "| 3 | 91.0 | 91.5 | 1.9 | no bound |"]
+    assert rows[2:] == ["| 0.5 | 91.0 | 91.5 | 1.91 | no bound |", "| 3 | 91.0 | 91.5 | 1.91 | no bound |"]
     assert "the network without privacy is right for 95.0%" in text and "from epsilon 0.5 on it does better" in text
     assert text.splitlines()[-1] == codes.SECTION.end
     with (tmp_path / "docs" / "results" / "codes.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["epsilon"] for line in lines] == ["3.0", "0.5"] and lines[0]["seeds"] == "1 2 3 4 5 6 7 8 9 10"
     assert lines[0]["accuracy_share"] == "0.91" and lines[0]["revision"] == "abc"
+    assert "On the device" not in text
+    ms = {
+        "fresh": {"value": 0.025, "low": 0.024, "high": 0.026},
+        "permanent": {"value": 0.05, "low": 0.04, "high": 0.06},
+    }
+    timed = {"ms": ms, "limit_ms": 0.05, "rounds": 21, "calls": 1000, "machine": "On a phone.", "command": "codes"}
+    timed |= {"date": "2026-11-28", "git": "def"}
+    path.write_text(json.dumps({**found, "git": "abc", "figures": figures, "device": timed}))
+    codes.write(page, [path])
+    text = page.read_text()
+    assert "drawn anew 0.0250 (0.0240 to 0.0260) ms, met; permanent 0.0500 (0.0400 to 0.0600) ms, not shown" in text
+    with (tmp_path / "docs" / "results" / "codes_device.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["answers"] for line in lines] == ["drawn anew", "permanent"] and lines[0]["machine"] == "On a phone."
+    assert lines[0]["ms"] == "0.025" and lines[1]["verdict"] == "not shown" and lines[1]["revision"] == "def"
+
+
+def test_the_readmes_table_of_models_is_what_the_cards_say(tmp_path):
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.read_text("utf-8").replace("| `vgg16_gender_simple_conv5_3`", "| `old`"), "utf-8")
+    choices.write(copy, {name: card.read(name) for name, _ in choices.CHOICES})
+    assert copy.read_text("utf-8") == readme.read_text("utf-8"), "run tools/tables.py"

@@ -93,6 +93,17 @@ def test_what_the_detector_finds_has_rows_of_its_own(zoo, measured, monkeypatch)
     assert values["accuracy", f"{accuracy.NETWORK}, face detected"] <= given["accuracy", accuracy.NETWORK]
 
 
+def test_a_figure_on_all_faces_takes_the_place_of_one_on_some(zoo, measured):
+    model, _ = zoo
+    one = next(m for m in measured if m.metric == "accuracy")
+    part = dataclasses.replace(one, data=f"{one.data}{card.PART}8", count=1)
+    other = dataclasses.replace(part, variant="another head")
+    card.write_measurements(model.name, [part, other])
+    assert {part, other} <= set(card.read_measurements(model.name))
+    card.write_measurements(model.name, [one])
+    assert {one, other} <= set(kept := card.read_measurements(model.name)) and part not in kept
+
+
 def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
     model, cache = zoo
     data = samples(160)
@@ -112,7 +123,7 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
         results.write(tmp_path / "RESULTS.md", [shown])
     page = (tmp_path / "RESULTS.md").read_text()
     answer = shown.one_answer().variant.removeprefix("always ")
-    assert f"To answer {answer} for every face gets {shown.one_answer().value:.1%}." in page
+    assert f"Always answering {answer} gets {shown.one_answer().value:.1%}." in page
     assert "is recognised least often" in page and "The widest gap is that of" in page
     rows = [line for line in page.splitlines() if line.startswith(f"| {model.name} |")]
     assert len(rows) == 3  # accuracy, budgets, subgroups

@@ -40,3 +40,13 @@ def test_what_is_kept_is_published_again(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(GOALS) and rows[0]["value"] == "0.997" and rows[0]["unit"] == "share"
     assert rows[1]["verdict"] == "" and rows[2]["goal_is"] == "most" and rows[2]["revision"] == "abc"
+
+
+def test_of_a_group_the_worst_is_shown():
+    races = [
+        Goal(f"found, {name}", Estimate(value, value - 0.01, value + 0.01, 100), "%", 0.9, group="found by race")
+        for name, value in (("a", 0.97), ("b", 0.95), ("c", 0.99))
+    ]
+    text = report.text([*GOALS[:1], *races], FACTS, "")
+    assert "| found by race, the worst of 3 | 95.0 (94.0 to 96.0) % | at least 90 % | met |" in text
+    assert "found, a" not in text and "meets all of its 4 goals" in text

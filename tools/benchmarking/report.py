@@ -130,6 +130,15 @@ def bar_lines(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def on(machine: Mapping[str, Any]) -> str:
+    """A sentence of `benchmarking.machine.describe`."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"On {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; "
+        f"Python {machine['python']}, {packages}; load {machine['load']} at the start."
+    )
+
+
 def publish(page: Path, report: Report, out: Path) -> None:
     """Writes the section of a Markdown file, and all figures as csv.
 
@@ -222,13 +231,14 @@ def _main(report: Report) -> str:
 
 
 def _on_the_wire(report: Report) -> str:
-    """Seconds on the wire of what is sent at the first size, the most first."""
+    """Seconds on the wire at the first size: of the picture, and of the last cut's features."""
     size = next((t.size for t in report.transfers), 0)
-    own = sorted((t for t in report.transfers if t.size == size), key=lambda t: -t.seconds)
-    if not own:
+    own = [t for t in report.transfers if t.size == size]
+    last = max((t.sent for t in own if t.sent.startswith("conv") and "reduced" not in t.sent), default="")
+    told = [f"{t.sent} {t.seconds:.3f} s" for t in own if "8 bits" in t.sent or (last and t.sent.startswith(last))]
+    if not told:
         return ""
-    told = ", ".join(f"{t.sent} {t.seconds:.2f} s" for t in own)
-    return f"Sent over 15 Mbps with 25 ms of delay each way (DataMix's equation 1), at {size} px: {told}."
+    return f"Sent over 15 Mbps with 25 ms of delay each way (DataMix's equation 1), at {size} px: {'; '.join(told)}."
 
 
 def _figures(report: Report) -> Iterator[dict[str, Any]]:

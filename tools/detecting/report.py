@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Goal:
     limit: float | None = None  # in the figure's unit; None: for comparison
     at_least: bool = True  # the limit is the least rather than the most
     digits: int = 1  # after the point, as people read the figure
+    group: str = ""  # of goals of which a reader wants the worst alone, as those of each race
 
     @property
     def verdict(self) -> str:
@@ -95,9 +96,17 @@ def text(goals: Sequence[Goal], kept: Mapping[str, Any], link: str) -> str:
             f"The cascade that stands in for it finds {100 * min(others):.0f} to {100 * max(others):.0f}% of the same "
             "upright faces."
         )
-    rows = [(goal.what, goal.shown, goal.asked, goal.verdict) for goal in asked]
+    rows = [(goal.what, goal.shown, goal.asked, goal.verdict) for goal in _worst(asked)]
     parts = ["## Finding the face", f"{' '.join(words)} {kept['method']}"]
     return "\n\n".join([*parts, markdown.table(("what", "found", "goal", ""), rows), f"All figures: {link}."])
+
+
+def _worst(goals: Sequence[Goal]) -> Iterator[Goal]:
+    """The goals with the worst of each group in the group's place."""
+    for group in dict.fromkeys(goal.group or goal.what for goal in goals):
+        own = [goal for goal in goals if (goal.group or goal.what) == group]
+        worst = min(own, key=lambda goal: goal.found.low if goal.at_least else -goal.found.high)
+        yield worst if len(own) == 1 else replace(worst, what=f"{group}, the worst of {len(own)}")
 
 
 def _csv(goals: Sequence[Goal], kept: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

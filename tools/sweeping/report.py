@@ -183,7 +183,7 @@ def _after(new: Sequence[Choice]) -> list[str]:
                 (one.model, row["trial"], accuracy, markdown.percent(leak(row), interval=True), ", ".join(marks))
             )
         if one.released and not _same(one, won):
-            differ.append(f"{one.model} (chosen: {won['trial']})")
+            differ.append(f"{one.model} (chosen: {_setting(won, one)})")
     models = list(dict.fromkeys(one.model for one in new))
     faces = sorted({count for one in new for row in one.rows if (count := row["facts"].get("training_faces"))})
     fitted = f" Reductions were fitted anew on {' and '.join(f'{n:,}' for n in faces)} training faces." if faces else ""
@@ -212,9 +212,8 @@ def _same(one: Choice, row: Mapping[str, Any]) -> bool:
 
 def _setting(row: Mapping[str, Any], one: Choice) -> str:
     """What of a setting the others of its sweep do not share."""
-    parts = [set(other["trial"].split(",")) for other in one.rows]
-    shared = set.intersection(*parts)
-    return ",".join(part for part in row["trial"].split(",") if part not in shared) or row["trial"]
+    shared = set.intersection(*(set(other["trial"].split(",")) for other in one.rows))
+    return ", ".join(part for part in row["trial"].split(",") if part not in shared) or row["trial"]
 
 
 def _csv(every: Sequence[Choice]) -> Iterator[dict[str, Any]]:

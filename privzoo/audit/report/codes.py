@@ -9,6 +9,9 @@ from typing import Any
 
 from privzoo import markdown
 from privzoo.audit.report.results import NAMES
+from privzoo.evaluation import bars
+from privzoo.evaluation.intervals import Estimate
+from privzoo.mechanisms.budget import rounded_up
 from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("codes", "tools/codes.py")
@@ -22,9 +25,13 @@ def write(page: Path, measured: Sequence[Path]) -> None:
         measured: JSON files of tools/codes.py, one for each model.
     """
     found = [json.loads(path.read_text(encoding="utf-8")) for path in measured]
-    target = markdown.tables_folder(page) / "codes.csv"
-    write_csv(target, _csv(found))
-    SECTION.write(page, text(found, markdown.link(page, target)))
+    folder = markdown.tables_folder(page)
+    links = []
+    for target, rows in ((folder / "codes.csv", _csv(found)), (folder / "codes_device.csv", _timed(found))):
+        if rows := list(rows):
+            write_csv(target, rows)
+            links.append(markdown.link(page, target))
+    SECTION.write(page, text(found, ", ".join(links)))
 
 
 def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
@@ -43,6 +50,8 @@ def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
     for one in found:
         figures = sorted(one["figures"], key=lambda figure: figure["epsilon"])
         parts += [_sentence(one, figures), markdown.table(HEADER, map(_cells, figures))]
+        if timed := one.get("device"):
+            parts.append(_on_device(timed))
     return "\n\n".join([*parts, f"All figures, with calibration and bounds for many answers: {link}."])
 
 
@@ -72,8 +81,46 @@ def _cells(figure: Mapping[str, Any]) -> list[str]:
         f"{figure['epsilon']:g}",
         f"{100 * figure['accuracy']:.1f}",
         f"{100 * figure['ceiling']:.1f}",
-        *(f"{100 * bound:.1f}" if bound < 1 else "no bound" for bound in bounds),
+        *(rounded_up(100 * bound) if bound < 1 else "no bound" for bound in bounds),  # never below what is proved
     ]
+
+
+def _ways(timed: Mapping[str, Any]) -> Iterator[tuple[str, Estimate, str]]:
+    """How answers are drawn, milliseconds of one, and whether that meets the goal."""
+    for way, one in timed["ms"].items():
+        found = Estimate(one["value"], one["low"], one["high"])
+        yield "drawn anew" if way == "fresh" else way, found, bars.judge(found, timed["limit_ms"])
+
+
+def _on_device(timed: Mapping[str, Any]) -> str:
+    told = [
+        f"{way} {markdown.spread((found.value, found.low, found.high), '.4f')} ms, {verdict}"
+        for way, found, verdict in _ways(timed)
+    ]
+    return (
+        f"On the device an answer costs beyond the head, one face a call in Python (goal: under {timed['limit_ms']:g} "
+        f"ms): {'; '.join(told)}."
+    )
+
+
+def _timed(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in found:
+        timed = one.get("device")
+        for way, ms, verdict in _ways(timed) if timed else ():
+            yield {
+                "model": one["model"],
+                "answers": way,
+                "ms": ms.value,
+                "ms_low": ms.low,
+                "ms_high": ms.high,
+                "limit_ms": timed["limit_ms"],
+                "verdict": verdict,
+                "rounds": timed["rounds"],
+                "calls": timed["calls"],
+                "machine": timed["machine"],
+                "date": timed["date"],
+                "revision": timed["git"],
+            }
 
 
 def _csv(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

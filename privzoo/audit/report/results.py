@@ -133,7 +133,7 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
         f"answers goes {ends}; an interval reaches at most {100 * wide:.1f} points to either side."
     ]
     if one := next((one for card in cards if (one := card.one_answer())), None):
-        words.append(f"To answer {one.variant.removeprefix('always ')} for every face gets {one.value:.1%}.")
+        words.append(f"Always answering {one.variant.removeprefix('always ')} gets {one.value:.1%}.")
     recalls = {name: [m.value for _, m in _found(cards, recall_of(name))] for name in cards[0].network.classes}
     if all(recalls.values()):
         low, high = (end(recalls, key=lambda name: sum(recalls[name])) for end in (min, max))
@@ -159,9 +159,11 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
     if not both:
         return []
     if both[0][0].data.lower() != PAPER_DATA[task].lower():
-        return [f"The paper measured on {PAPER_DATA[task]}: its figures do not compare."]
+        return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures do not compare."]
     above = [bars.judge(m.estimate(), paper, at_least=True) for m, paper in both].count(bars.MET)
-    return [f"Of the {len(both)} models that the paper has, {above} are shown to be at least as accurate as there."]
+    return [
+        f"Of {len(both)} models that Osia et al. (2017) have too, {above} are shown to be at least as accurate as theirs."
+    ]
 
 
 def _models(cards: Sequence[Card]) -> str:
