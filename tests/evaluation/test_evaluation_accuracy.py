@@ -130,8 +130,8 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
     folder = tmp_path / "docs" / "results"
     with (folder / "accuracy.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == len(measured) and float(lines[0]["value"]) == measured[0].value
-    assert {line["unit"] for line in lines} == {"share"} and lines[0]["revision"] == measured[0].git
+    assert len(lines) == len(shown.measurements) and float(lines[0]["value"]) == shown.measurements[0].value
+    assert {line["unit"] for line in lines} == {"share"} and lines[0]["revision"] == shown.measurements[0].git
     with (folder / "subgroups.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(found["subgroups"])
 
