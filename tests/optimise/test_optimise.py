@@ -180,7 +180,12 @@ def test_wrong_features_are_refused(model, faces, tmp_path):
     flatbuffer = float_head.read_bytes()
     other = heads.Faces(255 - faces.chips, faces.features)
     swapped = released_fakes.models()[0]
-    wrong = tf_keras_copy.with_weights(model.head, {k: -v for k, v in tf_keras_copy.weights(model.head).items()})
+    import keras
+
+    from privzoo.architectures import graph
+
+    wrong = keras.models.clone_model(model.head)
+    graph.set_weights(wrong, {name: -value for name, value in graph.get_weights(model.head).items()})
     twisted = type(model)(swapped.card, swapped.network, wrong, swapped.tail)
     with pytest.raises(WeightsError, match="was not kept"):
         heads.seal(flatbuffer, tmp_path / "x.tflite", model.manifest(), {"method": "qat"}, twisted, other)
