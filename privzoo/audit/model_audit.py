@@ -40,10 +40,11 @@ class Data:
 
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
+        # Protocol 7: settings are chosen on other people than those who are measured.
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
-        self.background: Callable[[int], Faces | None] = functools.cache(
-            lambda size: features.lfw_background(root, size)
-        )
+        self.choosing = functools.cache(lambda size: features.lfw100(root, size, quick, after=100))
+        self.background: Callable[[int], Faces | None]
+        self.background = functools.cache(lambda size: features.lfw_background(root, size))
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
         self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
         self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privzoo import markdown
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
+from privzoo.evaluation.intervals import Estimate
 
 SMALL = 30  # faces below which a subgroup is too small to say anything
 AGES = (0, 3, 10, 20, 40, 60)  # first year of each group
@@ -32,6 +34,13 @@ class Subgroup:
     value: float | None  # 0..1; None where the subgroup is too small
     low: float | None
     high: float | None
+
+    @property
+    def figure(self) -> Estimate | None:
+        """The accuracy with its interval; None where the subgroup is too small."""
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        return Estimate(self.value, self.low, self.high, self.count)
 
     @property
     def name(self) -> str:
@@ -114,15 +123,15 @@ def sentence(found: Sequence[Subgroup]) -> str:
     return f"widest gap between subgroups: from {worst.shown} for {worst.name} to {best.shown} for {best.name}"
 
 
-def table(found: Sequence[Subgroup]) -> list[str]:
-    """Markdown lines: a row for each race and gender and for all, a column for each age and for all ages."""
+def table(found: Sequence[Subgroup]) -> str:
+    """Markdown: a row for each race and gender and for all, a column for each age and for all ages."""
     known = {(s.gender, s.race, s.age): s for s in found}
     genders = list(dict.fromkeys(s.gender for s in by(found, "gender")))
     races = list(dict.fromkeys(s.race for s in by(found, "race")))
-    lines = [f"| subgroup | {' | '.join(('all ages', *AGE_NAMES))} |", "| --- |" + " --- |" * (len(AGE_NAMES) + 1)]
+    rows = []
     for race in ("", *races):
         for gender in ("", *genders):
             cells = [known.get((gender, race, age)) for age in ("", *AGE_NAMES)]
             shown = [cell.shown if cell else "" for cell in cells]
-            lines.append(f"| {f'{race} {gender}'.strip() or 'all'} | {' | '.join(shown)} |")
-    return lines
+            rows.append((f"{race} {gender}".strip() or "all", *shown))
+    return markdown.table(("subgroup", "all ages", *AGE_NAMES), rows)
