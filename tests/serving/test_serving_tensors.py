@@ -7,7 +7,7 @@ import json
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -25,6 +25,7 @@ TWO = Signature("two", {"a": TensorSpec("a:0", "float", None), "b": TensorSpec("
         hnp.array_shapes(min_dims=0, max_dims=4, min_side=1, max_side=3),
     )
 )
+@example(np.float32([3.4028235e38, -3.4028235e38]))
 def test_arrays_survive_json_both_ways(array):
     names = {"f4": "float", "f8": "double", "b1": "bool"}
     dtype = names.get(array.dtype.str[1:], array.dtype.name)

@@ -156,9 +156,12 @@ def _floats(leaves: list[Any], dtype: str) -> np.ndarray:
         lossy = next((leaf for leaf in leaves if type(leaf) is int and abs(leaf) > largest), None)
     if lossy is None:
         numbers = np.array(leaves, np.float64)
-        over = np.isfinite(numbers) & (np.abs(numbers) > float(to.max))
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(to.dtype)
+        # Rounded first: the shortest text of the largest float32, 3.4028235e+38, lies a little above it as a double.
+        over = np.isfinite(numbers) & ~np.isfinite(rounded)
         if not over.any():
-            return numbers.astype(to.dtype)
+            return rounded
         lossy = leaves[int(over.argmax())]
     raise bad_request(f"Cannot convert JSON value: {show(lossy)} to {dtype} without loss of precision.")
 
