@@ -20,6 +20,7 @@ def main(_: list[str]) -> None:
     import dataclasses
 
     import privzoo
+    from privzoo import config
     from privzoo.audit.attacks import empirical
     from privzoo.audit.report import draws as report
     from privzoo.errors import PrivzooError
@@ -33,7 +34,7 @@ def main(_: list[str]) -> None:
             asked[f"code of {k} symbols, epsilon {epsilon:g}"] = RandomizedResponse(k, epsilon)
         asked[f"Gaussian noise, epsilon {epsilon:g}"] = Gaussian(budget_sigma(epsilon, DELTA, 1.0), 1.0)
     for name in privzoo.list_models("*_advanced_*"):
-        noise = privzoo.show(name).model.noise
+        noise = config.given(privzoo.show(name).model.noise, f"{name} has no noise")
         asked[f"Gaussian noise of {name}"] = Gaussian(noise.sigma, noise.clip)
     rows = []
     for name, mechanism in asked.items():
