@@ -39,6 +39,7 @@ class OwnData(Data):
         super().__init__(root, quick)
         self.lfw100 = functools.cache(lambda size: people(network, root, size, quick))
         self.background = functools.cache(lambda size: None)
+        self.pairs = functools.cache(lambda size: None)
 
 
 def data_of(network: NetworkConfig, root: str | Path, quick: bool = False) -> Data:

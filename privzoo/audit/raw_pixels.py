@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from privzoo.audit.attacks import descriptor
 from privzoo.audit.features import PIXELS, Faces, Features, View, keep
 from privzoo.errors import MissingExtraError
 
@@ -56,5 +57,15 @@ def view(kind: str, cache: Path) -> View:
 
     def extract(faces: Faces) -> Features:
         return keep({"kind": kind, "chips": faces.chips}, lambda: values(faces), cache)
+
+    return View(PIXELS, "", extract)
+
+
+def recogniser_view(cache: Path) -> View:
+    """What a strong recogniser that is not ours makes of pixels; see `privzoo.audit.attacks.descriptor`."""
+    facts = {"kind": descriptor.NAME, "inset": descriptor.INSET, "padding": descriptor.PADDING}
+
+    def extract(faces: Faces) -> Features:
+        return keep({**facts, "chips": faces.chips}, lambda: descriptor.Descriptor().embed(faces.chips), cache)
 
     return View(PIXELS, "", extract)

@@ -20,7 +20,7 @@ import privzoo
 from privzoo import activations
 from privzoo import faces as chips
 from privzoo.audit import features, runner
-from privzoo.audit.attacks import decoders, recogniser, reconstruction, tradeoff
+from privzoo.audit.attacks import decoders, descriptor, recogniser, reconstruction, tradeoff
 from privzoo.audit.attacks.recogniser import Gallery, Recogniser
 from privzoo.audit.cells import Known, Plan
 from privzoo.audit.features import Faces, View
@@ -93,24 +93,34 @@ def _loaded(name: str, head: str, tail: str) -> SplitModel:
 
 
 def write_gallery(data: Data, cache: Path) -> Path:
-    """Learns the recogniser and its gallery once, and keeps them."""
-    train, _ = data.lfw100(recogniser.SIDE)
-    inside = lfw.lfw100(data.root)[0].classes["identity"]
-    images, people = recogniser.outside(data.root, inside, recogniser.SIDE)
-    key = activations.key(images=images, people=people, gallery=train.key)
-    path = cache / f"gallery_{key}.npz"
+    """Gallery of the recogniser that is at hand, dlib's where it is installed, made once and kept.
+
+    Its file's name decides the cells that it judges, so that figures of the two recognisers never mix.
+    """
+    foreign = descriptor.installed()
+    train, _ = data.lfw100(descriptor.SIDE if foreign else recogniser.SIDE)
+    if foreign:
+        facts = {"recogniser": descriptor.NAME, "gallery": train.key}
+    else:
+        inside = lfw.lfw100(data.root)[0].classes["identity"]
+        images, people = recogniser.outside(data.root, inside, recogniser.SIDE)
+        facts = {"images": images, "people": people, "gallery": train.key}
+    path = cache / f"gallery_{activations.key(**facts)}.npz"
     if not path.exists():
-        gallery = recogniser.fit(images, people).gallery(train.chips, train.labels["identity"])
-        own = gallery.recogniser
+        known = descriptor.Descriptor() if foreign else recogniser.fit(images, people)
+        gallery = known.gallery(train.chips, train.labels["identity"])
+        own = {} if foreign else {"mean": known.mean, "matrix": known.matrix}
         with replacing(path, suffix=path.suffix) as temporary:
-            np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
+            np.savez(temporary, name=known.name, people=gallery.people, **own)
     return path
 
 
 def read_gallery(path: Path) -> Gallery:
     """What `write_gallery` kept."""
     with np.load(path) as file:
-        return Gallery(Recogniser(file["mean"], file["matrix"]), file["people"])
+        foreign = "name" in file and str(file["name"]) == descriptor.NAME
+        known = descriptor.Descriptor() if foreign else Recogniser(file["mean"], file["matrix"])
+        return Gallery(known, file["people"])
 
 
 @dataclass(frozen=True)
@@ -196,11 +206,13 @@ def reconstruction_figures(
         outcomes.append(reconstruction.Outcome(method, scores, first))
     people = test.labels("identity")
     scored = reconstruction.grey_pictures(test.faces.chips, side)
-    ends = reconstruction.ends(images, scored, people, read_gallery(gallery))
+    judge = read_gallery(gallery)
+    ends = reconstruction.ends(images, scored, people, judge)
     result = reconstruction.Result((*outcomes, *ends), people, plan.seeds, originals)
     common = {
         "variant": view.name,
         "noise": _budget(model.noise),
+        "recogniser": judge.recogniser.name,
         "data": test.faces.name,
         "sha256": view.sha256,
     }
