@@ -87,8 +87,9 @@ def judged(figure: dict[str, Any], bound: float | None, exact: bool = False) -> 
 def defects(figures: Iterable[Mapping[str, Any]]) -> list[str]:
     """Each figure above its bound, in words."""
     return [
-        f"{f['attack']} {f['metric']} by {f['attacker']} on {f['variant']} at epsilon {f['noise']['epsilon']:g}, "
-        f"{f['queries']} queries: {f['value']:.2%} where {f['bound']:.2%} is the most that any attacker can reach"
+        f"{f['attack']} {f['metric']} by {f['attacker']} on {f['variant']}"
+        + (f" at epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else "")
+        + f": {f['value']:.2%} where {f['bound']:.2%} is the most that any attacker can reach"
         for f in figures
         if f.get("defect")
     ]

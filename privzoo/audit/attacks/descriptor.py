@@ -1,8 +1,9 @@
 """The recogniser that is strong and not ours: dlib's face descriptor, where the extra `recogniser` is installed.
 
-`dlib_face_recognition_resnet_model_v1` (King 2017) maps an aligned face to 128 numbers, in which faces of one person lie
-near each other; it was trained on other people than LFW's. `privzoo.audit.attacks.recogniser` takes its place where it
-is not installed, and names fewer people.
+`dlib_face_recognition_resnet_model_v1` (King 2017) maps an aligned face to 128 numbers, in which faces of one person
+lie near each other; its author says that it was trained on other people than LFW's. `privzoo.audit.attacks.recogniser`
+takes its place where it is not installed, and names fewer people. How a chip is aligned was chosen on people of LFW
+outside LFW-100.
 """
 
 from __future__ import annotations

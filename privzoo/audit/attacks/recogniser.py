@@ -1,9 +1,10 @@
 """The home-made face recogniser that judges reconstructions where dlib's is not installed: whose face is it nearest to?
 
 `privzoo.audit.attacks.descriptor` has dlib's, which names more people. This one needs nothing but the dependencies, and
-is learnt from the people of LFW outside LFW-100: whitened principal components of grey pixels, and linear discriminant analysis as the metric, with blurred copies of
-each photograph, since reconstructions are blurred. A person of the gallery is the mean of that person's photographs.
-It never sees a decoder or a reconstruction. Its accuracy on originals is the yardstick and stands beside every figure.
+is learnt from the people of LFW outside LFW-100: whitened principal components of grey pixels, and linear discriminant
+analysis as the metric, with blurred copies of each photograph, since reconstructions are blurred. A person of the
+gallery is the mean of that person's photographs. It never sees a decoder or a reconstruction. Its accuracy on originals
+is the yardstick and stands beside every figure.
 """
 
 from __future__ import annotations

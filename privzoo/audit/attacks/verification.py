@@ -1,8 +1,8 @@
 """Verification: are two features of one person? And linkability: which of some people is the one of another service?
 
 Attackers learn from the people of nine folds, whose names they know, how features of one person differ, and judge pairs
-of the tenth fold's people, of whom they know nothing (`privzoo.audit.attacks.pairs`). Each member of a pair comes from a
-side of its own, a device that sends, or a service that receives: what the two sides have in common is the `service`.
+of the tenth fold's people, of whom they know nothing (`privzoo.audit.attacks.pairs`). Each member of a pair comes from
+a side of its own, a device that sends, or a service that receives: what the two sides have in common is the `service`.
 """
 
 from __future__ import annotations

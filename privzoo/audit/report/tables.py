@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from privzoo.audit.report import pairs
 from privzoo.audit.report.results import section
 from privzoo.audit.report.summary import Comparison, Row, Value
 
@@ -21,6 +22,8 @@ def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Compari
     """The tables: who is named, what else is learnt, and what helps; with dates, revisions, seeds and hashes."""
     everything = [*([raw] if raw else []), *rows]
     parts = [_named(everything), _learnt(rows)]
+    found = [row.result for row in everything]
+    parts += [table for table in (pairs.pairs_table(found), pairs.codes_table(found)) if table]
     if comparisons:
         parts.append(_helps(comparisons))
     if rows:
@@ -37,11 +40,14 @@ def terminal(document: Mapping[str, Any]) -> str:
     rows = [("attack", "on", "head", "noise", "attacker", "figure", "95 % interval")]
     for f in document["figures"]:
         if f["best"]:
-            noise = f"epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
+            noise = pairs.sent(f) if f["noise"] else ""
             form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}"
             value, low, high = (form.format(f[key]) for key in ("value", "low", "high"))
             weak = ", too weak to count" if f["weak"] else ""
-            figure = f"{f['attack']} {f['metric']}"
+            weak += f", at most {f['bound']:.2%} by its bound" if f.get("bound") is not None else ""
+            weak += ": DEFECT" if f.get("defect") else ""
+            service = f.get("service", "fresh draws")
+            figure = f"{f['attack']} {f['metric']}" + (f", {service}" if service != "fresh draws" else "")
             rows.append((figure, f["feature"], f["variant"], noise, f["attacker"], value, f"{low} to {high}{weak}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
