@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import os
+
     from privzoo.card import Card
     from privzoo.model import SplitModel
 
@@ -27,11 +29,17 @@ def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
     return zoo.list_models(pattern, planned)
 
 
-def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = "full") -> SplitModel:
+def load(
+    name: str,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    head: str = "full",
+    permanent: str | os.PathLike[str] | None = None,
+) -> SplitModel:
     """Loads a model of the zoo with its full or slim head, its tail and its card; see `privzoo.zoo.load`."""
     from privzoo import zoo
 
-    return zoo.load(name, epsilon, delta, head)
+    return zoo.load(name, epsilon, delta, head, permanent)
 
 
 def show(name: str, head: str = "full") -> Card:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from privzoo.evaluation.intervals import Estimate
 
 BYTES_OF_FLOAT32 = 4
+LABEL = "label"  # the embedding that leaves the cloud nothing of the network
 
+PART = ", one face in "  # in a measurement's data: not on all of its faces
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; the page of `tflite/web` asks for it too
 
 
@@ -99,6 +101,12 @@ class Card:
         """The accuracy of always answering the most frequent class, on the most faces; None where not measured."""
         found = [m for m in self.measurements if m.metric == "accuracy" and m.variant.startswith("always ")]
         return max(found, key=lambda m: m.count, default=None)
+
+    def told(self) -> tuple[Measurement | None, Measurement | None]:
+        """Accuracy and balanced accuracy of one head: the int8 one if it was measured by class too, else the float."""
+        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
+        variant = next((v for v in variants if self.figure("balanced accuracy", v)), variants[0])
+        return self.figure("accuracy", variant), self.figure("balanced accuracy", variant)
 
     def epsilon(self) -> float | None:
         """Budget that one feature spends, at delta 1e-05, or at delta 0 where it is a code; None without noise."""
@@ -179,8 +187,9 @@ class Card:
             f"embedding {self.model.embedding}, version {self.model.version}",
             card_text.feature(model, cost) + (reduction if model.dimensions and not model.code else ""),
             *(
-                f"- code: {code.symbols} symbols of the reduced feature of {code.base}, fitted on {code.faces:,} "
-                f"training faces; randomized response on the device; {self.budget()}"
+                f"- code: {code.symbols} symbols, "
+                + (f"of the reduced feature of {code.base}" if code.base else "the classes that the network finds")
+                + f", fitted on {code.faces:,} training faces; randomized response on the device; {self.budget()}"
                 for code in (model.code,)
                 if code
             ),
@@ -203,13 +212,7 @@ class Card:
             *card_text.history(self.record),
             f"- licence: {self.network.licence}",
             "",
-            "| metric | of | data | value | 95 % interval | faces | seeds | date |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
-            *(
-                f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-                f"| {m.count:,} | {card_text.seeds(m.seeds)} | {m.date} |"
-                for m in self.measurements
-            ),
+            *card_text.figures(self.measurements),
             *card_text.by_subgroup(self.subgroups),
             "",
             "Limits:",
@@ -238,7 +241,7 @@ def _head_costs(
         network.architecture, network.input_size, len(network.classes), network.classifier, channels
     )
     found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
-    if model.dimensions:
+    if model.dimensions and model.embedding != LABEL:
         products = math.prod(found[-1].shape) * model.dimensions
         found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
     return found
@@ -250,7 +253,8 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     Raises:
         UnknownNameError: the network's architecture cannot be cut there, or the model has no such head.
     """
-    architectures.check_cut(network.architecture, model.cut)
+    if model.embedding != LABEL or model.cut != architectures.LAST:
+        architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1
@@ -337,9 +341,17 @@ def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
 
 
 def write_measurements(name: str, new: list[Measurement], head: str = FULL) -> None:
-    """Adds measurements to the card of a model's head, each in place of that with the same metric, variant, data."""
+    """Adds measurements to the card of a model's head, each in place of that with the same metric, variant, data.
+
+    A figure on one face in so many of a data set goes where there is one on all of them: it is the same quantity.
+    """
     merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name, head), *new)}
-    write_json(_measurements_file(name, head), [to_dict(m) for m in merged.values()])
+    kept = [m for m in merged.values() if PART not in m.data or _on_all_faces(m) not in merged]
+    write_json(_measurements_file(name, head), [to_dict(m) for m in kept])
+
+
+def _on_all_faces(m: Measurement) -> tuple[str, str, str]:
+    return m.metric, m.variant, m.data.partition(PART)[0]
 
 
 def _read_record(network: NetworkConfig) -> dict[str, Any] | None:

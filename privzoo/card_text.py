@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from privzoo.config import ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
-    from privzoo.card import Cost
+    from privzoo.card import Cost, Measurement
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -49,6 +49,26 @@ def seeds(numbers: tuple[int, ...]) -> str:
     return ", ".join(map(str, numbers))
 
 
+def figures(measurements: tuple[Measurement, ...]) -> list[str]:
+    """The table of measured figures, and below it the commands that measured them, by number, as Markdown."""
+    if not measurements:
+        return ["Nothing was measured yet."]
+    commands = list(dict.fromkeys(m.command for m in measurements))
+    return [
+        "| metric | of | data | value | 95 % interval | faces | seeds | date | code | command |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
+            f"| {m.count:,} | {seeds(m.seeds)} | {m.date} | {m.git} | {commands.index(m.command) + 1} |"
+            for m in measurements
+        ),
+        "",
+        "Commands:",
+        "",
+        *(f"{number}. `{command}`" for number, command in enumerate(commands, start=1)),
+    ]
+
+
 def by_subgroup(found: dict[str, Any] | None) -> list[str]:
     """The table of subgroups with the widest gap above it, as Markdown."""
     if found is None:
@@ -57,6 +77,7 @@ def by_subgroup(found: dict[str, Any] | None) -> list[str]:
 
     rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
     title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
+    title += f", code {found['git']}, by `{found['command']}`" if {"git", "command"} <= found.keys() else ""
     gap = subgroups.sentence(rows)
     return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
 
@@ -81,7 +102,8 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     data = "the user's own images" if network.own_data else "photographs of public data sets"
     common = (
         f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
-        "Needs one upright, roughly frontal face, framed as the zoo's face chips are.",
+        "Needs a roughly frontal face. In a photograph it may be turned at any angle: BlazeFace finds it and its eyes "
+        "turn it upright; a face chip that is given has to be upright, and framed as the zoo's are.",
     )
     unmeasured = ("A feature that was not measured against an attack must be taken to show the face.",)
     gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
@@ -93,6 +115,11 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())
+    if model.code and model.code.base is None:
+        protected += (
+            "It is the baseline: the whole network is on the device, and whoever has the device has it. A split model "
+            "is worth its cloud where the tail's weights stay secret, serve several tasks, or are too large.",
+        )
     # What a code says is bounded whatever is measured.
     common += () if model.code else unmeasured
     return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected

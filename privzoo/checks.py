@@ -1,9 +1,11 @@
-"""Numbers that users give: taken as they are meant, or refused in one sentence."""
+"""Numbers and paths that users give: taken as they are meant, or refused in one sentence."""
 
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from privzoo.errors import ConfigError
@@ -63,6 +65,30 @@ def count(name: str, value: Any, least: int, most: int | None = None, unit: str 
             return found
     kind = "a whole number" + (f" of {unit}" if unit else "")
     raise _refusal(name, value, f"{kind}, {least} or more" if most is None else f"{kind} from {least} to {most}")
+
+
+def path(name: str, value: Any) -> Path:
+    """The path of a file: text, bytes or a path object.
+
+    Args:
+        name: of the argument, for the sentence.
+        value: what was given.
+
+    Raises:
+        ConfigError: it is no path; numbers, which Python takes for open files, are none.
+
+    Example:
+        >>> path("ledger", b"ledger.sqlite").name
+        'ledger.sqlite'
+    """
+    try:
+        text = os.fsdecode(value)
+        os.fsencode(text)  # a lone surrogate is the name of no file
+    except (TypeError, UnicodeError):
+        text = ""
+    if text and "\0" not in text:
+        return Path(text)
+    raise _refusal(name, value, "the path of a file")
 
 
 def _refusal(name: str, value: Any, wanted: str) -> ConfigError:

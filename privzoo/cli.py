@@ -16,6 +16,7 @@ from typing import Any
 import privzoo
 from privzoo import console, serving
 from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
+from privzoo.mechanisms.budget import rounded_up
 
 # What a shell reports for a command that the user, or a reader that went away, ended: 128 + the signal's number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -126,11 +127,7 @@ def _list(options: argparse.Namespace) -> None:
     header = (*columns, "people named", "epsilon")
     rows = []
     for card in cards:
-        # Both of the same head: of the int8 one, where it was measured by class too.
-        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
-        variant = next((v for v in variants if card.figure("balanced accuracy", v)), variants[0])
-        figures = [card.figure(metric, variant) for metric in ("accuracy", "balanced accuracy")]
-        figures.append(card.identity_attack())
+        figures = [*card.told(), card.identity_attack()]
         epsilon = card.epsilon()
         rows.append(
             (
@@ -142,7 +139,7 @@ def _list(options: argparse.Namespace) -> None:
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
                 *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
-                f"{epsilon:.1f}" if epsilon else "no noise",
+                rounded_up(epsilon) if epsilon else "no noise",
             )
         )
     console.print_table(header, rows, left=4)
@@ -162,14 +159,15 @@ def _list(options: argparse.Namespace) -> None:
 def _list_planned(options: argparse.Namespace) -> None:
     from privzoo import zoo
 
-    planned = zoo.planned_models(options.pattern)
+    planned = [*zoo.planned_models(options.pattern), *zoo.planned_networks(options.pattern)]
     if options.json:
         console.print_json([dataclasses.asdict(model) for model in planned])
     elif planned:
         header = tuple(field.name for field in dataclasses.fields(zoo.Planned))
-        console.print_table(header, [dataclasses.astuple(model) for model in planned], left=len(header))
+        rows = [["-" if cell is None else cell for cell in dataclasses.astuple(one)] for one in planned]
+        console.print_table(header, rows, left=len(header))
     else:
-        console.complain(f"no model that matches {options.pattern!r} waits for its weights; privzoo list shows all.")
+        console.complain(f"nothing that matches {options.pattern!r} waits for its weights; privzoo list shows all.")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -184,10 +182,12 @@ def _predict(options: argparse.Namespace) -> int:
     from privzoo import faces
 
     faces.check_face(options.face, options.all_faces)  # before the seconds that loading takes
-    model = privzoo.load(options.name, options.epsilon, options.delta, options.head)
-    noise = model.noise and model.noise.drawn(options.delta)
+    model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent)
+    noise = model.drawn(options.slot)
     try:
-        answers = model.explain(options.images, options.face, all_faces=options.all_faces, strict=options.strict)
+        answers = model.explain(
+            options.images, options.face, all_faces=options.all_faces, strict=options.strict, slot=options.slot
+        )
     except ImageError as error:
         if not error.skipped:
             raise
@@ -363,7 +363,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("list", _list, "list the models with what they cost and reach")
     sub.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell pattern, as 'vgg16_gender_*'")
     sub.add_argument(
-        "--planned", action="store_true", help="the models whose weights are not there, and what they lack, instead"
+        "--planned",
+        action="store_true",
+        help="instead the models and networks whose weights are not there, and what they lack",
     )
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
@@ -378,7 +380,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="E",
         help="budget of each face, for models with noise or a code; default: the model's own",
     )
-    sub.add_argument("--delta", type=float, default=1e-5, metavar="D", help="of the same budget (default: %(default)s)")
+    sub.add_argument(
+        "--delta", type=float, metavar="D", help="of the same budget (default: 1e-05); a code holds at 0 and has none"
+    )
+    sub.add_argument("--permanent", metavar="FILE", help="this device's secret, by which a code's answers are repeated")
+    sub.add_argument("--slot", metavar="NAME", help="in which they are repeated: a person, a day")
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
@@ -400,6 +406,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub = command("demo", _demo, "send a face through head, network and tail, on this machine")
     sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: one that scikit-image carries")
-    sub.add_argument("--model", default="vgg16_gender_advanced_conv5_3", metavar="NAME", help="default: %(default)s")
+    sub.add_argument("--model", default="vgg16_gender_coded_conv5_3", metavar="NAME", help="default: %(default)s")
     face(sub)
     return parser

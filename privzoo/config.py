@@ -131,7 +131,9 @@ class NoiseConfig:
 class CodeConfig:
     """A reduced feature that becomes one of k symbols on the device, sent by randomized response."""
 
-    base: str  # model of the same network and cut, whose reduced feature it is, without that model's noise
+    # Model of the same network and cut, whose reduced feature it is, without that model's noise; None: the symbol is
+    # the class that the network itself finds, for the baseline `label`.
+    base: str | None
     epsilon: float  # budget of one answer where the user sets no other; the code is fitted to it
     symbols: int | None = None  # k; None until fitted
     faces: int = 4000  # training faces that it is fitted on, evenly spaced
@@ -351,8 +353,9 @@ def check_uncoded(model: ModelConfig) -> None:
     """
     if model.code:
         raise ConfigError(
-            f"{model.name} sends codes, not features; name {model.code.base}, whose head it has, or print the code's "
-            "figures with tools/codes.py."
+            f"{model.name} sends codes, not features; "
+            + (f"name {model.code.base}, whose head it has, or " if model.code.base else "")
+            + "print the code's figures with tools/codes.py."
         )
 
 

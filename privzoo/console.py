@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from privzoo import texts
+
 # What errors advise to users of Python -> the same for the command line; in order, longer phrases first.
 _WORDS = (
     (r"""leave out face=["']given["'] or all_faces""", "leave out --face given or --all-faces"),
@@ -16,6 +18,7 @@ _WORDS = (
     (r"""\bhead=["'](full|slim)["']""", r"--head \1"),
     (r"\b(all_faces|overwrite|strict|planned)=True\b", lambda found: f"--{found[1].replace('_', '-')}"),
     (r"\b(epsilon|delta|version|quantization)=(\S+) is ", r"--\1 \2 is "),
+    (r"\b(permanent|slot)=", r"--\1 "),
     (r"\bepsilon=(\S+), delta=([^\s;]+)", r"--epsilon \1 --delta \2"),
     (r"privzoo\.list_models\(\) lists all models", "privzoo list shows all"),
     (r"or pass (--\S+)", r"or give \1"),
@@ -40,14 +43,14 @@ def shown(text: str, stream: TextIO | None = None) -> str:
         stream: that it goes to; None: standard output.
     """
     stream = stream or sys.stdout
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in _as_utf8(text))
+    line = texts.one_line(texts.decoded(text))
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def print_json(value: Any) -> None:
     """Prints JSON, always in UTF-8; of names that are not, the bytes are escaped as Python's surrogates."""
-    text = _as_utf8(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"
+    text = texts.decoded(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"
     content = text.encode("utf-8", "backslashreplace")  # a lone surrogate's escape is what JSON writes for it as well
     if sys.stdout is None:  # closed by the caller
         return
@@ -57,15 +60,6 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-
-
-def _as_utf8(text: str) -> str:
-    """Bytes of a file's name that the locale does not know (Python's surrogates), read as UTF-8 where they are."""
-    return re.sub(
-        "[\udc80-\udcff]+",
-        lambda run: run[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"),
-        text,
-    )
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
@@ -97,21 +91,29 @@ def face_cells(answer: Any) -> tuple[str, str, str]:
     """Which face a `Prediction`, or an answer of the demo, is about; in the columns `FACE_COLUMNS`."""
     if answer.score is None:
         return "given", "-", "-"
-    return f"{answer.number + 1} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
+    return f"{answer.number} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
 
 
 def noise_note(noise: dict[str, Any]) -> str:
     """What was drawn for the answers above, from an entry of a mechanism's `drawn`."""
+    from privzoo.mechanisms.budget import rounded_up
+
+    epsilon = rounded_up(noise["epsilon"])
+    if "slot" in noise:
+        return (
+            f"Each answer comes from one of {noise['k']} symbols, drawn once by randomized response and repeated in "
+            f"the slot {noise['slot']!r}: epsilon {epsilon} at delta 0 for each different symbol. Repeated answers can "
+            "be linked to each other."
+        )
     if noise["kind"] == "randomized_response":
         return (
-            f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon "
-            f"{noise['epsilon']:.3g} at delta 0 for each face. Another call may give another answer, and spends as "
-            "much again."
+            f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon {epsilon} "
+            "at delta 0 for each face. Another call may give another answer, and spends as much again."
         )
     return (
         f"Each answer comes from a feature to which noise was added, drawn anew: deviation {noise['sigma']:.3g}, "
-        f"epsilon {noise['epsilon']:.3g} at delta {noise['delta']:g} for each face. Another call gives another answer, "
-        "and spends as much again."
+        f"epsilon {epsilon} at delta {noise['delta']:g} for each face. Another call gives another answer, and spends "
+        "as much again."
     )
 
 

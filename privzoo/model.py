@@ -15,6 +15,7 @@ from privzoo.card import Card
 from privzoo.errors import FeatureError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, protect
+from privzoo.mechanisms.permanent import Permanent, at
 from privzoo.mechanisms.randomized_response import RandomizedResponse, check_symbols
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Prediction:
 
     image: str  # its path, or its place among the arrays given
     face: dict[str, int] | None  # the chip's square in the image: x, y, size in pixels; None for a given chip
-    number: int  # which of the image's faces it is, from 0: the largest first, doubtful ones last
+    number: int  # which of the image's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the image; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
     rotation: float | None  # degrees by which the face is turned clockwise in the image; None for a given chip
@@ -47,6 +48,7 @@ class SplitModel:
         tail: `features` -> probabilities (N, classes).
         noise: what every feature gets before it leaves the device; None: nothing.
         book: of a coded model, whose `noise` is randomized response: the symbol of what the head gives.
+        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: drawn anew.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
@@ -61,9 +63,10 @@ class SplitModel:
         tail: keras.Model,
         noise: Noise | RandomizedResponse | None = None,
         book: Codebook | None = None,
+        permanent: Permanent | None = None,
     ):
         forks.remember()
-        self.card, self.noise, self.book = card, noise, book
+        self.card, self.noise, self.book, self._permanent = card, noise, book, permanent
         self._network, self._head, self._tail = network, head, tail
 
     def __repr__(self) -> str:
@@ -108,12 +111,25 @@ class SplitModel:
         """Side of the head's input in pixels."""
         return self.card.network.input_size
 
-    def features(self, chips: np.ndarray, rng: random.Random | None = None) -> np.ndarray:
-        """What leaves the device for face chips, with the model's noise, fresh at each call.
+    def drawn(self, slot: str | None = None) -> dict[str, Any] | None:
+        """What is drawn for each answer, and its budget; None where nothing is.
+
+        Args:
+            slot: as for `features`.
+
+        Raises:
+            ConfigError: as for `features`.
+        """
+        source = at(self._permanent, slot) or self.noise
+        return source and source.drawn()
+
+    def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
+        """What leaves the device for face chips, with the model's noise, fresh at each call but for permanent answers.
 
         Args:
             chips: uint8 RGB (N, S, S, 3), or float32 0..255.
             rng: for tests and measurements alone, a random source that can be repeated.
+            slot: in which permanent answers repeat, for a model that was loaded with them: a person, a day.
 
         Returns:
             float32 (N, *feature shape); of a coded model (N, 2), the symbol that may be sent and the epsilon that it
@@ -121,10 +137,14 @@ class SplitModel:
 
         Raises:
             FeatureError: the chips have another shape, or values that are not finite.
+            ConfigError: a slot without permanent answers, or none with them.
         """
+        permanent = at(self._permanent, slot)
         features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
         if self.book is not None:
             symbols = self.book.encode(features)
+            if permanent is not None:
+                return permanent.answers(symbols)
             return self.noise.answers(symbols, rng.randbytes) if rng else self.noise.answers(symbols)
         return features if self.noise is None else protect(features, self.noise, rng)
 
@@ -154,26 +174,37 @@ class SplitModel:
             raise FeatureError("A feature of a coded model has a symbol that is no whole number; send the head's own.")
         return {"symbol": check_symbols(whole.astype(np.int64), self.book.k).astype(np.int32), "epsilon": epsilon}
 
-    def predict(self, images: Any, face: str = "detect") -> np.ndarray:
+    def predict(
+        self, images: Any, face: str = "detect", *, all_faces: bool = False, slot: str | None = None
+    ) -> np.ndarray:
         """Class probabilities of images, by head and tail.
 
         Args:
             images: one or many paths, open files, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
             face: "detect" finds the largest face of each; "given" takes each image as a face chip.
+            all_faces: answer for each face of each image, small ones too, which takes ten times as long to find them.
+            slot: as for `features`.
 
         Returns:
-            float32 (N, classes), in the order of `classes`; a row for each image.
+            float32 (N, classes), in the order of `classes`; a row for each image. With `all_faces` a row for each face,
+            those of one image together, the largest first; `explain` says which row is of which image.
 
         Raises:
             ImageError: an image cannot be read; FaceNotFoundError where it shows no face. Both name it. `explain`
                 answers for the others.
             ForkError: this process was forked after models were loaded. So raise all methods that compute.
         """
-        chips, _, _ = faces.chips(images, self.input_size, face)
-        return self.classify(self.features(chips))
+        chips, _, _ = faces.chips(images, self.input_size, face, all_faces=all_faces)
+        return self.classify(self.features(chips, slot=slot))
 
     def explain(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> faces.Answers[Prediction]:
         """As `predict`, with labels and the place of each face: what `privzoo predict --json` prints.
 
@@ -184,6 +215,7 @@ class SplitModel:
             face: as for `predict`.
             all_faces: answer for each face of each image, small ones too, which takes ten times as long to find them.
             strict: raise at the first image that cannot be used.
+            slot: as for `features`.
 
         Returns:
             A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
@@ -192,6 +224,7 @@ class SplitModel:
             ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError where they show
                 no face.
         """
+        at(self._permanent, slot)  # before the seconds that finding faces takes
         chips, found, skipped = faces.chips(images, self.input_size, face, bulk=not strict, all_faces=all_faces)
         faces.require_some(found, skipped)
         answers = [
@@ -205,7 +238,7 @@ class SplitModel:
                 label=self.classes[int(row.argmax())],
                 probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
             )
-            for one, row in zip(found, self.classify(self.features(chips)), strict=True)
+            for one, row in zip(found, self.classify(self.features(chips, slot=slot)), strict=True)
         ]
         return faces.Answers(answers, skipped)
 

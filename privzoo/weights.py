@@ -180,12 +180,14 @@ def load(network: NetworkConfig) -> dict[str, np.ndarray]:
 
 
 def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
-    """Arrays of the model on whose reduced feature a code stands.
+    """Arrays of the model on whose reduced feature a code stands; none where it stands on the network's own class.
 
     Raises:
         ConfigError: that model has no such feature, or is of another network, cut or size.
         WeightsError: its weights are missing or damaged.
     """
+    if model.code.base is None:
+        return {}
     base = config.model(model.code.base)
     fits = (base.network, base.cut, base.dimensions) == (model.network, model.cut, model.dimensions)
     if not fits or base.weights is None or base.step is not None:

@@ -24,12 +24,13 @@ _networks: weakref.WeakValueDictionary[str, keras.Model] = weakref.WeakValueDict
 
 @dataclass(frozen=True)
 class Planned:
-    """A model that cannot be loaded yet."""
+    """A model that cannot be loaded yet, or a network that was not trained yet."""
 
+    kind: str  # "model" or "network"
     name: str
-    network: str
-    cut: str
-    embedding: str
+    network: str  # the network's own name, where it is one
+    cut: str | None  # None: a network
+    embedding: str | None  # None: a network
     missing: str  # what it waits for
 
 
@@ -60,12 +61,19 @@ def planned_models(pattern: str = "*") -> list[Planned]:
         if model.network not in networks:
             networks[model.network] = _missing_network(model.network)
         missing = networks[model.network] or _missing_file(model.weights, name, needed=model.dimensions is not None)
-        if not missing and model.code:
+        if not missing and model.code and model.code.base:
             base = config.model(model.code.base)
             missing = _missing_file(base.weights, base.name, needed=True)
         if missing or name not in config.models():
-            found.append(Planned(name, model.network, model.cut, model.embedding, missing or "its release"))
+            found.append(Planned("model", name, model.network, model.cut, model.embedding, missing or "its release"))
     return found
+
+
+def planned_networks(pattern: str = "*") -> list[Planned]:
+    """The networks of `zoo_configs/planned` that match a shell pattern, by name: described, but not trained."""
+    files = (config.config_folder() / "planned" / "networks").glob("*.yaml")
+    names = sorted(fnmatch.filter({path.stem for path in files}, pattern))
+    return [Planned("network", name, name, None, None, "its training (tools/train.py)") for name in names]
 
 
 def _missing_network(name: str) -> str | None:
@@ -122,7 +130,13 @@ def load_network(network: NetworkConfig) -> keras.Model:
     return model
 
 
-def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str = config.FULL) -> SplitModel:
+def load(
+    name: str,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    head: str = config.FULL,
+    permanent: str | os.PathLike[str] | None = None,
+) -> SplitModel:
     """Loads a model.
 
     Args:
@@ -130,15 +144,18 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
             the model was fitted to. Only for models with noise or a code; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; codes have none.
+        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
+        permanent: file of the device's secret, made where it is not there, with which answers of a coded model are
+            drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is drawn anew.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
 
     Raises:
         UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
-        ConfigError: a budget for a model without noise, or one that cannot be.
+        ConfigError: a budget for a model without noise, or one that cannot be; permanent answers of a model without a
+            code, or a secret that cannot be used.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
         ForkError: this process was forked after models were loaded.
@@ -148,7 +165,9 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         >>> model.head.output_shape
         (None, 6, 6, 512)
     """
-    from privzoo.mechanisms import gaussian
+    from privzoo.mechanisms import permanent as answers
+    from privzoo.mechanisms.budget import check_delta
+    from privzoo.mechanisms.gaussian import Gaussian
     from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
 
     described = card.read(name, head)
@@ -157,11 +176,14 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
         raise ConfigError(
             f"{name} adds no noise, so that no epsilon can be kept; load a coded, noisy or advanced model."
         )
-    if model.code:  # before the seconds that loading takes
+    # All before the seconds that loading takes.
+    delta = check_delta(epsilon, delta, name, bool(model.code) if model.code or model.noise else None)
+    if model.code:
         check_budget(model.code.epsilon if epsilon is None else epsilon)
-    sigma = model.noise and model.noise.sigma
-    if epsilon is not None and model.noise:
-        sigma = gaussian.budget_sigma(epsilon, delta, model.noise.clip)
+    answers.permanent(permanent, None, model.code and name, name)
+    noise = model.noise and Gaussian(model.noise.sigma, model.noise.clip)
+    if noise and epsilon is not None:
+        noise = Gaussian.keeping(epsilon, delta, noise.clip)
     network = load_network(described.network)
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
@@ -180,7 +202,6 @@ def load(name: str, epsilon: float | None = None, delta: float = 1e-5, head: str
 
         book = coded.book_of(arrays, model)
         response = RandomizedResponse(book.k, model.code.epsilon if epsilon is None else epsilon)
-        return SplitModel(described, network, front, tail, response, book)
-    return SplitModel(
-        described, network, front, tail, gaussian.Gaussian(sigma, model.noise.clip) if model.noise else None
-    )
+        repeated = answers.permanent(permanent, response, book.name, name)
+        return SplitModel(described, network, front, tail, response, book, repeated)
+    return SplitModel(described, network, front, tail, noise)

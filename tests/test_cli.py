@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,9 @@ from cli_helpers import MODEL, privzoo_process
 
 import privzoo
 from privzoo import cli
+from privzoo.card import PART, heads
 from privzoo.errors import WeightsError
+from privzoo.mechanisms.budget import rounded_up
 
 # What a reader of `privzoo list --json` may rely on, with the type of each.
 FIELDS = {
@@ -49,6 +52,36 @@ def test_list_json_has_every_fact_of_every_model(capsys):
             assert {"metric", "variant", "data", "count", "date", "git", "command", "sha256"} <= figure.keys()
 
 
+def test_a_card_prints_date_revision_interval_and_command_of_each_figure(capsys):
+    card = privzoo.show(MODEL)
+    assert cli.main(["show", MODEL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = dict(reversed(line.split(". ", 1)) for line in lines if re.match(r"\d+\. `", line))
+    assert set(commands) == {f"`{m.command}`" for m in card.measurements}
+    rows = [line for line in lines if line.startswith("| ") and line.count(" | ") == 9][2:]
+    assert len(rows) == len(card.measurements) > 5
+    for row, m in zip(rows, card.measurements, strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[-3:] == [m.date, m.git, commands[f"`{m.command}`"]]
+        assert cells[4] == f"{m.shown(m.low)} to {m.shown(m.high)}"
+
+
+@pytest.mark.parametrize("name", privzoo.list_models())
+def test_a_card_has_one_row_for_each_quantity(name):
+    for head in heads(privzoo.show(name).model):
+        measured = privzoo.show(name, head).measurements
+        whole = {(m.metric, m.variant, m.data) for m in measured}
+        assert len(whole) == len(measured)
+        parts = [(m.metric, m.variant, m.data.partition(PART)[0]) for m in measured if PART in m.data]
+        assert not whole.intersection(parts)
+
+
+def test_a_limit_says_how_a_face_may_lie():
+    for name in privzoo.list_models():
+        (limit,) = [limit for limit in privzoo.show(name).to_dict()["limits"] if "frontal" in limit]
+        assert "turned at any angle" in limit
+
+
 def test_list_prints_one_line_for_each_model(capsys):
     assert cli.main(["list"]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -59,9 +92,9 @@ def test_list_prints_one_line_for_each_model(capsys):
         card = privzoo.show(name)
         attack = card.identity_attack()
         assert (f"{attack.value:.1%}" if attack else "not measured") in line
-        assert line.endswith(f"{card.epsilon():.1f}" if card.epsilon() else "no noise")
+        assert line.endswith(rounded_up(card.epsilon()) if card.epsilon() else "no noise")
     assert any(note.startswith("people named: ") for note in notes)
-    assert any("epsilon 42.8" in note and "99.9%" in note and "not the budget" in note for note in notes)
+    assert any("epsilon 42.9" in note and "99.9%" in note and "not the budget" in note for note in notes)
 
 
 def test_list_takes_a_pattern(capsys):

@@ -43,7 +43,7 @@ def test_predict_prints_nothing_but_the_answers(photograph):
     (answer,) = printed["answers"]
     assert printed["skipped"] == [] and printed["noise"] is None
     assert answer["image"] == photograph
-    assert (answer["number"], answer["faces"], answer["rotation"]) == (0, 1, 0) and 0.7 < answer["score"] <= 1
+    assert (answer["number"], answer["faces"], answer["rotation"]) == (1, 1, 0) and 0.7 < answer["score"] <= 1
     assert answer["face"].keys() == {"x", "y", "size"}
     expected = privzoo.load(MODEL).predict(photograph)[0]
     classes = privzoo.show(MODEL).network.classes
@@ -63,7 +63,7 @@ def test_predict_takes_given_chips_of_many_images(photograph, astronaut, tmp_pat
     (detected,) = json.loads(capsys.readouterr().out)["answers"]
     assert [answer["face"] for answer in given] == [None, None]
     for answer in given:
-        assert (answer["number"], answer["faces"], answer["score"], answer["rotation"]) == (0, 1, None, None)
+        assert (answer["number"], answer["faces"], answer["score"], answer["rotation"]) == (1, 1, None, None)
         assert answer["probabilities"] == pytest.approx(detected["probabilities"], abs=1e-5)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 import privzoo
 from privzoo import cli, console
 from privzoo.errors import BudgetError
+from privzoo.mechanisms.budget import rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 
 pytestmark = pytest.mark.all_models
@@ -107,7 +108,7 @@ def test_all_faces(folder, capsys):
     code, found, _ = predict(capsys, MODEL, folder / "two.png", folder / "good.png", "--all-faces")
     assert code == 0
     places = [(Path(one["image"]).name, one["number"], one["faces"]) for one in found["answers"]]
-    assert places == [("two.png", 0, 2), ("two.png", 1, 2), ("good.png", 0, 1)]
+    assert places == [("two.png", 1, 2), ("two.png", 2, 2), ("good.png", 1, 1)]
     for one in found["answers"]:
         assert 0.7 < one["score"] <= 1 and one["rotation"] == 0 and one["face"].keys() == {"x", "y", "size"}
     assert cli.main(["predict", MODEL, "x.png", "--all-faces", "--face", "given"]) == 2
@@ -132,11 +133,11 @@ def test_what_was_drawn_is_said(folder, capsys):
         "drawn": True,
     }
     _, found, _ = predict(capsys, NOISY, folder / "good.png", "--epsilon", "8", "--delta", "1e-6")
-    assert found["noise"]["epsilon"] == pytest.approx(8, rel=1e-6) and found["noise"]["delta"] == 1e-6
-    assert Gaussian(found["noise"]["sigma"], noise.clip).epsilon(delta=1e-6) == pytest.approx(8, rel=1e-6)
+    assert (found["noise"]["epsilon"], found["noise"]["delta"]) == (8, 1e-6)  # as it was given, to the last digit
+    assert 7.99999 < Gaussian(found["noise"]["sigma"], noise.clip).epsilon(delta=1e-6) <= 8
     assert cli.main(["predict", NOISY, str(folder / "good.png")]) == 0
     note = capsys.readouterr().out.splitlines()[-1]
-    assert f"epsilon {own.epsilon():.3g} at delta 1e-05" in note and "Another call gives another answer" in note
+    assert f"epsilon {rounded_up(own.epsilon())} at delta 1e-05" in note and "Another call gives another answer" in note
 
 
 def test_a_code_says_its_budget(folder, capsys):
@@ -173,6 +174,13 @@ def test_noise_cannot_be_switched_off(command, capsys):
         ([MODEL, "--epsilon", "4"], "adds no noise"),
         ([CODED, "--epsilon", "50"], "--epsilon 50.0 is no budget for a code; give a number from"),
         ([CODED, "--epsilon", "nan"], "--epsilon nan is no budget for a code; give a number from"),
+        (
+            [CODED, "--delta", "1e-6"],
+            f"--delta 1e-06 is no part of the budget of {CODED}, whose code keeps its epsilon",
+        ),
+        ([CODED, "--epsilon", "4", "--delta", "1e-6"], "--delta 1e-06 is no part of the budget"),
+        ([NOISY, "--delta", "1e-6"], "--delta 1e-06 is only half of a budget; give an epsilon with it"),
+        ([MODEL, "--delta", "1e-6"], f"--delta 1e-06 is no use for {MODEL}, which adds no noise"),
         (["nothing"], "privzoo list shows all."),
     ],
 )
@@ -254,10 +262,33 @@ def test_list_leaves_out_what_lacks_its_weights(capsys, monkeypatch, tmp_path):
     assert left == [name for name in everything if name not in gone] and gone
     assert privzoo.list_models("vgg_s*", planned=True) == gone
     assert cli.main(["list", "vgg_s*", "--planned", "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == gone
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in listed if one["kind"] == "model"] == gone
     assert cli.main(["list", "vgg_s*", "--planned"]) == 0
     table = capsys.readouterr().out
-    assert table.splitlines()[0].split() == ["name", "network", "cut", "embedding", "missing"]
+    assert table.splitlines()[0].split() == ["kind", "name", "network", "cut", "embedding", "missing"]
     assert all(name in table for name in gone) and "the file vgg_s_" in table
     assert cli.main(["list", "vgg_s*"]) == 0
     assert "privzoo list --planned" in capsys.readouterr().err
+
+
+def test_permanent_answers_repeat_and_say_so(folder, tmp_path, capsys):
+    photograph, secret = folder / "good.png", tmp_path / "secret"
+    options = (CODED, photograph, "--epsilon", "0.5", "--permanent", secret)
+    found = [predict(capsys, *options, "--slot", "anna")[1] for _ in range(3)]
+    assert found[0] == found[1] == found[2] and found[0]["noise"]["slot"] == "anna"
+    assert len({json.dumps(predict(capsys, *options, "--slot", str(k))[1]["answers"]) for k in range(12)}) > 1
+    assert cli.main(["predict", *map(str, options), "--slot", "anna"]) == 0
+    assert "repeated in the slot 'anna': epsilon 0.5 at delta 0 for each different symbol" in capsys.readouterr().out
+    model = privzoo.load(CODED, epsilon=0.5, permanent=secret)
+    answers = [model.predict(photograph, slot="anna") for _ in range(3)]
+    assert all((one == answers[0]).all() for one in answers)
+    assert answers[0].max() == pytest.approx(max(found[0]["answers"][0]["probabilities"].values()), abs=1e-6)
+    for wrong, words in (
+        ((*options,), "give --slot NAME"),
+        ((CODED, photograph, "--slot", "anna"), "give --permanent FILE"),
+        ((NOISY, photograph, "--permanent", secret, "--slot", "a"), "has no code"),
+        ((CODED, photograph, "--permanent", tmp_path, "--slot", "a"), "The secret"),
+    ):
+        code, _, errors = predict(capsys, *wrong)
+        assert code == 2 and words in errors and errors.count("\n") == 1

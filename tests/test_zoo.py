@@ -144,6 +144,15 @@ def test_predict_finds_the_face(astronaut):
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_predict_answers_for_all_faces(astronaut):
+    model = privzoo.load("vgg16_gender_simple_conv5_3")
+    two = np.concatenate([astronaut, astronaut], axis=1)
+    assert model.predict(two).shape == (1, 2)
+    rows, told = model.predict([two, astronaut], all_faces=True), model.explain([two, astronaut], all_faces=True)
+    assert [(one.image, one.number) for one in told] == [("image 0", 1), ("image 0", 2), ("image 1", 1)]
+    np.testing.assert_allclose(rows, [list(one.probabilities.values()) for one in told], rtol=1e-6)
+
+
 def test_wrong_features_are_refused():
     model = privzoo.load("vgg16_gender_simple_conv5_3")
     with pytest.raises(FeatureError, match=r"\(2, 3\)"):

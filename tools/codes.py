@@ -2,35 +2,41 @@
 
 Of a released coded model, its own code. Of a model with a reduced feature, codes that are fitted now, to try them out:
 on `--faces` of the network's training faces, each changed at random as in its training, without that model's noise.
-Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels.
+Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels. What
+a code costs on the device beyond its head is timed too; `--device` times only that, and needs no data.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from privzoo.mechanisms.codebook import Codebook
     from privzoo.model import SplitModel
     from privzoo.training.codes import Fitted
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of a coded model, or of a released one with a reduced feature", required=True)
-flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
+flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for activations, shared by all tools")
 flags.DEFINE_string("heads_dir", None, "folder with exported heads, NAME_int8.tflite; others are made now")
 flags.DEFINE_integer("faces", 4000, "training faces that a code is fitted on now, evenly spaced", lower_bound=64)
 flags.DEFINE_list("symbols", ["best"], "numbers of symbols to fit now; best: as many as answer training faces best")
 flags.DEFINE_float("epsilon", 3.0, "budget that a code is fitted for now")
 flags.DEFINE_list("budgets", ["1", "2", "3", "4", "6", "8"], "epsilons to measure")
+flags.DEFINE_bool(
+    "device", False, "only time what the code costs on the device, and leave the other figures as they are"
+)
 flags.DEFINE_bool("write", False, "of a coded model: write the figures into zoo_configs/codes and into --results")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of codes is written anew; empty for none")
 
@@ -62,13 +68,70 @@ def _command(model: SplitModel) -> str:
     )
 
 
+def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
+    """Times a code on this machine; prints it, and gives the entry `device` of the figures."""
+    import numpy as np
+    from benchmarking import codes, machine, report
+
+    from privzoo.evaluation import bars
+    from privzoo.export.calibration import default_calibration
+    from privzoo.mechanisms.randomized_response import RandomizedResponse
+    from privzoo.provenance import git_revision
+
+    described, git = report.on(machine.describe()), git_revision()
+    feature = np.asarray(model.head(default_calibration(model.input_size, 2)[:1].astype(np.float32)))
+    response = RandomizedResponse(book.k, model.noise.budget if model.book else FLAGS.epsilon)
+    found = codes.beyond_head(book, response, feature)
+    for way, one in found.items():
+        print(
+            f"k={book.k} on the device beyond the head, {way} answers: {one.value:.4f} ms a face ({one.low:.4f} to "
+            f"{one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
+        )
+    print(described)
+    return {
+        "ms": {way: {"value": one.value, "low": one.low, "high": one.high} for way, one in found.items()},
+        "limit_ms": codes.LIMIT_MS,
+        "rounds": codes.ROUNDS,
+        "calls": codes.CALLS,
+        "machine": described,
+        "date": datetime.date.today().isoformat(),
+        "git": git,
+        "command": f"tools/codes.py --model {model.name} --device",
+    }
+
+
+def _write(found: dict[str, Any]) -> None:
+    """Writes a model's figures and, where --results names one, the tables over all."""
+    from privzoo import config
+    from privzoo.audit.report import results
+    from privzoo.provenance import write_json
+
+    folder = config.config_folder() / "codes"
+    folder.mkdir(exist_ok=True)
+    write_json(folder / f"{found['model']}.json", found)
+    if FLAGS.results:
+        results.write_codes(Path(FLAGS.results), sorted(folder.glob("*.json")))
+
+
+def _time_only(model: SplitModel) -> None:
+    from privzoo import config
+    from privzoo.errors import ConfigError
+
+    if model.book is None:
+        raise ConfigError(f"{model.name} is no coded model; --device times the code of one.")
+    file = config.config_folder() / "codes" / f"{model.name}.json"
+    if FLAGS.write and not file.exists():
+        raise ConfigError(f"{model.name} has no figures at {file} yet; run tools/codes.py without --device first.")
+    timed = _on_device(model.book, model)
+    if FLAGS.write:
+        _write({**json.loads(file.read_text(encoding="utf-8")), "device": timed})
+
+
 def main(_: list[str]) -> None:
     """Measures each code at each budget, prints the figures, and writes those of a released one."""
     import numpy as np
 
     import privzoo
-    from privzoo import config
-    from privzoo.audit.report import results
     from privzoo.data import arrays, splits
     from privzoo.embeddings import coded
     from privzoo.errors import ConfigError
@@ -77,7 +140,7 @@ def main(_: list[str]) -> None:
     from privzoo.export import released
     from privzoo.mechanisms.bounds import QUERIES, bounds
     from privzoo.mechanisms.randomized_response import RandomizedResponse
-    from privzoo.provenance import git_revision, write_json
+    from privzoo.provenance import git_revision
     from privzoo.training.release import whole_answers
 
     try:
@@ -85,8 +148,13 @@ def main(_: list[str]) -> None:
         sizes = [None if text == "best" else int(text) for text in FLAGS.symbols]
     except ValueError:
         raise ConfigError("--budgets takes numbers, and --symbols whole numbers or best.") from None
+    if FLAGS.data_dir is None and not FLAGS.device:
+        raise ConfigError("There are no faces to measure on; give their folder with --data_dir, or --device.")
     git, cache = git_revision(), Path(FLAGS.cache_dir)
     model = privzoo.load(FLAGS.model)
+    if FLAGS.device:
+        _time_only(model)
+        return
     if not model.config.dimensions or model.config.step:
         raise ConfigError(f"{FLAGS.model} has no reduced feature that is not rounded; a code needs one.")
     if FLAGS.write and model.book is None:
@@ -123,11 +191,7 @@ def main(_: list[str]) -> None:
     if FLAGS.write:
         facts = {"model": FLAGS.model, "data": test.name, "head": f"int8, {digest}", "network_accuracy": accuracy}
         facts |= {"date": datetime.date.today().isoformat(), "git": git, "command": _command(model)}
-        folder = config.config_folder() / "codes"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"{FLAGS.model}.json", {**facts, "figures": figures})
-        if FLAGS.results:
-            results.write_codes(Path(FLAGS.results), sorted(folder.glob("*.json")))
+        _write({**facts, "figures": figures, "device": _on_device(model.book, model)})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 `tools/export.py --released` writes what the project publishes: the recommended models' int8 heads to `tflite/`, with
 golden input and output and the list of all, `manifest.json`. The project's own are calibrated with training faces
 (`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py);
-`--released --figures` then brings the figures of the list up to the cards.
+`--released --figures` then brings the figures of the list up to the cards. `--released --keep` adds heads that are not
+there yet, and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ FLAGS = flags.FLAGS
 RELEASED_FOLDER = "tflite"
 flags.DEFINE_bool("released", False, "write the released heads and their list; with it, defaults are others")
 flags.DEFINE_bool("figures", False, "with --released: only bring the figures of the list up to the models' cards")
+flags.DEFINE_bool("keep", False, "with --released: leave heads that are there, of the very weights, as they are")
 flags.DEFINE_string("model", None, "name or shell pattern of the models; default: all, or with --released, recommended")
 flags.DEFINE_string(
     "out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/; with --released: tflite"
@@ -116,7 +118,7 @@ def _release(names: list[str], quantizations: list[str], out: Path) -> None:
 
     models = list(_models(names))
     chips = {model.card.artefact: _calibration(model) for model in models}
-    for entry in released.release(models, out, quantizations, chips)["heads"]:
+    for entry in released.release(models, out, quantizations, chips, FLAGS.keep)["heads"]:
         print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
         if not entry["measured"]:
             print(f"{entry['file']} is not the head of its card's figures: tools/evaluate.py", file=sys.stderr)
@@ -132,9 +134,10 @@ def main(_: list[str]) -> None:
     if FLAGS.out is None and not FLAGS.released:
         raise ConfigError("There is no folder to write to; give one with --out.")
     out = Path(FLAGS.out or RELEASED_FOLDER)
+    for flag in ("figures", "keep"):
+        if FLAGS[flag].value and not FLAGS.released:
+            raise ConfigError(f"--{flag} is of the list of released heads; give --released with it.")
     if FLAGS.figures:
-        if not FLAGS.released:
-            raise ConfigError("--figures is of the list of released heads; give --released with it.")
         released.renew(out)
         return
     if FLAGS.released:

@@ -9,6 +9,7 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables are written anew")
+flags.DEFINE_string("readme", "README.md", "Markdown file whose table of models to choose from is written anew")
 flags.DEFINE_string("audit_dir", "docs/audit", "folder with the audit's results")
 
 
@@ -25,6 +26,10 @@ def main(_: list[str]) -> None:
     path = Path(FLAGS.results)
     results.write(path, [card.read(name) for name in privzoo.list_models() if not results.family_of(name)])
     results.write_codes(path, sorted((config.config_folder() / "codes").glob("*.json")))
+    zoos = (config.config_folder() / "sweeps").glob("*.json")
+    results.write_sweeps(path, sorted(one for one in zoos if not results.family_of(one.stem)))
+    if FLAGS.readme:
+        results.write_choices(Path(FLAGS.readme), {name: card.read(name) for name, _ in results.CHOICES})
     audit.write_tables(FLAGS.audit_dir, path)
     slim.write_table(path)
     optimised.write_table(config.config_folder() / "optimised", path)

@@ -11,6 +11,7 @@ from privzoo.architectures.layers import Conv, LayerCost, Pool, classifier_costs
 from privzoo.errors import UnknownNameError
 
 ARCHITECTURES: dict[str, ModuleType] = {"vgg16": vgg16, "vgg_s": vgg_s}
+LAST = "fc8"  # the layer whose outputs are the classes' logits
 MINIMUM_INPUT_SIZE = 48  # pixels; below it VGG-16's pools leave nothing
 
 

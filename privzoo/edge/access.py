@@ -6,14 +6,15 @@ import ipaddress
 import os
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from privzoo import checks
+from privzoo import checks, texts
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
+_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; no more of them may be missing from a sum
+_ROUNDING = 1e-3  # of tails in float16 and float32
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
@@ -33,9 +34,13 @@ class Target:
     budget: str | None = None  # name of the input for epsilon, of a coded model, whose features are (symbol, epsilon)
 
     def __post_init__(self) -> None:
-        """Checks name and version."""
+        """Checks names and version."""
         if not isinstance(self.model, str) or not self.model:
             raise ConfigError(f"model_name={self.model!r} cannot be; give the name under which the server has it.")
+        for name in ("model", "signature", "feature", "budget"):
+            text = getattr(self, name)
+            if isinstance(text, str) and texts.storable(text) != text:  # no request could hold it
+                raise ConfigError(f"{name}={text!r} cannot be sent; give a name of letters that UTF-8 has.")
         if self.version is not None:
             object.__setattr__(self, "version", checks.count("version", self.version, least=0))
 
@@ -55,18 +60,51 @@ class Target:
         """The error for a server that has no such model or version."""
         return MismatchError(f"The server at {url} has no {self.what} ({reason}); check name and version.")
 
+    def most_bytes(self, count: int) -> int:
+        """Bytes that an answer about so many features may have, in either protocol and with room to spare."""
+        return 2**20 + 64 * count * self.classes
+
     def checked(self, outputs: np.ndarray | None, count: int, url: str) -> np.ndarray:
         """The probabilities of an answer, float32 (count, classes).
+
+        They may be off by as much as a tail in int8 rounds: it answers in steps of 1/256.
 
         Raises:
             ServerError: they are something else.
         """
-        if outputs is None or outputs.shape != (count, self.classes) or not np.isfinite(outputs).all():
-            raise ServerError(
-                f"The server at {url} answered with something else than {count} x {self.classes} probabilities; "
-                f"check that {self.what} is this head's tail."
-            )
+        flaw = self._flaw(outputs, count)
+        if flaw:
+            raise self.unusable(flaw, count, url)
         return outputs
+
+    def unusable(self, found: str, count: int, url: str) -> ServerError:
+        """The error for an answer that is no prediction.
+
+        Args:
+            found: what it is instead, as "more than 9 bytes".
+            count: features that were asked about.
+            url: of the server.
+        """
+        return ServerError(
+            f"The server at {url} answered with something else than {count} x {self.classes} probabilities ({found}); "
+            f"check that {self.what} is this head's tail."
+        )
+
+    def _flaw(self, outputs: np.ndarray | None, count: int) -> str | None:
+        if outputs is None:
+            return "no rows of numbers"
+        if outputs.shape != (count, self.classes):
+            return f"numbers of shape {outputs.shape}"
+        if not np.isfinite(outputs).all():
+            return "values that are not finite"
+        worst = outputs.flat[np.abs(outputs - 0.5).argmax()]
+        if abs(worst - 0.5) > 0.5 + _STEP + _ROUNDING:
+            return f"a value of {worst:.6g}, which is no probability"
+        sums = outputs.sum(1, dtype=np.float64)
+        worst = sums[np.abs(sums - 1).argmax()]
+        if abs(worst - 1) > _STEP * min(self.classes, _MOST_STEPS) + _ROUNDING:
+            return f"probabilities of one face that add up to {worst:.6g}"
+        return None
 
 
 def check_finite(features: np.ndarray) -> None:
@@ -98,7 +136,9 @@ class Access:
         Raises:
             ConfigError: a key over a plain connection to another machine, or a key that no header can hold.
         """
-        if self.key is not None and (not self.key or not self.key.isascii() or not self.key.isprintable()):
+        if self.key is not None and (
+            not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
+        ):
             raise ConfigError("The key cannot be; give the text that the server's operator handed out.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
@@ -145,7 +185,7 @@ class Access:
         Raises:
             ConfigError: a file that cannot be read, or is no PEM.
         """
-        self._files()
+        self._files()  # says which cannot be read
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:
@@ -168,11 +208,15 @@ class Access:
         return authority, key, chain
 
     def _files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        if self.certificate is not None and not (
+            isinstance(self.certificate, tuple | list) and len(self.certificate) == 2
+        ):
+            raise ConfigError("The certificate cannot be; give the paths of two PEM files: certificate, then key.")
         chain, key = self.certificate or (None, None)
         found = []
-        for path in (self.ca, key, chain):
+        for name, path in (("ca", self.ca), ("certificate", key), ("certificate", chain)):
             try:
-                found.append(None if path is None else Path(path).read_bytes())
+                found.append(None if path is None else checks.path(name, path).read_bytes())
             except OSError as error:
                 raise ConfigError(f"{path} cannot be read: {error.strerror or error}; check the path.") from None
         return found[0], found[1], found[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import math
 import os
 import time
@@ -17,11 +16,12 @@ import numpy as np
 from privzoo.edge.access import Access, Target
 from privzoo.edge.grpc_wire import SCHEMES, Grpc
 from privzoo.edge.head import Head
-from privzoo.edge.queue import Entry, Queue, Waiting
+from privzoo.edge.queue import Entry, Queue
 from privzoo.edge.rest import Reply, Rest
 from privzoo.edge.retry import Patience
+from privzoo.edge.sending import Sending, place_to_json
 from privzoo.edge.stream import Stream
-from privzoo.errors import BudgetError, ConfigError, FeatureError, FeatureRefusedError
+from privzoo.errors import BudgetError, ConfigError, FeatureError
 from privzoo.faces import Answers, Box, Face, Skipped, require_some
 
 # Faces in one request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers take by default.
@@ -35,7 +35,7 @@ class Answer:
 
     image: str  # name of the photograph
     face: Box  # the face chip's square in it, with the detector's score and the face's rotation
-    number: int  # which of the photograph's faces it is, from 0: the largest first, doubtful ones last
+    number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the photograph; 1 for a given chip
     label: str  # the likeliest class
     probabilities: dict[str, float]  # class -> 0..1
@@ -91,18 +91,20 @@ class _Asking:
             self._asynchronous,
         )
 
-    def _features(self, chips: np.ndarray) -> tuple[np.ndarray, float]:
+    def _features(self, chips: np.ndarray, slot: str | None) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
-        features = self.head.features(chips)
+        features = self.head.features(chips, slot)
         return features, (time.perf_counter() - begin) * 1e3 / len(chips)
 
     def _prepare(
-        self, images: Any, face: str, all_faces: bool, strict: bool
+        self, images: Any, face: str, all_faces: bool, strict: bool, slot: str | None
     ) -> tuple[np.ndarray, list[Face], list[Skipped]]:
         """Cuts all faces out before anything is computed: what is skipped, or is too much together, spends nothing."""
+        self.head.check_slot(slot)
         chips, found, skipped = self.head.prepare(images, face, bulk=not strict, all_faces=all_faces)
         require_some(found, skipped)
-        left = self.head.remaining()
+        # Permanent answers may cost nothing: the ledger decides when their symbols are known.
+        left = None if self.head.permanent else self.head.remaining()
         if left is not None and len(chips) > left:
             raise BudgetError(
                 f"{len(chips)} faces are more than the {left} that the total of {self.head.owner!r} still allows, so "
@@ -179,7 +181,13 @@ class Client(_Asking):
             self.queue.close()
 
     def predict(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> Answers[Answer]:
         """Finds the face in each image, runs the head on it, and asks the server.
 
@@ -192,6 +200,7 @@ class Client(_Asking):
             all_faces: ask about each face of each image, small ones too, which takes ten times as long to find them;
                 each is a feature of its own, which spends its budget.
             strict: raise at the first image that cannot be used, before anything is computed.
+            slot: in which permanent answers repeat, for a head that has them: a person, a day.
 
         Returns:
             A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
@@ -204,15 +213,16 @@ class Client(_Asking):
             MismatchError: the server's tail does not belong to this head.
             ServerError: the server answered, but with no prediction.
         """
-        chips, found, skipped = self._prepare(images, face, all_faces, strict)
+        self._wire.check_open()
+        chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
         answers = []
         for start in range(0, len(chips), BATCH):
-            features, edge_ms = self._features(chips[start : start + BATCH])
+            features, edge_ms = self._features(chips[start : start + BATCH], slot)
             faces = [(one, edge_ms) for one in found[start : start + BATCH]]
             answers += self._answers(faces, self._wire.predict(features))
         return Answers(answers, skipped)
 
-    def stream(self, frames: Iterable[Any], face: str = "detect") -> Stream:
+    def stream(self, frames: Iterable[Any], face: str = "detect", *, slot: str | None = None) -> Stream:
         """Asks about the frames of a camera as they come; frames that come while it is busy are dropped.
 
         Each frame is a feature of its own: of a head with noise, each spends its budget (`Head.spent_epsilon`).
@@ -220,6 +230,7 @@ class Client(_Asking):
         Args:
             frames: anything that gives images in real time, as a generator over a camera; read in a thread.
             face: as for `predict`.
+            slot: as for `predict`; of a head with permanent answers, a symbol costs its budget once in all of them.
 
         Returns:
             An iterator over answers, without those for frames that show no face. It counts the frames that were
@@ -233,11 +244,18 @@ class Client(_Asking):
             ...     print(answer.image, answer.label)
         """
         return Stream(
-            frames, lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True)[0], image=name)
+            frames,
+            lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True, slot=slot)[0], image=name),
         )
 
     def later(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> Answers[str]:
         """Finds the faces, runs the head, and keeps the features in the queue; asks nobody yet.
 
@@ -246,6 +264,7 @@ class Client(_Asking):
             face: as for `predict`.
             all_faces: as for `predict`.
             strict: as for `predict`.
+            slot: as for `predict`.
 
         Returns:
             A list with a ticket for each image, or face, in their order; its `skipped` has the images without one. A
@@ -257,15 +276,16 @@ class Client(_Asking):
             ServerUnavailableError: the queue is full; none of the features was kept.
         """
         queue = self._queue()
-        chips, found, skipped = self._prepare(images, face, all_faces, strict)
+        chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
+        places = [place_to_json(one) for one in found]  # whatever can fail does before the budget is spent
         queue.check_room(len(chips), 4 * len(chips) * math.prod(self.head.feature_shape))
-        features, edge_ms = self._features(chips)
+        features, edge_ms = self._features(chips, slot)
         if not np.isfinite(features).all():
             raise FeatureError("A feature has values that are not finite; it was not kept.")
         tickets = queue.add_all(
             [
-                Entry(feature, self._target.signature, one.image, _to_json(one), edge_ms)
-                for feature, one in zip(features, found, strict=True)
+                Entry(feature, self._target.signature, one.image, place, edge_ms)
+                for feature, one, place in zip(features, found, places, strict=True)
             ]
         )
         return Answers(tickets, skipped)
@@ -284,55 +304,19 @@ class Client(_Asking):
             ServerUnavailableError: the server is still away; what was not answered stays.
             MismatchError: the server has another tail; all stays.
             FeatureRefusedError: once all others are answered: the server refused some features by its protocol's own
-                error, or they cannot be sent. These are set aside, and `queue.refused()` says why.
-            ServerError: the server answers otherwise, as to a key that was revoked, or something else answers in its
-                place; all stays.
+                error, and answered others after that; or they cannot be sent. These are set aside: `queue.refused()`
+                says why, `queue.retry_refused()` lets them wait again, `queue.forget(ticket)` drops one.
+            ServerError: the server refuses features and answers none after them, as where a proxy refuses
+                everything; or it answers otherwise, as to a key that was revoked; all stays.
 
         Example:
             >>> for ticket, answer in client.send():  # doctest: +SKIP
             ...     print(ticket, answer.label)
         """
-        queue, refused = self._queue(), []
-        while waiting := self._sendable(queue, refused):
-            try:
-                reply = self._wire.predict(np.stack([one.feature for one, _ in waiting]))
-            except FeatureRefusedError:
-                # One of them is at fault; alone, the first is either answered or the one to set aside.
-                waiting = waiting[:1]
-                try:
-                    reply = self._wire.predict(waiting[0][0].feature[None])
-                except FeatureRefusedError as error:
-                    queue.set_aside(waiting[0][0].ticket, str(error))
-                    refused.append(str(error))
-                    continue
-            faces = [(face, one.edge_ms) for one, face in waiting]
-            for (one, _), answer in zip(waiting, self._answers(faces, reply), strict=True):
-                yield one.ticket, answer
-                queue.remove(one.ticket)
-        if refused:
-            raise FeatureRefusedError(
-                f"{len(refused)} of the queue's features can't be answered and were set aside ({refused[0]}); "
-                "queue.refused() lists them."
-            )
-
-    def _sendable(self, queue: Queue, refused: list[str]) -> list[tuple[Waiting, Face]]:
-        """The next features to send, with their faces' squares; sets those aside that no server could answer."""
-        while waiting := queue.first(self._target.signature, BATCH):
-            sendable = []
-            for one in waiting:
-                try:
-                    if one.feature.shape != self.head.feature_shape:
-                        raise FeatureError(f"It has the shape {one.feature.shape}, not {self.head.feature_shape}.")
-                    if not np.isfinite(one.feature).all():
-                        raise FeatureError("It has values that are not finite.")
-                    sendable.append((one, _from_json(one)))
-                except (FeatureError, ValueError, TypeError) as error:
-                    reason = str(error) if isinstance(error, FeatureError) else "Its face's square cannot be read."
-                    queue.set_aside(one.ticket, reason)
-                    refused.append(reason)
-            if sendable:
-                return sendable
-        return []
+        sending = Sending(
+            self._queue(), self._target.signature, self.head.feature_shape, BATCH, self._wire.predict, self._answers
+        )
+        return sending.run()
 
     def _queue(self) -> Queue:
         if self.queue is None:
@@ -363,27 +347,20 @@ class AsyncClient(_Asking):
         await self._wire.close_async()
 
     async def predict(
-        self, images: Any, face: str = "detect", *, all_faces: bool = False, strict: bool = False
+        self,
+        images: Any,
+        face: str = "detect",
+        *,
+        all_faces: bool = False,
+        strict: bool = False,
+        slot: str | None = None,
     ) -> Answers[Answer]:
         """As `Client.predict`; a task of its own for each call may run beside others."""
-        chips, found, skipped = await asyncio.to_thread(self._prepare, images, face, all_faces, strict)
+        self._wire.check_open()
+        chips, found, skipped = await asyncio.to_thread(self._prepare, images, face, all_faces, strict, slot)
         answers = []
         for start in range(0, len(chips), BATCH):
-            features, edge_ms = await asyncio.to_thread(self._features, chips[start : start + BATCH])
+            features, edge_ms = await asyncio.to_thread(self._features, chips[start : start + BATCH], slot)
             faces = [(one, edge_ms) for one in found[start : start + BATCH]]
             answers += self._answers(faces, await self._wire.predict_async(features))
         return Answers(answers, skipped)
-
-
-def _to_json(face: Face) -> str:
-    """A face's place in its photograph, as the queue keeps it."""
-    return json.dumps({**dataclasses.asdict(face.box), "number": face.number, "found": face.found})
-
-
-def _from_json(one: Waiting) -> Face:
-    """Inverse of `_to_json`; raises ValueError or TypeError for what is none."""
-    place = json.loads(one.box)
-    if not isinstance(place, dict):
-        raise TypeError(f"{type(place).__name__} is no place")
-    number, found = place.pop("number", 0), place.pop("found", 1)
-    return Face(one.image, Box(**place), found, number)

@@ -94,7 +94,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
 
     Example:
         >>> verify("tflite")  # doctest: +SKIP
-        {'vgg16_gender_advanced_conv5_3_int8.tflite': 0.0}
+        {'vgg16_gender_coded_conv5_3_int8.tflite': 0.0}
     """
     folder = Path(folder)
     shares = {}

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from privzoo import texts
 from privzoo.edge import grpc_messages
 from privzoo.edge.access import Access, Target, check_finite, check_open
 from privzoo.edge.rest import Reply
@@ -17,10 +18,12 @@ from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, Miss
 SCHEMES = ("grpc", "grpcs")
 PROXY_SCHEMES = ("http",)  # all that gRPC's library speaks
 OUTPUT = "probabilities"
+_MOST_FEATURES = 4096  # of one request, whose answer has to fit
 _AWAY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
+# What the library says of an answer beyond our bound, before and after it was decompressed.
+_TOO_LARGE = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),  # the server's limit decides
-    ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 0),  # one place decides when to ask again
@@ -58,14 +61,24 @@ class Grpc:
             host, port = address.hostname, address.port or 8500
         except ValueError:
             address, host, port = None, None, 0
-        if address is None or address.scheme not in SCHEMES or not host or address.path.strip("/") or address.query:
+        if (
+            address is None
+            or address.scheme not in SCHEMES
+            or not host
+            or not url.isprintable()
+            or address.path.strip("/")
+            or address.query
+        ):
             raise ConfigError(f"The server's address {url!r} cannot be; give one as grpc://cloud:8500.")
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)
         proxy = access.proxy_to(host, PROXY_SCHEMES)
+        limit = ("grpc.max_receive_message_length", target.most_bytes(_MOST_FEATURES))
         # Else the library reads the environment: no proxy that nobody asked for.
         options = (
-            [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if proxy is None else [*_OPTIONS, ("grpc.http_proxy", proxy)]
+            [*_OPTIONS, limit, ("grpc.enable_http_proxy", 0)]
+            if proxy is None
+            else [*_OPTIONS, limit, ("grpc.http_proxy", proxy)]
         )
         self.url, self.target, self.patience = url.rstrip("/"), target, patience
         self._metadata = tuple(access.headers().items())
@@ -99,7 +112,7 @@ class Grpc:
             try:
                 data = self._call(body, timeout=seconds, metadata=self._metadata)
             except self._error as error:
-                raise self._refusal(error, seconds) from error
+                raise self._refusal(error, seconds, len(features)) from error
             return self._reply(data, len(features), body, start)
 
         return self.patience.call(ask)
@@ -113,10 +126,14 @@ class Grpc:
             try:
                 data = await self._call(body, timeout=seconds, metadata=self._metadata)
             except self._error as error:
-                raise self._refusal(error, seconds) from error
+                raise self._refusal(error, seconds, len(features)) from error
             return self._reply(data, len(features), body, start)
 
         return await self.patience.call_async(ask)
+
+    def check_open(self) -> None:
+        """Raises ConfigError for one that is closed."""
+        check_open(self._closed)
 
     def _body(self, features: np.ndarray) -> bytes:
         check_open(self._closed)
@@ -134,8 +151,10 @@ class Grpc:
             outputs = None
         return Reply(self.target.checked(outputs, count, self.url), len(body), elapsed)
 
-    def _refusal(self, error: Any, seconds: float) -> ServerError | MismatchError:
-        code, reason = error.code().name, " ".join((error.details() or "no reason given").split())
+    def _refusal(self, error: Any, seconds: float, count: int) -> ServerError | MismatchError:
+        code, reason = error.code().name, texts.said(error.details() or "no reason given")
+        if code == "RESOURCE_EXHAUSTED" and any(words in reason for words in _TOO_LARGE):
+            return self.target.unusable(f"more than {self.target.most_bytes(_MOST_FEATURES)} bytes", count, self.url)
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in reason:
             return FeatureRefusedError(
                 f"The server at {self.url} refused the request ({code}: {reason}); send fewer at once."

@@ -6,15 +6,17 @@ import copy
 import math
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from privzoo import faces
+from privzoo import checks, faces
 from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
 from privzoo.mechanisms import codebook, gaussian, randomized_response
-from privzoo.mechanisms.budget import DELTA, check_epsilon, within
+from privzoo.mechanisms import permanent as answers
+from privzoo.mechanisms.budget import DELTA, check_delta, check_epsilon, rounded_up, within
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.ledger import OWNER, Ledger
@@ -33,12 +35,15 @@ class Head:
         epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
             head's manifest asks for. Only for heads with noise or codes; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; codes have none.
+        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
         total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
             None: no limit. Only for heads with noise.
-        total_delta: of the same total.
+        total_delta: of the same total; None: 1e-5.
         ledger: file in which the spending is written down, made where it is not there; or a `Ledger`. All heads that
             see the same people should share one.
+        permanent: file of the device's secret, made where it is not there, with which answers of a coded head are drawn
+            once and repeated: `features(chips, slot=...)`, and `privzoo.mechanisms.permanent` for what that promises
+            and costs. None: each answer is drawn anew.
         owner: whose budget is spent: a person, or, where people are not told apart, the device, whose faces then all
             count as one person's.
 
@@ -50,14 +55,15 @@ class Head:
         classes: names of the classes that the tail tells apart.
         noise: what every feature gets before it is given out, or None.
         queries: features given out so far, by this object alone.
-        ledger: the `Ledger`, or None.
+        ledger: the `Ledger`; None where none was given.
+        permanent: whether answers repeat in a slot.
         owner: whose budget is spent.
 
     Raises:
         WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
         ConfigError: the manifest asks for what this version cannot do, `threads` is no count, a budget cannot be, is
-            less than one feature costs, lacks its ledger, or belongs to a head without noise; or the ledger cannot be
-            used.
+            less than one feature costs, lacks its ledger, or belongs to a head without noise; or the ledger or the
+            secret cannot be used.
         MissingExtraError: no TFLite interpreter is installed.
 
     Example:
@@ -74,6 +80,8 @@ class Head:
         "__lock",
         "__noise",
         "__owner",
+        "__permanent",
+        "__tags",
         "__total",
         "__unprotected",
         "__weakref__",
@@ -84,22 +92,31 @@ class Head:
         path: str | os.PathLike[str],
         threads: int = 1,
         epsilon: float | None = None,
-        delta: float = DELTA,
+        delta: float | None = None,
         *,
         total_epsilon: float | None = None,
-        total_delta: float = DELTA,
+        total_delta: float | None = None,
         ledger: str | os.PathLike[str] | Ledger | None = None,
         owner: str = OWNER,
+        permanent: str | os.PathLike[str] | None = None,
     ) -> None:
+        if hasattr(self, "_Head__ledger"):
+            raise ConfigError(f"The head {self.path} is open and cannot be changed; make another Head.")
         self.__unprotected = UnprotectedHead(path, threads)
         self.__book = self._codebook()
+        delta = None if delta is None else checks.number("delta", delta, above=0, below=1)
         self.__noise = self._mechanism(epsilon, delta)
         self.__count, self.__lock = 0, threading.Lock()
         self.__owner = owner
         self.__total = self._checked_total(total_epsilon, total_delta, ledger)
-        self.__ledger = Ledger(ledger) if not (ledger is None or isinstance(ledger, Ledger)) else ledger
-        if self.__ledger is not None:
-            self.__ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
+        book = None if self.__book is None else self.__book.name
+        self.__permanent = answers.permanent(permanent, self.__noise, book, f"The head {self.path}")
+        self.__tags: set[bytes] = set()  # of the permanent answers given out by this object
+        if ledger is not None and not isinstance(ledger, Ledger):
+            ledger = Ledger(ledger)
+        if ledger is not None:
+            ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
+        self.__ledger = ledger  # the last of all: from now on nothing can be changed
 
     def _codebook(self) -> Codebook | None:
         entry = self.__unprotected.manifest.get("noise")
@@ -110,20 +127,24 @@ class Head:
             raise ConfigError(f"The head {self.path} has the codebook of another head; export it again.")
         return book
 
-    def _mechanism(self, epsilon: float | None, delta: float) -> Gaussian | RandomizedResponse | None:
+    def _mechanism(self, epsilon: float | None, delta: float | None) -> Gaussian | RandomizedResponse | None:
         entry = self.__unprotected.manifest.get("noise")
+        if entry is None and epsilon is not None:
+            raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
+        delta = check_delta(epsilon, delta, f"the head {self.path}", None if entry is None else self.__book is not None)
         if entry is None:
-            if epsilon is not None:
-                raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
             return None
         if self.__book is not None:
             return RandomizedResponse(self.__book.k, entry.get("epsilon") if epsilon is None else epsilon)
         stated = gaussian.from_manifest(entry, self.path)
         if epsilon is None:
             return stated
-        return Gaussian(gaussian.budget_sigma(epsilon, delta, stated.clip), stated.clip)
+        return Gaussian.keeping(epsilon, delta, stated.clip)
 
     def _checked_total(self, epsilon: Any, delta: Any, ledger: Any) -> tuple[float | None, float]:
+        if epsilon is None and delta is not None:
+            raise ConfigError(f"total_delta={delta!r} is only half of a total; give total_epsilon with it.")
+        delta = DELTA if delta is None else delta
         if epsilon is None and ledger is None:
             return None, DELTA
         if self.__noise is None:
@@ -138,8 +159,8 @@ class Head:
             raise ConfigError("A total outlives the process only in a file; give ledger=FILE with total_epsilon.")
         if not within(one := self.__noise.epsilon(delta=delta), epsilon):
             raise ConfigError(
-                f"One feature of {self.path} costs epsilon {one:.6g} at delta {delta:g}, more than the total of "
-                f"{epsilon:g}; set a smaller epsilon, or a larger total_epsilon."
+                f"One feature of {self.path} costs epsilon {rounded_up(one, 6)} at delta {delta:g}, more than the "
+                f"total of {epsilon:g}; set a smaller epsilon, or a larger total_epsilon."
             )
         return epsilon, delta
 
@@ -175,8 +196,8 @@ class Head:
 
     @property
     def noise(self) -> Gaussian | RandomizedResponse | None:
-        """What every feature gets before it is given out, or None."""
-        return self.__noise
+        """What every feature gets before it is given out, or None; a copy, so that its `__init__` changes nothing."""
+        return copy.copy(self.__noise)
 
     @property
     def queries(self) -> int:
@@ -187,6 +208,11 @@ class Head:
     def ledger(self) -> Ledger | None:
         """Where the spending is written down, or None."""
         return self.__ledger
+
+    @property
+    def permanent(self) -> bool:
+        """Whether answers repeat in a slot."""
+        return self.__permanent is not None
 
     @property
     def owner(self) -> str:
@@ -227,14 +253,24 @@ class Head:
         """
         return faces.chips(images, self.input_size, face, bulk, all_faces)
 
-    def features(self, chips: Any) -> np.ndarray:
+    def check_slot(self, slot: str | None) -> None:
+        """Refuses a slot where answers do not repeat, none where they do, and one that is no text.
+
+        Raises:
+            ConfigError: so it is.
+        """
+        answers.at(self.__permanent, slot)
+
+    def features(self, chips: Any, slot: str | None = None) -> np.ndarray:
         """Spends the budget, runs the head, adds its noise and counts; threads take turns.
 
         With a ledger, the whole batch is on the disk as spent before the first chip is computed. It stays spent
-        whatever fails afterwards. Chips that are refused for their shape or type cost nothing.
+        whatever fails afterwards. Chips that are refused for their shape or type cost nothing. Permanent answers are
+        computed first, since one that was given before costs nothing, and drawn once they are on the disk as spent.
 
         Args:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
+            slot: in which permanent answers repeat: a person, a day, a service, as the caller tells them apart.
 
         Returns:
             float32 array (N, *feature_shape); of a coded head (N, 2), the symbol that may be sent and the epsilon that
@@ -242,28 +278,44 @@ class Head:
 
         Raises:
             ImageError: chips of another shape, type or range.
-            BudgetError: the batch would exceed the total; none of it was computed or spent.
-            ConfigError: the ledger cannot be written; nothing was computed.
+            BudgetError: the batch would exceed the total; none of it was given out or spent.
+            ConfigError: the ledger cannot be written, and nothing was given out; or a slot without permanent answers,
+                or none with them.
             FeatureError: the head gave a value that is not finite.
         """
-        chips = as_chips(chips, self.input_size)
-        if self.__ledger is not None:
-            manifest, (epsilon, delta) = self.__unprotected.manifest, self.__total
-            self.__ledger.spend(
-                self.__noise,
-                len(chips),
-                owner=self.__owner,
-                model=manifest["model"],
-                head=manifest["head"]["sha256"],
-                total_epsilon=epsilon,
-                total_delta=delta,
-            )
+        chips, permanent = as_chips(chips, self.input_size), answers.at(self.__permanent, slot)
+        if permanent is not None:
+            symbols = self.__book.encode(self.__unprotected.features(chips))
+            tags = permanent.tags(symbols)
+            self._spend(len(chips), tags)
+            self._counted(len(chips), tags)
+            return permanent.answers(symbols)
+        self._spend(len(chips))
         features = self.__unprotected.features(chips)
-        with self.__lock:
-            self.__count += len(chips)
+        self._counted(len(chips))
         if self.__book is not None:
             return self.__noise.answers(self.__book.encode(features))
         return features if self.__noise is None else self.__noise.send(features)
+
+    def _spend(self, queries: int, tags: list[bytes] | None = None) -> None:
+        if self.__ledger is None:
+            return
+        manifest, (epsilon, delta) = self.__unprotected.manifest, self.__total
+        self.__ledger.spend(
+            self.__noise,
+            queries,
+            owner=self.__owner,
+            model=manifest["model"],
+            head=manifest["head"]["sha256"],
+            total_epsilon=epsilon,
+            total_delta=delta,
+            tags=tags,
+        )
+
+    def _counted(self, queries: int, tags: Iterable[bytes] = ()) -> None:
+        with self.__lock:
+            self.__count += queries
+            self.__tags.update(tags)
 
     def spent_epsilon(self, delta: float = DELTA) -> float:
         """Budget that the owner has spent, by the ledger; without one, if all of `queries` were one person's.
@@ -281,10 +333,12 @@ class Head:
             return self.__ledger.spent(self.__owner, delta)
         if self.__noise is None:
             return math.inf if self.queries else 0.0
-        return self.__noise.epsilon(self.queries, delta)
+        return self.__noise.epsilon(self.queries if self.__permanent is None else len(self.__tags), delta)
 
     def remaining(self) -> int | None:
         """Features that the owner's total still allows this head to give out; None without a total.
+
+        Permanent answers that were given before come on top: they cost nothing.
 
         Raises:
             ConfigError: the ledger cannot be read.

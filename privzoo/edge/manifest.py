@@ -12,6 +12,7 @@ import os
 import zipfile
 from typing import Any
 
+from privzoo import checks
 from privzoo.errors import ConfigError, PrivzooError, WeightsError
 
 FORMAT = 1
@@ -91,7 +92,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         >>> read_manifest("head.tflite")["feature"]["shape"]  # doctest: +SKIP
         [6, 6, 512]
     """
-    path = os.fspath(path)
+    path = str(checks.path("path", path))
     try:
         with open(path, "rb") as file:
             start = file.read(8)

@@ -14,13 +14,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from privzoo.errors import ConfigError, PrivzooError, ServerUnavailableError
+from privzoo import checks, databases, texts
+from privzoo.errors import ConfigError, FeatureError, PrivzooError, ServerUnavailableError
 
-_SCHEMA = """
+_WAITING = ("number", "ticket", "since", "signature", "image", "box", "edge_ms", "shape", "feature")
+# Version 1 had no table of refused features, 2 kept no numbers of them; both had no application_id. Such a file is
+# brought up to date when it is opened.
+_REFUSED = ("ticket", "since", "image", "reason")
+KIND = databases.Kind("queue", 0x505A5155, 3, {"waiting": _WAITING, "refused": _REFUSED})  # "PZQU"
+_SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS waiting (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     ticket TEXT NOT NULL UNIQUE,
@@ -31,22 +38,26 @@ CREATE TABLE IF NOT EXISTS waiting (
     edge_ms REAL NOT NULL,
     shape TEXT NOT NULL,
     feature BLOB NOT NULL
-);
+)
+""",
+    """
 CREATE TABLE IF NOT EXISTS refused (
     ticket TEXT PRIMARY KEY,
     since REAL NOT NULL,
     image TEXT NOT NULL,
     reason TEXT NOT NULL
-);
-"""
-_VERSION = 2  # 1 had no table of refused features; such a file is brought up to date when it is opened
+)
+""",
+)
+_KEPT = {"signature": "TEXT", "box": "TEXT", "edge_ms": "REAL", "shape": "TEXT", "feature": "BLOB"}  # of refused ones
+_MOST_BYTES = 2**40
 
 
 @dataclass(frozen=True)
 class Entry:
     """One feature on its way into the queue."""
 
-    feature: np.ndarray  # float32, of one face
+    feature: Any  # numbers of one face, as an array or lists; kept as float32
     signature: str  # of the tail that it is for
     image: str  # name of the photograph
     box: str  # JSON of the face's square
@@ -66,7 +77,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Refused:
-    """A feature that will never be answered. Its numbers are gone; this says what became of it."""
+    """A feature that was set aside; it is kept until `Queue.forget`, or sent again after `Queue.retry_refused`."""
 
     ticket: str
     image: str
@@ -78,40 +89,56 @@ class Queue:
     """A queue of features in a file; its methods may be called from several threads.
 
     Args:
-        path: of the file; it is made where it is not there.
-        most: features that it takes; more are refused.
-        most_bytes: of all features together.
-        days: after which a feature is dropped unsent, and a refused one forgotten.
+        path: of the file; it is made where it is not there. One that others may read becomes its owner's alone.
+        most: features that it takes, those that were refused included; more are not taken.
+        most_bytes: of all these features together.
+        days: after which a feature is dropped unsent.
 
     Raises (the methods too):
-        ConfigError: the file cannot be used, or is no such queue.
+        ConfigError: the file cannot be used, or is no such queue, and stays as it is; or an argument cannot be.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], most: int = 10_000, most_bytes: int = 256 * 2**20, days: float = 7.0
     ) -> None:
-        if most < 1 or most_bytes < 1 or not days > 0:
-            raise ConfigError(f"A queue of {most} features, {most_bytes} bytes and {days} days cannot be; give more.")
-        self.most, self.most_bytes, self.days = most, most_bytes, days
-        self.path = Path(path).absolute()  # the program may change its folder
+        self.most = checks.count("most", most, least=1, most=_MOST_BYTES, unit="features")
+        self.most_bytes = checks.count("most_bytes", most_bytes, least=1, most=_MOST_BYTES, unit="bytes")
+        self.days = checks.number("days", days, above=0, unit="days")
+        self.path = checks.path("path", path).absolute()  # the program may change its folder
         self._lock = threading.Lock()
         try:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self._base = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
-            (version,) = self._base.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise ConfigError(f"The queue {path} is of another version of privzoo ({version}); use another file.")
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=FULL")  # what add() has taken is on the disk
-            self._base.execute("PRAGMA secure_delete=ON")  # sent features do not linger in the file
-            self._base.executescript(_SCHEMA)
-            self._base.execute(f"PRAGMA user_version={_VERSION}")
-            self._file = _identity(self.path)
-        except (OSError, sqlite3.Error) as error:
+            databases.create(self.path)
+            self._base = databases.connect(self.path, 10.0, check_same_thread=False)
+            try:
+                self._prepare()
+            except BaseException:
+                self._base.close()
+                raise
+            self._file = databases.identity(self.path)
+        except (OSError, ValueError, sqlite3.Error) as error:
+            if isinstance(error, ConfigError):
+                raise
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"The queue {path} cannot be used ({type(error).__name__}: {error}); choose another file."
+                f"The queue {self.path} cannot be used ({type(error).__name__}: {reason}); choose another file."
             ) from None
+
+    def _prepare(self) -> None:
+        """Makes the tables, or brings them up to date; another program's file is left as it is."""
+        base = self._base
+        KIND.version_of(base, self.path)  # before the first change
+        databases.make_private(self.path)
+        base.execute("PRAGMA journal_mode=WAL")
+        base.execute("PRAGMA synchronous=FULL")  # what add() has taken is on the disk
+        base.execute("PRAGMA secure_delete=ON")  # sent features do not linger in the file
+        with _whole(base):
+            if KIND.version_of(base, self.path) < KIND.version:
+                for table in _SCHEMA:
+                    base.execute(table)
+                for column, kind in _KEPT.items():
+                    base.execute(f"ALTER TABLE refused ADD COLUMN {column} {kind}")
+                base.execute(f"PRAGMA application_id={KIND.application}")
+                base.execute(f"PRAGMA user_version={KIND.version}")
 
     def __len__(self) -> int:
         """Features that wait."""
@@ -133,16 +160,18 @@ class Queue:
         Raises:
             ServerUnavailableError: the queue is too full.
         """
+        count = checks.count("count", count, least=0, most=_MOST_BYTES)
+        size = checks.count("size", size, least=0, most=_MOST_BYTES, unit="bytes")
         with self._change() as base:
             self._drop_old(base)
             self._check_room(base, count, size)
 
-    def add(self, feature: np.ndarray, signature: str, image: str, box: str, edge_ms: float) -> str:
+    def add(self, feature: Any, signature: str, image: str, box: str, edge_ms: float) -> str:
         """Takes one feature, as `add_all`; returns its ticket."""
         return self.add_all([Entry(feature, signature, image, box, edge_ms)])[0]
 
     def add_all(self, entries: Sequence[Entry]) -> list[str]:
-        """Takes features, all or none; one that is there already is not taken twice.
+        """Takes features, all or none; one that is there already is not taken twice, one that was refused waits again.
 
         Args:
             entries: the features.
@@ -151,26 +180,24 @@ class Queue:
             The ticket of each.
 
         Raises:
+            FeatureError: what is no feature: no numbers, or a single one without an axis.
+            ConfigError: a text or time of an entry that is none.
             ServerUnavailableError: the queue is full, for the server was away too long.
         """
-        tickets = []
+        rows = [_row(entry) for entry in entries]  # what can be wrong with them, before any is taken
         with self._change() as base:
             self._drop_old(base)
-            for entry in entries:
-                blob = np.ascontiguousarray(entry.feature, "<f4").tobytes()
-                shape = ",".join(map(str, entry.feature.shape))
-                image = _text(entry.image)
-                tickets.append(_ticket(entry.signature, image, entry.box, shape, blob))
-                if base.execute("SELECT 1 FROM waiting WHERE ticket = ?", tickets[-1:]).fetchone():
+            for ticket, *fields in rows:
+                if base.execute("SELECT 1 FROM waiting WHERE ticket = ?", [ticket]).fetchone():
                     continue
-                self._check_room(base, 1, len(blob))
-                row = [tickets[-1], time.time(), entry.signature, image, entry.box, entry.edge_ms, shape, blob]
+                base.execute("DELETE FROM refused WHERE ticket = ?", [ticket])
+                self._check_room(base, 1, len(fields[-1]))
                 base.execute(
                     "INSERT INTO waiting (ticket, since, signature, image, box, edge_ms, shape, feature) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    row,
+                    [ticket, time.time(), *fields],
                 )
-        return tickets
+        return [row[0] for row in rows]
 
     def first(self, signature: str, count: int) -> list[Waiting]:
         """The features for a tail that wait longest; one whose entry in the file is damaged is set aside.
@@ -179,6 +206,7 @@ class Queue:
             signature: of the tail; features for others stay where they are.
             count: at most so many.
         """
+        signature, count = _text("signature", signature), checks.count("count", count, least=1, most=_MOST_BYTES)
         found: list[Waiting] = []
         while True:
             with self._use() as base:
@@ -202,19 +230,29 @@ class Queue:
     def remove(self, ticket: str) -> None:
         """Drops a feature that has been answered; nothing happens where it is not there."""
         with self._change() as base:
-            base.execute("DELETE FROM waiting WHERE ticket = ?", [ticket])
+            base.execute("DELETE FROM waiting WHERE ticket = ?", [_text("ticket", ticket)])
+
+    def move_back(self, ticket: str) -> None:
+        """Puts a feature behind all others, so that they come first; nothing happens where it does not wait."""
+        with self._change() as base:
+            base.execute(
+                "UPDATE waiting SET number = (SELECT MAX(number) + 1 FROM waiting) WHERE ticket = ?",
+                [_text("ticket", ticket)],
+            )
 
     def set_aside(self, ticket: str, reason: str) -> None:
-        """Takes a feature that no server will answer out of the way; its numbers are deleted, its name kept.
+        """Takes a feature that no server will answer out of the way; it is kept until `forget`.
 
         Args:
             ticket: of the feature; nothing happens where it does not wait.
             reason: one sentence for `refused`.
         """
+        ticket, reason = _text("ticket", ticket), _text("reason", reason)
+        kept = ", ".join(_KEPT)
         with self._change() as base:
             base.execute(
-                "INSERT OR REPLACE INTO refused (ticket, since, image, reason) "
-                "SELECT ticket, ?, image, ? FROM waiting WHERE ticket = ?",
+                f"INSERT OR REPLACE INTO refused (ticket, since, image, reason, {kept}) "
+                f"SELECT ticket, ?, image, ?, {kept} FROM waiting WHERE ticket = ?",
                 [time.time(), reason, ticket],
             )
             base.execute("DELETE FROM waiting WHERE ticket = ?", [ticket])
@@ -225,21 +263,45 @@ class Queue:
             rows = base.execute("SELECT ticket, image, reason, since FROM refused ORDER BY since, rowid").fetchall()
         return [Refused(*row) for row in rows]
 
-    def forget(self, ticket: str) -> None:
-        """Drops what `refused` says of a feature."""
+    def retry_refused(self, ticket: str | None = None) -> int:
+        """Lets features that were set aside wait again, behind all others and for as many days as new ones.
+
+        Args:
+            ticket: of the one to retry; None: all.
+
+        Returns:
+            How many wait again. Those that an earlier release set aside stay: it kept no numbers of them.
+        """
+        chosen = "feature IS NOT NULL AND (?1 IS NULL OR ticket = ?1)"
+        columns = "image, " + ", ".join(_KEPT)
+        wanted = [None if ticket is None else _text("ticket", ticket)]
         with self._change() as base:
-            base.execute("DELETE FROM refused WHERE ticket = ?", [ticket])
+            base.execute(
+                f"INSERT OR IGNORE INTO waiting (ticket, since, {columns}) "
+                f"SELECT ticket, ?2, {columns} FROM refused WHERE {chosen} ORDER BY since, rowid",
+                [*wanted, time.time()],
+            )
+            return base.execute(f"DELETE FROM refused WHERE {chosen}", wanted).rowcount
+
+    def forget(self, ticket: str) -> None:
+        """Drops a feature that was set aside, and what `refused` says of it."""
+        with self._change() as base:
+            base.execute("DELETE FROM refused WHERE ticket = ?", [_text("ticket", ticket)])
 
     def _drop_old(self, base: sqlite3.Connection) -> None:
-        oldest = time.time() - self.days * 86400
-        base.execute("DELETE FROM waiting WHERE since < ?", [oldest])
-        base.execute("DELETE FROM refused WHERE since < ?", [oldest])
+        base.execute("DELETE FROM waiting WHERE since < ?", [time.time() - self.days * 86400])
 
     def _check_room(self, base: sqlite3.Connection, more: int, size: int) -> None:
-        count, held = base.execute("SELECT COUNT(*), COALESCE(SUM(LENGTH(feature)), 0) FROM waiting").fetchone()
-        if count + more > self.most or held + size > self.most_bytes:
+        (waits, held), (aside, kept) = (
+            base.execute(f"SELECT COUNT(feature), COALESCE(SUM(LENGTH(feature)), 0) FROM {table}").fetchone()
+            for table in ("waiting", "refused")
+        )
+        if waits + aside + more > self.most or held + kept + size > self.most_bytes:
+            refused = f", {aside} of them refused" if aside else ""
+            advice = "send it" + (", forget or retry those" if aside else "")
             raise ServerUnavailableError(
-                f"The queue {self.path} is full ({count} features, {held} bytes); send it, or raise its bounds."
+                f"The queue {self.path} is full ({waits + aside} features{refused}, {held + kept} bytes); {advice}, or "
+                "raise its bounds."
             )
 
     @contextlib.contextmanager
@@ -247,7 +309,7 @@ class Queue:
         """The file, for one thread at a time; what SQLite says of it becomes one sentence."""
         with self._lock:
             try:
-                if _identity(self.path) != self._file:
+                if databases.identity(self.path) != self._file:
                     raise ConfigError(f"The queue {self.path} was deleted or replaced; open it again.")
                 yield self._base
             except PrivzooError:  # some are OSErrors
@@ -260,28 +322,46 @@ class Queue:
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         """The same, for a change that is made in whole or not at all."""
-        with self._use() as base:
-            base.execute("BEGIN IMMEDIATE")
-            try:
-                yield base
-                base.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # after a full disk SQLite has rolled back by itself
-                    base.execute("ROLLBACK")
-                raise
+        with self._use() as base, _whole(base):
+            yield base
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+@contextlib.contextmanager
+def _whole(base: sqlite3.Connection) -> Iterator[None]:
+    """A transaction."""
+    base.execute("BEGIN IMMEDIATE")
     try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+        yield
+        base.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # after a full disk SQLite has rolled back by itself
+            base.execute("ROLLBACK")
+        raise
 
 
-def _text(name: str) -> str:
-    """A photograph's name as SQLite takes it: the bytes of one that is not UTF-8 are escaped."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _text(name: str, value: Any) -> str:
+    """A text as SQLite takes it: what is no UTF-8, as bytes of a file's name, is escaped."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}={value!r} cannot be; give a text.")
+    return texts.storable(value)
+
+
+def _row(entry: Entry) -> list[Any]:
+    """Ticket, and the columns of `waiting` from signature to feature."""
+    try:
+        feature = np.asarray(entry.feature)
+    except (ValueError, TypeError, OverflowError):  # lists whose lengths differ
+        feature = np.asarray(None)
+    if feature.dtype.kind not in "fiu" or feature.ndim == 0 or feature.size == 0:
+        raise FeatureError(
+            f"{texts.said(repr(entry.feature))} is no feature; give the numbers of one face, as an array of float32."
+        )
+    with np.errstate(over="ignore"):  # infinite then, and set aside as such
+        blob = np.ascontiguousarray(feature, "<f4").tobytes()
+    signature, image, box = (_text(name, getattr(entry, name)) for name in ("signature", "image", "box"))
+    shape = ",".join(map(str, feature.shape))
+    milliseconds = checks.number("edge_ms", entry.edge_ms, unit="milliseconds")
+    return [_ticket(signature, image, box, shape, blob), signature, image, box, milliseconds, shape, blob]
 
 
 def _ticket(signature: str, image: str, box: str, shape: str, blob: bytes) -> str:

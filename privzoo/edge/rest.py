@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from privzoo import texts
 from privzoo.edge.access import Access, Target, check_finite, check_open
+from privzoo.edge.replies import Body, UnreadableError, error_text, numbers
 from privzoo.edge.retry import Patience, unavailable
 from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
 
@@ -72,7 +74,7 @@ class Rest:
             raise MissingExtraError("The client needs httpx and orjson; run: pip install httpx orjson") from None
         try:
             address = httpx.URL(url)
-        except (httpx.InvalidURL, TypeError):
+        except (httpx.InvalidURL, TypeError, ValueError):
             address = None
         if address is None or address.scheme not in ("http", "https") or not address.host:
             raise ConfigError(
@@ -89,7 +91,11 @@ class Rest:
             self._http = kind(
                 limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
                 verify=access.context() if address.scheme == "https" else True,
-                headers={"content-type": "application/json", **access.headers()},
+                headers={
+                    "content-type": "application/json",
+                    "accept-encoding": "identity",  # an answer is short, and what decodes to much is a trap
+                    **access.headers(),
+                },
                 proxy=proxy,
                 trust_env=False,  # no proxy that nobody asked for
             )
@@ -129,10 +135,16 @@ class Rest:
         def ask(seconds: float) -> Reply:
             start = time.perf_counter()
             try:
-                response = self._http.post(self._predict, content=body, timeout=seconds)
+                with self._http.stream("POST", self._predict, content=body, timeout=seconds) as response:
+                    reading = Body(response.headers, self.target.most_bytes(len(features)))
+                    for chunk in response.iter_raw():
+                        reading.add(chunk)
+                content = reading.content()
+            except UnreadableError as error:
+                content = error
             except self._errors as error:
                 raise self._away(error, seconds) from error
-            return self._reply(response, len(features), body, start)
+            return self._reply(response, content, len(features), body, start)
 
         return self.patience.call(ask)
 
@@ -143,12 +155,22 @@ class Rest:
         async def ask(seconds: float) -> Reply:
             start = time.perf_counter()
             try:
-                response = await self._http.post(self._predict, content=body, timeout=seconds)
+                async with self._http.stream("POST", self._predict, content=body, timeout=seconds) as response:
+                    reading = Body(response.headers, self.target.most_bytes(len(features)))
+                    async for chunk in response.aiter_raw():
+                        reading.add(chunk)
+                content = reading.content()
+            except UnreadableError as error:
+                content = error
             except self._errors as error:
                 raise self._away(error, seconds) from error
-            return self._reply(response, len(features), body, start)
+            return self._reply(response, content, len(features), body, start)
 
         return await self.patience.call_async(ask)
+
+    def check_open(self) -> None:
+        """Raises ConfigError for one that is closed."""
+        check_open(self._closed)
 
     def _body(self, features: np.ndarray) -> bytes:
         check_open(self._closed)
@@ -157,7 +179,7 @@ class Rest:
         return encode(features, target.signature, (target.feature, target.budget) if target.budget else None)
 
     def _away(self, error: Exception, seconds: float) -> ServerError:
-        reason = str(error) or "no reason given"
+        reason = texts.said(str(error)) or "no reason given"
         advice = "check that it runs and the address"
         if "certificate" in reason.lower():
             advice = "check its certificate, and the ca that this client trusts"
@@ -166,14 +188,17 @@ class Rest:
             f"{advice}."
         )
 
-    def _reply(self, response: Any, count: int, body: bytes, start: float) -> Reply:
+    def _reply(self, response: Any, content: bytes | UnreadableError, count: int, body: bytes, start: float) -> Reply:
         elapsed = (time.perf_counter() - start) * 1e3
         if response.status_code != 200:
-            raise self._refusal(response)
-        return Reply(self._outputs(response, count), len(body), elapsed)
+            raise self._refusal(response, content)
+        if isinstance(content, UnreadableError):
+            raise self.target.unusable(str(content), count, self.url)
+        return Reply(self.target.checked(numbers(content), count, self.url), len(body), elapsed)
 
-    def _refusal(self, response: Any) -> ServerError | MismatchError:
-        status, reason = response.status_code, _error_text(response)
+    def _refusal(self, response: Any, content: bytes | UnreadableError) -> ServerError | MismatchError:
+        status = response.status_code
+        reason = None if isinstance(content, UnreadableError) else error_text(content)
         if status in _AWAY:
             return unavailable(
                 f"The server at {self.url} cannot answer now ({status}: {reason}); try later.",
@@ -193,25 +218,7 @@ class Rest:
         kind = FeatureRefusedError if status in (400, 413) else ServerError
         return kind(f"The server at {self.url} refused the request ({status}: {reason}).")
 
-    def _outputs(self, response: Any, count: int) -> np.ndarray:
-        import orjson
-
-        try:
-            outputs = np.asarray(orjson.loads(response.content)["predictions"], np.float32)
-        except (ValueError, KeyError, TypeError):
-            outputs = None
-        return self.target.checked(outputs, count, self.url)
-
 
 def _seconds(text: str | None) -> float | None:
     """Seconds of a Retry-After header; None for a date, or none."""
     return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else None
-
-
-def _error_text(response: Any) -> str | None:
-    """The sentence in an error body `{"error": ...}` of TF Serving's protocol; None for any other body."""
-    try:
-        text = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return text if isinstance(text, str) else None

@@ -17,6 +17,8 @@ from privzoo.edge import runtime
 from privzoo.edge.manifest import read_manifest
 from privzoo.errors import FeatureError, ImageError, WeightsError
 
+MOST_THREADS = 1024  # more than any device has cores
+
 
 def as_chips(chips: Any, size: int) -> np.ndarray:
     """Brings face chips to the type that a head reads, or refuses them.
@@ -31,7 +33,10 @@ def as_chips(chips: Any, size: int) -> np.ndarray:
     Raises:
         ImageError: another shape or type, a value that is not finite or lies outside 0..255, or values in 0..1.
     """
-    array = np.asarray(chips)
+    try:
+        array = np.asarray(chips)
+    except (ValueError, TypeError, OverflowError):  # lists whose lengths differ
+        raise ImageError(f"The chips are no array; give one of shape (N, {size}, {size}, 3).") from None
     if array.ndim != 4 or array.shape[1:] != (size, size, 3):
         raise ImageError(
             f"The chips have shape {array.shape}; give (N, {size}, {size}, 3), as Head.prepare makes them from images."
@@ -72,8 +77,8 @@ class UnprotectedHead:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
-        threads = checks.count("threads", threads, least=1, unit="CPU threads")
-        self.path = os.fspath(path)
+        threads = checks.count("threads", threads, least=1, most=MOST_THREADS, unit="CPU threads")
+        self.path = str(checks.path("path", path))
         self.manifest: dict[str, Any] = read_manifest(self.path)
         self.input_size: int = self.manifest["input"]["size"]
         self.feature_shape: tuple[int, ...] = tuple(self.manifest["feature"]["shape"])

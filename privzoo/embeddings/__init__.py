@@ -16,6 +16,7 @@ EMBEDDINGS = {
     "reduced_siamese": "reduced",
     "advanced": "noisy",
     "coded": "coded",
+    "label": "label",
 }
 
 

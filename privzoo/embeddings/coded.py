@@ -46,13 +46,23 @@ def attach(
         ConfigError: the model's config has no code, or arrays do not fit it.
         WeightsError: arrays are missing, as before the code was fitted.
     """
+    check(arrays, tail.output_shape[-1], model)
+    front, _ = reduced.attach(head, tail, arrays, model)
+    return front, tail_of(arrays[JOINT])
+
+
+def check(arrays: Mapping[str, np.ndarray], classes: int, model: ModelConfig) -> None:
+    """Refuses arrays that are not those of a model's code.
+
+    Raises:
+        ConfigError: the model's config has no code, or arrays do not fit it.
+        WeightsError: arrays are missing.
+    """
     if model.code is None:
         raise ConfigError(f"{model.name} is a coded embedding whose config has no code; give it a base and an epsilon.")
     book_of(arrays, model)
-    front, rest = reduced.attach(head, tail, arrays, model)
-    if np.shape(arrays[JOINT]) != (rest.output_shape[-1], model.code.symbols):
+    if np.shape(arrays[JOINT]) != (classes, model.code.symbols):
         raise ConfigError(f"{JOINT} of {model.name} has the shape {np.shape(arrays[JOINT])}; fit the code again.")
-    return front, tail_of(arrays[JOINT])
 
 
 def arrays_of(book: Codebook, joint: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.card import Measurement
+from privzoo.card import PART, Measurement
 from privzoo.config import FULL
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
@@ -256,7 +256,7 @@ class _Sheet:
         faces, some = self.faces, slice(None, None, every)
         people = None if faces.people is None else faces.people[some]
         told = detected.with_misses(told, None if faces.found is None else faces.found[some])
-        where = faces.name if every == 1 else f"{faces.name}, one face in {every}"
+        where = faces.name if every == 1 else f"{faces.name}{PART}{every}"
         variant += detected.GIVEN if faces.found is None else detected.DETECTED
         for metric, estimate in classes.figures(told, faces.truth[some], self.names, people).items():
             self._write(metric, variant, estimate, sha256, where, len(told))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import NormalDist
 
 from privzoo.mechanisms.bounds import PEOPLE, bounds
-from privzoo.mechanisms.budget import DELTA
+from privzoo.mechanisms.budget import DELTA, rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
@@ -34,13 +34,11 @@ def words(sigma: float, clip: float, delta: float = DELTA) -> str:
 
     Example:
         >>> words(0.1, 0.3)[:60]
-        'epsilon 42.8 at delta 1e-05: the best distinguisher of two f'
+        'epsilon 42.9 at delta 1e-05: the best distinguisher of two f'
     """
     guess = best_guess(sigma, clip)
-    budget = Gaussian(sigma, clip).epsilon(1, delta)
-    said = (
-        f"epsilon {budget:.1f} at delta {delta:g}: the best distinguisher of two faces is right {guess:.1%} of the time"
-    )
+    budget = rounded_up(Gaussian(sigma, clip).epsilon(1, delta))
+    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two faces is right {guess:.1%} of the time"
     if guess < LITTLE:
         return said
     return f"{said}, so that what hides people here is clipping and reduction, not the budget"
@@ -57,6 +55,6 @@ def words_of_code(symbols: int | None, epsilon: float) -> str:
         return ""
     top1 = bounds(RandomizedResponse(symbols, epsilon)).top1()
     return (
-        f"epsilon {epsilon:g} at delta 0: from one answer no attacker names more than {top1:.2%} of {PEOPLE} equally "
-        "likely people"
+        f"epsilon {rounded_up(epsilon)} at delta 0: from one answer no attacker names more than {top1:.2%} of {PEOPLE} "
+        "equally likely people"
     )

@@ -71,7 +71,8 @@ def export_tail(
         extra = temporary / "assets.extra"
         extra.mkdir()
         (extra / MEMBER).write_bytes(to_json(manifest))
-        ones = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in _inputs(tail, manifest).items()}
+        # Ones, not zeros: 0 is no budget, and a server may refuse it.
+        ones = {name: np.ones((1, *shape), dtype) for name, (shape, dtype) in _inputs(tail, manifest).items()}
         write_warmup(temporary, name, ones, ("serving_default", manifest["tail"]["signature"]))
         _put(temporary, final)
     except OSError as error:

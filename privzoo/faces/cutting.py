@@ -24,13 +24,13 @@ class Face:
         image: name of the photograph: its path, or "image 3" for the fourth of several arrays.
         box: the chip's square in it.
         found: how many faces the detector saw in it; 1 where the chip was given.
-        number: which of them this is, from 0: the largest first, doubtful ones last.
+        number: which of them this is, from 1: the largest first, doubtful ones last.
     """
 
     image: str
     box: Box
     found: int = 1
-    number: int = 0
+    number: int = 1
 
     @property
     def score(self) -> float | None:
@@ -84,7 +84,7 @@ def chips(
             reason = str(error).removeprefix(f"{name}: ")
             skipped.append(Skipped(name, reason, isinstance(error, FaceNotFoundError)))
             continue
-        for number, box in enumerate(boxes if all_faces else boxes[:1]):
+        for number, box in enumerate(boxes if all_faces else boxes[:1], start=1):
             done.append(crop(image, box, size))
             found.append(Face(name, box, len(boxes), number))
     if not bulk:
@@ -94,7 +94,7 @@ def chips(
 
 def check_face(face: str, all_faces: bool = False) -> None:
     """Raises ConfigError for an unknown value, or where all faces of given chips are asked for."""
-    if face not in (DETECT, GIVEN):
+    if not (isinstance(face, str) and face in (DETECT, GIVEN)):
         raise ConfigError(f'face={face!r} is unknown; use "detect" or "given".')
     if all_faces and face == GIVEN:
         raise ConfigError('all_faces=True finds the faces of photographs; leave out face="given" or all_faces.')

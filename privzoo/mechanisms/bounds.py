@@ -28,7 +28,7 @@ from statistics import NormalDist
 import numpy as np
 
 from privzoo.errors import ConfigError
-from privzoo.mechanisms.budget import DELTA, Cost
+from privzoo.mechanisms.budget import DELTA, Cost, rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
@@ -56,7 +56,7 @@ class Bounds:
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values as people read them; what is not bounded says so."""
-        budget = NONE if math.isinf(self.epsilon) else f"{self.epsilon:.4g} at delta {self.delta:g}"
+        budget = NONE if math.isinf(self.epsilon) else f"{rounded_up(self.epsilon, 4)} at delta {self.delta:g}"
 
         def share(value: float) -> str:
             return f"{value:.2%}" if value < 1 else NONE

@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any, Protocol
 
 import numpy as np
 
 from privzoo import checks
+from privzoo.errors import ConfigError
 
 DELTA = 1e-5  # the usual one: a chance of one in a hundred thousand that epsilon is exceeded
 
@@ -96,6 +98,46 @@ def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, fl
         checks.number(f"{prefix}epsilon", epsilon, above=0),
         checks.number(f"{prefix}delta", delta, above=0, below=1),
     )
+
+
+def check_delta(epsilon: Any, delta: Any, name: str, pure: bool | None) -> float:
+    """Refuses a delta that nothing would be done with, rather than ignore it.
+
+    Args:
+        epsilon: given beside it; None: none was.
+        delta: as it was given; None: none was.
+        name: of the model or the head, for the sentence.
+        pure: whether its mechanism keeps an epsilon at delta 0; None: it has no mechanism.
+
+    Returns:
+        The delta of the budget, `DELTA` where none was given.
+
+    Raises:
+        ConfigError: a delta for a code, for a model without noise, or without an epsilon.
+    """
+    if delta is None:
+        return DELTA
+    if pure:
+        reason = f"no part of the budget of {name}, whose code keeps its epsilon at delta 0; leave it out"
+    elif pure is None:
+        reason = f"no use for {name}, which adds no noise; leave it out"
+    elif epsilon is None:
+        reason = "only half of a budget; give an epsilon with it, or leave it out"
+    else:
+        return delta
+    raise ConfigError(f"delta={delta!r} is {reason}.")
+
+
+def rounded_up(epsilon: float, digits: int = 3) -> str:
+    """An epsilon in so many significant digits, as people read it: never less than it is.
+
+    Example:
+        >>> rounded_up(42.8361), rounded_up(4.0)
+        ('42.9', '4')
+    """
+    if not math.isfinite(epsilon):
+        return f"{epsilon}"
+    return f"{Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(epsilon)).normalize():f}"
 
 
 def within(epsilon: float, total: float) -> bool:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,28 @@ class Gaussian:
 
     sigma: float  # standard deviation on each component, in units of the scaled reduced feature
     clip: float  # radius of the ball to which the feature is clipped first, in the same units
+    asked: tuple[float, float] | None = field(default=None, init=False, compare=False, repr=False)  # of `keeping`
+
+    @classmethod
+    def keeping(cls, epsilon: float, delta: float, clip: float) -> Gaussian:
+        """The noise that keeps a budget for one feature, and says so in the very numbers that were asked for.
+
+        Args:
+            epsilon: above 0.
+            delta: between 0 and 1.
+            clip: radius of the ball to which features are clipped.
+
+        Raises:
+            ConfigError: as `budget_sigma`.
+        """
+        epsilon, delta = check_epsilon(epsilon, delta)
+        sigma, more = budget_sigma(epsilon, delta, clip), 2.0**-52
+        # Division rounds to the nearest, so that the budget of this very float may be larger by its last bits.
+        while spent_epsilon(cls(sigma, clip), 1, delta) > epsilon:
+            sigma, more = sigma * (1 + more), 2 * more
+        found = cls(sigma, clip)
+        object.__setattr__(found, "asked", (epsilon, delta))
+        return found
 
     def __post_init__(self) -> None:
         """Refuses noise that would protect nothing."""
@@ -82,15 +104,10 @@ class Gaussian:
         """Kind and parameters, for manifests and the ledger."""
         return {"kind": KIND, "sigma": self.sigma, "clip": self.clip}
 
-    def drawn(self, delta: float = DELTA) -> dict[str, Any]:
+    def drawn(self) -> dict[str, Any]:
         """What an answer says of the noise that was drawn for it: kind, deviation, and the budget of one feature."""
-        return {
-            "kind": KIND,
-            "sigma": self.sigma,
-            "epsilon": spent_epsilon(self, 1, delta),
-            "delta": float(delta),
-            "drawn": True,
-        }
+        epsilon, delta = self.asked or (spent_epsilon(self, 1), DELTA)
+        return {"kind": KIND, "sigma": self.sigma, "epsilon": epsilon, "delta": delta, "drawn": True}
 
 
 Noise = Gaussian  # the name that most of the zoo knows it by

@@ -5,7 +5,9 @@ What was spent stays spent: nothing is paid back where computing or sending fail
 time, whatever the clock says. Costs add up as `privzoo.mechanisms.budget` proves. Processes and threads that share the
 file take turns (SQLite's write lock), so that they cannot overspend together.
 
-The file knows when which model was used how often, never a feature or an image; its owner alone may read it.
+The file knows when which model was used how often, never a feature or an image; its owner alone may read it. Whoever
+deletes the file, or puts an older copy in its place, makes it forget: what protects it is the folder that it lies in.
+While a `Ledger` is open, it knows its file by a name that was drawn for it, and gives nothing out on another one.
 """
 
 from __future__ import annotations
@@ -14,21 +16,23 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from privzoo import checks
-from privzoo.errors import BudgetError, ConfigError
-from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, within
+from privzoo import checks, databases, texts
+from privzoo.errors import BudgetError, ConfigError, PrivzooError
+from privzoo.mechanisms.budget import DELTA, Cost, Mechanism, check_epsilon, rounded_up, within
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OWNER = "device"
 
-_APPLICATION = 0x505A4C47  # "PZLG": tells a ledger from other SQLite files, a queue among them
-_VERSION = 1
+KIND = databases.Kind("ledger", 0x505A4C47, 1, {})  # "PZLG"
 # One row for each day: a camera that asks all day must not fill the disk.
 _SCHEMA = """
 CREATE TABLE spending (
@@ -44,6 +48,21 @@ CREATE TABLE spending (
     until REAL NOT NULL,
     PRIMARY KEY (owner, model, head, mechanism, mu_squared, pure, day)
 )
+"""
+# Made in files of earlier releases too, which take no notice of it.
+_NAME = """
+CREATE TABLE IF NOT EXISTS identity (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    name TEXT NOT NULL
+)
+"""
+# Permanent answers that an owner has had. Made in older files too.
+_ANSWERED = """
+CREATE TABLE IF NOT EXISTS answered (
+    owner TEXT NOT NULL,
+    tag BLOB NOT NULL,
+    PRIMARY KEY (owner, tag)
+) WITHOUT ROWID
 """
 _MOST = 10**15  # features; a bound for the search, beyond what any device sends
 
@@ -66,11 +85,18 @@ class Ledger:
     """A ledger in a file; any number of threads and processes may share it.
 
     The total belongs to whoever spends, not to the file: heads with different totals see the same spending, and each
-    refuses beyond its own.
+    refuses beyond its own. It cannot be changed once it is open.
+
+    A file that was deleted is made anew, and knows of nothing: keep it in a folder that only the app may write. Once it
+    is deleted, replaced or set back while it is open here, nothing is given out any more.
 
     Args:
-        path: of the file; it is made where it is not there.
+        path: of the file; it is made where it is not there. One that others may read becomes its owner's alone.
         timeout: seconds to wait for others that hold the file.
+
+    Attributes:
+        path: of the file, absolute.
+        timeout: seconds to wait for others.
 
     Raises:
         ConfigError: the file cannot be used, is damaged, or is no ledger of this version.
@@ -81,20 +107,31 @@ class Ledger:
         0.0
     """
 
+    # No __dict__, and properties without setters: no assignment takes the place of a method or of the file.
+    __slots__ = ("__least", "__name", "__path", "__timeout", "__weakref__")
+
     def __init__(self, path: str | os.PathLike[str], timeout: float = 10.0) -> None:
-        if not isinstance(path, str | bytes | os.PathLike):
-            raise ConfigError(f"ledger={path!r} cannot be; give the path of a file.")
-        self.path, self.timeout = Path(os.fsdecode(path)).absolute(), timeout
+        if hasattr(self, "_Ledger__name"):
+            raise ConfigError(f"The ledger {self.__path} is open and cannot be changed; make another Ledger.")
+        self.__path = checks.path("ledger", path).absolute()
+        self.__timeout = checks.number("timeout", timeout, above=0, below=1e6, unit="seconds")
+        self.__least = 0  # queries that the file knew of when it was last looked at
         try:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            databases.create(self.__path)
         except (OSError, ValueError) as error:
-            raise self._unusable(error) from None
+            raise self._unusable(getattr(error, "strerror", None) or error) from None
         with self._change(new=True) as base:
-            (found,) = base.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise self._unusable(found)
-            base.execute(f"PRAGMA user_version={_VERSION}")  # a file that cannot be written is refused now
+            self.__name = base.execute("SELECT name FROM identity").fetchone()[0]
+
+    @property
+    def path(self) -> Path:
+        """Of the file, absolute."""
+        return self.__path
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for others that hold the file."""
+        return self.__timeout
 
     def __repr__(self) -> str:
         """Where it is."""
@@ -110,6 +147,7 @@ class Ledger:
         head: str = "",
         total_epsilon: float | None = None,
         total_delta: float = DELTA,
+        tags: Sequence[bytes] | None = None,
     ) -> None:
         """Writes down features that are about to be given out: all of them, or none where they are too many.
 
@@ -121,6 +159,8 @@ class Ledger:
             head: SHA-256 of the head.
             total_epsilon: what the owner may spend in all; None: no limit.
             total_delta: of the same total.
+            tags: of permanent answers, `PermanentResponse.tags`, one for each query: an answer that this owner has had
+                before costs nothing. None: each has a draw of its own.
 
         Raises:
             BudgetError: the total would be exceeded; nothing was written.
@@ -130,30 +170,32 @@ class Ledger:
         queries = checks.count("queries", queries, least=0, most=_MOST, unit="features")
         if total_epsilon is not None:
             total_epsilon, total_delta = check_epsilon(total_epsilon, total_delta, prefix="total_")
-        if queries == 0:
-            return
         cost = mechanism.cost
         described = json.dumps(mechanism.describe(), sort_keys=True)
         now = time.time()
         with self._change() as base:
-            if total_epsilon is not None:
+            if tags is not None:
+                queries = _new(base, owner, tags)
+            if queries and total_epsilon is not None:
                 spent = self._cost(base, owner)
                 after = (spent + cost * queries).epsilon(total_delta)
                 if not within(after, total_epsilon):
                     left = _fitting(spent, cost, total_epsilon, total_delta)
                     raise BudgetError(
-                        f"Sending {queries} more would bring {owner!r} to epsilon {after:.6g} at delta "
+                        f"Sending {queries} more would bring {owner!r} to epsilon {rounded_up(after, 6)} at delta "
                         f"{total_delta:g}, above the total of {total_epsilon:g} ({left} more would fit), so that "
                         "nothing was given out; send the feature that was sent before, or set another total."
                     )
-            base.execute(
-                "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET queries = queries + excluded.queries, "
-                "since = MIN(since, excluded.since), until = MAX(until, excluded.until)",
-                # Lone surrogates, which JSON can hold, are no text for SQLite.
-                [owner, model.encode("utf-8", "backslashreplace").decode(), head, described]
-                + [cost.mu_squared, cost.pure, queries, int(now // 86400), now, now],
-            )
+            if queries:
+                base.execute(
+                    "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET queries = queries + excluded.queries, "
+                    "since = MIN(since, excluded.since), until = MAX(until, excluded.until)",
+                    [owner, texts.storable(model), texts.storable(head), described]
+                    + [cost.mu_squared, cost.pure, queries, int(now // 86400), now, now],
+                )
+            known = _queries(base)
+        self.__least = max(self.__least, known)
 
     def cost(self, owner: str = OWNER) -> Cost:
         """What an owner has spent, in the units that add up; raises ConfigError where the file cannot be read."""
@@ -227,16 +269,17 @@ class Ledger:
         A file that was taken away meanwhile is missed, not made again: what it knew would be forgotten.
         """
         try:
-            base = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=rw", uri=True, timeout=self.timeout, isolation_level=None
-            )
+            before = databases.identity(self.path)
+            base = databases.connect(self.path, self.timeout)
             with contextlib.closing(base):
                 base.execute("PRAGMA synchronous=EXTRA")  # what spend() has taken survives a loss of power
                 if not new:
-                    self._check_version(base)
+                    self._check_same(base)
                 yield base
-        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-            if isinstance(error, ConfigError):
+            if databases.identity(self.path) != before:
+                raise self._unusable("it was deleted or replaced at this moment")
+        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, PrivzooError):
                 raise
             raise self._unusable(error) from None
 
@@ -247,7 +290,6 @@ class Ledger:
             try:
                 if new:
                     self._make(base)
-                    self._check_version(base)
                 yield base
                 base.execute("COMMIT")
             except BaseException:
@@ -256,29 +298,49 @@ class Ledger:
                     base.execute("ROLLBACK")
                 raise
 
-    @staticmethod
-    def _make(base: sqlite3.Connection) -> None:
-        """Makes the table in an empty file; another process may have been faster."""
-        if base.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,):
+    def _make(self, base: sqlite3.Connection) -> None:
+        """Makes the tables in an empty file; another process may have been faster."""
+        version = KIND.version_of(base, self.path)
+        (found,) = base.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise self._unusable(found)
+        databases.make_private(self.path)
+        if version == 0:
             base.execute(_SCHEMA)
-            base.execute(f"PRAGMA application_id={_APPLICATION}")
-            base.execute(f"PRAGMA user_version={_VERSION}")
+            base.execute(f"PRAGMA application_id={KIND.application}")
+        base.execute(f"PRAGMA user_version={KIND.version}")  # a file that cannot be written is refused now
+        base.execute(_NAME)
+        base.execute(_ANSWERED)
+        base.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", [secrets.token_hex(16)])
 
-    def _check_version(self, base: sqlite3.Connection) -> None:
-        (application,) = base.execute("PRAGMA application_id").fetchone()
-        (version,) = base.execute("PRAGMA user_version").fetchone()
-        if application != _APPLICATION:
-            raise ConfigError(f"{self.path} is no ledger of privzoo; choose another file.")
-        if version != _VERSION:
-            raise ConfigError(
-                f"The ledger {self.path} is of another version of privzoo ({version}); update privzoo to use it."
-            )
+    def _check_same(self, base: sqlite3.Connection) -> None:
+        """Refuses another file in the place of the one that was opened, and one that was set back."""
+        if KIND.version_of(base, self.path) == 0:
+            raise self._unusable("it was emptied")
+        if base.execute("SELECT name FROM identity").fetchall() != [(self.__name,)]:
+            raise self._unusable("another ledger lies in its place since it was opened")
+        least = self.__least  # taken first: another thread may see more, and raise it, in between
+        if (known := _queries(base)) < least:
+            raise self._unusable(f"it knows of {known} features, and knew of {least}")
+        self.__least = max(self.__least, known)
 
     def _unusable(self, reason: Any) -> ConfigError:
         return ConfigError(
             f"The ledger {self.path} cannot be used ({reason}), so that no feature is given out; check the file and "
             "the disk."
         )
+
+
+def _queries(base: sqlite3.Connection) -> int:
+    """Of all owners; it only grows."""
+    return base.execute("SELECT COALESCE(SUM(queries), 0) FROM spending").fetchone()[0]
+
+
+def _new(base: sqlite3.Connection, owner: str, tags: Sequence[bytes]) -> int:
+    """How many of these permanent answers the owner has not had before; from now on it has."""
+    before = base.total_changes
+    base.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", [(owner, bytes(tag)) for tag in tags])
+    return base.total_changes - before
 
 
 def _check_owner(owner: Any) -> None:

@@ -20,29 +20,36 @@ unequal symbols, for which no epsilon is a bound. Answers link: a slot whose ans
 receives them, so that services that compare notes can tell a device, and a person on it; under two budgets or books the
 answers are independent, and their epsilons add. A new slot is a new draw, and adds to the total. Who reads the secret
 can undo every answer: it stays on the device, in a file that its owner alone may read.
+
+In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: over all,
+d epsilon for a slot, as was proved. For that the ledger keeps a tag of each answered symbol, derived from the secret
+too, which names neither slot nor symbol to whoever lacks it. Whether the total has room for a query then depends on
+which of the slot's queries had equal symbols, which is not hidden in any case.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 import secrets
 import struct
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.errors import ConfigError
 from privzoo.files import PART
 from privzoo.mechanisms.budget import Cost
 from privzoo.mechanisms.randomized_response import RandomizedResponse, Source, check_symbols
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SECRET_BYTES = 32
-_PURPOSE = b"privzoo permanent 1"
+_PURPOSE, _TAG = b"privzoo permanent 1", b"privzoo spent 1"
 
 
 def read_secret(path: str | os.PathLike[str]) -> bytes:
@@ -54,7 +61,7 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
     Raises:
         ConfigError: the file cannot be made or read, is no secret, or others may read it.
     """
-    path = Path(path)
+    path = checks.path("permanent", path)
     try:
         if not path.exists():
             _make(path)
@@ -84,6 +91,63 @@ def _make(path: Path) -> None:
             os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Permanent:
+    """The permanent answers of one head on one device; `at` gives those of a slot.
+
+    Args:
+        response: the code's size and the budget.
+        secret: of `read_secret`.
+        book: name of the codebook.
+    """
+
+    response: RandomizedResponse
+    secret: bytes = field(repr=False)
+    book: str
+
+    def at(self, slot: Any) -> PermanentResponse:
+        """The answers of a slot.
+
+        Raises:
+            ConfigError: it is no text, or empty.
+        """
+        return PermanentResponse(self.response, self.secret, slot, self.book)
+
+
+def permanent(path: str | os.PathLike[str] | None, noise: Any, book: str | None, of: str) -> Permanent | None:
+    """Permanent answers by the secret in a file; None for no file.
+
+    Args:
+        path: of the file, made where it is not there; None: answers are drawn anew each time.
+        noise: the mechanism of a model or head.
+        book: name of its codebook; None: it has no code.
+        of: what the sentence calls it.
+
+    Raises:
+        ConfigError: as `read_secret`; or there is no code whose answers could be repeated.
+    """
+    if path is None:
+        return None
+    if book is None:
+        raise ConfigError(f"{of} has no code, so that its answers cannot be permanent; take a coded one.")
+    return Permanent(noise, read_secret(path), book)
+
+
+def at(answers: Permanent | None, slot: Any) -> PermanentResponse | None:
+    """The permanent answers of a slot, or None where answers are drawn anew.
+
+    Raises:
+        ConfigError: a slot without permanent answers, or none with them.
+    """
+    if answers is not None:
+        if slot is None:
+            raise ConfigError("Permanent answers belong to a slot, as a person or a day; give slot=NAME.")
+        return answers.at(slot)
+    if slot is not None:
+        raise ConfigError(f"slot={slot!r} needs permanent answers, which repeat in it; give permanent=FILE.")
+    return None
 
 
 @dataclass(frozen=True)
@@ -129,8 +193,21 @@ class PermanentResponse:
             FeatureError: symbols of another code, or no symbols.
         """
         wanted = check_symbols(symbols, self.response.k)
-        table = {int(true): self.response.draw(int(true), self._source(int(true))) for true in np.unique(wanted)}
-        return np.array([table[int(true)] for true in wanted], np.uint8)
+        table = {true: self.response.draw(true, self._source(true)) for true in set(wanted.tolist())}
+        return np.array([table[true] for true in wanted.tolist()], np.uint8)
+
+    def answers(self, symbols: Any) -> np.ndarray:
+        """What may leave the device, with the budget that the tail has to know; as `RandomizedResponse.answers`."""
+        return self.response.with_budget(self.send(symbols))
+
+    def tags(self, symbols: Any) -> list[bytes]:
+        """What the ledger knows each answer by, 16 bytes; equal for equal symbols, and telling nothing else."""
+        wanted = check_symbols(symbols, self.response.k)
+        return [hmac.digest(self.secret, self._question(_TAG, int(true)), "sha256")[:16] for true in wanted]
+
+    def drawn(self) -> dict[str, Any]:
+        """What an answer says of the draw that it comes from, as `RandomizedResponse.drawn`, and its slot."""
+        return {**self.response.drawn(), "slot": self.slot}
 
     def cost_of(self, different: int) -> Cost:
         """What a slot's answers cost in all.
@@ -148,19 +225,22 @@ class PermanentResponse:
 
     def _source(self, symbol: int) -> Source:
         """Bytes of HMAC-SHA256 in counter mode; see `docs/codes.md`."""
-        texts = b"".join(struct.pack(">I", len(text)) + text for text in (self.slot.encode(), self.book.encode()))
-        question = _PURPOSE + texts + struct.pack(">HdH", self.response.k, self.response.budget, symbol)
+        question = self._question(_PURPOSE, symbol)
         kept, counter = b"", 0
 
         def take(count: int) -> bytes:
             nonlocal kept, counter
             while len(kept) < count:
-                kept += hmac.new(self.secret, question + struct.pack(">I", counter), hashlib.sha256).digest()
+                kept += hmac.digest(self.secret, question + struct.pack(">I", counter), "sha256")
                 counter += 1
             taken, kept = kept[:count], kept[count:]
             return taken
 
         return take
+
+    def _question(self, purpose: bytes, symbol: int) -> bytes:
+        texts = b"".join(struct.pack(">I", len(text)) + text for text in (self.slot.encode(), self.book.encode()))
+        return purpose + texts + struct.pack(">HdH", self.response.k, self.response.budget, symbol)
 
 
 def _encodes(text: str) -> bool:

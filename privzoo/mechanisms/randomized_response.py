@@ -179,15 +179,14 @@ class RandomizedResponse:
         Returns:
             float32 (N, 2): the symbol that may be sent, and epsilon.
         """
-        sent = self.send(symbols, source)
+        return self.with_budget(self.send(symbols, source))
+
+    def with_budget(self, sent: np.ndarray) -> np.ndarray:
+        """Symbols that may be sent (N,), as float32 (N, 2) with the epsilon that they were drawn under."""
         return np.stack([sent, np.full(len(sent), self.budget)], axis=1).astype(np.float32)
 
-    def drawn(self, delta: float = DELTA) -> dict[str, Any]:
-        """What an answer says of the draw that it comes from: kind, symbols, and the budget of one answer.
-
-        Args:
-            delta: not needed, as the budget holds at 0; `Gaussian.drawn` takes it.
-        """
+    def drawn(self) -> dict[str, Any]:
+        """What an answer says of the draw that it comes from: kind, symbols, and the budget of one answer."""
         return {"kind": KIND, "k": self.k, "epsilon": self.budget, "delta": 0.0, "drawn": True}
 
     def draw(self, true: int, source: Source) -> int:

@@ -197,6 +197,27 @@ def choose(train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.
     return Fitted(best.book, best.joint, facts)
 
 
+def of_book(
+    book: Codebook, train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray], epsilon: float
+) -> Fitted:
+    """Counts what the symbols of a given codebook say of the classes.
+
+    Args:
+        book: codebook, as of the network's own classes.
+        train: features and classes that are counted.
+        held_out: features and classes on which accuracy is told, for the record.
+        epsilon: budget at which it is told.
+    """
+    features, labels = train
+    classes = int(max(labels.max(), held_out[1].max())) + 1
+    joint = confusion(labels, book.encode(features), classes, book.k) + SMOOTHING
+    found = Fitted(book, joint / joint.sum(), {})
+    facts = {"epsilon": epsilon, "symbols": book.k, "faces": len(labels), "book": book.name}
+    accuracy = {str(book.k): round(expected_accuracy(found, *held_out, epsilon), 6)}
+    facts |= {"held_out_accuracy_by_symbols": accuracy, "held_out_faces": len(held_out[1])}
+    return Fitted(book, found.joint, facts)
+
+
 def confusion(labels: np.ndarray, found: np.ndarray, classes: int, findings: int) -> np.ndarray:
     """Counts of each class (row) and what was found of it (column), float64 (classes, findings)."""
     table = np.zeros((classes, findings))

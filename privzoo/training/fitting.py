@@ -15,7 +15,7 @@ from privzoo import activations, embeddings, weights
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
 from privzoo.data import Dataset, arrays
-from privzoo.embeddings import coded
+from privzoo.embeddings import coded, label
 from privzoo.mechanisms.gaussian import Noise, spent_epsilon
 from privzoo.training import codes, reduction
 from privzoo.training.augment import augmented_chips
@@ -144,14 +144,17 @@ class Fitter:
 
     def _fit_code(self, model: ModelConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         base = weights.of_base(model)
-        down = reduction.Linear(base["reduce/kernel"], base["reduce/bias"])
-        train, held_out = (
-            (reduction.mapped(part[0][model.cut], down), part[1]) for part in (self.train, self.validation)
-        )
-        fitted = codes.choose(train, held_out, model.code.epsilon)
+        train, held_out = ((np.float64(part[0][model.cut]), part[1]) for part in (self.train, self.validation))
+        if base:
+            down = reduction.Linear(base["reduce/kernel"], base["reduce/bias"])
+            train, held_out = ((reduction.mapped(part, down), labels) for part, labels in (train, held_out))
+            fitted = codes.choose(train, held_out, model.code.epsilon)
+        else:
+            fitted = codes.of_book(label.book(len(self.config.classes)), train, held_out, model.code.epsilon)
         arrays = coded.arrays_of(fitted.book, fitted.joint)
         model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=fitted.book.k))
-        head, tail = coded.attach(*graph.split(self.network, model.cut), {**base, **arrays}, model)
+        halves = graph.split(self.network, model.cut)
+        head, tail = embeddings.get(model.embedding).attach(*halves, {**base, **arrays}, model)
         facts = {**fitted.facts, "golden_output": coded_output(head, tail, fitted.book, model.code.epsilon)}
         facts |= {"config": to_dict(model), "augmented": self.augmented, "seed": self.seed}
         logging.info("%s: %s", model.name, facts["held_out_accuracy_by_symbols"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from privzoo import card
 from privzoo.audit.report import results
 
 FOUND = {
@@ -53,3 +55,27 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     assert cells[1:5] == ["2", "0.5", "91.00% (90.00% to 92.00%)", "77.60%"]
     assert cells[8:] == ["1.91%, no bound", "13,225", "1 to 10", "2026-11-27, abc"]
     assert text.splitlines()[-1] == results.CODES_END and "95.00% of lfw" in text
+    assert "On the device" not in text
+    ms = {
+        "fresh": {"value": 0.025, "low": 0.024, "high": 0.026},
+        "permanent": {"value": 0.05, "low": 0.04, "high": 0.06},
+    }
+    timed = {"ms": ms, "limit_ms": 0.05, "rounds": 21, "calls": 1000, "machine": "On a phone.", "command": "codes"}
+    timed |= {"date": "2026-11-28", "git": "def"}
+    path.write_text(json.dumps({**found, "git": "abc", "figures": figures, "device": timed}))
+    results.write_codes(page, [path])
+    text = page.read_text()
+    for cells in (
+        "drawn anew | 0.0250 (0.0240 to 0.0260) | under 0.05 | met | 21 rounds of 1,000 | 2026-11-28, def |",
+        "permanent | 0.0500 (0.0400 to 0.0600) | under 0.05 | not shown |",
+    ):
+        assert cells in text
+    assert "vgg_s_tiny_coded_conv5: On a phone. `codes`." in text
+
+
+def test_the_readmes_table_of_models_is_what_the_cards_say(tmp_path):
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.read_text("utf-8").replace("| `vgg16_gender_simple_conv5_3`", "| `old`"), "utf-8")
+    results.write_choices(copy, {name: card.read(name) for name, _ in results.CHOICES})
+    assert copy.read_text("utf-8") == readme.read_text("utf-8"), "run tools/tables.py"

@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 from export_fakes import chips, exported, serving
 from packaging.requirements import Requirement
+from released_fakes import CODED, coded, coded_heads
+
+from privzoo.edge import golden
+from privzoo.export.calibration import default_calibration
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("tensorflow", "keras", "jax", "scipy", "skimage", "sklearn", "matplotlib", "starlette")
@@ -91,6 +95,61 @@ with Client(head, sys.argv[4]) as client:
         printed = device(code, here.path, str(tmp_path / "chips.npy"), str(tmp_path / "features.npy"), url)
     assert json.loads(printed.splitlines()[-1]) == labels
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), here.features(chips()))
+
+
+def test_a_coded_head_runs_there(device, tmp_path):
+    """Symbols, budgets, a ledger and permanent answers, and the golden draws to the bit."""
+    model, (entry,) = coded(), golden.read_list(coded_heads())["heads"]
+    model.export_tail(tmp_path / "served")
+    path, faces = coded_heads() / entry["file"], default_calibration(model.input_size, 8)
+    symbols = model.book.encode(golden.run(path, faces.astype(np.float32))).tolist()
+    np.save(tmp_path / "chips.npy", faces)
+    code = """
+import hashlib, json, struct, sys
+import numpy as np
+from privzoo.edge import Client, Head
+from privzoo.mechanisms.permanent import PermanentResponse, read_secret
+from privzoo.mechanisms.randomized_response import RandomizedResponse
+path, chips, url, folder, golden = sys.argv[1:]
+chips = np.load(chips)
+head = Head(path, epsilon=20, total_epsilon=400, ledger=folder + "/ledger.sqlite")
+sent = head.features(chips)
+with Client(Head(path, epsilon=20), url) as client:
+    labels = [answer.label for answer in client.predict(chips, face="given")]
+permanent = PermanentResponse(RandomizedResponse(2, 1.0), read_secret(folder + "/secret"), "anna", "book")
+again = {tuple(permanent.send([0, 1]).tolist()) for _ in range(9)}
+
+def source():
+    count, kept = 0, b""
+    def take(size):
+        nonlocal count, kept
+        while len(kept) < size:
+            kept += hashlib.sha256(b"privzoo golden" + struct.pack(">I", count)).digest()
+            count += 1
+        taken, kept = kept[:size], kept[size:]
+        return taken
+    return take
+
+with open(golden) as file:
+    listed = json.load(file)
+for one in listed["draws"]:
+    assert RandomizedResponse(one["k"], one["epsilon"]).send(one["symbols"], source()).tolist() == one["sent"]
+for one in listed["permanent"]:
+    response = RandomizedResponse(one["k"], one["epsilon"])
+    answers = PermanentResponse(response, bytes.fromhex(one["secret"]), one["slot"], one["book"]).send(range(one["k"]))
+    assert answers.tolist() == one["answers"]
+heavy = sorted({"tensorflow", "keras", "scipy"} & {name.partition(".")[0] for name in sys.modules})
+print(json.dumps([sent.tolist(), labels, head.spent_epsilon(), len(again), heavy]))
+"""
+    from privzoo.serving import Server
+
+    with Server(tmp_path / "served" / CODED, CODED) as server:
+        arguments = [path, tmp_path / "chips.npy", server.url, tmp_path, ROOT / "tests" / "golden" / "codes.json"]
+        printed = device(code, *map(str, arguments))
+    sent, labels, spent, answers, heavy = json.loads(printed.splitlines()[-1])
+    assert sent == [[symbol, 20] for symbol in symbols]  # a lie has a chance of 2e-9
+    assert set(symbols) == {0, 1} and labels == [model.classes[symbol] for symbol in symbols]
+    assert spent == 20 * len(symbols) and answers == 1 and heavy == []
 
 
 def test_a_face_is_found_without_scikit_image(device):

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 import pytest
-from export_fakes import NAME, SIZE, chips, folder, manifest_of
+from coded_fakes import JOINT, exported
+from export_fakes import NAME, SIZE, chips, manifest_of
 
 from privzoo.edge import Client, Head, grpc_messages, rest
 from privzoo.errors import BudgetError, ConfigError
 from privzoo.mechanisms.codebook import levels
 from privzoo.serving import Server
-
-JOINT = np.array([[0.45, 0.05], [0.1, 0.4]])
-
-
-@functools.cache
-def exported():
-    """Head file, the symbols of `chips`, and the folder of the served tail."""
-    import keras
-
-    from privzoo.embeddings import coded
-    from privzoo.export import manifests, saved_model, tflite
-
-    keras.utils.set_random_seed(7)
-    image = keras.Input((SIZE, SIZE, 3), name="image")
-    x = keras.layers.Rescaling(1 / 64, offset=-2.0, name="normalize")(image)
-    x = keras.layers.Conv2D(2, SIZE, name="reduce")(x)
-    head = keras.Model(image, keras.layers.Reshape((2,), name="vector")(x), name="head")
-    features = np.asarray(head(chips().astype(np.float32)))
-    book = levels(np.array([1.0, 0.5]), 0.0, np.array([np.median(features @ [1.0, 0.5])]))
-    tail = coded.tail_of(JOINT)
-    described = manifest_of(head, tail, embedding="coded", code=manifests.Code(book, 3.0))
-    path = tflite.export_head(head, folder() / "coded.tflite", "float32", described, chips())
-    saved_model.export_tail(tail, folder() / "coded", NAME, 3, described)
-    return path, book.encode(features), folder() / "coded"
 
 
 def test_a_head_sends_symbols_under_its_budget_and_nothing_else():
@@ -57,6 +33,14 @@ def test_a_ledger_adds_pure_budgets(tmp_path):
     assert head.spent_epsilon() == 6.0 and head.remaining() == 0
     with pytest.raises(BudgetError, match="nothing was given out"):
         head.features(chips()[:1])
+
+
+@pytest.mark.parametrize("budget", [{}, {"epsilon": 3}])
+def test_a_delta_is_refused_rather_than_ignored(budget):
+    with pytest.raises(
+        ConfigError, match=r"^delta=1e-05 is no part of the budget of the head .* at delta 0; leave it out"
+    ):
+        Head(exported()[0], delta=1e-5, **budget)
 
 
 @pytest.mark.parametrize("epsilon", [0, -1, 21, math.nan, "3"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import tiny_zoo
 from export_fakes import exported
 from released_fakes import NOISE, NOISY, heads
 
-from privzoo.edge import AsyncClient, Client, Head
+from privzoo.edge import AsyncClient, Client, Head, read_manifest
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import BudgetError, ConfigError, ImageError
 from privzoo.mechanisms.gaussian import Gaussian
@@ -71,6 +72,33 @@ def test_edits_of_what_a_head_hands_out_switch_nothing_off(head, file, chips):
     far = np.concatenate([Head(file).features(chips[:4]) - clean for _ in range(50)])
     assert head.manifest["noise"]["sigma"] == NOISE.sigma and far.std() > NOISE.sigma / 2
     assert not np.array_equal(head.features(chips[:4]), clean)
+
+
+def test_no_second_opening_and_no_part_changes_a_head(head, file, ledger):
+    for change in (lambda: head.__init__(file), lambda: head.__init__(file, epsilon=1000)):
+        with pytest.raises(ConfigError, match="is open and cannot be changed; make another Head"):
+            change()
+    head.noise.__init__(1e-9, 1.0)
+    head.noise.__dict__["sigma"] = 1e-9
+    for name in ("spend", "path", "cost", "anything"):
+        with pytest.raises(AttributeError):
+            setattr(head.ledger, name, lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="is open and cannot be changed; make another Ledger"):
+        head.ledger.__init__(ledger.with_name("other"))
+    assert head.noise == STATED and head.ledger.path == ledger and head.remaining() == 5
+
+
+def test_a_ledger_that_is_deleted_stops_its_heads(head, file, ledger, chips):
+    head.features(chips[:4])
+    ledger.unlink()
+    with pytest.raises(ConfigError, match="no feature is given out"):
+        head.features(chips[:1])
+    again = Head(file, total_epsilon=TOTAL, ledger=ledger, owner="anna")  # made anew, it knows of nothing
+    assert again.remaining() == 5
+    for use in (lambda: head.features(chips[:1]), head.remaining, head.spent_epsilon):
+        with pytest.raises(ConfigError, match="another ledger lies in its place"):
+            use()
+    assert again.remaining() == 5 and head.queries == 4
 
 
 def test_the_unprotected_head_gives_the_same_each_time_and_is_no_public_name(file, chips):
@@ -192,6 +220,79 @@ def test_settings_that_cannot_be(file, ledger):
             Head(file, ledger=ledger, owner=owner)
     with pytest.raises(ConfigError, match="give the path"):
         Head(file, ledger=True)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_closed_client_spends_nothing(head, chips, kind):
+    client = kind(head, NOWHERE)
+    asyncio.run(client.close()) if kind is AsyncClient else client.close()
+    with pytest.raises(ConfigError, match="closed"):
+        asyncio.run(client.predict(chips[0], face="given")) if kind is AsyncClient else client.predict(
+            chips[0], "given"
+        )
+    assert head.remaining() == 5 and head.queries == 0
+
+
+def test_any_name_of_a_photograph_is_taken_before_the_budget_is_spent(head, chips, tmp_path, monkeypatch):
+    odd = "a\ud800\udce9\n\x1b.png"
+    prepare = Head.prepare
+
+    def prepared(self, *arguments, **options):
+        made, found, skipped = prepare(self, *arguments, **options)
+        return made, [dataclasses.replace(one, image=odd) for one in found], skipped
+
+    monkeypatch.setattr(Head, "prepare", prepared)
+    with Client(head, NOWHERE, queue=tmp_path / "queue.sqlite") as client:
+        (ticket,) = client.later(chips[0], face="given")
+        (one,) = client.queue.first(head.manifest["tail"]["signature"], 9)
+        assert (one.ticket, one.image) == (ticket, "a\\ud800\\xe9\n\x1b.png") and head.remaining() == 4
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\udce9"])
+@pytest.mark.parametrize("url", [NOWHERE, "grpc://127.0.0.1:9"])
+def test_names_that_no_request_holds_are_refused_before_anything_is_spent(head, url, name):
+    with pytest.raises(ConfigError, match="model=.* cannot be sent"):
+        Client(head, url, model_name=name)
+
+
+ODD_PATHS = [None, 3, "", "a\0b", "\ud800", [1], {}]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS, ids=repr)
+def test_paths_that_cannot_be(head, file, path):
+    for use in (lambda: Head(path), lambda: UnprotectedHead(path), lambda: read_manifest(path)):
+        with pytest.raises(ConfigError, match="path=.* is not valid; give the path of a file"):
+            use()
+    if path is not None:
+        with pytest.raises(ConfigError, match="ca="):
+            Client(head, "https://127.0.0.1:9", ca=path)
+        with pytest.raises(ConfigError, match="[Tt]he certificate cannot be|certificate="):
+            Client(head, "grpcs://127.0.0.1:9", certificate=path)
+    assert Head(str(file).encode()).path == str(file)
+
+
+@pytest.mark.parametrize("key", [3, b"key", [], {}, True], ids=repr)
+def test_keys_that_are_no_text(head, key):
+    with pytest.raises(ConfigError, match="The key cannot be"):
+        Client(head, NOWHERE, key=key)
+
+
+@pytest.mark.parametrize("chips", [[[1, 2], [3]], [[[[1]]], [2]], None, {}, "x", [None], 1j], ids=repr)
+def test_chips_that_are_no_array_cost_nothing(head, chips):
+    with pytest.raises(ImageError, match="chips"):
+        head.features(chips)
+    assert head.remaining() == 5
+
+
+@pytest.mark.parametrize("threads", [2**31, 2**31 - 1, 1025, 0, -1, 1.0, "2", True])
+def test_threads_that_cannot_be(file, threads):
+    with pytest.raises(ConfigError, match="threads=.* from 1 to 1024"):
+        Head(file, threads)
+
+
+def test_a_delta_is_checked_though_nothing_needs_it(file):
+    with pytest.raises(ConfigError, match="delta="):
+        Head(file, delta="1e-5")
 
 
 def test_clients_pass_the_refusal_through(file, ledger, chips, tmp_path):

@@ -88,13 +88,6 @@ def test_files_that_are_no_queue(path, tmp_path):
         Queue(path)
     with pytest.raises(ConfigError, match="cannot be used"):
         Queue(tmp_path / "none" / "queue")
-    with sqlite3.connect(tmp_path / "newer") as base:
-        base.execute("PRAGMA user_version=7")
-    with pytest.raises(ConfigError, match="another version"):
-        Queue(tmp_path / "newer")
-    for wrong in ({"most": 0}, {"most_bytes": 0}, {"days": 0}):
-        with pytest.raises(ConfigError):
-            Queue(path, **wrong)
 
 
 def test_only_its_owner_reads_it(path):
@@ -269,23 +262,6 @@ def test_a_batch_is_kept_whole_or_not_at_all(head, path):
         with pytest.raises(ServerUnavailableError):
             client.queue.add_all(entries)
         assert len(client.queue) == 2
-
-
-def test_a_file_of_version_1_is_brought_up_to_date(path):
-    with sqlite3.connect(path) as base:
-        base.execute(
-            "CREATE TABLE waiting (number INTEGER PRIMARY KEY AUTOINCREMENT, ticket TEXT NOT NULL UNIQUE, "
-            "since REAL NOT NULL, signature TEXT NOT NULL, image TEXT NOT NULL, box TEXT NOT NULL, "
-            "edge_ms REAL NOT NULL, shape TEXT NOT NULL, feature BLOB NOT NULL)"
-        )
-        row = ["t", time.time(), "s", "image", BOX, 1.0, "4", ONE.tobytes()]
-        base.execute("INSERT INTO waiting VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        base.execute("PRAGMA user_version=1")
-    queue = Queue(path)
-    assert [one.ticket for one in queue.first("s", 9)] == ["t"] and queue.refused() == []
-    queue.set_aside("t", "why")
-    queue.close()
-    assert [one.reason for one in Queue(path).refused()] == ["why"]
 
 
 def use_all(queue):

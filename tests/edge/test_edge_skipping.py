@@ -56,7 +56,7 @@ def test_the_others_are_answered(kind, head, url, astronaut):
     assert [answer.image for answer in answers] == ["image 1", "image 3"]
     assert [(one.image, one.faceless) for one in answers.skipped] == [("image 0", True), ("away.jpg", False)]
     for answer in answers:
-        assert (answer.number, answer.faces, answer.rotation) == (0, 1, 0) and 0.7 < answer.score <= 1
+        assert (answer.number, answer.faces, answer.rotation) == (1, 1, 0) and 0.7 < answer.score <= 1
     with pytest.raises(FaceNotFoundError, match="^image 1: "):
         asking(kind, head, url, "predict", [astronaut, BLANK, "away.jpg"], strict=True)
 
@@ -77,15 +77,15 @@ def test_all_faces(kind, head, url, astronaut):
     two = np.concatenate([astronaut, astronaut], axis=1)
     answers = asking(kind, head, url, "predict", [two, astronaut], all_faces=True)
     assert [(one.image, one.number, one.faces) for one in answers] == [
-        ("image 0", 0, 2),
         ("image 0", 1, 2),
-        ("image 1", 0, 1),
+        ("image 0", 2, 2),
+        ("image 1", 1, 1),
     ]
 
 
 def test_given_chips_have_no_score(head, url):
     [answer] = asking(Client, head, url, "predict", chips()[:1], face="given")
-    assert (answer.score, answer.rotation, answer.number, answer.faces) == (None, None, 0, 1)
+    assert (answer.score, answer.rotation, answer.number, answer.faces) == (None, None, 1, 1)
 
 
 def test_open_files_and_generators(head, url, astronaut):
@@ -128,7 +128,7 @@ def test_later_skips_too(head, url, astronaut, tmp_path):
         assert len(client.queue) == 2
         sent = dict(client.send())
     assert list(sent) == tickets
-    assert [(one.image, one.number, one.faces) for one in sent.values()] == [("image 1", 0, 2), ("image 1", 1, 2)]
+    assert [(one.image, one.number, one.faces) for one in sent.values()] == [("image 1", 1, 2), ("image 1", 2, 2)]
     assert all(one.score > 0.7 for one in sent.values())
 
 

@@ -13,7 +13,7 @@ from tiny_zoo import DIMENSIONS, NOISE, PARENT
 
 import privzoo
 from privzoo import config, weights
-from privzoo.errors import ConfigError
+from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.mechanisms.gaussian import budget_sigma, clip
 
 pytestmark = pytest.mark.all_models
@@ -32,16 +32,19 @@ def network(zoo):
 
 @pytest.fixture(scope="module")
 def released(zoo, network, tmp_path_factory):
-    """Names of released models: simple, reduced, noisy and coded, from the tool's own code on faces in a folder."""
+    """Names of released models of each kind, from the tool's own code on faces in a folder."""
     from privzoo.data import utkface
     from privzoo.training import release
     from privzoo.training.fitting import Fitter
 
     faces = utkface.load(tiny_zoo.write_faces(tmp_path_factory.mktemp("faces")), split="all")
     cache = tmp_path_factory.mktemp("cache")
-    fitter = Fitter(config.network(PARENT.name), network, ["conv5"], faces, faces, cache)
+    fitter = Fitter(config.network(PARENT.name), network, ["conv5", "fc8"], faces, faces, cache)
     names = []
-    models = [tiny_zoo.model(embedding) for embedding in ("simple", "reduced_simple", "noisy_reduced_simple", "coded")]
+    models = [
+        tiny_zoo.model(embedding)
+        for embedding in ("simple", "reduced_simple", "noisy_reduced_simple", "coded", "label")
+    ]
     rounded = dataclasses.replace(models[1], name="vgg_s_tiny_rounded", step=0.5, relevance=1.0)
     coarse = dataclasses.replace(models[0], name="vgg_s_tiny_coarse", step=0.25)
     for model in (*models, rounded, coarse):
@@ -51,8 +54,8 @@ def released(zoo, network, tmp_path_factory):
         tiny_zoo.forget()  # a code finds its base by name
         names.append(model.name)
     assert not list((zoo / "planned" / "models").iterdir())
-    # What the first layers give and the features, of the training and of the validation faces, for all models.
-    assert len(list(cache.iterdir())) == 4
+    # What the layers before the cuts, those to conv5 and those to the end give, of training and of validation faces.
+    assert len(list(cache.iterdir())) == 6
     return names
 
 
@@ -98,7 +101,7 @@ def test_a_noisy_models_features_differ_at_each_call(released):
 def test_a_budget_sets_the_noise(released):
     name = "vgg_s_tiny_noisy_reduced_simple_conv5"
     model = privzoo.load(name, epsilon=4)
-    assert model.noise.sigma == budget_sigma(4, 1e-5, NOISE.clip)
+    assert model.noise.sigma == pytest.approx(budget_sigma(4, 1e-5, NOISE.clip))
     assert model.manifest()["noise"]["epsilon"] == pytest.approx(4)
     assert privzoo.load(name).noise.sigma == NOISE.sigma
     with pytest.raises(ConfigError, match="adds no noise"):
@@ -125,12 +128,25 @@ def test_the_device_adds_the_noise_and_counts(released, tmp_path, quantization):
     drawn = np.concatenate([head.features(chips[:1]) for _ in range(200)])
     assert drawn.std(0) == pytest.approx(NOISE.sigma, rel=0.3)
     other = Head(path, epsilon=2, delta=1e-6)
-    assert other.noise.sigma == budget_sigma(2, 1e-6, NOISE.clip)
+    assert other.noise.sigma == pytest.approx(budget_sigma(2, 1e-6, NOISE.clip))
+    assert other.noise.drawn() == {
+        "kind": "gaussian",
+        "sigma": other.noise.sigma,
+        "epsilon": 2,
+        "delta": 1e-6,
+        "drawn": True,
+    }
+    with pytest.raises(ConfigError, match="^delta=1e-06 is only half of a budget"):
+        Head(path, delta=1e-6)
+    with pytest.raises(ConfigError, match="^total_delta=1e-06 is only half of a total"):
+        Head(path, total_delta=1e-6)
     assert head.manifest["tail"] == other.manifest["tail"]
     quiet = privzoo.load("vgg_s_tiny_reduced_simple_conv5").export_head(tmp_path / "quiet.tflite", quantization, chips)
     assert Head(quiet).noise is None
     with pytest.raises(ConfigError, match="adds no noise"):
         Head(quiet, epsilon=2)
+    with pytest.raises(ConfigError, match="^delta=1e-06 is no use for the head"):
+        Head(quiet, delta=1e-6)
     unprotected = Head(quiet)
     unprotected.features(chips[:1])
     assert unprotected.spent_epsilon() == float("inf")
@@ -182,7 +198,7 @@ def test_accuracy_is_measured_at_every_budget(released, zoo, tmp_path):
     assert text.count("| vgg_s_tiny_noisy_reduced_simple_conv5 |") == 3 and "epsilon 16" in text
 
 
-CODED = "vgg_s_tiny_coded_conv5"
+CODED, LABEL = "vgg_s_tiny_coded_conv5", "vgg_s_tiny_label_fc8"
 
 
 def test_a_coded_model_sends_symbols_and_says_so(released):
@@ -247,13 +263,28 @@ def test_wrong_codes_are_refused_in_one_sentence(released):
         coded.book_of({key: value for key, value in arrays.items() if key != "code/joint"}, model.config)
 
 
+def test_a_label_is_the_whole_networks_class(released):
+    model, chips = privzoo.load(LABEL), tiny_zoo.chips()[0]
+    own = np.asarray(model.network(chips.astype(np.float32))).argmax(1)
+    symbols = model.book.encode(np.asarray(model.head(chips.astype(np.float32))))
+    np.testing.assert_array_equal(symbols, own)
+    assert (model.card.cost.tail_multiply_adds, model.book.k) == (4, 2)  # the table of two symbols and two classes
+    assert model.card.cost.head_share > 0.999999
+    assert "the classes that the network finds" in str(model.card) and "It is the baseline" in str(model.card)
+    with pytest.raises(ConfigError, match="sends codes, not features; print the code's"):
+        config.check_uncoded(model.config)
+    with pytest.raises(UnknownNameError, match="no cut 'fc8'"):
+        privzoo.card.cost(dataclasses.replace(model.config, embedding="coded"), model.card.network)
+
+
+@pytest.mark.parametrize("name", [CODED, LABEL])
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
-def test_a_coded_model_is_exported_and_served(released, tmp_path, quantization):
+def test_a_coded_model_is_exported_and_served(released, tmp_path, quantization, name):
     import tensorflow as tf
 
     from privzoo.edge import Head
 
-    chips, model = tiny_zoo.chips()[0], privzoo.load(CODED)
+    chips, model = tiny_zoo.chips()[0], privzoo.load(name)
     head = Head(model.export_head(tmp_path / "head.tflite", quantization, chips), epsilon=1)
     sent = head.features(chips)
     assert sent.shape == (len(chips), 2) and (sent[:, 1] == 1).all()

@@ -92,6 +92,17 @@ def test_what_the_detector_finds_has_rows_of_its_own(zoo, measured, monkeypatch)
     assert values["accuracy", f"{accuracy.NETWORK}, face detected"] <= given["accuracy", accuracy.NETWORK]
 
 
+def test_a_figure_on_all_faces_takes_the_place_of_one_on_some(zoo, measured):
+    model, _ = zoo
+    one = next(m for m in measured if m.metric == "accuracy")
+    part = dataclasses.replace(one, data=f"{one.data}{card.PART}8", count=1)
+    other = dataclasses.replace(part, variant="another head")
+    card.write_measurements(model.name, [part, other])
+    assert {part, other} <= set(card.read_measurements(model.name))
+    card.write_measurements(model.name, [one])
+    assert {one, other} <= set(kept := card.read_measurements(model.name)) and part not in kept
+
+
 def test_subgroups_go_into_the_card_and_the_tables(zoo, measured):
     model, cache = zoo
     data = samples(160)

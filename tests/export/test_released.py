@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from released_fakes import DIMENSIONS, NOISY, PLAIN, ROOT, WEB, heads, models
+from released_fakes import CODED, DIMENSIONS, NOISY, PLAIN, ROOT, WEB, coded, coded_heads, heads, models
 
 from privzoo import faces
 from privzoo.audit import features
@@ -24,6 +24,7 @@ from privzoo.edge import Client, Head, golden, read_manifest
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.evaluation import accuracy
 from privzoo.export import released
+from privzoo.export.manifests import append_manifest
 from privzoo.serving import Server
 
 pytestmark = pytest.mark.server
@@ -164,10 +165,31 @@ def test_a_released_head_is_measured_as_it_is(copy, tmp_path):
         released.find(plain, "int8", tmp_path)
 
 
+def test_a_codes_head_is_its_bases_to_the_bit_and_heads_can_be_kept(tmp_path):
+    plain, code = models()[0], coded()
+    chips = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), np.uint8)
+    listed = released.release([code, plain], tmp_path, calibration={PLAIN: chips})
+    assert [entry["model"] for entry in listed["heads"]] == [CODED, PLAIN]
+    one, other = (entry["manifest"] for entry in listed["heads"])
+    assert one["head"] == other["head"] and one["noise"]["kind"] == "randomized_response" and other["noise"] is None
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tflite")}
+    assert released.release([code, plain], tmp_path, calibration={PLAIN: chips}, keep=True) == listed
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tflite")} == before
+    # Of other weights than the model's, a base's file is no base, and nothing is kept.
+    stranger = {**read_manifest(tmp_path / f"{PLAIN}_int8.tflite")}
+    stranger["head"] = {**stranger["head"], "weights_sha256": "0" * 64}
+    flatbuffer = (tmp_path / f"{PLAIN}_int8.tflite").read_bytes()[: stranger["head"]["bytes"]]
+    for name in (PLAIN, CODED):
+        (tmp_path / f"{name}_int8.tflite").write_bytes(append_manifest(flatbuffer, stranger))
+    [entry] = released.release([code], tmp_path, keep=True)["heads"]
+    assert entry["manifest"]["head"]["weights_sha256"] == one["head"]["weights_sha256"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--figures", "--out", "x"], "give --released with it"),
+        (["--keep", "--out", "x"], "--keep is of the list of released heads; give --released with it"),
         (["--released", "--model", "no_such_*"], "No model matches 'no_such_\\*'"),
         (["--released", "--quantizations", "int3"], "There is no quantization 'int3'"),
         (["--model", "*"], "give one with --out"),
@@ -211,14 +233,30 @@ def test_the_lists_figures_are_the_cards(tmp_path):
     "PRIVZOO_TFLITE_RUNTIME" not in os.environ,
     reason="set PRIVZOO_TFLITE_RUNTIME to a Python with tflite-runtime 2.14, numpy below 2 and Pillow",
 )
-@pytest.mark.parametrize("folder", [pytest.param(RELEASED, marks=needs_release), None], ids=["released", "tests"])
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(lambda: RELEASED, marks=needs_release), heads, coded_heads],
+    ids=["released", "tests", "code"],
+)
 def test_golden_output_on_tflite_runtime(folder):
-    code = (
-        "import sys, tflite_runtime; from privzoo.edge import golden; print(golden.verify(sys.argv[1]));"
-        "assert 'ai_edge_litert' not in sys.modules"
-    )
+    """And of coded heads the true symbol, at a budget at which a lie has a chance of 2e-9."""
+    code = """
+import sys, tflite_runtime
+from pathlib import Path
+from privzoo.edge import Head, golden
+from privzoo.mechanisms import codebook
+print(golden.verify(sys.argv[1]))
+for entry in golden.read_list(sys.argv[1])["heads"]:
+    noise = entry["manifest"]["noise"]
+    if noise and noise["kind"] == "randomized_response":
+        head = Head(Path(sys.argv[1]) / entry["file"], epsilon=20)
+        chips, _, _ = head.prepare(Path(sys.argv[1]) / entry["golden"]["chip"], face="given")
+        book = codebook.from_manifest(noise["codebook"], entry["file"])
+        assert head.features(chips).tolist() == [[book.encode([entry["golden"]["features"]])[0], 20]]
+assert 'ai_edge_litert' not in sys.modules
+"""
     done = subprocess.run(
-        [os.environ["PRIVZOO_TFLITE_RUNTIME"], "-c", code, folder or heads()],
+        [os.environ["PRIVZOO_TFLITE_RUNTIME"], "-c", code, folder()],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -238,12 +276,12 @@ def test_readmes_python_runs(tmp_path, monkeypatch, astronaut):
     monkeypatch.chdir(heads())
     exec(compile(interpreter, "tflite/README.md", "exec"), {})
     Image.fromarray(astronaut).save(tmp_path / "photo.jpg")
-    models()[1].export_tail(tmp_path)
-    file = golden.read_list(heads())["heads"][1]["file"]
+    coded().export_tail(tmp_path)
+    file = golden.read_list(coded_heads())["heads"][0]["file"]
     monkeypatch.chdir(tmp_path)
-    with Server(tmp_path / NOISY, NOISY, timeout=300) as server:
+    with Server(tmp_path / CODED, CODED, timeout=300) as server:
         for old, new in (
-            ("vgg16_gender_advanced_conv5_3_int8.tflite", str(heads() / file)),
+            ("vgg16_gender_coded_conv5_3_int8.tflite", str(coded_heads() / file)),
             ("http://cloud:8501", server.url),
         ):
             assert old in client

@@ -292,3 +292,9 @@ def test_wrong_arguments():
         chips([picture()], 24, face="find")
     with pytest.raises(ConfigError, match="size=0 is not valid"):
         chips([picture()], 0, face="given", bulk=True)
+
+
+@pytest.mark.parametrize("face", [None, np.zeros(2), ["given"], {}, True], ids=repr)
+def test_faces_that_are_no_word(face):
+    with pytest.raises(ConfigError, match='is unknown; use "detect" or "given"'):
+        chips([picture()], 24, face=face)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 
 from privzoo.errors import ConfigError, ImageError
 from privzoo.faces import Box, centre, crop, decode, resize
@@ -24,9 +25,8 @@ CASES = json.loads((GOLDEN / "cases.json").read_text())
 
 def documented() -> dict:
     """Names that the Python in docs/face_chip.md defines."""
-    page = (ROOT / "docs" / "face_chip.md").read_text(encoding="utf-8")
     names: dict = {}
-    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    exec("\n".join(block.text for block in blocks("docs/face_chip.md", "python")), names)
     return names
 
 

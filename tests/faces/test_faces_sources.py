@@ -134,20 +134,20 @@ def test_all_faces_are_cut_out(astronaut):
     two = np.concatenate([astronaut, astronaut], axis=1)
     chips, found, _ = faces.chips([two, astronaut], 32, all_faces=True)
     assert [(one.image, one.number, one.found) for one in found] == [
-        ("image 0", 0, 2),
         ("image 0", 1, 2),
-        ("image 1", 0, 1),
+        ("image 0", 2, 2),
+        ("image 1", 1, 1),
     ]
     assert chips.shape == (3, 32, 32, 3) and all(0.7 <= one.score <= 1 and one.rotation == 0 for one in found)
     chips, found, _ = faces.chips(two, 32)
-    assert len(chips) == 1 and (found[0].number, found[0].found) == (0, 2)
+    assert len(chips) == 1 and (found[0].number, found[0].found) == (1, 2)
     with pytest.raises(ConfigError, match="leave out"):
         faces.chips(two, 32, face="given", all_faces=True)
 
 
 def test_a_given_chip_has_no_score(astronaut):
     _, [face], _ = faces.chips(astronaut, 32, face="given")
-    assert (face.score, face.rotation, face.number, face.found) == (None, None, 0, 1)
+    assert (face.score, face.rotation, face.number, face.found) == (None, None, 1, 1)
 
 
 def test_none_left():

@@ -51,7 +51,11 @@ def model(embedding: str, **changed) -> ModelConfig:
     if embedding == "coded":
         base = "vgg_s_tiny_noisy_reduced_simple_conv5"
         changed = {"code": CodeConfig(base=base, epsilon=3.0, faces=FACES), "relevance": 1.0, **changed}
-    return ModelConfig(f"vgg_s_tiny_{embedding}_conv5", network, "conv5", embedding, **changed)
+    if embedding == "label":
+        classes = len(PARENT.classes)
+        changed = {"code": CodeConfig(base=None, epsilon=3.0, faces=FACES), **changed, "dimensions": classes}
+    cut = "fc8" if embedding == "label" else "conv5"
+    return ModelConfig(f"vgg_s_tiny_{embedding}_{cut}", network, cut, embedding, **changed)
 
 
 def chips(count: int = FACES, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,9 @@ class JSONObject private constructor(private val text: String, private val at: S
 
     fun getBoolean(name: String): Boolean = find(name)!!.toBoolean()
 
-    fun isNull(name: String): Boolean = find(name) == "null"
+    fun has(name: String) = text.lineSequence().any { it.startsWith("$at$name\t") || it.startsWith("$at$name.") }
+
+    fun isNull(name: String): Boolean = !has(name) || find(name) == "null"
 
     fun getJSONObject(name: String) = JSONObject(text, "$at$name.")
 
@@ -26,4 +28,12 @@ class JSONObject private constructor(private val text: String, private val at: S
 
 class JSONArray(private val owner: JSONObject, private val name: String) {
     fun getJSONObject(index: Int) = owner.getJSONObject("$name.$index")
+
+    fun getJSONArray(index: Int) = JSONArray(owner, "$name.$index")
+
+    fun getDouble(index: Int): Double = owner.getDouble("$name.$index")
+
+    fun getInt(index: Int): Int = owner.getInt("$name.$index")
+
+    fun length(): Int = generateSequence(0) { it + 1 }.first { !owner.has("$name.$it") }
 }

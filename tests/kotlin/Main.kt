@@ -3,6 +3,24 @@ import android.content.Context
 import android.graphics.Bitmap
 import java.io.File
 import java.security.MessageDigest
+import javax.crypto.spec.SecretKeySpec
+
+fun bytes(hexadecimal: String) = hexadecimal.chunked(2).map { it.toInt(16).toByte() }.toByteArray()
+
+fun secret(hexadecimal: String) = SecretKeySpec(bytes(hexadecimal), "HmacSHA256")
+
+/** The bytes of docs/codes.md from which the golden draws come. */
+fun golden(): (Int) -> ByteArray {
+    var kept = ByteArray(0)
+    var counter = 0
+    return { count ->
+        while (kept.size < count) {
+            val number = java.nio.ByteBuffer.allocate(4).putInt(counter++).array()
+            kept += MessageDigest.getInstance("SHA-256").digest("privzoo golden".toByteArray() + number)
+        }
+        kept.copyOf(count).also { kept = kept.copyOfRange(count, kept.size) }
+    }
+}
 
 /** Reads one command a line, and prints one line for each. */
 fun main(arguments: Array<String>) {
@@ -28,6 +46,33 @@ fun main(arguments: Array<String>) {
                 (0 until number(5)).joinToString(";") { head.feature(photo, box()).joinToString(",") }
             } catch (error: IllegalStateException) {
                 error.message
+            }
+            "coded" -> try { // box, how often, epsilon or -, secret or -, slot, both in hexadecimal
+                val head = Head(Context(AssetManager(folder)))
+                val permanent = if (words[6] == "-") null else Permanent(secret(words[6]), String(bytes(words[7])))
+                (0 until number(4)).joinToString(";") {
+                    head.feature(photo, box(), words[5].toDoubleOrNull(), permanent).joinToString(",")
+                }
+            } catch (error: RuntimeException) {
+                error.message
+            }
+            "draw" -> {
+                val (k, lie) = Pair(number(1), lies(number(1), words[2].toDouble()))
+                val source = golden()
+                "$lie;" + words[3].split(",").joinToString(",") { draw(it.toInt(), k, lie, source).toString() }
+            }
+            "permanent" -> {
+                val (k, epsilon) = Pair(number(1), words[2].toDouble())
+                val permanent = Permanent(secret(words[3]), String(bytes(words[4])))
+                (0 until k).joinToString(",") {
+                    draw(it, k, lies(k, epsilon), permanent.source(String(bytes(words[5])), k, epsilon, it)).toString()
+                }
+            }
+            "symbols" -> {
+                val codebook = org.json.JSONObject(File(folder, "codebook.json").readText())
+                words[1].split(";").joinToString(",") { one ->
+                    symbolOf(one.split(",").map { it.toDouble() }, codebook).toString()
+                }
             }
             "decode" -> {
                 val values = numbers(1).map { it.toFloat() }.toFloatArray()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privzoo.mechanisms.budget import Cost, gaussian_delta, gaussian_epsilon, gaussian_mu
+from privzoo.mechanisms.budget import Cost, gaussian_delta, gaussian_epsilon, gaussian_mu, rounded_up
 
 mus, epsilons, deltas = st.floats(1e-3, 100), st.floats(1e-3, 1e4), st.floats(1e-12, 0.4)
 costs = st.builds(Cost, st.floats(0, 100), st.floats(0, 20))
@@ -45,6 +45,18 @@ def test_delta_is_that_of_a_finer_arithmetic(mu, epsilon):
 def test_extreme_noise(mu, epsilon):
     found = gaussian_epsilon(mu, 1e-5)
     assert found == epsilon or epsilon < found < math.inf
+
+
+@given(st.floats(1e-9, 1e9), st.integers(1, 17))
+def test_an_epsilon_is_shown_as_no_less_than_it_is(epsilon, digits):
+    shown = rounded_up(epsilon, digits)
+    assert Fraction(shown) >= Fraction(epsilon) and "e" not in shown.lower()
+    assert float(shown) <= epsilon * (1 + 10.0 ** (1 - digits)) * (1 + 1e-15)
+
+
+@pytest.mark.parametrize(("epsilon", "shown"), [(42.8359, "42.9"), (4, "4"), (3.0, "3"), (100.0, "100"), (0.5, "0.5")])
+def test_an_epsilon_is_short(epsilon, shown):
+    assert rounded_up(epsilon) == shown and rounded_up(math.inf) == "inf"
 
 
 @given(mus, mus, deltas, deltas)

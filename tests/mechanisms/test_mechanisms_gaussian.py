@@ -11,7 +11,7 @@ import sys
 import dp_accounting
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
@@ -160,6 +160,16 @@ def test_budgets_that_are_no_numbers(epsilon):
 def test_a_budget_for_which_no_noise_is_enough():
     with pytest.raises(ConfigError, match="No finite noise"):
         budget_sigma(1e-320, 1e-320, 1e300)
+
+
+@given(epsilons, deltas, st.floats(1e-3, 1e3))
+@example(4, 1e-5, 0.3)  # whose deviation as a float kept 4.0000000000000036
+def test_noise_for_a_budget_states_it_and_keeps_it(epsilon, delta, radius):
+    noise = Gaussian.keeping(epsilon, delta, radius)
+    assert noise.sigma == pytest.approx(budget_sigma(epsilon, delta, radius), rel=1e-9)
+    assert (noise.drawn()["epsilon"], noise.drawn()["delta"]) == (epsilon, delta)
+    assert epsilon * (1 - 1e-9) <= noise.epsilon(delta=delta) <= epsilon
+    assert dataclasses.replace(noise, sigma=noise.sigma / 2).asked is None  # other noise, another budget
 
 
 @pytest.mark.parametrize("wrong", [(0, 1), (1, 0), (-1, 1), (math.nan, 1), (1, math.inf)])

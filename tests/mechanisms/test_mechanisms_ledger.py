@@ -208,10 +208,10 @@ def test_files_that_are_no_ledger(path, tmp_path):
     Queue(tmp_path / "queue").close()
     with pytest.raises(ConfigError, match="is no ledger of privzoo"):
         Ledger(tmp_path / "queue")
-    for wrong in (tmp_path, tmp_path / "nowhere" / "ledger", "nul\0"):
+    for wrong in (tmp_path, tmp_path / "nowhere" / "ledger"):
         with pytest.raises(ConfigError, match="cannot be used"):
             Ledger(wrong)
-    for wrong in (None, 3, True):
+    for wrong in (None, 3, True, "nul\0"):
         with pytest.raises(ConfigError, match="give the path"):
             Ledger(wrong)
     Ledger(path)
@@ -246,6 +246,61 @@ def test_a_file_that_was_taken_away_is_missed(path):
     for use in (lambda: ledger.spend(GAUSSIAN, 1), ledger.spent, ledger.entries):
         with pytest.raises(ConfigError, match="unable to open"):
             use()
+    assert not path.exists()
+
+
+def test_a_ledger_that_was_deleted_and_made_anew_gives_nothing_out(path):
+    ledger = Ledger(path)  # nothing was spent here yet: it has to know the file itself
+    path.unlink()
+    other = Ledger(path)
+    other.spend(GAUSSIAN, 9)
+    for use in (lambda: ledger.spend(GAUSSIAN, 1, total_epsilon=99), ledger.spent, ledger.entries):
+        with pytest.raises(ConfigError, match="another ledger lies in its place"):
+            use()
+    assert other.spent() == GAUSSIAN.epsilon(9)
+    Ledger(path).spend(GAUSSIAN, 1)  # opened again it forgets: the folder is what protects the file
+
+
+def test_a_ledger_that_was_set_back_gives_nothing_out(path):
+    ledger = Ledger(path)
+    ledger.spend(GAUSSIAN, 2)
+    before = path.read_bytes()
+    ledger.spend(GAUSSIAN, 1)
+    path.write_bytes(before)
+    assert Ledger(path).spent() == GAUSSIAN.epsilon(2)
+    assert ledger.timeout == 10 and ledger.path == path
+    for use in (lambda: ledger.spend(GAUSSIAN, 1), ledger.spent):
+        with pytest.raises(ConfigError, match="it knows of 2 features, and knew of 3"):
+            use()
+
+
+def test_a_ledger_that_is_deleted_while_it_is_written_gives_nothing_out(path, monkeypatch):
+    ledger = Ledger(path)
+    monkeypatch.setattr(GAUSSIAN.__class__, "describe", lambda self: path.unlink() or {})
+    with pytest.raises(ConfigError, match=r"ledger\.sqlite"):
+        ledger.spend(GAUSSIAN, 1)
+    monkeypatch.undo()
+    ledger = Ledger(path)
+    monkeypatch.setattr(Ledger, "_cost", lambda self, base, owner: path.unlink() or Cost())
+    with pytest.raises(ConfigError, match=r"ledger\.sqlite"):
+        ledger.spend(GAUSSIAN, 1, total_epsilon=99)
+
+
+@pytest.mark.parametrize("name", ["path", "timeout", "spend", "cost", "_open", "anything"])
+def test_no_attribute_can_be_set_or_deleted(path, name):
+    ledger = Ledger(path)
+    for change in (lambda: setattr(ledger, name, None), lambda: delattr(ledger, name)):
+        with pytest.raises(AttributeError):
+            change()
+    with pytest.raises(ConfigError, match="is open and cannot be changed"):
+        ledger.__init__(path.with_name("other"))
+    assert not hasattr(ledger, "__dict__") and not path.with_name("other").exists()
+
+
+@pytest.mark.parametrize("timeout", ["1", None, 0, float("nan"), 1e300])
+def test_timeouts_that_cannot_be(path, timeout):
+    with pytest.raises(ConfigError, match="timeout=.* is not valid"):
+        Ledger(path, timeout)
     assert not path.exists()
 
 

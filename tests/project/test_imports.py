@@ -18,9 +18,11 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "errors", "files", "forks", "protobuf", "provenance"}
+BOTTOM = {"checks", "databases", "errors", "files", "forks", "protobuf", "provenance", "texts"}
 MAY_IMPORT = {
     "checks": set(),
+    "databases": set(),
+    "texts": set(),
     "errors": set(),
     "mechanisms": set(),
     "files": set(),
@@ -72,7 +74,7 @@ MAY_IMPORT = {
         *("evaluation", "evaluation.accuracy", "export", "faces", "mechanisms", "model", "zoo"),
     },
     "demo": {"card", "config", "edge", "faces", "mechanisms", "serving", "weights", "zoo"},
-    "console": set(),
+    "console": {"mechanisms"},
     "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},

@@ -1,19 +1,18 @@
-"""What the README says of training on one's own data, done word for word by a new user with sixty images."""
+"""What docs/training.md says of one's own data, done word for word by a new user with sixty images."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from pages import blocks, write_commands
 from PIL import Image
 
 from privzoo import config
@@ -25,11 +24,12 @@ from privzoo.training import primary
 pytestmark = pytest.mark.training
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTION = re.search(r"## Train on your own data\n(.*?)\n## ", (ROOT / "README.md").read_text("utf-8"), re.S)[1]
-#: Path and text of each YAML file that the section gives; the path is the last one named before it.
-FILES = re.findall(r"`([\w/]+\.yaml)`:\n\n```yaml\n(.*?)```", SECTION, re.S)
-COMMANDS = re.search(r"```sh\n(.*?)```", SECTION, re.S)[1].splitlines()
-SIZE = 48  # pixels, and one epoch: what the test changes in the README's text, as it allows
+PAGE = (ROOT / "docs" / "training.md").read_text("utf-8")
+OWN = [block for block in blocks("docs/training.md") if block.tags.get("by") == "tests/project/test_own_data.py"]
+#: Path and text of each YAML file that the page gives; the path is the last one named before it.
+FILES = re.findall(r"`([\w/]+\.yaml)`:\n\n```yaml [^\n]*\n(.*?)```", PAGE, re.S)
+COMMANDS = [line for block in OWN if block.language == "sh" for line in block.commands()]
+SIZE = 48  # pixels, and one epoch: what the test changes in the page's text, as it allows
 
 
 def write_images(folder: Path) -> None:
@@ -50,7 +50,7 @@ def write_images(folder: Path) -> None:
 
 
 def in_shell(command: str, place: Path) -> subprocess.CompletedProcess:
-    """Runs a line of the README in a copy of the checkout."""
+    """Runs a line of the page in a copy of the checkout."""
     environment = os.environ | {
         "PYTHONPATH": str(place),
         "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -65,17 +65,14 @@ def in_shell(command: str, place: Path) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """The checkout after the README's recipe; the installation is left out, as everything is installed."""
+    """The checkout after the page's recipe; the installation is left out, as everything is installed."""
     place = tmp_path_factory.mktemp("checkout")
     for part in ("privzoo", "tools"):
         shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("cards", "models", "networks", "weights", "sweeps"):
         (place / "zoo_configs" / part).mkdir(parents=True)
     (place / "RESULTS.md").write_text("the zoo's")
-    (place / "bin").mkdir()
-    for name, arguments in (("python", ""), ("privzoo", "-m privzoo")):
-        (place / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n')
-        (place / "bin" / name).chmod(0o755)
+    write_commands(place / "bin")
     write_images(place / "my_faces")
     for path, text in FILES:
         content = yaml.safe_load(text)
@@ -83,17 +80,18 @@ def recipe(tmp_path_factory):
             content["input_size"] = SIZE
             content["training"] |= {"stages": [{"input_size": SIZE, "epochs": 1}], "chip_size": SIZE + 8}
         (place / path).write_text(yaml.safe_dump(content))
-    outputs = {line: in_shell(line, place) for line in COMMANDS if not line.startswith("pip ")}
+    outputs = {line: in_shell(line, place) for line in COMMANDS}
     return place, outputs
 
 
-def test_the_section_has_what_is_run_here():
+def test_the_page_has_what_is_run_here():
+    assert [text for _, text in FILES] == [block.text for block in OWN if block.language == "yaml"]
     assert [Path(path).stem for path, _ in FILES] == [
         "my_network",
         "my_network_simple_conv5_3",
         "my_network_reduced_simple_conv5_3",
     ]
-    assert [line.split()[0] for line in COMMANDS] == ["pip", "python", "python", "python", "privzoo"]
+    assert [line.split()[0] for line in COMMANDS] == ["python", "python", "python", "privzoo"]
 
 
 def test_the_recipe_gives_weights_and_cards(recipe):
@@ -113,6 +111,12 @@ def test_the_recipe_gives_weights_and_cards(recipe):
     shown = list(outputs.values())[-1].stdout
     assert "trained on own images in the folder my_faces" in shown and "public" not in shown
     assert "licence: mine" in shown and "accuracy | int8 TFLite head + tail | my_faces-test" in shown
+
+
+def test_the_fitted_model_is_entered_where_the_page_says(recipe):
+    place, _ = recipe
+    written = place / "zoo_configs" / "models" / "my_network_reduced_simple_conv5_3.yaml"
+    assert f"`{written.relative_to(place)}`" in PAGE and "weights" in yaml.safe_load(written.read_text("utf-8"))
 
 
 def test_figures_of_own_models_stand_apart(recipe):

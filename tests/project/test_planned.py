@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from privzoo import architectures, card, config, embeddings
+from privzoo import architectures, card, cli, config, embeddings
 from privzoo.config import ModelConfig, NetworkConfig
 
 pytestmark = pytest.mark.training
@@ -35,6 +37,18 @@ def test_a_planned_network_can_start(name):
         assert name.removesuffix("_long") == f"{parent.name}_siamese_{planned.siamese.cut}"
         layers = [layer.name for layer in architectures.layers(planned.architecture)]
         assert layers.index(planned.siamese.trained_from) <= layers.index(planned.siamese.cut)
+
+
+def test_the_command_line_lists_planned_networks_and_models(capsys):
+    assert cli.main(["list", "--planned", "--json"]) == 0
+    listed = {(one["kind"], one["name"]): one for one in json.loads(capsys.readouterr().out)}
+    assert {name for kind, name in listed if kind == "network"} == NETWORKS.keys()
+    assert {name for kind, name in listed if kind == "model"} >= MODELS.keys()
+    assert all(
+        one["cut"] is None and "training" in one["missing"] for (kind, _), one in listed.items() if kind[0] == "n"
+    )
+    assert cli.main(["list", "vgg16_emotion", "--planned"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["network", "vgg16_emotion", "vgg16_emotion", "-"]
 
 
 def test_planned_models_have_their_networks():

@@ -1,4 +1,4 @@
-"""The Kotlin of tflite/README.md, compiled and run: chips to the bit, the noise, and the question to a real server."""
+"""The Kotlin of tflite/README.md, compiled and run: chips and codes to the bit, noise, a real server's answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from released_fakes import NOISE, PLAIN, heads, models
+from released_fakes import CODED, EPSILON, NOISE, PLAIN, coded, coded_heads, heads, models
 
 from privzoo.edge import golden
 from privzoo.faces import blazeface, detection, search
 from privzoo.faces.search import Landmarks
 from privzoo.faces.views import View
+from privzoo.mechanisms.codebook import Codebook
+from privzoo.mechanisms.permanent import PermanentResponse
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.serving import Server
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -52,19 +55,30 @@ def flat(value, path: str = ""):
     return [f"{path}\t{value if isinstance(value, str) else json.dumps(value)}"]
 
 
+def put(released: Path, folder: Path) -> Path:
+    """What the application would have: the list of heads, and in place of each head its golden chip and output."""
+    listed = golden.read_list(released)
+    (folder / "manifest.json").write_text("\n".join(flat(listed)))
+    photograph = Image.open(released / listed["photograph"]["file"]).convert("RGBA")
+    (folder / "photograph.rgba").write_bytes(photograph.tobytes())
+    (folder / "photograph.size").write_text(f"{photograph.width} {photograph.height}")
+    for entry in listed["heads"]:
+        chip = np.asarray(Image.open(released / entry["golden"]["chip"]).convert("RGB"))
+        lines = (entry["golden"]["features"], chip.ravel().tolist())
+        (folder / f"{entry['file']}.golden").write_text("\n".join(" ".join(map(str, line)) for line in lines))
+    return folder
+
+
 @pytest.fixture
 def assets(tmp_path) -> Path:
-    """What the application would have: the list of heads, and in place of each head its golden chip and output."""
-    listed = golden.read_list(heads())
-    (tmp_path / "manifest.json").write_text("\n".join(flat(listed)))
-    photograph = Image.open(heads() / listed["photograph"]["file"]).convert("RGBA")
-    (tmp_path / "photograph.rgba").write_bytes(photograph.tobytes())
-    (tmp_path / "photograph.size").write_text(f"{photograph.width} {photograph.height}")
-    for entry in listed["heads"]:
-        chip = np.asarray(Image.open(heads() / entry["golden"]["chip"]).convert("RGB"))
-        lines = (entry["golden"]["features"], chip.ravel().tolist())
-        (tmp_path / f"{entry['file']}.golden").write_text("\n".join(" ".join(map(str, line)) for line in lines))
-    return tmp_path
+    """Of a head without noise, and one with."""
+    return put(heads(), tmp_path)
+
+
+@pytest.fixture
+def coded_assets(tmp_path) -> Path:
+    """Of a coded head."""
+    return put(coded_heads(), tmp_path)
 
 
 def run(program: Path, assets: Path, *commands: str) -> list[str]:
@@ -130,6 +144,69 @@ def test_feature_is_the_heads_with_its_noise(program, assets):
     noise = (drawn - clipped) / NOISE.sigma
     assert np.abs(noise.mean(0)).max() < 6 / np.sqrt(DRAWS) and abs(noise.std() - 1) < 6 / np.sqrt(2 * noise.size)
     assert found[2] == "The head gave values that are not finite."
+    (refused,) = run(program, assets, f"coded {box} 1 3.0 - -")
+    assert refused == "This head has no code, and takes no epsilon or slot."
+
+
+def joined(values) -> str:
+    return ",".join(map(str, values))
+
+
+def test_golden_draws_and_permanent_answers_of_codes(program, assets):
+    listed = json.loads((TESTS / "golden" / "codes.json").read_text())
+    commands = [f"draw {one['k']} {one['epsilon']} {joined(one['symbols'])}" for one in listed["draws"]]
+    for one in listed["permanent"]:
+        slot, book = (one[key].encode().hex() for key in ("slot", "book"))
+        commands.append(f"permanent {one['k']} {one['epsilon']} {one['secret']} {slot} {book}")
+    rng = np.random.default_rng(2)
+    others = [(int(rng.integers(2, 257)), float(2 ** rng.uniform(-16, np.log2(20)))) for _ in range(40)]
+    commands += [f"draw {k} {budget!r} 0" for k, budget in others]
+    found = run(program, assets, *commands)
+    drawn, answered = found[: len(listed["draws"])], found[len(listed["draws"]) :]
+    assert drawn == [f"{one['lie']};{joined(one['sent'])}" for one in listed["draws"]]
+    assert answered[: len(listed["permanent"])] == [joined(one["answers"]) for one in listed["permanent"]]
+    lies = [int(line.split(";")[0]) for line in answered[len(listed["permanent"]) :]]
+    assert lies == [RandomizedResponse(k, budget)._lie for k, budget in others]
+
+
+def test_the_symbol_of_a_feature_is_pythons(program, assets):
+    rng = np.random.default_rng(4)
+    words = rng.normal(0, 1, (5, 3))
+    kernel = tuple(map(tuple, (2 * words.T).tolist()))
+    book = Codebook(kernel, tuple((-(words**2).sum(1)).tolist()), (0, 1, 2, 3, 1))
+    (assets / "codebook.json").write_text("\n".join(flat(book.describe())))
+    features = np.float32(rng.normal(0, 1, (200, 3)))
+    (found,) = run(program, assets, "symbols " + ";".join(joined(row.tolist()) for row in features))
+    assert found == joined(book.encode(features).tolist())
+
+
+def test_a_coded_head_sends_symbols_under_its_budget(program, coded_assets, tmp_path):
+    (entry,) = golden.read_list(coded_heads())["heads"]
+    box = "{x} {y} {size}".format(**entry["golden"]["box"])
+    (true,) = coded().book.encode(np.float32([entry["golden"]["features"]])).tolist()
+    secret, slot = "07" * 32, "Ångström"
+    commands = [f"coded {box} 200 20.0 - -", f"coded {box} 2000 - - -"]
+    commands += [f"coded {box} 20 1.0 {secret} {slot.encode().hex()}", f"coded {box} 1 0.0 - -", "coded 0 0 40 1 - - -"]
+    commands += [f"coded {box} 1 1.0 {secret} ", f"coded {box} 1 NaN - -"]
+    sure, default, again, *refused = run(program, coded_assets, *commands)
+    assert floats(sure) == [[true, 20]] * 200  # a lie has a chance of 2e-9
+    default = np.array(floats(default))
+    same = float(RandomizedResponse(2, EPSILON).probability_same)
+    assert (default[:, 1] == EPSILON).all()
+    assert abs((default[:, 0] == true).mean() - same) < 6 * np.sqrt(same * (1 - same) / 2000)
+    permanent = PermanentResponse(RandomizedResponse(2, 1.0), bytes.fromhex(secret), slot, coded().book.name)
+    assert floats(again) == [[permanent.send([true])[0], 1]] * 20
+    budget, infinite, empty, nan = refused
+    assert "is no budget for a code" in budget and "is no budget for a code" in nan
+    assert infinite == "The head gave values that are not finite." and empty == "A slot cannot be empty."
+
+
+def test_a_code_is_answered_by_the_server(program, coded_assets, tmp_path):
+    coded().export_tail(tmp_path / "served")
+    with Server(tmp_path / "served" / CODED, CODED, timeout=300) as server:
+        answers = run(program, coded_assets, *(f"ask 0 {server.url} {symbol}.0,0.5" for symbol in (0, 1)))
+    found = [json.loads(answer)["predictions"][0] for answer in answers]
+    np.testing.assert_allclose(found, coded().classify(np.float32([[0, 0.5], [1, 0.5]])), atol=1e-6)
 
 
 def test_question_is_answered_by_the_server(program, assets, tmp_path):

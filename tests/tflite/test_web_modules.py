@@ -1,4 +1,4 @@
-"""The page's JavaScript under node: chip arithmetic, noise, wire."""
+"""The page's JavaScript under node: chip arithmetic, noise, codes, wire."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from privzoo.faces import blazeface, detection, search
 from privzoo.faces.search import Landmarks
 from privzoo.faces.views import View
 from privzoo.mechanisms import gaussian as noise
+from privzoo.mechanisms.bounds import bounds
+from privzoo.mechanisms.codebook import Codebook, levels
+from privzoo.mechanisms.permanent import PermanentResponse
+from privzoo.mechanisms.randomized_response import LEAST_EPSILON, MOST_EPSILON, RandomizedResponse
 
 TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden" / "chips"
+CODES = TESTS / "golden" / "codes.json"
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 
@@ -120,8 +125,11 @@ def test_what_may_leave_the_device():
         {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian | {"kind": "laplace"}}},
         {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian | {"sigma": 0}}},
         {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian | {"clip": None}}},
+        {"output": [1.0, 1.0], "manifest": plain, "options": {"epsilon": 3}},
+        {"output": [1.0, 1.0], "manifest": plain | {"noise": gaussian}, "options": {"epsilon": 3}},
     ]
-    as_is, rounded, noisy, *refused = node(protect=cases)["protect"]
+    as_is, rounded, noisy, *refused, uncoded, normal = node(protect=cases)["protect"]
+    assert "has no code" in uncoded and "has no code" in normal
     assert as_is == [0.5, -2.0] and rounded == [0.0, -2.0]
     assert np.abs(np.subtract(noisy, [0.6, 0.8])).max() < 4 and noisy != pytest.approx([0.6, 0.8])
     assert "not finite" in refused[0]
@@ -142,6 +150,108 @@ def test_body_is_the_python_clients():
     manifest = {"feature": {"shape": [2, 1, 3]}, "tail": {"signature": "tail_0123456789ab"}}
     found = json.loads(node(encode={"feature": feature.tolist(), "manifest": manifest})["encode"])
     assert found == json.loads(rest.encode(feature.reshape(1, 2, 1, 3), "tail_0123456789ab"))
+
+
+def test_golden_draws_and_permanent_answers_of_codes():
+    listed = json.loads(CODES.read_text())
+    found = node(golden=listed["draws"], permanent=listed["permanent"])
+    assert found["golden"] == [{"lie": case["lie"], "sent": case["sent"]} for case in listed["draws"]]
+    assert found["permanent"] == [case["answers"] for case in listed["permanent"]]
+
+
+def test_lies_of_any_budget_are_pythons():
+    rng = np.random.default_rng(2)
+    budgets = [float(2 ** rng.uniform(-16, np.log2(20))) for _ in range(60)]
+    budgets += [LEAST_EPSILON, 0.1, 1 / 3, 1 + 2**-52, float(np.nextafter(3, 0)), MOST_EPSILON]
+    cases = [(int(rng.integers(2, 257)), budget) for budget in budgets]
+    assert node(lies=cases)["lies"] == [RandomizedResponse(k, budget)._lie for k, budget in cases]
+
+
+def books(rng) -> list[Codebook]:
+    """Levels, nearest codewords, and regions that tie."""
+    codewords = rng.normal(0, 1, (5, 3))
+    nearest = Codebook(
+        tuple(map(tuple, (2 * codewords.T).tolist())), tuple((-(codewords**2).sum(1)).tolist()), (0, 1, 2, 3, 1)
+    )
+    ties = Codebook(((0.1, 0.1, 0.3), (0.2, 0.2, 0.1), (0.0, 0.0, 0.2)), (0.0, 0.0, 0.0), (2, 1, 0))
+    return [levels(np.array([1.0, 0.5, -0.25]), 0.1, np.array([-1.0, 0.0, 0.5])), nearest, ties]
+
+
+def test_the_symbol_of_a_feature_is_pythons():
+    rng = np.random.default_rng(4)
+    features = np.float32(np.concatenate([rng.normal(0, 1, (200, 3)), np.zeros((1, 3)), [[3.4e38, -3.4e38, 3.4e38]]]))
+    known = books(rng)
+    cases = [{"features": features.tolist(), "codebook": book.describe()} for book in known]
+    assert node(symbols=cases)["symbols"] == [book.encode(features).tolist() for book in known]
+
+
+def coded(book: Codebook, epsilon: float = 3.0) -> dict:
+    """The part of a coded head's manifest that the page uses."""
+    feature = {"name": "symbol", "budget": "epsilon", "rounded": False, "shape": [len(book.kernel)], "bytes": 1}
+    noise = {**RandomizedResponse(book.k, epsilon).describe(), "codebook": book.describe()}
+    return {"feature": feature, "noise": noise, "tail": {"signature": "tail_0123456789ab"}}
+
+
+def test_what_may_leave_a_coded_head():
+    manifest = coded(levels(np.array([1.0]), 0.0, np.array([0.0])))
+    sent = np.array(node(sent={"output": [2.0], "manifest": manifest, "epsilon": 1, "times": 2000})["sent"])
+    assert set(sent[:, 0]) == {0, 1} and (sent[:, 1] == 1).all()
+    same = float(RandomizedResponse(2, 1.0).probability_same)
+    assert abs(sent[:, 0].mean() - same) < 6 * np.sqrt(same * (1 - same) / 2000)
+    again = {"output": [2.0], "manifest": manifest, "secret": "07" * 32, "slot": "anna", "times": 50}
+    (answer,) = {tuple(row) for row in node(repeated=again)["repeated"]}
+    permanent = PermanentResponse(RandomizedResponse(2, 3.0), b"\7" * 32, "anna", manifest["noise"]["codebook"]["name"])
+    assert answer == (permanent.send([1])[0], 3)
+
+
+def test_codes_and_budgets_that_cannot_be_are_refused():
+    good = coded(levels(np.array([1.0]), 0.0, np.array([0.0])))
+
+    def changed(**codebook):
+        return good | {"noise": good["noise"] | {"codebook": good["noise"]["codebook"] | codebook}}
+
+    wrong = [
+        changed(k=3),
+        changed(kernel=[[1.0]]),
+        changed(kernel=[[1.0, None]]),
+        changed(bias=[0.0]),
+        changed(symbols=[0, 0]),
+        changed(symbols=[0, 2]),
+        changed(symbols=None),
+        good | {"feature": good["feature"] | {"shape": [2]}},
+        good | {"noise": {"kind": "randomized_response", "k": 2, "epsilon": 3.0}},
+    ]
+    cases = [{"output": [1.0], "manifest": manifest} for manifest in wrong]
+    assert all("code cannot be read" in sentence for sentence in node(protect=cases)["protect"])
+    budgets = [0, -1, 21, "3", "NaN", 1e-9]
+    cases = [{"output": [1.0], "manifest": good, "options": {"epsilon": epsilon}} for epsilon in budgets]
+    cases.append({"output": ["NaN"], "manifest": good})
+    *refused, infinite = node(protect=cases)["protect"]
+    assert all("is no budget for a code" in sentence for sentence in refused) and "not finite" in infinite
+    slots = ["", "\ud800", 3]
+    again = [{"output": [2.0], "manifest": good, "secret": "07" * 32, "slot": slot, "times": 1} for slot in slots]
+    assert all("slot cannot be empty" in node(repeated=case)["repeated"][0] for case in again)
+
+
+def test_body_of_a_code_is_the_python_clients():
+    manifest = coded(levels(np.array([1.0]), 0.0, np.array([0.0])))
+    for epsilon in (3.0, 0.1):
+        feature = np.float32([1, epsilon])
+        found = json.loads(node(encode={"feature": feature.tolist(), "manifest": manifest})["encode"])
+        assert found == json.loads(rest.encode(feature[None], "tail_0123456789ab", ("symbol", "epsilon")))
+
+
+def test_the_page_says_what_a_budget_promises():
+    """By the figures of the mechanism's bounds."""
+    manifest = coded(levels(np.array([1.0]), 0.0, np.array([0.0])))
+    words = node(words={"manifest": manifest, "feature": [1, 3], "k": 2, "epsilon": 3})["words"]
+    promise, repeat, noise, sent, attack = words
+    top1 = f"{100 * bounds(RandomizedResponse(2, 3.0)).top1():.2f} %"
+    assert "Epsilon 3 promises" in promise and "20.1 times as likely" in promise and f"more than {top1} of" in promise
+    assert "sent in 95.26 % of the draws" in promise and noise == promise
+    assert "at most epsilon 6" in repeat and "one device" in repeat
+    assert sent == "One of 2 symbols, 1 byte, and its epsilon; 87 bytes as JSON"
+    assert attack.startswith(f"at most {top1} of 100 people") and attack.endswith("alone; no attack was measured yet.")
 
 
 @pytest.mark.parametrize(

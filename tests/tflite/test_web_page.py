@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import urllib.error
@@ -12,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from released_fakes import NOISE, NOISY, PLAIN, WEB, heads, models
+from released_fakes import CODED, EPSILON, JOINT, NOISE, NOISY, PLAIN, WEB, coded, coded_heads, heads, models
 
+import privzoo
 from privzoo import faces
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, WeightsError
+from privzoo.mechanisms.budget import rounded_up
+from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.serving import Server
 from privzoo.serving.front.demo_page import RUNTIME, check_folder
 
@@ -113,6 +118,24 @@ def test_every_released_head_gives_its_golden_output(tmp_path):
 
 
 @needs_browser
+@pytest.mark.skipif(not (RELEASED / "manifest.json").is_file(), reason="tflite/manifest.json is not released yet")
+def test_a_picture_of_the_page_with_the_recommended_model(tmp_path):
+    """Writes `docs/demo_page.png` anew where PRIVZOO_PICTURE names it."""
+    picture = Path(os.environ.get("PRIVZOO_PICTURE") or tmp_path / "page.png").absolute()
+    name = golden.read_list(RELEASED)["heads"][0]["manifest"]["model"]
+    privzoo.load(name).export_tail(tmp_path)
+    with Server(tmp_path / name, name, flags=["--demo_page", str(RELEASED)], timeout=300) as started:
+        command = ["node", TESTS / "web" / "picture.mjs", f"{started.url}/demo/web/", CHROMIUM, WEB / "package.json"]
+        command += [RELEASED / golden.read_list(RELEASED)["photograph"]["file"], picture]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "blazeface"
+    with Image.open(picture) as taken, Image.open(RELEASED.parent / "docs" / "demo_page.png") as shown:
+        assert taken.width == shown.width == 390
+        assert abs(taken.height - shown.height) < 100, "the page has changed: take docs/demo_page.png again"
+
+
+@needs_browser
 def test_shows_what_a_cloud_would_get_otherwise(seen):
     size = (heads() / golden.read_list(heads())["photograph"]["file"]).stat().st_size
     assert f"the photograph, {size:,} bytes" in seen["example"]["pictureBytes"]
@@ -158,6 +181,60 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
     assert seen["noisy"][0]["label"] == "female"
     assert "2.1 % (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
     assert "fresh noise of deviation 0.500" in seen["noisy"][0]["noise"]
+    assert f"(epsilon {rounded_up(Gaussian(NOISE.sigma, NOISE.clip).epsilon())}, delta" in seen["noisy"][0]["noise"]
+
+
+@pytest.fixture(scope="module")
+def seen_coded(tmp_path_factory):
+    """What tests/web/coded.mjs saw of a page with a coded head, beside a server with its tail."""
+    folder = tmp_path_factory.mktemp("coded")
+    coded().export_tail(folder)
+    with Server(folder / CODED, CODED, flags=["--demo_page", str(coded_heads())], timeout=300) as started:
+        command = ["node", TESTS / "web" / "coded.mjs", f"{started.url}/demo/web/", CHROMIUM, WEB / "package.json"]
+        command.append(folder / "page.png")
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@needs_browser
+def test_a_coded_head_sends_one_symbol_and_the_budget_that_was_chosen(seen_coded):
+    entry = golden.read_list(coded_heads())["heads"][0]
+    true = int(coded().book.encode(np.float32([entry["golden"]["features"]]))[0])
+    body = seen_coded["sure"]["body"]
+    assert body["signature_name"] == entry["manifest"]["tail"]["signature"]
+    assert body["instances"] == [{"symbol": true, "epsilon": 20}]  # at epsilon 20 a lie has a chance of 2e-9
+    assert seen_coded["sure"]["sent"] == [str(true), "20"]
+    assert seen_coded["sure"]["label"] == entry["golden"]["label"]
+    expected = JOINT[:, true] / JOINT[:, true].sum()
+    assert [float(share) for share in re.findall(r"([\d.]+) %", seen_coded["sure"]["probabilities"])] == pytest.approx(
+        100 * expected, abs=0.06
+    )
+    assert seen_coded["sure"]["sentBytes"].startswith("One of 2 symbols, 1 byte")
+    assert seen_coded["console"] == [] and seen_coded["overflow"] <= 0
+
+
+@needs_browser
+def test_the_page_says_what_the_chosen_budget_promises(seen_coded):
+    assert seen_coded["default"]["epsilon"] == f"{EPSILON:g}"
+    assert "more than 1.91 % of 100 equally likely people" in seen_coded["default"]["promise"]
+    assert "Epsilon 20 promises" in seen_coded["promise"] == seen_coded["sure"]["noise"]
+    assert seen_coded["sure"]["attack"].startswith("at most 2.00 % of 100 people")
+    assert all("is no budget for a code" in sentence for sentence in seen_coded["refused"])
+
+
+@needs_browser
+def test_permanent_answers_are_repeated_and_outlive_the_page(seen_coded):
+    assert set(seen_coded["fresh"]) == {0, 1}  # of 24 coins
+    assert seen_coded["noSlot"] == "Say whom the repeated answers are about: a name, or a day."
+    assert len(set(seen_coded["anna"])) == 1 and seen_coded["later"] == seen_coded["anna"][:4]
+    assert set(seen_coded["slots"]) == {0, 1} and seen_coded["slotsLater"] == seen_coded["slots"]
+    assert "at most epsilon 0.0002" in seen_coded["repeat"]
+    # 20, 24 fresh answers, and as much as both symbols of one slot.
+    assert seen_coded["spent"].endswith(f"epsilon {20 + 24e-4 + 2e-4:.6g}.")
+    secret = seen_coded["secret"]
+    assert (secret["algorithm"]["length"], secret["extractable"]) == (256, False)
+    assert secret["raw"] == "InvalidAccessError"
 
 
 @pytest.mark.skipif(not (WEB / "node_modules/@litertjs").is_dir(), reason="needs npm ci --prefix tflite/web")

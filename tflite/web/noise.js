@@ -1,4 +1,7 @@
-// The noise that a feature gets before it leaves the device, from the browser's cryptographic random source.
+// What protects a feature before it leaves the device, from the browser's cryptographic random source: normal noise here,
+// codes in codes.js.
+
+import * as codes from "./codes.js";
 
 /** A number above 0 and at most 1, of 53 random bits. */
 export function uniform() {
@@ -38,14 +41,20 @@ export function round(value) {
  *
  * @param {Float32Array} output of the head.
  * @param {object} manifest of the head: `feature.rounded` and `noise`.
- * @returns {Float32Array} of the same length, with fresh noise where the manifest asks for some.
+ * @param {object} options for a coded head; see `answer` in codes.js.
+ * @returns {Promise<Float32Array>} of the same length, with fresh noise where the manifest asks for some; of a coded head
+ *   a symbol and its epsilon.
  */
-export function protect(output, manifest) {
+export async function protect(output, manifest, options = {}) {
   if (!output.every(Number.isFinite)) {
     throw new Error("The head gave values that are not finite, which no noise can hide; nothing was sent.");
   }
   const feature = manifest.feature.rounded ? output.map(round) : output;
   const { noise } = manifest;
+  if (noise?.kind === codes.KIND) return codes.answer(feature, manifest, options);
+  if (options.epsilon !== undefined || options.permanent !== undefined) {
+    throw new Error("This head has no code, and takes no epsilon and no slot; nothing was sent.");
+  }
   if (noise === null) return feature;
   const usable = noise.kind === "gaussian" && noise.sigma > 0 && noise.clip > 0;
   if (!usable || !Number.isFinite(noise.sigma) || !Number.isFinite(noise.clip)) {

@@ -1,21 +1,22 @@
 // The page: picture in, numbers out, answer shown.
 
+import { Budget } from "./budget.js";
 import { cutChip, decode, pixelsUnder } from "./chip.js";
 import { Detector } from "./detector.js";
 import { Frame } from "./frame.js";
 import { goldenShare, Head, readList } from "./head.js";
 import { protect } from "./noise.js";
 import { encode, predict, shortest } from "./wire.js";
+import { attackText, bytes, noiseText, percent, sentText } from "./words.js";
 
 const SHOWN_NUMBERS = 32;
 const BY_HAND = "This browser cannot look for faces: drag the frame, or tap on both eyes.";
 const FOLLOW_MS = 200; // between looks for the face of the camera
 const FOLDER = new URL("../", import.meta.url); // heads, their list and golden pictures lie beside web/
 const element = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const bytes = (count) => `${count.toLocaleString("en")} bytes`;
 
 const frame = new Frame(element("photo"), element("size"));
+const budget = new Budget(element);
 let list, head, detector, stream, source; // detector: a promise of it, or of null; source: what the picture came as, { name, bytes or null }
 
 function complain(error) {
@@ -40,6 +41,7 @@ async function choose() {
   element("state").textContent = "Loading the model.";
   head?.close();
   head = null;
+  budget.show(null);
   const entry = list.heads[element("model").selectedIndex];
   try {
     head = await Head.open(entry, FOLDER);
@@ -48,6 +50,7 @@ async function choose() {
     element("state").dataset.golden = share;
     element("state").textContent =
       `Ready: ${entry.description} ${bytes(entry.bytes)}; this browser gives its golden output.`;
+    budget.show(entry.manifest);
     element("ask").disabled = !frame.picture;
   } catch (error) {
     element("state").textContent = "The model is not ready.";
@@ -178,8 +181,10 @@ async function ask() {
   element("ask").disabled = true;
   try {
     const chip = cutChip(...pixelsUnder(frame.picture, frame.box), manifest.input.size);
+    const options = await budget.options(); // refuses before anything is computed
     const begin = performance.now();
-    const feature = protect(await head.run(chip), manifest);
+    const feature = await protect(await head.run(chip), manifest, options);
+    budget.spend(manifest, options);
     const milliseconds = performance.now() - begin;
     const body = encode(feature, manifest);
     const model = new URLSearchParams(location.search).get("model") ?? manifest.model;
@@ -201,39 +206,18 @@ function report({ entry, chip, feature, body, answer, milliseconds }) {
   element("label").textContent = answer.label;
   items("probabilities", Object.entries(answer.probabilities).map(([name, share]) => `${name} ${percent(share)}`));
   const sent = new TextEncoder().encode(body).length;
-  element("sent_bytes").textContent =
-    `${feature.length.toLocaleString("en")} numbers, ${bytes(sent)} as JSON (${bytes(manifest.feature.bytes)} as float32)`;
+  element("sent_bytes").textContent = sentText(feature, manifest, sent);
   const texts = Array.from(feature.slice(0, SHOWN_NUMBERS), (value) => String(shortest(value)));
   items("sent", feature.length > SHOWN_NUMBERS ? [...texts, "and so on"] : texts);
-  element("noise").textContent = noiseText(manifest);
+  element("noise").textContent = noiseText(feature, manifest);
   drawChip(chip, manifest.input.size);
   element("picture_bytes").textContent =
     (source.bytes === null ? "" : `the photograph, ${bytes(source.bytes)}, or `) + `the face, ${bytes(chip.length)}`;
-  element("attack").textContent = attackText(entry);
+  element("attack").textContent = attackText(feature, entry);
   element("times").textContent =
     `${milliseconds.toFixed(0)} ms in the head on this device, ${answer.milliseconds.toFixed(0)} ms for the answer.`;
   element("body").textContent = body.slice(0, 4000);
   element("results").hidden = false;
-}
-
-function noiseText({ noise }) {
-  if (noise === null) return "This model adds no noise.";
-  const epsilon = noise.epsilon.toPrecision(2);
-  return (
-    `With fresh noise of deviation ${noise.sigma.toPrecision(3)} on each, drawn here (epsilon ${epsilon}, delta ` +
-    `${noise.delta}); every question spends that again.`
-  );
-}
-
-/** The strongest identity attack on the feature among the card's measurements, as Card.identity_attack. */
-function attackText({ measurements }) {
-  const attacks = measurements.filter((m) => m.metric === "identity attack, top-1" && m.variant.includes(", feature"));
-  if (!attacks.length) return "not measured yet.";
-  const worst = attacks.reduce((one, other) => (other.value > one.value ? other : one));
-  return (
-    `${percent(worst.value)} (${percent(worst.low)} to ${percent(worst.high)}; ${worst.metric}, ${worst.variant}, ` +
-    `${worst.data}, ${worst.count.toLocaleString("en")} faces).`
-  );
 }
 
 function drawChip(chip, size) {

@@ -17,9 +17,11 @@ function nested(values, shape) {
   return Array.from({ length: shape[0] }, (_, i) => nested(values.slice(i * step, (i + 1) * step), shape.slice(1)));
 }
 
-/** Body of a predict request for one feature (Float32Array) of a head. */
+/** Body of a predict request for one feature (Float32Array) of a head, or for one symbol and its epsilon. */
 export function encode(feature, manifest) {
-  const instance = nested(Array.from(feature, shortest), manifest.feature.shape);
+  const { name, budget, shape } = manifest.feature;
+  const numbers = Array.from(feature, shortest);
+  const instance = budget ? { [name]: numbers[0], [budget]: numbers[1] } : nested(numbers, shape);
   return JSON.stringify({ signature_name: manifest.tail.signature, instances: [instance] });
 }
 

@@ -123,7 +123,8 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
         found = measured.estimate() if measured else None
         note = "" if measured else ("not measured yet" if card else "the zoo has no such model yet")
         if measured:
-            noisy = ", with the model's noise, which changes labels too" if card.model.noise else ""
+            drawn = "noise" if card.model.noise else "code" if card.model.code else None
+            noisy = f", with the model's {drawn}, which changes labels too" if drawn else ""
             note = f"from the card, {measured.date}, {measured.count:,} faces{noisy}"
         rows.append(Row(what, f"at least {least:.1%}", least, found, note, at_least=True))
     return rows + [row for card in slim or (None,) for row in slim_rows(card)]

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from privzoo import config
 from privzoo.card import Card, Measurement
 from privzoo.config import NetworkConfig
-from privzoo.evaluation import subgroups
+from privzoo.evaluation import bars, subgroups
 from privzoo.evaluation.accuracy import FLOAT, budget_name
 from privzoo.evaluation.classes import BALANCED, F1, recall_of
 from privzoo.evaluation.detected import DETECTED
+from privzoo.evaluation.intervals import Estimate
 from privzoo.files import write_text
+from privzoo.mechanisms.bounds import bounds
+from privzoo.mechanisms.budget import rounded_up
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.provenance import git_revision, write_json
 
 BEGIN, END = "<!-- accuracy: written by tools/evaluate.py -->", "<!-- end of accuracy -->"
 INT8 = "int8 TFLite head + tail"
+CHOICES_BEGIN, CHOICES_END = "<!-- models: written by tools/tables.py -->", "<!-- end of models -->"
+#: Models that README recommends, and what for; docs/models.md says why.
+CHOICES = (
+    ("vgg16_gender_coded_conv5_3", "gender, under a small budget that is proved"),
+    ("vgg16_gender_advanced_conv5_3", "gender, in four numbers with noise; int8 and slim heads are released"),
+    ("vgg16_gender_noisy_reduced_simple_conv5_3", "the same, without Siamese training"),
+    ("vgg_s_emotion_advanced_conv5", "emotion, in ten numbers with noise"),
+    ("vgg16_gender_simple_conv5_3", "the baseline to compare with, which hides little"),
+)
 SWEEPS_BEGIN, SWEEPS_END = "<!-- sweeps: written by tools/sweep.py -->", "<!-- end of sweeps -->"
 CODES_BEGIN, CODES_END = "<!-- codes: written by tools/codes.py -->", "<!-- end of codes -->"
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
@@ -170,6 +183,39 @@ def write(path: Path, cards: Sequence[Card]) -> None:
     section(path, BEGIN, END, table(cards))
 
 
+def write_choices(path: Path, cards: Mapping[str, Card]) -> None:
+    """Writes the table of models to choose from into a Markdown file.
+
+    Args:
+        path: of the file.
+        cards: name -> card, with those of `CHOICES` among them.
+    """
+    lines = [
+        "| model | for | sends | accuracy | balanced | people named | epsilon |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    notes = {}
+    for name, purpose in CHOICES:
+        card = cards[name]
+        shown = [f"{m.value:.1%}" if m else "not measured" for m in (*card.told(), card.identity_attack())]
+        if code := card.model.code:  # no attack can exceed it, so that none has to be tried
+            shown[-1] = f"at most {rounded_up(100 * bounds(RandomizedResponse(code.symbols, code.epsilon)).top1())}%"
+        epsilon = rounded_up(card.epsilon()) if card.epsilon() else "no noise"
+        sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")
+        lines.append(f"| `{name}` | {purpose} | {sends} | " + " | ".join((*shown, epsilon)) + " |")
+        if one := card.one_answer():
+            notes[card.network.task] = f"{one.value:.1%} on {one.data} ({one.variant})"
+    for_all = "; ".join(f"{task} {said}" for task, said in notes.items())
+    lines += [
+        "",
+        f"What one answer for all faces would get: {for_all}. *Balanced* is the mean over the classes. *People named* "
+        "are the faces whose person the strongest attack measured found among 100 people, or of a code what none can "
+        "exceed from one answer; chance is 1 %. Epsilon is of one answer, at delta 0 for codes and 1e-5 else; a large "
+        "one protects nobody by itself.",
+    ]
+    section(path, CHOICES_BEGIN, CHOICES_END, "\n".join(lines))
+
+
 def add_trial(path: Path, trial: str, command: str, seeds: tuple[int, ...], found: dict[str, Any]) -> None:
     """Adds what a setting gave to the sweep of a model, in place of what the same setting gave before.
 
@@ -197,7 +243,7 @@ def write_sweeps(path: Path, sweeps: Sequence[Path]) -> None:
         for row in json.loads(sweep.read_text(encoding="utf-8")):
             one, many = (row["identity"].get(queries) for queries in ("1", "100"))
             people = [f"{f['value']:.1%} ({f['low']:.1%} to {f['high']:.1%})" if f else "" for f in (one, many)]
-            epsilon = f"{row['epsilon']:.1f}" if row["epsilon"] else ""
+            epsilon = rounded_up(row["epsilon"]) if row["epsilon"] else ""
             cells = [sweep.stem, row["trial"], f"{row['accuracy']:.2%}", f"{row['faces']:,}", *people, epsilon]
             cells += [", ".join(map(str, row["seeds"])), f"{row['date']}, {row['git']}"]
             lines.append(f"| {' | '.join(cells)} |")
@@ -211,10 +257,13 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
         path: the Markdown file.
         measured: JSON files of tools/codes.py, one for each model.
     """
-    rows, networks = [], []
+    rows, networks, times, machines = [], [], [], []
     for file in measured:
         found = json.loads(file.read_text(encoding="utf-8"))
         networks.append(f"{found['model']}: {found['network_accuracy']:.2%} of {found['data']}")
+        if timed := found.get("device"):
+            times += _on_device(found["model"], timed)
+            machines.append(f"{found['model']}: {timed['machine']} `{timed['command']}`.")
         for one in found["figures"]:
             rows.append(
                 (
@@ -241,7 +290,32 @@ def write_codes(path: Path, measured: Sequence[Path]) -> None:
     )
     header = ("model", "symbols", "epsilon", "accuracy", "one answer for all", "ceiling", "share of it")
     header = (*header, "calibration error", "top-1 of 100 people, at most", "faces", "seeds", "date, code")
-    section(path, CODES_BEGIN, CODES_END, f"{title}\n\n{_lines(header, rows)}")
+    device = (
+        "On the device, beyond the head: milliseconds from its feature to what may be sent, one face a call in Python "
+        "(median of the rounds, with its interval):"
+    )
+    heads = ("model", "answers", "a face, ms", "goal", "verdict", "calls", "date, code")
+    below = f"\n\n{device}\n\n{_lines(heads, times)}\n\n{' '.join(machines)}" if times else ""
+    section(path, CODES_BEGIN, CODES_END, f"{title}\n\n{_lines(header, rows)}{below}")
+
+
+def _on_device(model: str, timed: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of what a model's code costs on the device."""
+    rows = []
+    for way, one in timed["ms"].items():
+        found = Estimate(one["value"], one["low"], one["high"])
+        rows.append(
+            (
+                model,
+                "drawn anew" if way == "fresh" else way,
+                f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})",
+                f"under {timed['limit_ms']:g}",
+                bars.judge(found, timed["limit_ms"]),
+                f"{timed['rounds']} rounds of {timed['calls']:,}",
+                f"{timed['date']}, {timed['git']}",
+            )
+        )
+    return rows
 
 
 def _range(seeds: Sequence[int]) -> str:

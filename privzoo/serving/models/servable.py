@@ -29,6 +29,8 @@ class Tail:
     signature: str  # "tail_" and the first 12 hex digits of the hash of its weights
     feature: str  # name of its input
     shape: tuple[int, ...]  # of one feature
+    budget: str | None = None  # of a coded model, name of the input for epsilon; its features are symbols
+    symbols: int = 0  # of a coded model: k
 
 
 class Servable:
@@ -79,7 +81,8 @@ class Servable:
             max_rows: features that it takes at once.
 
         Raises:
-            Refusal: no features or too many, of another shape, or with numbers that are not finite.
+            Refusal: no features or too many, of another shape, or with numbers that are not finite; of a coded model,
+                symbols that its code does not have, or budgets under which none can have been sent.
         """
         features = inputs.get(self.tail.feature) if self.tail is not None else None
         if features is None:
@@ -102,6 +105,28 @@ class Servable:
             raise bad_request(
                 f"{wrong} of the {features.size} numbers in the features are not finite (NaN or infinity); "
                 "a tail takes finite numbers only."
+            )
+        if self.tail.budget is not None:
+            self._check_code(features, inputs[self.tail.budget])
+
+    def _check_code(self, symbols: np.ndarray, budgets: np.ndarray) -> None:
+        if budgets.shape != symbols.shape:
+            raise bad_request(
+                f"The request has {len(symbols)} symbols and budgets of the shape {show_shape(budgets.shape)}; send "
+                f'one "{self.tail.budget}" with each "{self.tail.feature}".'
+            )
+        # TensorFlow would take both, and give chances that no evidence stands behind.
+        wrong = int(((symbols < 0) | (symbols >= self.tail.symbols)).sum())
+        if wrong:
+            raise bad_request(
+                f"{wrong} of the {len(symbols)} symbols are none of this tail's, which has 0 to "
+                f"{self.tail.symbols - 1}; send what its head gives."
+            )
+        wrong = budgets.size - int((np.isfinite(budgets) & (budgets > 0)).sum()) if budgets.dtype.kind in "fiu" else 0
+        if wrong:
+            raise bad_request(
+                f'{wrong} of the {budgets.size} budgets in "{self.tail.budget}" are no finite numbers above 0; send '
+                "the epsilon that each symbol was drawn under."
             )
 
     def check_answer(self, outputs: Mapping[str, np.ndarray]) -> None:
@@ -158,8 +183,10 @@ def read_tail(folder: Path) -> Tail | None:
         manifest = json.loads(file.read_bytes())
         feature, signature = manifest["feature"], manifest["tail"]["signature"]
         # A symbol is one number; the shape is that of the feature that stays on the device.
-        shape = () if feature.get("budget") else tuple(int(side) for side in feature["shape"])
-        tail = Tail(str(signature), str(feature["name"]), shape)
+        budget = feature.get("budget")
+        shape = () if budget else tuple(int(side) for side in feature["shape"])
+        symbols = int(manifest["noise"]["k"]) if budget else 0
+        tail = Tail(str(signature), str(feature["name"]), shape, budget, symbols)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"The manifest {file} is damaged ({type(error).__name__}); export the tail again.") from None
     return tail

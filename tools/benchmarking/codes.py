@@ -1,0 +1,55 @@
+"""What a code costs on the device beyond its head: the time from the head's feature to what may be sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from privzoo.evaluation.intervals import Estimate, median
+from privzoo.mechanisms.codebook import Codebook
+from privzoo.mechanisms.permanent import SECRET_BYTES, PermanentResponse
+from privzoo.mechanisms.randomized_response import RandomizedResponse
+
+LIMIT_MS = 0.05  # a face
+ROUNDS, CALLS = 21, 1000
+
+
+def beyond_head(
+    book: Codebook, response: RandomizedResponse, feature: np.ndarray, rounds: int = ROUNDS, calls: int = CALLS
+) -> dict[str, Estimate]:
+    """Times a face on its way from the head to the wire, as `privzoo.edge.Head.features` leads it.
+
+    Args:
+        book: of the code.
+        response: that sends its symbols.
+        feature: float32 (1, d), the head's output.
+        rounds: of which each gives the median of its calls.
+        calls: timed in each round, after as many that are not.
+
+    Returns:
+        "fresh": milliseconds for a symbol that is drawn anew; "permanent": for a permanent answer; the median of the
+        rounds with its interval.
+    """
+    permanent = PermanentResponse(response, bytes(SECRET_BYTES), "a slot", book.name)
+    ways: dict[str, Callable[[], object]] = {
+        "fresh": lambda: response.answers(book.encode(feature)),
+        "permanent": lambda: permanent.send(book.encode(feature)),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():  # in turn, so that what else the machine does meets both
+            _timed(way, calls)
+            found[name].append(_timed(way, calls))
+    return {name: median(values) for name, values in found.items()}
+
+
+def _timed(way: Callable[[], object], calls: int) -> float:
+    """Median of the calls in milliseconds."""
+    taken = np.empty(calls)
+    for index in range(calls):
+        begin = time.perf_counter()
+        way()
+        taken[index] = time.perf_counter() - begin
+    return float(np.median(taken)) * 1e3
