@@ -122,6 +122,7 @@ def _yardstick(data, plan, path: Path, progress: bool, keep) -> bool:
     if FLAGS.yardstick and "pairs" in FLAGS.attacks:
         asked = pair_cells.yardstick(data, plan, FLAGS.quick)
         pairs = pair_cells.measure(asked, plan, FLAGS.engine, progress)
+        pairs += [] if FLAGS.quick else pair_cells.recognised(data, plan)
     weak = False
     if "people" in FLAGS.attacks:
         earlier = [f for f in (_earlier(path) or {}).get("figures", ()) if runner.group(f["attack"]) == "people"]

@@ -144,6 +144,27 @@ def yardstick(data: Data, plan: Plan, quick: bool = False) -> list[Asked]:
     return found
 
 
+def recognised(data: Data, plan: Plan) -> list[dict[str, Any]]:
+    """Figures of whom dlib's recogniser names from the pixels of the identity attack's faces; none without it.
+
+    It judges reconstructions, and has to know the photographs themselves.
+    """
+    if not descriptor.installed():
+        return []
+    view = raw_pixels.recogniser_view(plan.cache)
+    train, test = (Known((view.extract(side),), side) for side in data.lfw100(descriptor.SIDE))
+    people = np.unique(train.labels("identity"), return_inverse=True)[1]
+    truth = np.searchsorted(np.unique(train.labels("identity")), test.labels("identity"))
+    hits = raw_pixels.named((train.rows(), people), (test.rows(), truth))
+    common = {**cells.common(Target(descriptor.NAME, view, train, test), "", plan, 1), "seeds": []}
+    rows = []
+    for name, own in hits.items():
+        ends = {k: round(v, 6) for k, v in intervals.over_people(own, truth).ends().items()}
+        rows.append({**common, "attack": "recogniser", "metric": "named", "attacker": name, "bound": None, **ends})
+    best = max(rows, key=lambda row: row["value"])
+    return [{**row, "best": row is best} for row in rows]
+
+
 def measure(asked: Sequence[Asked], plan: Plan, engine: str, progress: bool) -> list[dict[str, Any]]:
     """Runs attacks on pairs and gives their figures."""
     results = iter(runner.run([c for one in asked for c in one.cells], plan.cache, engine, progress))

@@ -18,7 +18,8 @@ in `audit_quick`):
 
     FIGURE = {
      "attack": "identity",         "identity", "race", "age", "gender", "rank", "reconstruction", "verification",
-                                   "linkability of a person", "linkability of a photograph"
+                                   "linkability of a person", "linkability of a photograph"; of the yardstick also
+                                   "recogniser": whom dlib's names of the identity attack's photographs
      "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error";
                                    rank: "rank privacy"; verification and linkability: "TAR at FAR 0.01", "TAR at FAR
                                    0.001", "EER", "AUC", "linked of 100" (candidates)
@@ -69,7 +70,7 @@ ENGINES = ("local", "processes", "ray")
 
 def group(attack: str) -> str:
     """The group in `GROUPS` that a figure's attack belongs to."""
-    if attack == "verification" or attack.startswith("linkability"):
+    if attack in ("verification", "recogniser") or attack.startswith("linkability"):
         return "pairs"
     return "looks" if attack == "reconstruction" else "people"
 

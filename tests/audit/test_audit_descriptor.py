@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from privzoo.audit import raw_pixels
 from privzoo.audit.attacks import descriptor, recogniser
 from privzoo.errors import ImageError, MissingExtraError
 
@@ -62,3 +63,13 @@ def test_colour_takes_every_shape():
         found = recogniser.colour(images, 10)
         assert found.shape == (2, 10, 10, 3) and found.dtype == np.uint8 and (found == 77).all()
     assert recogniser.colour(grey[:0], 10).shape == (0, 10, 10, 3)
+
+
+def test_people_are_named_by_photograph_and_by_mean():
+    known = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    asked = np.array([[0.9, 0.436], [0.1, 0.995], [1.0, 0.0]])
+    found = raw_pixels.named((known, np.array([0, 0, 1])), (asked, np.array([0, 1, 1])))
+    assert {judge: hits.tolist() for judge, hits in found.items()} == {
+        "nearest photograph": [True, True, False],
+        "nearest mean": [True, True, False],
+    }

@@ -292,7 +292,10 @@ def test_the_recogniser_is_a_yardstick_where_it_is_installed(data_folder, cache,
     monkeypatch.setattr(descriptor.Descriptor, "embed", lambda self, images: images.reshape(len(images), -1)[:, :128])
     kinds = [a.target.feature for a in pair_cells.yardstick(data, plan)]
     assert kinds == [*raw_pixels.KINDS, "dlib"]
+    (best,) = (f for f in pair_cells.recognised(data, plan) if f["best"])
+    assert best["attack"] == "recogniser" and 0 <= best["low"] <= best["value"] <= best["high"] <= 1
     monkeypatch.setattr(descriptor, "installed", lambda: False)
+    assert pair_cells.recognised(data, plan) == []
     assert [a.target.feature for a in pair_cells.yardstick(data, plan)] == list(raw_pixels.KINDS)
 
 

@@ -15,6 +15,7 @@ PAIRS_TITLE = (
 CODES_TITLE = (
     "What attackers get of codes, beside the most that any attacker can reach (people and classes equally likely):"
 )
+RECOGNISER = "dlib's recogniser"
 METRICS = ("TAR at FAR 0.01", "TAR at FAR 0.001", "EER", "AUC")
 
 
@@ -49,7 +50,12 @@ def _groups(results: Sequence[Mapping[str, Any]], keys: Sequence[str], wanted: s
     found: dict[tuple, dict[str, Any]] = {}
     for result in results:
         for figure in result["figures"]:
-            if figure["best"] and runner.group(figure["attack"]) == wanted and figure["feature"] != "chance":
+            if (
+                figure["best"]
+                and figure["attack"] != "recogniser"
+                and runner.group(figure["attack"]) == wanted
+                and figure["feature"] != "chance"
+            ):
                 place = (result["model"], *(figure.get(key, "") for key in keys), sent(figure))
                 found.setdefault(place, {})[figure["metric"]] = figure
     return found
@@ -72,6 +78,10 @@ def pairs_table(results: Sequence[Mapping[str, Any]]) -> str:
         rows.append([model, what, how, *(_rate(own.get(metric)) for metric in METRICS), _rate(linked), by])
     if not rows:
         return ""
+    named = [f for r in results for f in r["figures"] if f["attack"] == "recogniser"]
+    rows += [
+        [RECOGNISER, f"named of {f['data']}, {f['attacker']}", "as it is", "", "", "", "", _rate(f), ""] for f in named
+    ]
     return f"{PAIRS_TITLE}\n\n" + _table(("model", "question", "sent", *METRICS, "linked", "by"), rows)
 
 
