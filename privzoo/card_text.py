@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privzoo import markdown
 from privzoo.config import ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
-    from privzoo.card import Cost, Measurement
+    from privzoo.card import Card, Cost, Measurement
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -54,14 +55,16 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
     if not measurements:
         return ["Nothing was measured yet."]
     commands = list(dict.fromkeys(m.command for m in measurements))
+    rows = (
+        (
+            *(m.metric, m.variant, m.data, m.shown(m.value), f"{m.shown(m.low)} to {m.shown(m.high)}", f"{m.count:,}"),
+            *(seeds(m.seeds), m.date, m.git, str(commands.index(m.command) + 1)),
+        )
+        for m in measurements
+    )
+    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
     return [
-        "| metric | of | data | value | 95 % interval | faces | seeds | date | code | command |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-            f"| {m.count:,} | {seeds(m.seeds)} | {m.date} | {m.git} | {commands.index(m.command) + 1} |"
-            for m in measurements
-        ),
+        markdown.table(header, rows),
         "",
         "Commands:",
         "",
@@ -79,7 +82,7 @@ def by_subgroup(found: dict[str, Any] | None) -> list[str]:
     title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
     title += f", code {found['git']}, by `{found['command']}`" if {"git", "command"} <= found.keys() else ""
     gap = subgroups.sentence(rows)
-    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
+    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", subgroups.table(rows)]
 
 
 def history(record: dict[str, Any] | None) -> list[str]:
@@ -95,6 +98,26 @@ def history(record: dict[str, Any] | None) -> list[str]:
         f"- weights coded in int8, {release['bytes']:,} bytes: {before:.2%} of {release['validation_faces']:,} "
         f"validation faces right before the coding, {after:.2%} after, {changed} labels changed",
     ]
+
+
+def bounds(card: Card) -> list[str]:
+    """What no attacker can exceed, next to what the strongest one measured reached, as Markdown."""
+    found = card.bounds()
+    if not found:
+        return []
+    names = [name for name, _ in found[0].rows()]
+    lines = ["", "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):", ""]
+    lines += [
+        f"| {' | '.join(('queries of one person', *names, 'measured top-1 of 100 people'))} |",
+        f"|{' --- |' * (len(names) + 2)}",
+    ]
+    for one in found:
+        # What one query tells is all that permanent answers do.
+        measured = card.attack_of(1 if one.permanent else one.queries)
+        shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
+        queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
+        lines.append(f"| {' | '.join((queries, *(value for _, value in one.rows()), shown))} |")
+    return lines
 
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:

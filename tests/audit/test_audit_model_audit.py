@@ -227,8 +227,9 @@ def test_codes_are_attacked_at_each_budget_and_stay_below_their_bound(coded, dat
     )
     assert once["value"] <= once["bound"] and often["bound"] is None and best(3.0, 1, False) == once
     document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
-    table = pair_tables.codes_table([document])
-    assert "permanent answers" in table and "[at most 1.91%]" in table and "DEFECT" not in table
+    (table,) = pair_tables.text([document])
+    assert "permanent answers" in table and "[1.9]" in table and "DEFECT" not in table and "epsilon 1," not in table
+    assert {row["epsilon"] for row in pair_tables.rows([document])} == {3.0, 1.0}
     assert "at most 1.91% by its bound" in tables.terminal(document)
     variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]
     assert len(set(variants)) == len(variants) and any("permanent answers" in variant for _, variant in variants)
@@ -257,8 +258,8 @@ def test_pairs_of_a_code_are_verified_and_linked(coded, data_folder, cache, monk
     assert once["value"] == kept["value"] and kept["noise"]["permanent"] and often["queries"] == 100
     assert {f["metric"] for f in figures if f["attack"] == pair_cells.PERSON} >= {"linked of 8", "AUC"}
     document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
-    table = pair_tables.pairs_table([document])
-    assert "linkability of a photograph, one secret" in table and "points of luck" in table
+    (table,) = pair_tables.text([document])
+    assert "photograph, one secret" in table and "found again" in table
     assert "one secret" in tables.terminal(document)
     variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]
     assert len(set(variants)) == len(variants)

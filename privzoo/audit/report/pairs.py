@@ -1,42 +1,28 @@
-"""Tables of what was measured on pairs, and on codes: each figure beside the most that any attacker can reach."""
+"""What was measured on pairs, and on codes: each figure beside the most that any attacker can reach."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from privzoo import markdown
 from privzoo.audit import runner
 
 PAIRS_TITLE = (
-    "Are two features of one person? Strongest attacker on LFW's people in ten folds of disjoint people, mean and "
-    "interval over folds; 100 candidates for a link. In brackets the most that any attacker can reach, where the "
-    "mechanism bounds it:"
+    "Are two features of one person? The strongest attacker on LFW's people, in ten folds of disjoint people, at each "
+    "model's own budget: true accepts (TAR) at a share of false accepts (FAR), the equal error rate, and how often the "
+    "right one of 100 people is found at a second service; in brackets the most that any attacker can reach."
 )
 CODES_TITLE = (
-    "What attackers get of codes, beside the most that any attacker can reach (people and classes equally likely):"
+    "Who is named from a code, of 100 people, and what else is learnt, at its own budget; in brackets the most that any "
+    "attacker can reach."
 )
-RECOGNISER = "dlib's recogniser"
-METRICS = ("TAR at FAR 0.01", "TAR at FAR 0.001", "EER", "AUC")
+FRESH, RECOGNISER = "fresh draws", "recogniser"
+METRICS = {"TAR at FAR 0.01": "TAR at FAR 1 %, %", "TAR at FAR 0.001": "TAR at FAR 0.1 %, %", "EER": "EER, %"}
+Figure = Mapping[str, Any]
 
 
-def _rate(figure: Mapping[str, Any] | None) -> str:
-    if figure is None:
-        return ""
-    shown = f"{figure['value']:.2%} ({figure['low']:.2%} to {figure['high']:.2%})"
-    bound = figure.get("bound")
-    return (
-        shown + (f" [at most {bound:.2%}]" if bound is not None else "") + (", DEFECT" if figure.get("defect") else "")
-    )
-
-
-def _by(figure: Mapping[str, Any] | None) -> str:
-    if figure is None:
-        return ""
-    luck = figure.get("optimism")
-    return figure["attacker"] + (f", picked: up to {100 * luck:.2f} points of luck" if luck else "")
-
-
-def sent(figure: Mapping[str, Any]) -> str:
+def sent(figure: Figure) -> str:
     """How often and under what a feature was sent, as "epsilon 3, 100 queries, permanent answers"."""
     noise = figure["noise"]
     if not noise:
@@ -45,57 +31,95 @@ def sent(figure: Mapping[str, Any]) -> str:
     return ", ".join([*parts, *(["permanent answers"] if noise.get("permanent") else [])])
 
 
-def _groups(results: Sequence[Mapping[str, Any]], keys: Sequence[str], wanted: str) -> dict[tuple, dict[str, Any]]:
-    """Best figures of a group of attacks, by metric, for all that differ in nothing else."""
-    found: dict[tuple, dict[str, Any]] = {}
+def kept(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Figure]]:
+    """The strongest attackers' figures on pairs, of all models, and all on codes, each with its result."""
     for result in results:
         for figure in result["figures"]:
-            if (
-                figure["best"]
-                and figure["attack"] != "recogniser"
-                and runner.group(figure["attack"]) == wanted
-                and figure["feature"] != "chance"
-            ):
-                place = (result["model"], *(figure.get(key, "") for key in keys), sent(figure))
-                found.setdefault(place, {})[figure["metric"]] = figure
-    return found
+            on_code = bool((figure["noise"] or {}).get("kind"))
+            if figure["best"] and (on_code or runner.group(figure["attack"]) == "pairs"):
+                yield result, figure
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every such figure, for csv."""
+    for result, f in kept(results):
+        noise = f["noise"] or {}
+        yield {
+            "model": result["model"],
+            "attack": f["attack"],
+            "metric": f["metric"],
+            "head": f["variant"],
+            "feature": f["feature"],
+            "epsilon": noise.get("epsilon"),
+            "queries": f["queries"],
+            "permanent_answers": bool(noise.get("permanent")),
+            "service": f.get("service"),
+            **{key: f[key] for key in ("value", "low", "high")},
+            "at_most": f.get("bound"),
+            "defect": bool(f.get("defect")),
+            "attacker": f["attacker"],
+            "picking_flatters_by": f.get("optimism"),
+            "seeds": f["seeds"],
+            "date": f.get("date", result["date"]),
+            "revision": f.get("git", result["git"]),
+        }
 
 
-def pairs_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown of verification and linkability; empty where none was measured."""
-    rows = []
-    for (model, attack, feature, service, how), own in _groups(
-        results, ("attack", "feature", "service"), "pairs"
-    ).items():
-        linked = next((figure for metric, figure in own.items() if metric.startswith("linked")), None)
-        named = feature if feature != "features" else ""
-        what = ", ".join(part for part in (attack, named, service if service != "fresh draws" else "") if part)
-        by = _by(own.get(METRICS[0]) or linked)
-        rows.append([model, what, how, *(_rate(own.get(metric)) for metric in METRICS), _rate(linked), by])
-    if not rows:
+def text(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Markdown of both tables, at each model's own budget; none where nothing was measured."""
+    return [part for part in (_pairs(results), _codes(results)) if part]
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
         return ""
-    named = [f for r in results for f in r["figures"] if f["attack"] == "recogniser"]
-    rows += [
-        [RECOGNISER, f"named of {f['data']}, {f['attacker']}", "as it is", "", "", "", "", _rate(f), ""] for f in named
-    ]
-    return f"{PAIRS_TITLE}\n\n" + _table(("model", "question", "sent", *METRICS, "linked", "by"), rows)
+    shown = markdown.spread(tuple(100 * figure[key] for key in ("value", "low", "high")), ".1f")
+    bound = figure.get("bound")
+    shown += f" [{100 * bound:.1f}]" if bound is not None else ""
+    return shown + (", DEFECT" if figure.get("defect") else "")
 
 
-def codes_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown of identity and attributes on codes; empty where there are none."""
-    coded = [r for r in results if any((f["noise"] or {}).get("kind") for f in r["figures"])]
-    rows = []
-    for (model, attack, variant, how), own in _groups(coded, ("attack", "variant"), "people").items():
-        figure = next(iter(own.values()))
-        if attack == "age":
-            shown = f"off by {figure['value']:.1f} years ({figure['low']:.1f} to {figure['high']:.1f})"
-        else:
-            shown = _rate(figure)
-        rows.append([model, variant, f"{attack}, {figure['metric']}", how, shown, _by(figure)])
-    if not rows:
+def _own(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Figure]]:
+    """Figures at each model's own budget: the one that is attacked first."""
+    own: dict[str, float] = {}
+    for result, figure in kept(results):
+        if (
+            figure["noise"] is None
+            or own.setdefault(result["model"], figure["noise"]["epsilon"]) == (figure["noise"]["epsilon"])
+        ):
+            yield result, figure
+
+
+def _pairs(results: Sequence[Mapping[str, Any]]) -> str:
+    found: dict[tuple[str, ...], dict[str, Figure]] = {}
+    named = []
+    for result, figure in _own(results):
+        if figure["attack"] == RECOGNISER:
+            named.append(
+                f"dlib's recogniser names {100 * figure['value']:.1f} % of the people on the photographs of "
+                f"{figure['data']}."
+            )
+        elif runner.group(figure["attack"]) == "pairs":
+            thing = "photograph" if figure["pairs"] == "one photograph" else "person"
+            service = "" if figure["service"] == FRESH else figure["service"]
+            feature = "" if figure["feature"] == "features" else figure["feature"]
+            place = (result["model"], ", ".join(part for part in (thing, feature, service) if part), sent(figure))
+            metric = "linked" if figure["metric"].startswith("linked") else figure["metric"]
+            found.setdefault(place, {})[metric] = figure
+    if not found:
         return ""
-    return f"{CODES_TITLE}\n\n" + _table(("model", "head", "figure", "sent", "strongest attacker", "by"), rows)
+    table = [[*place, *(_cell(own.get(metric)) for metric in (*METRICS, "linked"))] for place, own in found.items()]
+    header = ("model", "the same", "sent", *METRICS.values(), "found again, %")
+    return "\n\n".join([PAIRS_TITLE, markdown.table(header, table), *named])
+
+
+def _codes(results: Sequence[Mapping[str, Any]]) -> str:
+    table = []
+    for result, figure in _own(results):
+        if figure["attack"] == "age" or figure["metric"] == "top-5" or runner.group(figure["attack"]) != "people":
+            continue
+        what = "people named" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
+        table.append([result["model"], figure["variant"], f"{what}, %", sent(figure), _cell(figure)])
+    if not table:
+        return ""
+    return f"{CODES_TITLE}\n\n" + markdown.table(("model", "head", "figure", "sent", "strongest attacker"), table)
