@@ -14,8 +14,8 @@ PAIRS_TITLE = (
     "right one of 100 people is found at a second service; in brackets the most that any attacker can reach."
 )
 CODES_TITLE = (
-    "Who is named from a code, of 100 people, and what else is learnt, at its own budget; in brackets the most that any "
-    "attacker can reach."
+    "Who is named from a code, of 100 people, and what else is learnt, at its own budget; in brackets the most that "
+    "any attacker can reach."
 )
 FRESH, RECOGNISER = "fresh draws", "recogniser"
 METRICS = {"TAR at FAR 0.01": "TAR at FAR 1 %, %", "TAR at FAR 0.001": "TAR at FAR 0.1 %, %", "EER": "EER, %"}
