@@ -100,6 +100,7 @@ def test_who_judges_is_said_and_the_home_made_one_takes_its_place(measured, root
     _, figures, _ = measured
     at_hand = descriptor.NAME if descriptor.installed() else recogniser.NAME
     assert {figure["recogniser"] for figure in figures} == {at_hand}
+    monkeypatch.setattr(lfw, "lfw100", functools.partial(lfw.lfw100, people=PEOPLE))
     monkeypatch.setattr(descriptor, "installed", lambda: False)
     path = reconstruction_cells.write_gallery(model_audit.Data(root), tmp_path)
     assert reconstruction_cells.read_gallery(path).recogniser.name == recogniser.NAME
