@@ -228,7 +228,7 @@ def test_codes_are_attacked_at_each_budget_and_stay_below_their_bound(coded, dat
     assert once["value"] <= once["bound"] and often["bound"] is None and best(3.0, 1, False) == once
     document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
     (table,) = pair_tables.text([document])
-    assert "permanent answers" in table and "[1.9]" in table and "DEFECT" not in table and "epsilon 1," not in table
+    assert "permanent answers" in table and "[1.91]" in table and "DEFECT" not in table and "epsilon 1," not in table
     assert {row["epsilon"] for row in pair_tables.rows([document])} == {3.0, 1.0}
     assert "at most 1.91% by its bound" in tables.terminal(document)
     variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]

@@ -73,9 +73,10 @@ def text(results: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cell(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    shown = markdown.spread(tuple(100 * figure[key] for key in ("value", "low", "high")), ".1f")
     bound = figure.get("bound")
-    shown += f" [{100 * bound:.1f}]" if bound is not None else ""
+    form = ".1f" if bound is None else ".2f"  # those near their bound differ in the second digit
+    shown = markdown.spread(tuple(100 * figure[key] for key in ("value", "low", "high")), form)
+    shown += f" [{100 * bound:.2f}]" if bound is not None else ""
     return shown + (", DEFECT" if figure.get("defect") else "")
 
 

@@ -96,10 +96,11 @@ def terminal(document: Mapping[str, Any]) -> str:
     for f in document["figures"]:
         if f["best"]:
             noise = pairs.sent(f) if f["noise"] else ""
-            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}"
+            bound = f.get("bound")
+            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}" if bound is None else "{:.2%}"
             value, low, high = (form.format(f[key]) for key in ("value", "low", "high"))
             weak = ", too weak to count" if f["weak"] else ""
-            weak += f", at most {f['bound']:.2%} by its bound" if f.get("bound") is not None else ""
+            weak += f", at most {bound:.2%} by its bound" if bound is not None else ""
             weak += ": DEFECT" if f.get("defect") else ""
             service = f.get("service", "fresh draws")
             figure = f"{f['attack']} {f['metric']}" + (f", {service}" if service != "fresh draws" else "")
