@@ -57,6 +57,10 @@ class DataError(PrivzooError, ValueError):
     """A data set that is missing, or is not in its official layout."""
 
 
+class DefectError(PrivzooError, RuntimeError):
+    """A measurement that contradicts what a mechanism guarantees: the program does not keep it."""
+
+
 class MissingExtraError(PrivzooError, ImportError):
     """A part of privzoo whose optional packages are not installed."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from privzoo.audit.cells import Plan
+    from privzoo.audit.model_audit import Data
     from privzoo.model import SplitModel
 
 FLAGS = flags.FLAGS
@@ -33,9 +36,19 @@ flags.DEFINE_enum(
     "float heads that the deep attacker is let loose on: activations of the last cut, of every cut, all, none",
 )
 flags.DEFINE_integer("deep_epochs", 12, "of the deep attackers, at most", lower_bound=1)
-flags.DEFINE_list("epsilons", [], "further budgets to attack models with noise at")
+flags.DEFINE_list(
+    "epsilons", [], "further budgets to attack models with noise or a code at; codes without it: 1, 2 and 4"
+)
+flags.DEFINE_multi_enum(
+    "attacks",
+    ["people", "pairs"],
+    ["people", "pairs"],
+    "people: who and what a feature shows; pairs: are two features of one person, here or at two services; the figures "
+    "of attacks that are not run stay as they were",
+)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
+flags.DEFINE_bool("yardstick", True, "attack raw pixels first; without it, what the last audit made of them counts")
 flags.DEFINE_bool("looks", True, "reconstruct faces from features too, and trade accuracy for privacy by noise")
 flags.DEFINE_list("decoders", ["linear", "up-convolution"], "of --looks; adversarial is pix2pix's, and slow")
 flags.DEFINE_bool("report", False, "write the page on all audited models")
@@ -80,6 +93,7 @@ SETTINGS = (
     "deep",
     "deep_epochs",
     "epsilons",
+    "attacks",
     "looks",
     "decoders",
 )
@@ -91,33 +105,69 @@ def _command(name: str) -> str:
     return " ".join(["tools/audit.py", f"--model={name}", "--data_dir=DIR", *changed])
 
 
+def _earlier(path: Path) -> dict | None:
+    """What an earlier run wrote, so that attacks that are not run keep their figures."""
+    import json
+
+    from privzoo.errors import DataError
+
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise DataError(f"The result {path} is damaged; delete it and run the audit again.") from None
+
+
+def _yardstick(data: Data, plan: Plan, path: Path, progress: bool, keep: Callable[..., Any]) -> bool:
+    """Attacks raw pixels; whether even the best attacker is too weak there to say anything elsewhere."""
+    from privzoo.audit import model_audit, pair_cells, runner
+    from privzoo.errors import DataError
+
+    people, pairs = [], []
+    if FLAGS.yardstick and "people" in FLAGS.attacks:
+        people = model_audit.measure(model_audit.yardstick(data, plan), plan, FLAGS.engine, progress)
+    if FLAGS.yardstick and "pairs" in FLAGS.attacks:
+        asked = pair_cells.yardstick(data, plan, FLAGS.quick)
+        pairs = pair_cells.measure(asked, plan, FLAGS.engine, progress)
+        pairs += [] if FLAGS.quick else pair_cells.recognised(data, plan)
+    weak = False
+    if "people" in FLAGS.attacks:
+        earlier = [f for f in (_earlier(path) or {}).get("figures", ()) if runner.group(f["attack"]) == "people"]
+        if not (people or earlier):
+            raise DataError(f"{path} has no attack on raw pixels yet, by which others are judged; add --yardstick.")
+        weak = model_audit.too_weak(people or earlier)
+    if people or pairs:
+        keep(None, [*people, *pairs], weak, path.parent)
+    return weak
+
+
 def main(_: list[str]) -> None:
     """Attacks raw pixels first, then every matching model, network by network."""
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import model_audit, own
+    from privzoo.audit import limits, model_audit, own, pair_cells
     from privzoo.audit.report import results, tables
-    from privzoo.errors import ConfigError, UnknownNameError
+    from privzoo.errors import ConfigError, DefectError, UnknownNameError
     from privzoo.provenance import git_revision, write_json
 
     revision = git_revision()  # before cards are written, which change the checkout
     names = [n for n in privzoo.list_models(FLAGS.model) if FLAGS.head in card.heads(config.model(n))]
-    if len(names) == 1:
-        config.check_uncoded(config.model(names[0]))
-    names = [name for name in names if not config.model(name).code]  # codes have bounds in place of attacks
     if not names:
         raise UnknownNameError(
             f"No model with a {FLAGS.head} head matches {FLAGS.model!r}; privzoo list shows all names."
         )
     if FLAGS.quick and FLAGS.write:
         raise ConfigError("Figures of --quick do not belong into the cards; add --nowrite.")
-    plan, progress = _plan(), sys.stderr.isatty()
+    plan, progress, defects = _plan(), sys.stderr.isatty(), []
+    ran = [*FLAGS.attacks, *(["looks"] if FLAGS.looks else [])]
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
     def keep(model: SplitModel | None, figures: list[dict], weak: bool, folder: Path) -> dict:
         name = model.name if model else FLAGS.model
         document = model_audit.document(model, model_audit.marked(figures, weak), _command(name), FLAGS.quick, revision)
-        write_json(folder / f"{document['model']}.json", document)
+        whole = model_audit.merged(document, _earlier(folder / f"{document['model']}.json"), ran)
+        write_json(folder / f"{document['model']}.json", whole)
         print(tables.terminal(document), flush=True)
         return document
 
@@ -129,24 +179,31 @@ def main(_: list[str]) -> None:
         folder = plan.cache / f"audit{kind}"
         members = [name for name in names if results.family_of(name) == family]
         data = own.data_of(config.network(config.model(members[0]).network), FLAGS.data_dir, FLAGS.quick)
-        pixels = model_audit.measure(model_audit.yardstick(data, plan), plan, FLAGS.engine, progress)
-        weak = model_audit.too_weak(pixels)
-        keep(None, pixels, weak, folder)
+        weak = _yardstick(data, plan, folder / f"{model_audit.YARDSTICK}.json", progress, keep)
         for name in sorted(members, key=lambda name: (config.model(name).network, name)):
             model = privzoo.load(name, head=FLAGS.head)
             views = model_audit.views(
                 model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
             )
-            attacks = [attack for view in views for attack in model_audit.attacks(model, view, data, plan)]
-            figures = model_audit.measure(attacks, plan, FLAGS.engine, progress)
-            if FLAGS.looks:
+            figures = []
+            if "people" in FLAGS.attacks:
+                attacks = [attack for view in views for attack in model_audit.attacks(model, view, data, plan)]
+                figures += model_audit.measure(attacks, plan, FLAGS.engine, progress)
+            if "pairs" in FLAGS.attacks:
+                asked = pair_cells.of_model(model, data, plan, FLAGS.quick)
+                figures += pair_cells.measure(asked, plan, FLAGS.engine, progress)
+            if FLAGS.looks and model.book is None:  # k symbols give k pictures
                 from privzoo.audit import reconstruction_cells
 
                 looks = reconstruction_cells.QUICK if FLAGS.quick else reconstruction_cells.Looks(tuple(FLAGS.decoders))
                 figures += reconstruction_cells.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
             document = keep(model, figures, weak, folder)
-            if FLAGS.write:
+            found = limits.defects(figures)
+            defects += [f"{name}: {words}" for words in found]
+            if FLAGS.write and not found:
                 card.write_measurements(name, model_audit.measurements(document), FLAGS.head)
+        if family and "pairs" in FLAGS.attacks:
+            print(f"{family}: no pairs were verified; ten folds of people with two photographs are LFW's.")
         if FLAGS.looks and family:
             print(f"{family}: no faces were reconstructed; decoders learn from the research data sets' faces.")
         if FLAGS.report:
@@ -154,6 +211,11 @@ def main(_: list[str]) -> None:
 
             out = FLAGS.report_dir and Path(FLAGS.report_dir) / family
             print(audit_page.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
+    if defects:
+        raise DefectError(
+            f"{len(defects)} figures lie above the bound of their mechanism, which therefore is not what runs: "
+            f"{'; '.join(defects)}. Their models' cards were left as they were."
+        )
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.audit.attacks import attackers, attributes, deep, identity
+from privzoo.audit import limits
+from privzoo.audit.attacks import attackers, attributes, deep, identity, symbols
 from privzoo.audit.attacks.deep import EPOCHS as DEEP_EPOCHS
 from privzoo.audit.attacks.rank import rank_privacy
 from privzoo.audit.features import Faces, Features, View, stored
 from privzoo.audit.report.summary import RANKS
 from privzoo.audit.runner import Cell
 from privzoo.evaluation import drawn, intervals
+from privzoo.evaluation.drawn import Coded
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 
@@ -34,7 +36,7 @@ class Plan:
     # "all", or "none". Before the last cut, convolutions are to be trained: minutes for each seed.
     deep: str = "last"
     deep_epochs: int = DEEP_EPOCHS
-    epsilons: tuple[float, ...] = ()  # further budgets for models with noise
+    epsilons: tuple[float, ...] = ()  # further budgets for models with noise or a code; of a code, () is 1, 2 and 4
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,14 @@ class Target:
     view: View
     train: Known
     test: Known
-    noise: Noise | None = None
+    noise: Noise | Coded | None = None
     epsilon: float | None = None  # of the noise, where a budget set it
     background: Known | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in a feature."""
+        return int(np.prod(self.test.features[0].read().shape[1:]))
 
     def answers(self, model: SplitModel, cache: Path) -> tuple[Target, Target]:
         """What the service itself learns, as two further targets: the predicted class, and the probabilities."""
@@ -94,7 +101,7 @@ class Target:
         return target("label", _label), target("logit", _logit)
 
 
-def _answers(model: SplitModel, features: Features, noise: Noise | None) -> np.ndarray:
+def _answers(model: SplitModel, features: Features, noise: Noise | Coded | None) -> np.ndarray:
     values = np.asarray(features.read())
     # One answer for each image, as the service gets it; the same at every run.
     return model.classify(drawn.arrived(values, noise, np.random.default_rng(0)))
@@ -115,20 +122,25 @@ def attack(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     label, layers = settings["label"], inputs["layers"]
     if background:
         identity.check_apart(background.ids, test.ids)
-    noise = Noise(**settings["noise"]) if settings["noise"] else None
+    noise = limits.mechanism(settings["noise"])
     options: dict[str, Any] = {"noise": noise, "queries": settings["queries"], "seeds": tuple(settings["seeds"])}
     options |= {"train_ids": train.ids, "test_ids": test.ids}
     known, labels, scored, truth = train.rows(), train.labels(label), test.rows(), test.labels(label)
     if label == "age":
         errors = attributes.regress(known, labels, scored, truth, **options)
         return {"errors": {name: _short(rows) for name, rows in errors.items()}}
-    if layers:
+    kind = "person" if label == "identity" else f"{label} class"
+    if settings["attackers"] == [symbols.NAME]:
+        code = drawn.averaged(noise, settings["queries"])
+        assert isinstance(code, Coded), "symbols are attacked only where a code sends them"
+        fit = symbols.attacker(code, known)
+        options |= {"attackers": {symbols.NAME: fit}, "prepared": False}
+    elif layers:
         fit = deep.attacker(layers, known.shape[1:], settings["epochs"])
         options |= {"attackers": {settings["attackers"][0]: fit}, "prepared": False}
     else:
         others = background and (background.rows(), background.labels("identity"))
         options |= {"attackers": settings["attackers"], "background": others}
-    kind = "person" if label == "identity" else f"{label} class"
     outcomes = identity.attack(known, labels, scored, truth, **options, kind=kind).outcomes
     return {
         "top1": {o.attacker: _short(o.top1) for o in outcomes},
@@ -137,7 +149,7 @@ def attack(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(values: np.ndarray) -> list[list[float]]:
-    return np.round(values.astype(np.float64), 4).tolist()
+    return np.round(values.astype(np.float64), 6).tolist()
 
 
 def make(
@@ -158,7 +170,10 @@ def make(
         names: of the attackers; None: the plan's.
         layers: of a deep attacker, whose name is then the only one.
     """
-    noise = target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip}
+    if isinstance(target.noise, Coded) and target.noise.permanent:
+        # All queries are one answer: the cells are those of one query without permanent answers.
+        target, queries = replace(target, noise=replace(target.noise, permanent=False)), 1
+    noise = limits.described(target.noise)
     background = target.background if layers is None and label == "identity" else None
     settings = {
         "label": label,
@@ -183,13 +198,13 @@ def make(
     return [Cell(attack, {**settings, "seeds": seeds}, inputs) for seeds in groups]
 
 
-def _common(target: Target, label: str, plan: Plan, queries: int) -> dict[str, Any]:
+def common(target: Target, label: str, plan: Plan, queries: int) -> dict[str, Any]:
     """What the figures of one attack share."""
     return {
         "attack": label,
         "variant": target.view.name,
         "feature": target.feature,
-        "noise": target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip, "epsilon": target.epsilon},
+        "noise": limits.entry(target.noise, target.epsilon),
         "queries": queries,
         "count": len(target.test.faces.ids),
         "seeds": list(plan.seeds),
@@ -210,13 +225,17 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
         results: of the cells of each group of attackers, in the order of seeds.
     """
     results = list(results)
-    common = _common(target, label, plan, queries)
+    shared = common(target, label, plan, queries)
     kinds = {"errors": "mean error"} if label == "age" else {"top1": "top-1", "top5": "top-5"}
     if label in ("race", "gender"):
         kinds = {"top1": "balanced accuracy"}
     truth = np.unique(target.test.labels(label), return_inverse=True)[1]
     people = target.test.faces.labels.get("identity")  # where the data set says whose faces these are
     found = []
+    bound = limits.top1(target.noise, queries, target.dimensions, int(truth.max()) + 1)
+    bounded = {"top1": bound, "top5": None, "errors": None}
+    sent = drawn.averaged(target.noise, queries)
+    exact = isinstance(sent, Coded) and sent.outcomes() is not None
     for key, metric in kinds.items():
         table: dict[str, list[list[float]]] = {}
         for result in results:
@@ -232,7 +251,7 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
             else:
                 figure = intervals.balanced(values, truth, people)
             shown = {k: round(v, 6) for k, v in figure.ends().items()}
-            own.append({**common, "metric": metric, "attacker": name, **shown})
+            own.append(limits.judged({**shared, "metric": metric, "attacker": name, **shown}, bounded[key], exact))
         pick = min if label == "age" else max
         best = pick((f for f in own if f["attacker"] != "chance"), key=lambda f: f["value"])
         found += [{**f, "best": f is best} for f in own]
@@ -288,15 +307,15 @@ def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
 def make_ranks(target: Target, plan: Plan) -> list[Cell]:
     """Cells of rank privacy, one for each kind; mirror images do not count as photographs of their own."""
     train, test = (replace(side.light(), features=side.features[:1]) for side in (target.train, target.test))
-    noise = target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip}
+    noise = limits.described(target.noise)
     settings = {"train": train.keys, "test": test.keys, "noise": noise, "seeds": list(plan.seeds)}
     return [Cell(rank, {**settings, "kind": kind}, {"train": train, "test": test}) for kind in RANKS]
 
 
 def rank_figures(target: Target, plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict]:
     """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people where features say nothing of the person."""
-    common = _common(target, "rank", plan, 1)
+    shared = common(target, "rank", plan, 1)
     return [
-        {**common, **result, "metric": "rank privacy", "attacker": kind, "best": kind != "per sample"}
+        {**shared, **result, "metric": "rank privacy", "attacker": kind, "best": kind != "per sample"}
         for kind, result in zip(RANKS, results, strict=True)
     ]

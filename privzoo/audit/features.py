@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FLOAT, PIXELS = "float head", "pixels"
 BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
+PHOTOGRAPHS = 4  # of a person at most in pairs, so that they are not about the few who are photographed most
 ATTRIBUTE_TRAINING = 6000  # faces from which the gender attack and decoders learn, evenly spaced
 ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored, and at most of UTKFace for race and age
 FEW = 5  # training images of a person in a quick audit
@@ -141,6 +142,21 @@ def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Face
     if not chosen:
         raise DataError(f"{root} holds no LFW people beside LFW-100 with two images or more; use the whole data set.")
     return read(chosen, "lfw-background", size)
+
+
+def lfw_pairs(root: str | Path, size: int, quick: bool = False) -> Faces:
+    """Faces for verification: all people of LFW with two images or more, `PHOTOGRAPHS` of each at most.
+
+    No network was trained on LFW; attackers learn from other people than those on whom they are scored. `quick` takes
+    two images of each of fewer people.
+    """
+    people = _by_person(lfw.load(root, gender=False).samples)
+    chosen = [own[: 2 if quick else PHOTOGRAPHS] for own in people if len(own) > 1]
+    if quick:
+        chosen = chosen[: max(20, len(chosen) // SHARE)]
+    if not chosen:
+        raise DataError(f"{root} holds no LFW people with two images or more; use the whole data set.")
+    return read(sum(chosen, []), "lfw-pairs", size)
 
 
 def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:

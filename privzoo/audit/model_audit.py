@@ -11,20 +11,24 @@ from typing import Any
 
 from privzoo import architectures
 from privzoo.audit import cells, features, raw_pixels, runner
-from privzoo.audit.attacks import attackers, deep
+from privzoo.audit.attacks import attackers, deep, symbols
 from privzoo.audit.attacks.attributes import REGRESSORS
+from privzoo.audit.attacks.verification import FRESH
 from privzoo.audit.cells import Known, Plan, Target
 from privzoo.audit.features import FLOAT, Faces, View
 from privzoo.audit.runner import Cell
 from privzoo.card import Measurement
 from privzoo.errors import ConfigError
+from privzoo.evaluation.drawn import Coded
 from privzoo.export.manifests import QUANTIZATIONS
 from privzoo.mechanisms.gaussian import DELTA, Noise, budget_sigma, spent_epsilon
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision
 
 ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may tell
 YARDSTICK = "raw_pixels"
+CODE_EPSILONS = (1.0, 2.0, 4.0)  # at which codes are attacked beside their own budget, where nothing else is asked
 STRONG = 0.8  # top-1 that attackers must reach on raw pixels, else they are too weak to prove anything
 
 
@@ -47,6 +51,8 @@ class Data:
         self.background = functools.cache(lambda size: features.lfw_background(root, size))
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
         self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
+        self.pairs: Callable[[int], Faces | None]
+        self.pairs = functools.cache(lambda size: features.lfw_pairs(root, size, quick))
         self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))
 
     def attribute(self, label: str, size: int) -> tuple[Faces, Faces]:
@@ -93,9 +99,22 @@ def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
     return Target(feature, view, Known(tuple(known), train), Known((view.extract(test),), test), background=background)
 
 
-def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | None, tuple[int, ...]]]:
-    """Noise, its epsilon and numbers of queries. Without noise, one query tells as much as many."""
-    noise = model.gaussian  # refuses codes: the mechanism alone bounds what their symbols tell
+def noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | Coded | None, float | None, tuple[int, ...]]]:
+    """Noise or code, its epsilon and numbers of queries. Without noise, one query tells as much as many.
+
+    Codes come without permanent answers, and then with, which matters from the second query on.
+    """
+    if model.book is not None:
+        most = max(plan.queries)
+        found: list[tuple[Noise | Coded | None, float | None, tuple[int, ...]]] = []
+        assert isinstance(model.noise, RandomizedResponse), "symbols are sent by randomized response"
+        for epsilon in dict.fromkeys((model.noise.budget, *(plan.epsilons or CODE_EPSILONS))):
+            code = Coded(model.book, RandomizedResponse(model.book.k, epsilon))
+            found.append((code, epsilon, tuple(dict.fromkeys((1, most)))))
+            if most > 1:
+                found.append((replace(code, permanent=True), epsilon, (most,)))
+        return found
+    noise = model.gaussian
     if noise is None:
         return [(None, None, (1,))]
     radius = noise.clip
@@ -104,7 +123,7 @@ def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | N
 
 
 def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attack]:
-    """All attacks on one head of a model.
+    """All attacks on single people's features from one head of a model.
 
     Args:
         model: whose features and answers are attacked.
@@ -113,9 +132,11 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         plan: attackers, seeds, queries, and whether the deep attacker is run: on heads that give the activation of the
             last cut ("last") or of any ("spatial"), on all float heads, or on none.
     """
+    if model.book is not None:
+        return _on_code(model, view, data, plan)
     size, found = model.input_size, []
     clean = _identity_target(view, "features", data, size)
-    for noise, epsilon, queries in _noises(model, plan):
+    for noise, epsilon, queries in noises(model, plan):
         target = replace(clean, noise=noise, epsilon=epsilon)
         # Averaging takes noise away, not the rounding of an exported head.
         queries = queries if view.name == FLOAT else queries[:1]
@@ -136,6 +157,29 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         queries = (1,) if model.noise is None else tuple(dict.fromkeys((plan.queries[0], plan.queries[-1])))
         found += [Attack(target, label, q, tuple(_attribute_cells(target, label, plan, q))) for q in queries]
         found += [_floor(t, label, plan) for t in target.answers(model, plan.cache)]
+    return found
+
+
+def _on_code(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attack]:
+    """Attacks on a code, at each budget, by the usual attackers and by Bayes' rule over its symbols.
+
+    Not rank privacy: equations 2 to 4 rank people by the density of the noise around each of their features. Of k
+    symbols that leaves k likelihoods, shared by all people of a symbol, so that ranks are ties that say how many people
+    share it, and no more; leakage bounds what the likelihoods tell. Nor floors: the answer is computed from the symbol.
+    """
+    found = []
+    sides = {"identity": _identity_target(view, "features", data, model.input_size)}
+    for label in data.attributes.get(model.card.network.task, ()) if view.name == FLOAT else ():
+        train, test = (Known((view.extract(faces),), faces) for faces in data.attribute(label, model.input_size))
+        sides[label] = Target("features", view, train, test)
+    for code, epsilon, queries in noises(model, plan):
+        for label, clean in sides.items():
+            target = replace(clean, noise=code, epsilon=epsilon)
+            for number in queries:
+                own = _attribute_cells(target, label, plan, number)
+                if label != "age":
+                    own += cells.make(target, label, plan, number, [symbols.NAME])
+                found.append(Attack(target, label, number, tuple(own)))
     return found
 
 
@@ -218,7 +262,28 @@ def document(
     }
 
 
-def attacked(view: str, feature: str, epsilon: float | None = None, queries: int = 1) -> str:
+def merged(written: dict[str, Any], earlier: dict[str, Any] | None, ran: Sequence[str]) -> dict[str, Any]:
+    """A document with the figures of an earlier one for the groups of attacks that were not run this time.
+
+    Args:
+        written: of `document`.
+        earlier: likewise; None: there is none.
+        ran: groups of attacks, of `runner.GROUPS`.
+
+    Returns:
+        The document; kept figures say their own date, revision and command. Those of other weights are dropped.
+    """
+    own = {figure["sha256"] for figure in written["figures"]}
+    facts = {key: (earlier or {}).get(key) for key in ("date", "git", "command")}
+    kept = [
+        {**facts, **figure}
+        for figure in (earlier or {}).get("figures", ())
+        if runner.group(figure["attack"]) not in ran and figure["sha256"] in own
+    ]
+    return {**written, "figures": [*kept, *written["figures"]]}
+
+
+def attacked(view: str, feature: str, epsilon: float | None = None, queries: int = 1, permanent: bool = False) -> str:
     """What was attacked, as cards name it: "float head, feature, epsilon 42.836, 1 query".
 
     Args:
@@ -226,11 +291,14 @@ def attacked(view: str, feature: str, epsilon: float | None = None, queries: int
         feature: "features", or "label" or "logit" of the answer alone.
         epsilon: of the noise; None without.
         queries: that are averaged.
+        permanent: answers are drawn once and repeated.
     """
     names = {"features": "feature", "label": "predicted class alone", "logit": "class probabilities alone"}
     parts = [view, names.get(feature, feature)]
     if epsilon is not None:
         parts.append(f"epsilon {epsilon:g}, {queries} {'query' if queries == 1 else 'queries'}")
+    if permanent:
+        parts.append("permanent answers")
     return ", ".join(parts)
 
 
@@ -241,7 +309,10 @@ def measurements(written: dict[str, Any]) -> list[Measurement]:
         if not figure["best"]:
             continue
         epsilon = figure["noise"] and figure["noise"]["epsilon"]
-        parts = [attacked(figure["variant"], figure["feature"], epsilon, figure["queries"])]
+        permanent = bool(figure["noise"] and figure["noise"].get("permanent"))
+        parts = [attacked(figure["variant"], figure["feature"], epsilon, figure["queries"], permanent)]
+        if figure.get("service", FRESH) != FRESH:
+            parts.append(figure["service"])
         if figure["attack"] == "rank":
             parts.append(figure["attacker"])
         if figure["weak"]:
@@ -255,7 +326,7 @@ def measurements(written: dict[str, Any]) -> list[Measurement]:
                 data=figure["data"],
                 **{key: figure[key] for key in ("value", "low", "high", "count", "sha256")},
                 seeds=tuple(figure["seeds"]),
-                **{key: written[key] for key in ("date", "git", "command")},
+                **{key: figure.get(key, written[key]) for key in ("date", "git", "command")},
                 unit="years" if figure["attack"] == "age" else "share",
             )
         )

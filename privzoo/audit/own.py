@@ -41,6 +41,7 @@ class OwnData(Data):
         self.lfw100 = functools.cache(lambda size: people(network, root, size, quick))
         self.choosing = functools.cache(lambda size: people(network, root, size, quick, choosing=True))
         self.background = functools.cache(lambda size: None)
+        self.pairs = functools.cache(lambda size: None)
 
 
 def data_of(network: NetworkConfig, root: str | Path, quick: bool = False) -> Data:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from privzoo.audit.attacks import descriptor
 from privzoo.audit.features import PIXELS, Faces, Features, View, keep
 from privzoo.errors import MissingExtraError
 
@@ -58,3 +59,31 @@ def view(kind: str, cache: Path) -> View:
         return keep({"kind": kind, "chips": faces.chips}, lambda: values(faces), cache)
 
     return View(PIXELS, "", extract)
+
+
+def recogniser_view(cache: Path) -> View:
+    """What a strong recogniser that is not ours makes of pixels; see `privzoo.audit.attacks.descriptor`."""
+    facts = {"kind": descriptor.NAME, "inset": descriptor.INSET, "padding": descriptor.PADDING}
+
+    def extract(faces: Faces) -> Features:
+        return keep({**facts, "chips": faces.chips}, lambda: descriptor.Descriptor().embed(faces.chips), cache)
+
+    return View(PIXELS, "", extract)
+
+
+def named(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """Whether the recogniser names each scored photograph, by the nearest photograph and by a person's nearest mean.
+
+    Args:
+        train: unit vectors (N, d) and people 0..P-1 (N,), each at least once.
+        test: likewise.
+
+    Returns:
+        Judge -> bool (M,).
+    """
+    alike = test[0] @ train[0].T
+    sums = np.zeros((int(train[1].max()) + 1, train[0].shape[1]))
+    np.add.at(sums, train[1], train[0])
+    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    found = {"nearest photograph": train[1][alike.argmax(axis=1)], "nearest mean": (test[0] @ means.T).argmax(axis=1)}
+    return {judge: people == test[1] for judge, people in found.items()}

@@ -20,7 +20,7 @@ import privzoo
 from privzoo import activations
 from privzoo import faces as chips
 from privzoo.audit import features, runner
-from privzoo.audit.attacks import decoders, recogniser, reconstruction, tradeoff
+from privzoo.audit.attacks import decoders, descriptor, recogniser, reconstruction, tradeoff
 from privzoo.audit.attacks.recogniser import Gallery, Recogniser
 from privzoo.audit.cells import Known, Plan
 from privzoo.audit.features import Faces, View
@@ -94,24 +94,39 @@ def _loaded(name: str, head: str, tail: str) -> SplitModel:
 
 
 def write_gallery(data: Data, cache: Path) -> Path:
-    """Learns the recogniser and its gallery once, and keeps them."""
-    train, _ = data.lfw100(recogniser.SIDE)
-    inside = lfw.lfw100(data.root)[0].classes["identity"]
-    images, people = recogniser.outside(data.root, inside, recogniser.SIDE)
-    key = activations.key(images=images, people=people, gallery=train.key)
-    path = cache / f"gallery_{key}.npz"
+    """Gallery of the recogniser that is at hand, dlib's where it is installed, made once and kept.
+
+    Its file's name decides the cells that it judges, so that figures of the two recognisers never mix.
+    """
+    foreign = descriptor.installed()
+    train, _ = data.lfw100(descriptor.SIDE if foreign else recogniser.SIDE)
+    facts: dict[str, Any]
+    if foreign:
+        facts = {"recogniser": descriptor.NAME, "gallery": train.key}
+    else:
+        inside = lfw.lfw100(data.root)[0].classes["identity"]
+        images, people = recogniser.outside(data.root, inside, recogniser.SIDE)
+        facts = {"images": images, "people": people, "gallery": train.key}
+    path = cache / f"gallery_{activations.key(**facts)}.npz"
     if not path.exists():
-        gallery = recogniser.fit(images, people).gallery(train.chips, train.labels["identity"])
-        own = gallery.recogniser
+        arrays: dict[str, Any] = {}
+        judge: descriptor.Descriptor | Recogniser = descriptor.Descriptor()
+        if not foreign:
+            judge = fitted = recogniser.fit(facts["images"], facts["people"])
+            arrays = {"mean": fitted.mean, "matrix": fitted.matrix}
+        arrays |= {"name": np.array(judge.name), "people": judge.gallery(train.chips, train.labels["identity"]).people}
         with replacing(path, suffix=path.suffix) as temporary:
-            np.savez(temporary, mean=own.mean, matrix=own.matrix, people=gallery.people)
+            np.savez(temporary, **arrays)
     return path
 
 
 def read_gallery(path: Path) -> Gallery:
     """What `write_gallery` kept."""
     with np.load(path) as file:
-        return Gallery(Recogniser(file["mean"], file["matrix"]), file["people"])
+        foreign = "name" in file and str(file["name"]) == descriptor.NAME
+        known: descriptor.Descriptor | Recogniser
+        known = descriptor.Descriptor() if foreign else Recogniser(file["mean"], file["matrix"])
+        return Gallery(known, file["people"])
 
 
 @dataclass(frozen=True)
@@ -198,11 +213,13 @@ def reconstruction_figures(
         outcomes.append(reconstruction.Outcome(method, scores, seen[method]))
     people = test.labels("identity")
     scored = reconstruction.grey_pictures(test.faces.chips, side)
-    ends = reconstruction.ends(images, scored, people, read_gallery(gallery))
+    judge = read_gallery(gallery)
+    ends = reconstruction.ends(images, scored, people, judge)
     result = reconstruction.Result((*outcomes, *ends), people, plan.seeds, originals)
     common = {
         "variant": view.name,
         "noise": _budget(model.gaussian),
+        "recogniser": judge.recogniser.name,
         "data": test.faces.name,
         "sha256": view.sha256,
     }

@@ -17,23 +17,35 @@ in `audit_quick`):
      "figures": [FIGURE, ...]}
 
     FIGURE = {
-     "attack": "identity",         "identity", "race", "age", "gender", "rank"
+     "attack": "identity",         "identity", "race", "age", "gender", "rank", "reconstruction", "verification",
+                                   "linkability of a person", "linkability of a photograph"; of the yardstick also
+                                   "recogniser": whom dlib's names of the identity attack's photographs
      "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error";
-                                   rank: "rank privacy"
+                                   rank: "rank privacy"; verification and linkability: "TAR at FAR 0.01", "TAR at FAR
+                                   0.001", "EER", "AUC", "linked of 100" (candidates)
      "variant": "float head",      "float head", "int8 TFLite head", "pixels"
      "feature": "features",        "features"; the floors: "label" (the predicted class), "logit" (log-probabilities),
                                    "chance" (nothing; its attacker is "chance", for "age" one of "features");
-                                   of the yardstick: "pixels", "gradients", "both"
-     "noise": null,                or {"sigma": 0.4, "clip": 1.0, "epsilon": 30.5}; null: the feature as it is
-     "queries": 1,                 features of one image that the attacker averages: 1, 10, 100
-     "attacker": "lda",            a name in attackers.ATTACKERS, or "deep", "cnn", "chance";
+                                   of the yardstick: "pixels", "gradients", "both", and "dlib", its descriptor
+     "noise": null,                or {"sigma": 0.4, "clip": 1.0, "epsilon": 30.5}; of a code {"kind":
+                                   "randomized_response", "k": 2, "epsilon": 3.0, "permanent": false}; null: the feature
+                                   as it is
+     "queries": 1,                 features of one image that the attacker averages: 1, 10, 100; of a code, answers
+     "service": "fresh draws",     pairs only: what the two sides that they come from have in common, or "two secrets",
+                                   "one secret" (of permanent answers)
+     "attacker": "lda",            a name in attackers.ATTACKERS or verification.VERIFIERS, or "deep", "cnn", "chance";
                                    rank: "equation 4", "other photographs", "per sample" (its file says what they are)
-     "best": true,                 the highest of all attackers that differ in nothing else (for "age": the lowest)
+     "best": true,                 the highest of all attackers that differ in nothing else ("age", "EER": the lowest)
+     "optimism": 0.003,            of the best one: how much too good it looks for being picked, were all equally good
+     "bound": 0.0191,              the most that any attacker can reach, whoever it is; null: not bounded
+     "defect": true,               only where the figure is above its bound: the program does not keep it
      "value": 0.61, "low": 0.57, "high": 0.65,        95 % interval; shares in 0..1, for "age" years
      "count": 816,                 faces that were scored
      "seeds": [1, 2, 3],           of the attacker, and of the noise
      "data": "lfw100-test",        data set that was scored
      "sha256": "...",              of the head: float weights, or the .tflite's flatbuffer; "" for pixels
+     "recogniser": "dlib",         reconstruction only: who judged, or "home-made"
+     "date", "git", "command"      only of a figure that an earlier run of other attacks left
      "weak": false}                true: on raw pixels these attackers miss 80 % top-1, so that the figure says little
 """
 
@@ -52,7 +64,15 @@ from privzoo.errors import ConfigError, DataError, MissingExtraError, ServerUnav
 from privzoo.provenance import write_json
 
 FORMAT = 1
+GROUPS = ("people", "pairs", "looks")  # attacks that are run together
 ENGINES = ("local", "processes", "ray")
+
+
+def group(attack: str) -> str:
+    """The group in `GROUPS` that a figure's attack belongs to."""
+    if attack in ("verification", "recogniser") or attack.startswith("linkability"):
+        return "pairs"
+    return "looks" if attack == "reconstruction" else "people"
 
 
 @dataclass(frozen=True)

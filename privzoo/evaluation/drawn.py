@@ -1,8 +1,11 @@
-"""What the cloud answers to noisy features, over seeded draws, so that the same command gives the same figure."""
+"""What the cloud gets of features, and answers to them, over seeded draws: the same command gives the same figure."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,24 +14,85 @@ from privzoo.mechanisms.gaussian import Noise, clip
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 DRAWS = tuple(range(1, 21))  # seeds of a noisy model's published accuracy
+MOST_OUTCOMES = 2000  # of a code's answers, up to which all are looked at in place of draws
 
 
-def arrived(features: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
-    """What the cloud gets of features: clipped and with fresh noise, where there is some.
+@dataclass(frozen=True)
+class Coded:
+    """What the cloud gets of a coded model, in place of a feature with noise: how often it got each symbol.
+
+    Of several queries of one photograph the counts are all that tells anything, since the draws are independent and
+    alike. They arrive as shares: k numbers that add up to 1.
+    """
+
+    book: Codebook
+    response: RandomizedResponse
+    queries: int = 1  # of one photograph
+    permanent: bool = False  # answers are drawn once and repeated: all queries tell what one tells
+
+    @property
+    def draws(self) -> int:
+        """Answers that are drawn afresh."""
+        return 1 if self.permanent else self.queries
+
+    def chances(self) -> np.ndarray:
+        """Chance of each symbol to be sent (column) where another is true (row): float64 (k, k)."""
+        every = range(self.response.k)
+        return np.array([[float(self.response.density(sent, true)) for sent in every] for true in every])
+
+    def sent(self, symbols: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Shares of the symbols in the answers to photographs, float32 (N, k).
+
+        Args:
+            symbols: the true ones, int (N,).
+            rng: source of the draws.
+        """
+        return (rng.multinomial(self.draws, self.chances()[symbols]) / self.draws).astype(np.float32)
+
+    def outcomes(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """All that may arrive, and how likely each is: expectations need no draws.
+
+        Returns:
+            Shares float32 (M, k), and the chance of each under each true symbol, float64 (k, M); None where there are
+            more than `MOST_OUTCOMES`.
+        """
+        k, draws = self.response.k, self.draws
+        if math.comb(draws + k - 1, k - 1) > MOST_OUTCOMES:
+            return None
+        # So many draws into k symbols, as k - 1 bars among them.
+        bars = np.array(list(itertools.combinations(range(draws + k - 1), k - 1))).reshape(-1, k - 1)
+        ends = np.concatenate([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), draws + k - 1)], axis=1)
+        counts = np.diff(ends, axis=1) - 1
+        ways = [math.lgamma(draws + 1) - sum(math.lgamma(c + 1) for c in row) for row in counts.tolist()]
+        chances = np.exp(np.array(ways) + np.log(self.chances()) @ counts.T)
+        return (counts / draws).astype(np.float32), chances / chances.sum(axis=1, keepdims=True)
+
+
+def averaged(noise: Noise | Coded | None, queries: int) -> Noise | Coded | None:
+    """Noise of what several queries of one image tell: the mean of q Gaussians has deviation sigma / sqrt(q)."""
+    if isinstance(noise, Coded):
+        return replace(noise, queries=queries)
+    return noise and replace(noise, sigma=noise.sigma / math.sqrt(queries))
+
+
+def arrived(features: np.ndarray, noise: Noise | Coded | None, rng: np.random.Generator) -> np.ndarray:
+    """What the cloud gets of features: clipped and with fresh noise, or as symbols, where there is a mechanism.
 
     Drawn by numpy rather than by the device's secure source: the same density, a hundred times as fast, repeatable,
     and no secret.
 
     Args:
         features: before noise (N, ...).
-        noise: deviation and radius; None: the features as they are.
+        noise: deviation and radius, or a code; None: the features as they are.
         rng: source.
 
     Returns:
-        float32 (N, ...) with noise, else the features.
+        float32 (N, ...) with noise, (N, k) of a code, else the features.
     """
     if noise is None:
         return features
+    if isinstance(noise, Coded):
+        return noise.sent(noise.book.encode(features), rng)
     return (clip(features, noise.clip) + rng.normal(0, noise.sigma, np.shape(features))).astype(np.float32)
 
 

@@ -117,7 +117,7 @@ def bounds(
         epsilon = (cost * draws).pure
     elif isinstance(mechanism, Gaussian):
         ratio = mechanism.clip / mechanism.sigma
-        leakage = math.log2(gaussian_leakage(ratio, dimensions))
+        leakage = gaussian_bits(ratio, dimensions)
         information = min(leakage, dimensions / 2 * math.log2(1 + ratio * ratio / dimensions))
         mu = 2 * ratio * math.sqrt(draws)
         normal = NormalDist()
@@ -129,20 +129,34 @@ def bounds(
 
 
 def gaussian_leakage(ratio: float, dimensions: int) -> float:
-    """L of Gaussian noise on a ball (module docstring).
+    """L of Gaussian noise on a ball (module docstring); infinite where it is beyond a float.
 
     Args:
         ratio: radius of the ball over the noise's deviation.
         dimensions: of the ball.
     """
+    bits = gaussian_bits(ratio, dimensions)
+    return 2.0**bits if bits < 1024 else math.inf
+
+
+def gaussian_bits(ratio: float, dimensions: int) -> float:
+    """Maximal leakage log2 L of Gaussian noise on a ball, of any number of dimensions.
+
+    Args:
+        ratio, dimensions: as for `gaussian_leakage`.
+    """
 
     def ball(d: int) -> float:  # logarithm of the volume of the unit ball
         return d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)
 
-    d, step = dimensions, ratio / math.sqrt(2 * math.pi)
-    return math.fsum(
-        math.comb(d, j) * math.exp(ball(d) - ball(d - j) + j * math.log(step)) if j else 1.0 for j in range(d + 1)
-    )
+    d, step = dimensions, math.log(ratio / math.sqrt(2 * math.pi))
+    # The sum's terms, as logarithms: with thousands of dimensions neither the binomials nor the sum fit into a float.
+    whole = math.lgamma(d + 1) + ball(d)
+    terms = [
+        whole - math.lgamma(j + 1) - math.lgamma(d - j + 1) - ball(d - j) + j * step if j else 0.0 for j in range(d + 1)
+    ]
+    largest = max(terms)
+    return (largest + math.log(math.fsum(math.exp(term - largest) for term in terms))) / math.log(2)
 
 
 def accepted(response: RandomizedResponse, draws: int, false_accepts: float) -> float:

@@ -19,10 +19,14 @@ from PIL import Image
 
 import privzoo
 from privzoo import card, config
-from privzoo.audit import cells, features, model_audit, raw_pixels, runner
+from privzoo.audit import cells, features, limits, model_audit, pair_cells, raw_pixels, runner
+from privzoo.audit.attacks import descriptor
+from privzoo.audit.report import pairs as pair_tables
 from privzoo.audit.report import tables
 from privzoo.errors import ConfigError, DataError
+from privzoo.mechanisms.codebook import levels
 from privzoo.mechanisms.gaussian import Noise
+from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.model import SplitModel
 
 pytestmark = pytest.mark.training
@@ -173,6 +177,129 @@ def test_noise_shares_the_features_and_asks_often(audited, model, data_folder, c
     assert any("10 queries" in v for v in variants) and len(set(variants)) == len(variants) / 2  # top-1 and top-5
 
 
+@pytest.fixture(scope="module")
+def coded(model):
+    """A coded model: three numbers of the cut's activation, whose first has two levels."""
+    import keras
+
+    from privzoo.embeddings.coded import tail_of
+
+    keras.utils.set_random_seed(0)
+    pooled = keras.layers.GlobalAveragePooling2D()(model.head.output)
+    head = keras.Model(model.head.input, keras.layers.Dense(3, use_bias=False)(pooled))
+    chips, _ = tiny_zoo.chips()
+    middle = float(np.median(np.asarray(head(chips.astype(np.float32)))[:, 0]))
+    book = levels(np.array([1.0, 0.0, 0.0]), 0.0, np.array([middle]))
+    tail = tail_of(np.array([[0.4, 0.1], [0.1, 0.4]]))
+    return SplitModel(model.card, model.network, head, tail, RandomizedResponse(2, 3.0), book)
+
+
+PAIRS = pair_cells.Protocol(folds=5, matched=40, mismatched=400, learnt=200, candidates=8)
+
+
+def test_codes_are_attacked_at_each_budget_and_stay_below_their_bound(coded, data_folder, cache):
+    data, plan = model_audit.Data(data_folder), PLAN(cache, queries=(1, 100), epsilons=(1.0,))
+    (view,) = model_audit.views(coded, ["float"], cache)
+    attacks = model_audit.attacks(coded, view, data, plan)
+    figures = model_audit.measure(attacks, plan, "local", False)
+    asked = {(f["noise"]["epsilon"], f["queries"], f["noise"]["permanent"]) for f in figures if f["noise"]}
+    assert asked == {(e, *rest) for e in (3.0, 1.0) for rest in ((1, False), (100, False), (100, True))}
+    assert {f["attack"] for f in figures} == {"identity", "race", "age"}  # rank privacy is left out
+    assert {f["attacker"] for f in figures if f["attack"] == "identity"} == {"lda", "bayes", "chance"}
+    bounds = [f["bound"] for f in figures if f.get("bound")]
+    assert bounds and not limits.defects(figures)
+
+    def best(epsilon: float, queries: int, permanent: bool) -> dict:
+        (found,) = (
+            f
+            for f in figures
+            if f["metric"] == "top-1"
+            and f["best"]
+            and f["noise"] == limits.entry(dataclasses.replace(attacks[0].target.noise, permanent=permanent), epsilon)
+            and f["queries"] == queries
+        )
+        return found
+
+    own = [f for f in figures if f["noise"] and f["noise"]["epsilon"] == 3.0 and f["metric"] == "top-1" and f["best"]]
+    once, often, kept = own
+    assert (once["value"], once["bound"]) == (kept["value"], kept["bound"]) and once["bound"] == pytest.approx(
+        0.01905, abs=1e-4
+    )
+    assert once["value"] <= once["bound"] and often["bound"] is None and best(3.0, 1, False) == once
+    document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
+    (table,) = pair_tables.text([document])
+    assert "permanent answers" in table and "[1.91]" in table and "DEFECT" not in table and "epsilon 1," not in table
+    assert {row["epsilon"] for row in pair_tables.rows([document])} == {3.0, 1.0}
+    assert "at most 1.91% by its bound" in tables.terminal(document)
+    variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]
+    assert len(set(variants)) == len(variants) and any("permanent answers" in variant for _, variant in variants)
+
+
+def test_exported_heads_of_codes_are_attacked_too(coded, data_folder, cache):
+    data, plan = model_audit.Data(data_folder), PLAN(cache, queries=(1, 100), epsilons=(3.0,))
+    view = dataclasses.replace(model_audit.views(coded, ["float"], cache)[0], name="int8 TFLite head")
+    attacks = model_audit.attacks(coded, view, data, plan)
+    assert {a.label for a in attacks} == {"identity"} and len(attacks) == 3
+
+
+def test_pairs_of_a_code_are_verified_and_linked(coded, data_folder, cache, monkeypatch):
+    data, plan = model_audit.Data(data_folder), PLAN(cache, queries=(1, 100), epsilons=(3.0,))
+    monkeypatch.setattr(pair_cells, "QUICK", PAIRS)
+    asked = pair_cells.of_model(coded, data, plan, quick=True)
+    figures = pair_cells.measure(asked, plan, "local", False)
+    assert {f["attack"] for f in figures} == set(pair_cells.ATTACKS)
+    assert {f["service"] for f in figures} == {"fresh draws", "two secrets", "one secret"}
+    for figure in figures:
+        assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+        assert ("TAR" in figure["metric"] or "linked" in figure["metric"]) or figure["bound"] is None
+    # Permanent answers: the very figures of one query.
+    shown = [f for f in figures if f["attack"] == "verification" and f["metric"] == "AUC" and f["attacker"] == "bayes"]
+    once, often, kept = shown
+    assert once["value"] == kept["value"] and kept["noise"]["permanent"] and often["queries"] == 100
+    assert {f["metric"] for f in figures if f["attack"] == pair_cells.PERSON} >= {"linked of 8", "AUC"}
+    document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
+    (table,) = pair_tables.text([document])
+    assert "photograph, one secret" in table and "found again" in table
+    assert "one secret" in tables.terminal(document)
+    variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]
+    assert len(set(variants)) == len(variants)
+
+
+def test_pairs_of_features_that_nothing_protects_are_found(model, data_folder, cache, monkeypatch):
+    """Photographs of one person are nearly alike in these data: whoever looks sees it, and no bound is claimed."""
+    monkeypatch.setattr(pair_cells, "QUICK", PAIRS)
+    data, plan = model_audit.Data(data_folder), PLAN(cache)
+    for asked in (pair_cells.of_model(model, data, plan, True), pair_cells.yardstick(data, plan, True)):
+        assert len(asked) == 1 and len(asked[0].cells) == 1
+        figures = pair_cells.measure(asked, plan, "local", False)
+        best = next(f for f in figures if f["metric"] == "AUC" and f["best"])
+        assert best["value"] > 0.9 and {f["bound"] for f in figures} == {None}
+        assert {f["attacker"] for f in figures} == {"distance", "cosine", "two covariances"}
+
+
+def test_noisy_pairs_have_bounds_at_one_query_and_many(model, data_folder, cache):
+    noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(2.0, 0.5))
+    data, plan = model_audit.Data(data_folder), PLAN(cache, queries=(1, 100))
+    asked = pair_cells.of_model(noisy, data, plan)
+    assert [(a.queries, a.photographs) for a in asked] == [(1, False), (100, False), (1, True), (100, True)]
+    bounded, people = pair_cells._bounds(asked[0])
+    assert 0.01 < bounded["TAR at FAR 0.01"] < 0.1 and people == 11
+    assert pair_cells._bounds(asked[1])[0]["TAR at FAR 0.01"] > bounded["TAR at FAR 0.01"]
+
+
+def test_the_recogniser_is_a_yardstick_where_it_is_installed(data_folder, cache, monkeypatch):
+    data, plan = model_audit.Data(data_folder, quick=True), PLAN(cache)
+    monkeypatch.setattr(descriptor, "installed", lambda: True)
+    monkeypatch.setattr(descriptor.Descriptor, "embed", lambda self, images: images.reshape(len(images), -1)[:, :128])
+    kinds = [a.target.feature for a in pair_cells.yardstick(data, plan)]
+    assert kinds == [*raw_pixels.KINDS, "dlib"]
+    (best,) = (f for f in pair_cells.recognised(data, plan) if f["best"])
+    assert best["attack"] == "recogniser" and 0 <= best["low"] <= best["value"] <= best["high"] <= 1
+    monkeypatch.setattr(descriptor, "installed", lambda: False)
+    assert pair_cells.recognised(data, plan) == []
+    assert [a.target.feature for a in pair_cells.yardstick(data, plan)] == list(raw_pixels.KINDS)
+
+
 def test_deployed_heads_are_attacked_before_noise(model, data_folder, cache, audited):
     _, _, data = audited
     noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(0.5, 5.0))
@@ -262,8 +389,33 @@ runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "identity top-1" in done.stdout and "raw_pixels" in done.stdout
+    assert "verification AUC" in done.stdout and "linkability of a person linked of" in done.stdout
     written = json.loads((tmp_path / "audit_quick" / f"{NAME}.json").read_text(encoding="utf-8"))
     assert written["model"] == NAME and written["quick"] and written["figures"][0]["data"] == "lfw100-test"
+
+
+@pytest.mark.timeout(1800)  # some seconds on a free machine
+def test_the_tool_fails_where_a_figure_is_above_its_bound(model, data_folder, tmp_path):
+    """The figures are kept, so that nothing is lost, but no card shows them."""
+    code = f"""
+import sys
+from pathlib import Path
+from privzoo import config
+from privzoo.audit import limits
+config.config_folder = lambda: Path({str(config.config_folder())!r})
+limits.true_accepts = lambda *_: {{1e-2: 1e-9, 1e-3: 1e-9}}
+sys.argv = ["audit", "--data_dir={data_folder}", "--cache_dir={tmp_path}", "--quick", "--nowrite", "--nolooks",
+            "--attacks=pairs", "--noyardstick"]
+import runpy
+runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1700
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("audit: ") and "above the bound of their mechanism" in last
+    written = json.loads((tmp_path / "audit_quick" / f"{NAME}.json").read_text(encoding="utf-8"))
+    assert any(f.get("defect") for f in written["figures"]) and "DEFECT" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_goes_on_where_it_was_killed(tmp_path, monkeypatch, adversarial):
 def test_runs_on_jax():
     code = """
 import numpy as np
-from privzoo.audit import decoders
+from privzoo.audit.attacks import decoders
 images = np.random.default_rng(0).integers(0, 255, (32, 16, 16)).astype(np.uint8)
 for adversarial in (False, True):
     settings = decoders.Settings(16, 32, 1, 8, 16, adversarial=adversarial)

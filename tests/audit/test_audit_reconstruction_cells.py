@@ -13,7 +13,7 @@ from data_fakes import encoded, picture, write_folder
 import privzoo
 from privzoo import card, config, weights
 from privzoo.audit import features, model_audit, reconstruction_cells
-from privzoo.audit.attacks import decoders, tradeoff
+from privzoo.audit.attacks import decoders, descriptor, recogniser, tradeoff
 from privzoo.audit.cells import Plan
 from privzoo.audit.report import audit_page, summary
 from privzoo.data import lfw
@@ -84,7 +84,7 @@ def test_killed_run_computes_nothing_twice(measured):
 
 def test_figures_follow_the_format(measured):
     _, figures, _ = measured
-    keys = {*summary.FIELDS, "count", "seeds", "data", "sha256", "weak"}
+    keys = {*summary.FIELDS, "count", "seeds", "data", "sha256", "weak", "recogniser"}
     assert all(set(figure) == keys for figure in figures)
     assert json.loads(json.dumps(figures)) == figures
     assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in figures)
@@ -94,6 +94,20 @@ def test_figures_follow_the_format(measured):
     assert {f["noise"]["sigma"] for f in decoded} == {tiny_zoo.NOISE.sigma}
     (perfect,) = summary.find(decoded, attacker="originals", metric="SSIM")
     assert perfect["value"] == 1
+
+
+def test_who_judges_is_said_and_the_home_made_one_takes_its_place(measured, root, tmp_path, monkeypatch):
+    _, figures, _ = measured
+    at_hand = descriptor.NAME if descriptor.installed() else recogniser.NAME
+    assert {figure["recogniser"] for figure in figures} == {at_hand}
+    monkeypatch.setattr(lfw, "lfw100", functools.partial(lfw.lfw100, people=PEOPLE))
+    monkeypatch.setattr(descriptor, "installed", lambda: False)
+    path = reconstruction_cells.write_gallery(model_audit.Data(root), tmp_path)
+    assert reconstruction_cells.read_gallery(path).recogniser.name == recogniser.NAME
+    monkeypatch.setattr(descriptor, "installed", lambda: True)
+    monkeypatch.setattr(descriptor.Descriptor, "embed", lambda self, images: np.ones((len(images), 128), np.float32))
+    other = reconstruction_cells.write_gallery(model_audit.Data(root), tmp_path)
+    assert other != path and reconstruction_cells.read_gallery(other).recogniser.name == descriptor.NAME
 
 
 def test_report_shows_them(measured, tmp_path):

@@ -120,3 +120,12 @@ def test_what_cannot_be_is_refused():
         bounds(Gaussian(1.0, 1.0), permanent=True)
     with pytest.raises(ConfigError, match="no mechanism"):
         bounds("noise")
+
+
+def test_features_of_any_length_have_bounds():
+    """Binomials of thousands of dimensions do not fit into a float, the bound does."""
+    few, many = (bounds(Gaussian(1.0, 0.01), dimensions=d) for d in (4, 18_432))
+    assert 0 < few.leakage < many.leakage < 2
+    assert bounds(Gaussian(0.1, 10.0), dimensions=18_432).top1() == 1.0
+    assert gaussian_leakage(100.0, 18_432) == math.inf
+    assert gaussian_leakage(3.0, 1) == pytest.approx(1 + 6 / math.sqrt(2 * math.pi))

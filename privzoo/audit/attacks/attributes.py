@@ -12,10 +12,11 @@ import numpy as np
 
 from privzoo.audit.attacks import identity
 from privzoo.audit.attacks.attackers import SMALL
-from privzoo.audit.attacks.identity import SEEDS, averaged, drawer
+from privzoo.audit.attacks.identity import SEEDS, drawer
 from privzoo.audit.attacks.preparation import as_rows, prepare
+from privzoo.audit.attacks.scored import scored
 from privzoo.errors import ConfigError, DataError
-from privzoo.evaluation.drawn import arrived
+from privzoo.evaluation.drawn import Coded, arrived, averaged
 from privzoo.mechanisms.gaussian import Noise
 
 HELD_OUT = 0.15
@@ -30,7 +31,7 @@ def regress(
     test_features: np.ndarray,
     test_values: np.ndarray,
     *,
-    noise: Noise | None = None,
+    noise: Noise | Coded | None = None,
     queries: int = 1,
     seeds: Sequence[int] = SEEDS,
     attackers: Sequence[str] | None = None,
@@ -74,10 +75,10 @@ def regress(
         if preparation is None or left:  # without noise each seed would find the same components again
             preparation = prepare(arrived(train, left, rng), seed)
         draw = drawer(train, left, rng, preparation)
-        scored = preparation(arrived(test, left, rng))
+        judged = scored(test, left, rng)
+        unseen = preparation(judged.rows)
         for name in names:
-            found = REGRESSORS[name](draw, truth, seed)(scored)
-            errors[name].append(np.abs(found - wanted))
+            errors[name].append(judged.errors(REGRESSORS[name](draw, truth, seed)(unseen), wanted))
     return {name: np.stack(rows) for name, rows in errors.items()}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from privzoo.audit.attacks import attackers as methods
 from privzoo.audit.attacks.attackers import Fit, Training, hits
 from privzoo.audit.attacks.preparation import Preparation, as_rows, prepare
+from privzoo.audit.attacks.scored import scored
 from privzoo.errors import ConfigError, DataError
 from privzoo.evaluation import intervals
-from privzoo.evaluation.drawn import arrived
+from privzoo.evaluation.drawn import Coded, arrived, averaged
 from privzoo.evaluation.intervals import Estimate
 from privzoo.mechanisms.gaussian import Noise
 
@@ -83,7 +83,7 @@ def attack(
     test_features: np.ndarray,
     test_people: np.ndarray,
     *,
-    noise: Noise | None = None,
+    noise: Noise | Coded | None = None,
     queries: int = 1,
     seeds: Sequence[int] = SEEDS,
     attackers: Sequence[str] | Mapping[str, Fit] = tuple(methods.ATTACKERS),
@@ -100,8 +100,9 @@ def attack(
         train_people: person of each, integers or strings (N,).
         test_features: before noise, (M, ...), of other photographs.
         test_people: person of each (M,), all among the training people.
-        noise: what the device adds to each feature; drawn afresh at each of the attackers' epochs.
-        queries: how many features of one image the attacker averages, in training and when it is scored.
+        noise: what the device adds to each feature, or its code; drawn afresh at each of the attackers' epochs.
+        queries: how many features of one image the attacker has, in training and when it is scored; of a code it
+            counts the symbols, and of noisy features it takes the mean.
         seeds: of noise, start values and held-out parts.
         attackers: names in `attackers.ATTACKERS`, or such functions by name.
         train_ids: what tells the training photographs apart, as hashes of their pixels (N,); rows of one photograph
@@ -151,13 +152,14 @@ def attack(
         spread = preparation.spread if preparation else None
         prepare_rows = preparation or plain
         draw = drawer(train, left, rng, prepare_rows)
-        scored = prepare_rows(arrived(test, left, rng))
+        judged = scored(test, left, rng)
+        unseen = prepare_rows(judged.rows)
         training = Training(
-            draw, labels, int(labels.max()) + 1, scored.shape[1], left is not None, seed, spread, groups
+            draw, labels, int(labels.max()) + 1, unseen.shape[1], left is not None, seed, spread, groups
         )
         for name, fit in fits.items():
-            scores = fit(training)(scored)
-            top1, top5 = (hits(scores, truth, k) for k in TOP)
+            scores = fit(training)(unseen)
+            top1, top5 = (judged.by_class(functools.partial(_among, scores, k), truth) for k in TOP)
             found[name].append((top1, top5))
     outcomes = tuple(
         Outcome(name, *(np.stack(column) for column in zip(*rows, strict=True))) for name, rows in found.items()
@@ -165,9 +167,8 @@ def attack(
     return Result(outcomes, truth, tuple(seeds), queries, time.monotonic() - started)
 
 
-def averaged(noise: Noise | None, queries: int) -> Noise | None:
-    """Noise of the mean of several features of one image: the mean of q Gaussians has deviation sigma / sqrt(q)."""
-    return noise and dataclasses.replace(noise, sigma=noise.sigma / math.sqrt(queries))
+def _among(scores: np.ndarray, k: int, labels: np.ndarray) -> np.ndarray:
+    return hits(scores, labels, k)
 
 
 def plain(rows: np.ndarray) -> np.ndarray:
@@ -176,7 +177,10 @@ def plain(rows: np.ndarray) -> np.ndarray:
 
 
 def drawer(
-    rows: np.ndarray, noise: Noise | None, rng: np.random.Generator, preparation: Callable[[np.ndarray], np.ndarray]
+    rows: np.ndarray,
+    noise: Noise | Coded | None,
+    rng: np.random.Generator,
+    preparation: Callable[[np.ndarray], np.ndarray],
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Function that gives prepared features of chosen rows, with fresh noise at each call."""
     if noise is None:

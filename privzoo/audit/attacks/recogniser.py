@@ -1,9 +1,10 @@
-"""The face recogniser that judges reconstructions: whose face is it nearest to?
+"""The home-made face recogniser that judges reconstructions where dlib's is not installed: whose face is it nearest to?
 
-No pretrained recogniser comes with the dependencies, so this one is learnt from the people of LFW outside LFW-100:
-whitened principal components of grey pixels, and linear discriminant analysis as the metric, with blurred copies of
-each photograph, since reconstructions are blurred. A person of the gallery is the mean of that person's photographs.
-It never sees a decoder or a reconstruction. Its accuracy on originals is the yardstick and stands beside every figure.
+`privzoo.audit.attacks.descriptor` has dlib's, which names more people. This one needs nothing but the dependencies, and
+is learnt from the people of LFW outside LFW-100: whitened principal components of grey pixels, and linear discriminant
+analysis as the metric, with blurred copies of each photograph, since reconstructions are blurred. A person of the
+gallery is the mean of that person's photographs. It never sees a decoder or a reconstruction. Its accuracy on originals
+is the yardstick and stands beside every figure.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +22,18 @@ SIDE = 50  # pixels to which faces are resized
 COMPONENTS = 300  # of the pixels
 NEGLIGIBLE = 1e-4  # share of the first component's variance below which a component is dropped
 BLURS = (0.0, 1.5, 3.0)  # standard deviations in pixels
+NAME = "home-made"
+
+
+class Embedding(Protocol):
+    """A recogniser, as judges of reconstructions ask it."""
+
+    @property
+    def name(self) -> str:
+        """Of the recogniser."""
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Unit vectors, float32 (N, d), whose dot product says how alike two faces are; for `images` see `grey`."""
 
 
 def grey(images: np.ndarray, side: int) -> np.ndarray:
@@ -55,6 +69,29 @@ def grey(images: np.ndarray, side: int) -> np.ndarray:
     return resized
 
 
+def colour(images: np.ndarray, side: int) -> np.ndarray:
+    """Resizes images and makes them RGB.
+
+    Args:
+        images: as for `grey`.
+        side: pixels.
+
+    Returns:
+        uint8 (N, side, side, 3).
+
+    Raises:
+        ImageError: another shape, or values that are not finite.
+    """
+    from PIL import Image
+
+    values = np.asarray(images)
+    if values.ndim != 4 or values.shape[3] != 3 or values.dtype.kind not in "uif" or not np.isfinite(values).all():
+        values = np.repeat(grey(values, values.shape[1] if values.ndim > 1 else side)[..., None], 3, axis=3)
+    pictures = (Image.fromarray(np.clip(np.rint(value), 0, 255).astype(np.uint8)) for value in values)
+    resized = [np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC)) for picture in pictures]
+    return np.stack(resized) if resized else np.empty((0, side, side, 3), np.uint8)
+
+
 def _pixels(images: np.ndarray) -> np.ndarray:
     """Each image with mean 0 and deviation 1, so that light and contrast do not count; float32 (N, SIDE * SIDE)."""
     rows = images.reshape(len(images), -1)
@@ -68,6 +105,7 @@ class Recogniser:
 
     mean: np.ndarray  # float32 (SIDE * SIDE,)
     matrix: np.ndarray  # float32 (SIDE * SIDE, COMPONENTS): principal components, then the metric
+    name: str = NAME
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Unit vectors, float32 (N, COMPONENTS), whose dot product says how alike two faces are.
@@ -88,24 +126,15 @@ class Recogniser:
         Raises:
             DataError: a person without an image.
         """
-        people = np.asarray(people)
-        counts = np.bincount(people)
-        if len(images) != len(people) or not counts.all():
-            raise DataError(
-                f"The gallery has {len(images)} images for {len(people)} labels of {int((counts > 0).sum())} people "
-                f"out of {len(counts)}; give each person an image."
-            )
-        sums = np.zeros((len(counts), self.matrix.shape[1]), np.float32)
-        np.add.at(sums, people, self.embed(images))
-        return Gallery(self, sums / np.linalg.norm(sums, axis=1, keepdims=True))
+        return gallery_of(self, images, people)
 
 
 @dataclass(frozen=True)
 class Gallery:
     """The people among whom a face is looked for."""
 
-    recogniser: Recogniser
-    people: np.ndarray  # float32 (T, COMPONENTS), unit vectors
+    recogniser: Embedding
+    people: np.ndarray  # float32 (T, d), unit vectors
 
     def identify(self, images: np.ndarray) -> np.ndarray:
         """The person whose photographs are nearest to each image, int64 (N,)."""
@@ -114,6 +143,30 @@ class Gallery:
     def recognised(self, images: np.ndarray, people: np.ndarray) -> np.ndarray:
         """Whether each image is recognised as its person, bool (N,)."""
         return self.identify(images) == np.asarray(people)
+
+
+def gallery_of(recogniser: Embedding, images: np.ndarray, people: np.ndarray) -> Gallery:
+    """What any recogniser knows of some people: of each the mean of that person's photographs.
+
+    Args:
+        recogniser: that embeds them.
+        images: N originals.
+        people: int (N,), 0 to T - 1, each with at least one image.
+
+    Raises:
+        DataError: a person without an image.
+    """
+    people = np.asarray(people)
+    counts = np.bincount(people)
+    if len(images) != len(people) or not counts.all():
+        raise DataError(
+            f"The gallery has {len(images)} images for {len(people)} labels of {int((counts > 0).sum())} people "
+            f"out of {len(counts)}; give each person an image."
+        )
+    vectors = recogniser.embed(images)
+    sums = np.zeros((len(counts), vectors.shape[1]), np.float32)
+    np.add.at(sums, people, vectors)
+    return Gallery(recogniser, sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
 
 def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:

@@ -106,10 +106,11 @@ def judge(
         metric -> float64 (N,).
     """
     psnr, ssim = likeness(reconstructions, originals)
-    alike = gallery.recogniser.embed(reconstructions) @ gallery.recogniser.embed(originals).T
+    seen = gallery.recogniser.embed(reconstructions)
+    alike = seen @ gallery.recogniser.embed(originals).T
     # Where all look the same to the recogniser, as the mean face does, none is found.
     found = (alike.argmax(axis=1) == np.arange(len(alike))).astype(np.float64)
-    recognised = gallery.recognised(reconstructions, people).astype(np.float64)
+    recognised = ((seen @ gallery.people.T).argmax(axis=1) == people).astype(np.float64)
     return dict(zip(METRICS, (recognised, found, psnr, ssim), strict=True))
 
 
@@ -237,7 +238,7 @@ def figures(result: Result, common: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Args:
         result: of `attack`.
-        common: "variant", "noise", "data" and "sha256" of the figures.
+        common: "variant", "noise", "data" and "sha256" of the figures, and "recogniser", who judged.
     """
     rows = []
     for outcome in result.outcomes:
@@ -262,6 +263,7 @@ def figures(result: Result, common: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "data": common["data"],
                     "sha256": common["sha256"],
                     "weak": False,
+                    "recogniser": common.get("recogniser", ""),
                 }
             )
     return rows

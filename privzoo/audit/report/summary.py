@@ -135,11 +135,13 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         result: of `read`.
         card: the model's; None for raw pixels.
     """
-    own = card.model.noise if card else None
+    own, code = (card.model.noise, card.model.code) if card else (None, None)
 
     def as_sent(figure: Mapping[str, Any]) -> bool:
         """With the noise that the model has, no other."""
         noise = figure["noise"]
+        if noise and "sigma" not in noise:
+            return bool(code and noise["epsilon"] == code.epsilon and not noise["permanent"])
         return math.isclose(noise["sigma"], own.sigma, rel_tol=1e-3) if own and noise else not (own or noise)
 
     figures = [figure for figure in result["figures"] if as_sent(figure)]

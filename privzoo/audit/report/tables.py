@@ -9,7 +9,7 @@ from typing import Any
 
 from privzoo import markdown
 from privzoo.audit.attacks.tradeoff import Point
-from privzoo.audit.report import plots
+from privzoo.audit.report import pairs, plots
 from privzoo.audit.report.summary import Comparison, Row, Value
 from privzoo.files import write_bytes
 from privzoo.markdown import percent
@@ -44,6 +44,9 @@ def write(
     write_csv(folder / "identity.csv", _figures(everyone))
     write_csv(folder / "what_helps.csv", _compared(comparisons))
     links = [markdown.link(page, folder / "identity.csv"), markdown.link(page, folder / "what_helps.csv")]
+    if paired := list(pairs.rows([row.result for row in everyone])):
+        write_csv(folder / "pairs_and_codes.csv", paired)
+        links.append(markdown.link(page, folder / "pairs_and_codes.csv"))
     inside = report and report.exists() and report.resolve().is_relative_to(page.resolve().parent)
     if report and inside:
         links.append(markdown.link(page, report, "the audit's page"))
@@ -75,6 +78,8 @@ def text(
     for task, _ in Counter(r.task for r in rows).most_common():
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
+    everything = [row.result for row in ([raw] if raw else []) + list(rows)]
+    parts += pairs.text(everything)
     if comparisons:
         parts.append(_what_helps(comparisons))
     parts += [*drawn, f"All figures: {', '.join(links)}." if links else ""]
@@ -90,11 +95,15 @@ def terminal(document: Mapping[str, Any]) -> str:
     rows = [("attack", "on", "head", "noise", "attacker", "figure", "95 % interval")]
     for f in document["figures"]:
         if f["best"]:
-            noise = f"epsilon {f['noise']['epsilon']:g}, {f['queries']} queries" if f["noise"] else ""
-            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}"
+            noise = pairs.sent(f) if f["noise"] else ""
+            bound = f.get("bound")
+            form = "{:.1f} years" if f["attack"] == "age" else "{:.1%}" if bound is None else "{:.2%}"
             value, low, high = (form.format(f[key]) for key in ("value", "low", "high"))
             weak = ", too weak to count" if f["weak"] else ""
-            figure = f"{f['attack']} {f['metric']}"
+            weak += f", at most {bound:.2%} by its bound" if bound is not None else ""
+            weak += ": DEFECT" if f.get("defect") else ""
+            service = f.get("service", "fresh draws")
+            figure = f"{f['attack']} {f['metric']}" + (f", {service}" if service != "fresh draws" else "")
             rows.append((figure, f["feature"], f["variant"], noise, f["attacker"], value, f"{low} to {high}{weak}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

