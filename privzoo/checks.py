@@ -24,7 +24,7 @@ def number(
         unit: what it counts, as "seconds", for the sentence.
 
     Raises:
-        ConfigError: it is no number (a truth value or a text is none), NaN, infinite or out of bounds.
+        ConfigError: it is not a number (booleans and text are not), NaN, infinite or out of bounds.
 
     Example:
         >>> number("epsilon", 4, above=0)
@@ -53,7 +53,7 @@ def count(name: str, value: Any, least: int, most: int | None = None, unit: str 
         unit: what it counts, as "CPU threads", for the sentence.
 
     Raises:
-        ConfigError: it is no whole number (a truth value, a text and 3.0 are none), or out of bounds.
+        ConfigError: it is not a whole number (booleans, text and 3.0 are not), or out of bounds.
 
     Example:
         >>> count("threads", 2, least=1)
@@ -75,7 +75,7 @@ def path(name: str, value: Any) -> Path:
         value: what was given.
 
     Raises:
-        ConfigError: it is no path; numbers, which Python takes for open files, are none.
+        ConfigError: it is not a path; numbers, which Python takes for open files, are not.
 
     Example:
         >>> path("ledger", b"ledger.sqlite").name

@@ -122,9 +122,9 @@ class NoiseConfig:
     clip: float  # radius of the ball to which a feature is clipped before the noise
 
     def __post_init__(self):
-        """Raises ConfigError for noise that cannot be."""
+        """Raises ConfigError for invalid noise."""
         if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
-            raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} cannot be; give numbers above 0.")
+            raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} is invalid; give numbers above 0.")
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ class CodeConfig:
     faces: int = 4000  # training faces that it is fitted on, evenly spaced
 
     def __post_init__(self):
-        """Raises ConfigError for a code that cannot be."""
+        """Raises ConfigError for an invalid code."""
         if not 0 < self.epsilon < math.inf or self.faces < 1 or (self.symbols is not None and self.symbols < 2):
             raise ConfigError(
-                f"A code of {self.symbols} symbols at epsilon {self.epsilon} on {self.faces} faces cannot be; give "
+                f"A code of {self.symbols} symbols at epsilon {self.epsilon} on {self.faces} faces is invalid; give "
                 "2 symbols or more, a budget above 0 and some faces."
             )
 
@@ -155,7 +155,7 @@ class SlimConfig:
     weights: WeightsFile
 
     def __post_init__(self):
-        """Raises ConfigError for channels that cannot be."""
+        """Raises ConfigError for invalid channels."""
         if any(count < 1 for count in self.channels.values()):
             raise ConfigError(f"A slim head cannot have {self.channels} channels; give every layer 1 or more.")
 
@@ -183,7 +183,7 @@ class ModelConfig:
     slim: SlimConfig | None = None  # None until there is one
 
     def __post_init__(self):
-        """Raises ConfigError for a reduction that cannot be."""
+        """Raises ConfigError for an invalid reduction."""
         reduced = self.dimensions is not None
         if (reduced and self.dimensions < 1) or (not reduced and (self.noise or self.refit)):
             raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
@@ -233,7 +233,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     hint = "put it in quotes" if kind is str and isinstance(value, bool | int | float) else "correct that entry"
-    raise ConfigError(f"{where} is {value!r}, which is no {getattr(kind, '__name__', kind)}; {hint}.")
+    raise ConfigError(f"{where} is {value!r}, which is not of type {getattr(kind, '__name__', kind)}; {hint}.")
 
 
 def from_dict(cls: type[T], data: Any, where: str) -> T:
@@ -276,7 +276,7 @@ def read(cls: type[T], path: Path) -> T:
     """Reads a config dataclass from a YAML file.
 
     Raises:
-        ConfigError: the file is missing, is no YAML, or does not fit the dataclass.
+        ConfigError: the file is missing, is not valid YAML, or does not fit the dataclass.
     """
     import yaml
 
@@ -285,7 +285,7 @@ def read(cls: type[T], path: Path) -> T:
     except OSError as error:
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"The config file {path} is no valid YAML: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(f"The config file {path} is not valid YAML: {str(error).splitlines()[0]}.") from None
     return from_dict(cls, data, str(path))
 
 

@@ -49,7 +49,7 @@ class Kind:
             columns = {name: [row[1] for row in base.execute(f"PRAGMA table_info({name})")] for name in names}
             if all(list(self.tables[name]) == found for name, found in columns.items()):
                 return max(version, 1)
-        raise ConfigError(f"{path} is no {self.name} of privzoo; choose another file.")
+        raise ConfigError(f"{path} is not a {self.name} of privzoo; choose another file.")
 
 
 def create(path: Path) -> None:
@@ -57,12 +57,12 @@ def create(path: Path) -> None:
 
     Raises:
         OSError: it cannot be made, or what is there is no plain file.
-        ValueError: the path cannot be.
+        ValueError: the path is invalid.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     if not stat.S_ISREG(path.stat().st_mode):  # SQLite would wait at a pipe
-        raise OSError("it is no plain file")
+        raise OSError("it is not a regular file")
 
 
 def connect(path: Path, timeout: float, **options: Any) -> sqlite3.Connection:
@@ -82,7 +82,7 @@ def make_private(path: Path) -> None:
     Raises:
         OSError: they cannot be taken, as from another user's file.
     """
-    if os.name == "nt":  # its permissions are no mode
+    if os.name == "nt":  # its permissions are not a mode
         return
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):

@@ -171,7 +171,7 @@ class SplitModel:
             raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
         whole = np.rint(symbols)
         if not np.array_equal(whole, symbols):
-            raise FeatureError("A feature of a coded model has a symbol that is no whole number; send the head's own.")
+            raise FeatureError("A feature of a coded model has a symbol that is not an integer; send the head's own.")
         return {"symbol": check_symbols(whole.astype(np.int64), self.book.k).astype(np.int32), "epsilon": epsilon}
 
     def predict(

@@ -154,7 +154,7 @@ def load(
 
     Raises:
         UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
-        ConfigError: a budget for a model without noise, or one that cannot be; permanent answers of a model without a
+        ConfigError: a budget for a model without noise, or an invalid one; permanent answers of a model without a
             code, or a secret that cannot be used.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.

@@ -59,8 +59,8 @@ def test_the_fingerprint_changes_with_what_decides_a_run_only(network):
     ("change", "message"),
     [
         ({"cutt": "conv5_1"}, "unknown entry 'cutt'"),
-        ({"cut": 5}, "cut is 5, which is no str"),
-        ({"version": True}, "version is True, which is no int"),
+        ({"cut": 5}, "cut is 5, which is not of type str"),
+        ({"version": True}, "version is True, which is not of type int"),
     ],
 )
 def test_a_wrong_entry_is_named(change, message):

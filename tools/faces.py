@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with UTKFace and LFW, zips or official layouts", required=True)
-flags.DEFINE_float("share", 1.0, "measure on this share of the pictures only, to try things out; writes nothing", 0, 1)
+flags.DEFINE_float("share", 1.0, "measure on this share of the pictures only, for a trial run; writes nothing", 0, 1)
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file with the table; empty for none")
 flags.DEFINE_integer("seed", 1, "seed of all draws")
 

@@ -1,4 +1,4 @@
-"""Writes tables again from kept figures, measuring nothing: `tools/tables.py`; needed when what tables say changes."""
+"""Rewrites tables from stored figures, without measuring: `tools/tables.py`; needed when their text changes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables are written anew")
-flags.DEFINE_string("readme", "README.md", "Markdown file whose table of models to choose from is written anew")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables are rewritten")
+flags.DEFINE_string("readme", "README.md", "Markdown file whose table of recommended models is rewritten")
 flags.DEFINE_string("audit_dir", "docs/audit", "folder with the audit's results")
 
 

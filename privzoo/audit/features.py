@@ -302,7 +302,7 @@ def _kept(
             for i in range(0, len(output), BATCH):
                 if not np.isfinite(output[i : i + BATCH]).all():
                     raise FeatureError(
-                        f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
+                        f"The head of {model} gives NaN or infinity for {faces.name}; its weights are unusable."
                     )
             output.flush()
     return Features(path, key)

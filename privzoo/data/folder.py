@@ -50,7 +50,7 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
         tells of the set.
 
     Raises:
-        DataError: there is no image in a class folder, a folder is none of `classes`, a class has no image, or the
+        DataError: there is no image in a class folder, a folder is not one of `classes`, a class has no image, or the
             wanted part is empty.
         ConfigError: unknown split.
 
@@ -174,7 +174,8 @@ def _check_classes(files: Files, found: list[_Found], numbers: dict[str, int], n
     strange = sorted({one.category for one in found if _plain(one.category) not in numbers})
     if strange:
         raise DataError(
-            f"{files} has a folder {strange[0]}, which is none of the classes {', '.join(names)}: rename or remove it."
+            f"{files} has a folder {strange[0]}, which is not one of the classes {', '.join(names)}: rename or remove "
+            "it."
         )
     there = {_plain(one.category) for one in found if not one.tested}
     empty = [name for name in names if _plain(name) not in there]

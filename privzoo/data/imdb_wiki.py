@@ -62,7 +62,7 @@ def age(dob: float, photo_taken: int) -> int | None:
         photo_taken: year.
 
     Returns:
-        The age, or None when one of the dates is no date.
+        The age, or None when one of the dates is not a date.
 
     Example:
         >>> age(723671.0, 2009)

@@ -59,5 +59,5 @@ def _rows(files: Files) -> dict[str, str]:
             if rows.setdefault(file, person) != person:
                 raise DataError(f"{where} gives {file} two persons, {rows[file]} and {person}; keep one line.")
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{where} is no CSV in UTF-8 ({error}); save it again.") from None
+        raise DataError(f"{where} is not a CSV in UTF-8 ({error}); save it again.") from None
     return {file: person for file, person in rows.items() if file and person}

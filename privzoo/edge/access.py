@@ -23,7 +23,7 @@ class Target:
     """A tail on a server.
 
     Raises:
-        ConfigError: a name or version that cannot be.
+        ConfigError: an invalid name or version.
     """
 
     model: str  # its name on the server
@@ -36,7 +36,7 @@ class Target:
     def __post_init__(self) -> None:
         """Checks names and version."""
         if not isinstance(self.model, str) or not self.model:
-            raise ConfigError(f"model_name={self.model!r} cannot be; give the name under which the server has it.")
+            raise ConfigError(f"model_name={self.model!r} is invalid; give the name under which the server has it.")
         for name in ("model", "signature", "feature", "budget"):
             text = getattr(self, name)
             if isinstance(text, str) and texts.storable(text) != text:  # no request could hold it
@@ -78,7 +78,7 @@ class Target:
         return outputs
 
     def unusable(self, found: str, count: int, url: str) -> ServerError:
-        """The error for an answer that is no prediction.
+        """The error for an answer that is not a prediction.
 
         Args:
             found: what it is instead, as "more than 9 bytes".
@@ -86,7 +86,7 @@ class Target:
             url: of the server.
         """
         return ServerError(
-            f"The server at {url} answered with something else than {count} x {self.classes} probabilities ({found}); "
+            f"The server at {url} answered with something other than {count} x {self.classes} probabilities ({found}); "
             f"check that {self.what} is this head's tail."
         )
 
@@ -99,7 +99,7 @@ class Target:
             return "values that are not finite"
         worst = outputs.flat[np.abs(outputs - 0.5).argmax()]
         if abs(worst - 0.5) > 0.5 + _STEP + _ROUNDING:
-            return f"a value of {worst:.6g}, which is no probability"
+            return f"a value of {worst:.6g}, which is not a probability"
         sums = outputs.sum(1, dtype=np.float64)
         worst = sums[np.abs(sums - 1).argmax()]
         if abs(worst - 1) > _STEP * min(self.classes, _MOST_STEPS) + _ROUNDING:
@@ -139,7 +139,7 @@ class Access:
         if self.key is not None and (
             not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
         ):
-            raise ConfigError("The key cannot be; give the text that the server's operator handed out.")
+            raise ConfigError("The key is invalid; give the text that the server's operator handed out.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
         if self.key is not None and not secure and not is_this_machine(host):
@@ -158,7 +158,7 @@ class Access:
             schemes: of proxies that the protocol's library knows.
 
         Raises:
-            ConfigError: an address that cannot be, or a kind of proxy that is not known here.
+            ConfigError: an invalid address, or a kind of proxy that is not known here.
         """
         if self.proxy is None:
             return None
@@ -169,7 +169,7 @@ class Access:
             usable = False
         if not usable:
             # Not repeated: it may hold a password.
-            raise ConfigError("The proxy's address cannot be; give one as http://proxy:3128.")
+            raise ConfigError("The proxy's address is invalid; give one as http://proxy:3128.")
         if address.scheme not in schemes:
             known = ", ".join(f"{scheme}://" for scheme in schemes)
             raise ConfigError(f"A proxy by {address.scheme}:// is not known here; give one by {known}.")
@@ -183,7 +183,7 @@ class Access:
         """For HTTPS.
 
         Raises:
-            ConfigError: a file that cannot be read, or is no PEM.
+            ConfigError: a file that cannot be read, or is not PEM.
         """
         self._files()  # says which cannot be read
         try:
@@ -201,7 +201,7 @@ class Access:
         """For gRPC: authority, own key, own chain.
 
         Raises:
-            ConfigError: a file that cannot be read, or is no PEM.
+            ConfigError: a file that cannot be read, or is not PEM.
         """
         self.context()
         authority, key, chain = self._files()
@@ -211,7 +211,7 @@ class Access:
         if self.certificate is not None and not (
             isinstance(self.certificate, tuple | list) and len(self.certificate) == 2
         ):
-            raise ConfigError("The certificate cannot be; give the paths of two PEM files: certificate, then key.")
+            raise ConfigError("The certificate is invalid; give the paths of two PEM files: certificate, then key.")
         chain, key = self.certificate or (None, None)
         found = []
         for name, path in (("ca", self.ca), ("certificate", key), ("certificate", chain)):

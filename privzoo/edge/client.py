@@ -151,7 +151,7 @@ class Client(_Asking):
         queue: file that keeps features while the server is away, for `later` and `send`; or a `Queue`.
 
     Raises:
-        ConfigError: an address, name, version, time, key or file that cannot be.
+        ConfigError: an invalid address, name, version, time, key or file.
         MissingExtraError: a package for the protocol is not installed.
 
     Example:

@@ -41,7 +41,7 @@ class Grpc:
         asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address or proxy that cannot be, or certificates that cannot be read.
+        ConfigError: an invalid address or proxy, or certificates that cannot be read.
         MissingExtraError: grpcio or protobuf is not installed.
     """
 
@@ -69,7 +69,7 @@ class Grpc:
             or address.path.strip("/")
             or address.query
         ):
-            raise ConfigError(f"The server's address {url!r} cannot be; give one as grpc://cloud:8500.")
+            raise ConfigError(f"The server's address {url!r} is invalid; give one as grpc://cloud:8500.")
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)
         proxy = access.proxy_to(host, PROXY_SCHEMES)

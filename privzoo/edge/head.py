@@ -61,9 +61,9 @@ class Head:
 
     Raises:
         WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
-        ConfigError: the manifest asks for what this version cannot do, `threads` is no count, a budget cannot be, is
-            less than one feature costs, lacks its ledger, or belongs to a head without noise; or the ledger or the
-            secret cannot be used.
+        ConfigError: the manifest needs what this version cannot do; `threads` is not a count; a budget is invalid, less
+            than one feature costs, without its ledger, or for a head without noise; or the ledger or the secret cannot
+            be used.
         MissingExtraError: no TFLite interpreter is installed.
 
     Example:
@@ -253,7 +253,7 @@ class Head:
         return faces.chips(images, self.input_size, face, bulk, all_faces)
 
     def check_slot(self, slot: str | None) -> None:
-        """Refuses a slot where answers do not repeat, none where they do, and one that is no text.
+        """Refuses a slot where answers do not repeat, none where they do, and one that is not text.
 
         Raises:
             ConfigError: so it is.
@@ -326,7 +326,7 @@ class Head:
             epsilon; infinite once a head without noise has given out a feature.
 
         Raises:
-            ConfigError: a delta that cannot be, or a ledger that cannot be read.
+            ConfigError: an invalid delta, or a ledger that cannot be read.
         """
         if self.__ledger is not None:
             return self.__ledger.spent(self.__owner, delta)

@@ -50,7 +50,7 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
     try:
         manifest = json.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise ConfigError(f"The manifest in {source} is no valid JSON ({error}); export the model again.") from None
+        raise ConfigError(f"The manifest in {source} is not valid JSON ({error}); export the model again.") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise ConfigError(
@@ -63,12 +63,12 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(
-                f"The manifest in {source} has {'.'.join(path)} = {value!r}, which is no {kind.__name__}; "
+                f"The manifest in {source} has {'.'.join(path)} = {value!r}, which is not of type {kind.__name__}; "
                 "export the model again."
             )
     shape = manifest["feature"]["shape"]
     if not shape or not all(type(side) is int and side > 0 for side in shape) or manifest["input"]["size"] < 1:
-        raise ConfigError(f"The manifest in {source} has sizes that cannot be; export the model again.")
+        raise ConfigError(f"The manifest in {source} has impossible sizes; export the model again.")
     other = {key: manifest["input"].get(key) for key, value in INPUT.items() if manifest["input"].get(key) != value}
     if other:
         raise ConfigError(f"The head in {source} needs {other} as input, which this privzoo cannot do; update privzoo.")
@@ -85,7 +85,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        WeightsError: the file is missing, is no TFLite file, is cut short or damaged, or carries no manifest.
+        WeightsError: the file is missing, is not a TFLite file, is cut short or damaged, or carries no manifest.
         ConfigError: the manifest is not one that this version can use.
 
     Example:
@@ -97,7 +97,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         with open(path, "rb") as file:
             start = file.read(8)
         if start[4:] != _FLATBUFFER_MARK:
-            raise WeightsError(f"{path} is no TFLite file; give a head that privzoo exported.")
+            raise WeightsError(f"{path} is not a TFLite file; give a head that privzoo exported.")
         manifest = parse_manifest(_member(path), path)
         length, expected = manifest["head"].get("bytes"), manifest["head"].get("sha256")
         if not isinstance(length, int) or _sha256(path, length) != expected:

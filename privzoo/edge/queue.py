@@ -95,7 +95,7 @@ class Queue:
         days: after which a feature is dropped unsent.
 
     Raises (the methods too):
-        ConfigError: the file cannot be used, or is no such queue, and stays as it is; or an argument cannot be.
+        ConfigError: the file cannot be used, or is not such a queue, and stays as it is; or an argument is invalid.
     """
 
     def __init__(
@@ -180,8 +180,8 @@ class Queue:
             The ticket of each.
 
         Raises:
-            FeatureError: what is no feature: no numbers, or a single one without an axis.
-            ConfigError: a text or time of an entry that is none.
+            FeatureError: not a feature: no numbers, or a single one without an axis.
+            ConfigError: an entry with an invalid text or time.
             ServerUnavailableError: the queue is full, for the server was away too long.
         """
         rows = [_row(entry) for entry in entries]  # what can be wrong with them, before any is taken
@@ -340,9 +340,9 @@ def _whole(base: sqlite3.Connection) -> Iterator[None]:
 
 
 def _text(name: str, value: Any) -> str:
-    """A text as SQLite takes it: what is no UTF-8, as bytes of a file's name, is escaped."""
+    """A text as SQLite takes it: what is not UTF-8, such as bytes of a file's name, is escaped."""
     if not isinstance(value, str):
-        raise ConfigError(f"{name}={value!r} cannot be; give a text.")
+        raise ConfigError(f"{name}={value!r} is invalid; give a text.")
     return texts.storable(value)
 
 
@@ -354,7 +354,7 @@ def _row(entry: Entry) -> list[Any]:
         feature = np.asarray(None)
     if feature.dtype.kind not in "fiu" or feature.ndim == 0 or feature.size == 0:
         raise FeatureError(
-            f"{texts.said(repr(entry.feature))} is no feature; give the numbers of one face, as an array of float32."
+            f"{texts.said(repr(entry.feature))} is not a feature; give the numbers of one face, as an array of float32."
         )
     with np.errstate(over="ignore"):  # infinite then, and set aside as such
         blob = np.ascontiguousarray(feature, "<f4").tobytes()

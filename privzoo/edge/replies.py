@@ -80,7 +80,7 @@ def numbers(content: bytes) -> np.ndarray | None:
 
 
 def _json(content: bytes) -> Any:
-    """A JSON document, or None for what is none; nesting without end is none."""
+    """A JSON document, or None if it is invalid, including endless nesting."""
     import orjson
 
     try:

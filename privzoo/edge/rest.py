@@ -60,7 +60,7 @@ class Rest:
         asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address or proxy that cannot be, or certificates that cannot be read.
+        ConfigError: an invalid address or proxy, or certificates that cannot be read.
         MissingExtraError: httpx or orjson is not installed, or a SOCKS proxy lacks its package.
     """
 
@@ -78,7 +78,7 @@ class Rest:
             address = None
         if address is None or address.scheme not in ("http", "https") or not address.host:
             raise ConfigError(
-                f"The server's address {url!r} cannot be; give one as http://cloud:8501, or grpc://cloud:8500."
+                f"The server's address {url!r} is invalid; give one as http://cloud:8501, or grpc://cloud:8500."
             )
         access.check(url, address.host, address.scheme == "https")
         proxy = access.proxy_to(address.host)
@@ -128,7 +128,7 @@ class Rest:
             ServerUnavailableError: no answer, in time or at all.
             MismatchError: the server has no such model, version or tail.
             FeatureRefusedError: the server refuses these features.
-            ServerError: any other answer that is no prediction.
+            ServerError: any other answer that is not a prediction.
         """
         body = self._body(features)
 

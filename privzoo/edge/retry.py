@@ -23,7 +23,7 @@ class Patience:
     """How long to try.
 
     Raises:
-        ConfigError: a number that cannot be.
+        ConfigError: an invalid number.
         MissingExtraError: tenacity is not installed.
     """
 

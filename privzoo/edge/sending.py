@@ -154,9 +154,9 @@ def place_to_json(face: Face) -> str:
 
 
 def place_of(one: Waiting) -> Face:
-    """Inverse of `place_to_json`; raises ValueError, TypeError or RecursionError for what is none."""
+    """Inverse of `place_to_json`; raises ValueError, TypeError or RecursionError for invalid input."""
     place = json.loads(one.box)
     if not isinstance(place, dict):
-        raise TypeError(f"{type(place).__name__} is no place")
+        raise TypeError(f"{type(place).__name__} is not a place")
     number, found = place.pop("number", 0) + 1, place.pop("found", 1)
     return Face(one.image, Box(**place), found, number)

@@ -36,7 +36,7 @@ def as_chips(chips: Any, size: int) -> np.ndarray:
     try:
         array = np.asarray(chips)
     except (ValueError, TypeError, OverflowError):  # lists whose lengths differ
-        raise ImageError(f"The chips are no array; give one of shape (N, {size}, {size}, 3).") from None
+        raise ImageError(f"The chips are not an array; give one of shape (N, {size}, {size}, 3).") from None
     if array.ndim != 4 or array.shape[1:] != (size, size, 3):
         raise ImageError(
             f"The chips have shape {array.shape}; give (N, {size}, {size}, 3), as Head.prepare makes them from images."
@@ -68,7 +68,7 @@ class UnprotectedHead:
 
     Raises:
         WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
-        ConfigError: the manifest asks for what this version cannot do, or `threads` is no count.
+        ConfigError: the manifest asks for what this version cannot do, or `threads` is not a count.
         MissingExtraError: no TFLite interpreter is installed.
 
     Example:

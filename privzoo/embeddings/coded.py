@@ -80,7 +80,7 @@ def book_of(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> Codebook:
 
     Raises:
         WeightsError: it has none yet.
-        ConfigError: the arrays are no codebook, or have another number of symbols than the config says.
+        ConfigError: the arrays are not a codebook, or have another number of symbols than the config says.
     """
     for key in (REGIONS, OFFSETS, SYMBOLS, JOINT):
         if key not in arrays:
@@ -138,11 +138,11 @@ def tail_of(joint: np.ndarray) -> keras.Model:
         `symbol` int32 (N,) and `epsilon` float32 (N,) -> probabilities float32 (N, classes).
 
     Raises:
-        ConfigError: a table that is none of chances.
+        ConfigError: a table that is not one of probabilities.
     """
     table = np.asarray(joint, np.float64)
     if table.ndim != 2 or min(table.shape) < 2 or not (np.isfinite(table).all() and (table > 0).all()):
-        raise ConfigError(f"The chances of class and symbol, of shape {table.shape}, cannot be; fit the code again.")
+        raise ConfigError(f"The chances of class and symbol, of shape {table.shape}, are invalid; fit the code again.")
     symbol = keras.Input((), name=SYMBOL, dtype="int32")
     epsilon = keras.Input((), name=EPSILON, dtype="float32")
     posterior = Posterior(*table.shape, name="posterior")

@@ -1,6 +1,6 @@
 """The noisy reduced embeddings, among them the advanced one: a reduced feature to which the device adds noise.
 
-Osia et al. 2017, section III.C. Head and tail are the reduced embedding's. The noise is no layer:
+Osia et al. 2017, section III.C. Head and tail are the reduced embedding's. The noise is not a layer:
 `privzoo.mechanisms.gaussian` draws it on the device from the operating system's secure source.
 `privzoo.training.reduction` scales the components so that one deviation and one clipping radius are right for all, and
 fits the tail's reconstruction (the linear estimate of least mean squared error) and its classifier to what arrives with

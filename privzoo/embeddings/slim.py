@@ -32,7 +32,7 @@ def build(network: NetworkConfig, model: ModelConfig, channels: Mapping[str, int
         `image` float32 RGB 0..255 (N, S, S, 3) -> `features` (N, k).
 
     Raises:
-        ConfigError: the model's feature is an activation, or channels that cannot be.
+        ConfigError: the model's feature is an activation, or invalid channels.
         UnknownNameError: channels of a layer that the network lacks.
     """
     if model.dimensions is None:

@@ -93,7 +93,7 @@ def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.nd
     """
     a, b = _table(first), _table(second)
     if a.shape != b.shape:
-        raise DataError(f"Values of shape {a.shape} and {b.shape} are no pairs; give both for the same faces.")
+        raise DataError(f"Values of shape {a.shape} and {b.shape} are not pairs; give both for the same faces.")
     return dataclasses.replace(mean(a - b, clusters), method="paired")
 
 
@@ -191,7 +191,7 @@ def _table(values: np.ndarray, within: bool = False) -> np.ndarray:
     if table.ndim != 2 or not table.size:
         raise DataError(f"Values of shape {np.shape(values)} have no mean; give one for each face, at least one.")
     if not np.isfinite(table).all() or (within and (table.min() < 0 or table.max() > 1)):
-        raise DataError(f"Values from {table.min()} to {table.max()} are no {'shares' if within else 'numbers'}.")
+        raise DataError(f"Values from {table.min()} to {table.max()} are not {'shares' if within else 'numbers'}.")
     return table
 
 

@@ -38,7 +38,7 @@ class Code:
     """What the device does to the feature of a coded model.
 
     Raises:
-        ConfigError: a budget that cannot be.
+        ConfigError: an invalid budget.
     """
 
     book: Codebook
@@ -88,7 +88,7 @@ def model_sha256(model: keras.Model) -> str:
 
     Layers need names of their own: Keras numbers unnamed ones in the order in which a process makes them.
     """
-    floats = [v for v in model.weights if "float" in str(v.dtype)]  # a dropout's seed state is no weight
+    floats = [v for v in model.weights if "float" in str(v.dtype)]  # a dropout's seed state is not a weight
     return weights_sha256({v.path: np.asarray(v) for v in floats})
 
 

@@ -47,7 +47,7 @@ def export_tail(
         Folder of the version.
 
     Raises:
-        ConfigError: a name or version that cannot be, a version that is there already, or a manifest of another tail.
+        ConfigError: an invalid name or version, a version that is there already, or a manifest of another tail.
         WeightsError: the folder cannot be written.
         MissingExtraError: TensorFlow, Keras or tensorflow-serving-api is not installed.
 
@@ -57,7 +57,7 @@ def export_tail(
     """
     version = checks.count("version", version, least=1)
     if not name or name.startswith(".") or Path(name).name != name:
-        raise ConfigError(f"name={name!r} cannot be; give the name of a folder, without a path.")
+        raise ConfigError(f"name={name!r} is invalid; give the name of a folder, without a path.")
     check_weights(tail, "tail", manifest)
     base = Path(directory) / name
     final = base / str(version)
@@ -71,7 +71,7 @@ def export_tail(
         extra = temporary / "assets.extra"
         extra.mkdir()
         (extra / MEMBER).write_bytes(to_json(manifest))
-        # Ones, not zeros: 0 is no budget, and a server may refuse it.
+        # Ones, not zeros: 0 is not a budget, and a server may refuse it.
         ones = {name: np.ones((1, *shape), dtype) for name, (shape, dtype) in _inputs(tail, manifest).items()}
         write_warmup(temporary, name, ones, ("serving_default", manifest["tail"]["signature"]))
         _put(temporary, final)

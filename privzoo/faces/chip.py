@@ -53,8 +53,8 @@ def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
         uint8 array (size,size,3), RGB.
 
     Raises:
-        ImageError: the image is no uint8 array, or the box lies outside it or is over four times its size.
-        ConfigError: the size is no whole number from 1 to 4096.
+        ImageError: the image is not a uint8 array, or the box lies outside it or is over four times its size.
+        ConfigError: the size is not a whole number from 1 to 4096.
     """
     image = decode(image)
     check_size(size)
@@ -93,7 +93,7 @@ def _turned(image: np.ndarray, x: int, y: int, side: int, size: int, angle: floa
     weights of the four pixels around a place to 2^-8.
     """
     if not math.isfinite(angle):
-        raise ImageError(f"Box angle={angle!r} is no angle; give degrees.")
+        raise ImageError(f"Box angle={angle!r} is not an angle; give degrees.")
     cosine, sine = (round(65536 * f(math.radians(angle))) for f in (math.cos, math.sin))
     border = max(0, -(-side * (abs(cosine) + abs(sine) - 65536) // 131072))  # rounded up
     around = side + 2 * border
@@ -125,8 +125,8 @@ def resize(chip: np.ndarray, size: int) -> np.ndarray:
         uint8 array (size,size,3), RGB.
 
     Raises:
-        ImageError: the chip is no uint8 RGB array.
-        ConfigError: the size is no whole number from 1 to 4096.
+        ImageError: the chip is not a uint8 RGB array.
+        ConfigError: the size is not a whole number from 1 to 4096.
     """
     chip = decode(chip)
     return crop(chip, centre(chip), size)
@@ -147,11 +147,11 @@ def centre(image: np.ndarray) -> Box:
 
 
 def check_size(size: int) -> None:
-    """Raises ConfigError for a side of a chip that is no whole number of pixels from 1 to 4096."""
+    """Raises ConfigError for a side of a chip that is not a whole number of pixels from 1 to 4096."""
     checks.count("size", size, least=1, most=MAX_CHIP_SIZE, unit="pixels")
 
 
 def _whole(value: Any, field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ImageError(f"Box {field}={value!r} is no whole number of pixels; round it.")
+        raise ImageError(f"Box {field}={value!r} is not a whole number of pixels; round it.")
     return int(value)

@@ -41,7 +41,7 @@ def detect(image: np.ndarray, thorough: bool = False) -> list[Box]:
         which sees upright faces alone, the score is a count of windows, scaled to the same range.
 
     Raises:
-        ImageError: the image is no uint8 RGB array.
+        ImageError: the image is not a uint8 RGB array.
         WeightsError: BlazeFace's file is damaged.
         MissingExtraError: no TFLite interpreter is installed; for the cascade, scikit-image is not.
     """

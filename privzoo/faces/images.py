@@ -33,7 +33,7 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
         uint8 array (H,W,3), RGB.
 
     Raises:
-        ImageError: the source is no image, is damaged, is too large, or has the wrong shape or type.
+        ImageError: the source is not an image, is damaged, is too large, or has the wrong shape or type.
 
     Example:
         >>> decode(np.zeros((4, 6), np.uint8)).shape

@@ -1,7 +1,7 @@
 """Where BlazeFace is asked to look: the whole photograph at four turns, then tiles for small faces; each face twice.
 
 A face that a first look finds is looked at again, upright and near. The second look gives the landmarks that the chip
-is cut by, and what it does not see was no face.
+is cut by, and what it does not see was not a face.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MIN_FIRST, MIN_TURNED, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.7, 0.6, 0.5
 PLAIN = 0.85  # an upright face seen so surely needs no look from other sides
 MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # a face turned by more degrees than these is rarer, and has to be surer
 FURTHER = (2.6, 3.2)  # sides of further looks over the hypotenuse of `Landmarks.span`
-MAX_TURN = 25.0  # degrees: a second look that sees the face turned by more was no upright one
+MAX_TURN = 25.0  # degrees: a second look that sees the face turned by more was not upright
 
 
 @dataclass(frozen=True)

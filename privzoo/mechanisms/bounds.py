@@ -91,14 +91,14 @@ def bounds(
         delta: of the total for Gaussian noise; for randomized response it is 0.
 
     Raises:
-        ConfigError: numbers that cannot be, or permanent answers of Gaussian noise.
+        ConfigError: invalid numbers, or permanent answers of Gaussian noise.
 
     Example:
         >>> round(bounds(RandomizedResponse(2, 3.0)).top1(), 4)
         0.0191
     """
     if type(queries) is not int or queries < 1 or type(dimensions) is not int or dimensions < 1:
-        raise ConfigError(f"queries={queries!r}, dimensions={dimensions!r} cannot be; give whole numbers, 1 or more.")
+        raise ConfigError(f"queries={queries!r}, dimensions={dimensions!r} are invalid; give whole numbers, 1 or more.")
     if permanent and not isinstance(mechanism, RandomizedResponse):
         raise ConfigError("Only codes have permanent answers; drop permanent, or give a randomized response.")
     if mechanism is None:
@@ -124,7 +124,7 @@ def bounds(
         accepts = [(far, normal.cdf(normal.inv_cdf(far) + mu)) for far in FALSE_ACCEPTS]
         epsilon = Cost(mu_squared=mu * mu).epsilon(delta)
     else:
-        raise ConfigError(f"{mechanism!r} is no mechanism whose bounds are known; add them to privzoo.mechanisms.")
+        raise ConfigError(f"{mechanism!r} is not a mechanism whose bounds are known; add them to privzoo.mechanisms.")
     return Bounds(queries, permanent, epsilon, delta, leakage * draws, information * draws, tuple(accepts))
 
 

@@ -81,7 +81,7 @@ class Mechanism(Protocol):
 
 
 def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, float]:
-    """Refuses what is no budget.
+    """Refuses an invalid budget.
 
     Args:
         epsilon: has to be a finite number above 0.
@@ -92,7 +92,7 @@ def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, fl
         The two as Python's floats.
 
     Raises:
-        ConfigError: epsilon is no finite number above 0, or delta none between 0 and 1.
+        ConfigError: epsilon is not a finite number above 0, or delta is not between 0 and 1.
     """
     return (
         checks.number(f"{prefix}epsilon", epsilon, above=0),
@@ -118,9 +118,9 @@ def check_delta(epsilon: Any, delta: Any, name: str, pure: bool | None) -> float
     if delta is None:
         return DELTA
     if pure:
-        reason = f"no part of the budget of {name}, whose code keeps its epsilon at delta 0; leave it out"
+        reason = f"not part of the budget of {name}, whose code keeps its epsilon at delta 0; leave it out"
     elif pure is None:
-        reason = f"no use for {name}, which adds no noise; leave it out"
+        reason = f"not used by {name}, which adds no noise; leave it out"
     elif epsilon is None:
         reason = "only half of a budget; give an epsilon with it, or leave it out"
     else:

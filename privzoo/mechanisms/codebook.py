@@ -122,7 +122,7 @@ def from_manifest(entry: Any, source: str) -> Codebook:
     """Codebook of a manifest's entry `codebook`.
 
     Raises:
-        ConfigError: an entry that is no codebook, or not the one that it is named after.
+        ConfigError: an entry that is not a codebook, or not the one that it is named after.
     """
     try:
         book = Codebook(

@@ -49,7 +49,7 @@ class Gaussian:
     """How a feature is protected before it leaves the device: clipped to a ball, then with noise.
 
     Raises:
-        ConfigError: a deviation or radius that is no finite number above 0.
+        ConfigError: a deviation or radius that is not a finite number above 0.
 
     Example:
         >>> Gaussian(sigma=0.5, clip=1.0).send(np.zeros((1, 4))).shape
@@ -145,7 +145,7 @@ def protect(features: np.ndarray, noise: Gaussian, rng: random.Random | None = N
         float32 array of the same shape.
 
     Raises:
-        FeatureError: the features are no numbers, have no batch, or hold NaN or infinity.
+        FeatureError: the features are not numbers, have no batch, or hold NaN or infinity.
 
     Example:
         >>> protect(np.zeros((1, 4)), Gaussian(sigma=0.5, clip=1.0)).shape
@@ -184,7 +184,7 @@ def budget_sigma(epsilon: float, delta: float, radius: float) -> float:
         Sigma of the analytic Gaussian mechanism with sensitivity 2 * radius.
 
     Raises:
-        ConfigError: what is no budget, or one for which no finite noise is enough.
+        ConfigError: an invalid budget, or one for which no finite noise is enough.
 
     Example:
         >>> round(budget_sigma(4, 1e-5, 1.0), 3)
@@ -209,7 +209,7 @@ def spent_epsilon(noise: Gaussian, queries: int, delta: float = DELTA) -> float:
         epsilon of (epsilon, delta)-differential privacy; 0 for no query.
 
     Raises:
-        ConfigError: a delta or number that cannot be.
+        ConfigError: an invalid delta or number.
     """
     queries = checks.count("queries", queries, least=0)
     return (noise.cost * queries).epsilon(checks.number("delta", delta, above=0, below=1))
@@ -229,7 +229,7 @@ def from_manifest(entry: Any, source: str) -> Gaussian:
     """Noise of a manifest's entry `noise`.
 
     Raises:
-        ConfigError: a kind of noise that this version does not draw, or numbers that cannot be.
+        ConfigError: a kind of noise that this version does not draw, or invalid numbers.
     """
     try:
         if entry["kind"] == KIND:

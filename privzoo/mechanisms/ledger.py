@@ -99,7 +99,7 @@ class Ledger:
         timeout: seconds to wait for others.
 
     Raises:
-        ConfigError: the file cannot be used, is damaged, or is no ledger of this version.
+        ConfigError: the file cannot be used, is damaged, or is not a ledger of this version.
 
     Example:
         >>> ledger = Ledger("ledger.sqlite")  # doctest: +SKIP
@@ -164,7 +164,7 @@ class Ledger:
 
         Raises:
             BudgetError: the total would be exceeded; nothing was written.
-            ConfigError: the file cannot be written, or an argument cannot be; nothing was written.
+            ConfigError: the file cannot be written, or an argument is invalid; nothing was written.
         """
         _check_owner(owner)
         queries = checks.count("queries", queries, least=0, most=_MOST, unit="features")
@@ -214,7 +214,7 @@ class Ledger:
             epsilon of (epsilon, delta)-differential privacy; 0 for an owner of whom nothing was sent.
 
         Raises:
-            ConfigError: the file cannot be read, or a delta that cannot be.
+            ConfigError: the file cannot be read, or an invalid delta.
         """
         check_epsilon(1.0, delta)
         return self.cost(owner).epsilon(delta)
@@ -231,7 +231,7 @@ class Ledger:
             owner: whose budget.
 
         Raises:
-            ConfigError: the file cannot be read, or what is no budget.
+            ConfigError: the file cannot be read, or an invalid budget.
         """
         total_epsilon, total_delta = check_epsilon(total_epsilon, total_delta, prefix="total_")
         return _fitting(self.cost(owner), mechanism.cost, total_epsilon, total_delta)
@@ -345,7 +345,7 @@ def _new(base: sqlite3.Connection, owner: str, tags: Sequence[bytes]) -> int:
 
 def _check_owner(owner: Any) -> None:
     if not (isinstance(owner, str) and owner and owner.isprintable()):
-        raise ConfigError(f"owner={owner!r} cannot be; give a name, as 'device' or a person's.")
+        raise ConfigError(f"owner={owner!r} is invalid; give a name, as 'device' or a person's.")
 
 
 def _fitting(spent: Cost, cost: Cost, total: float, delta: float) -> int:

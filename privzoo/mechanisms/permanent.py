@@ -59,7 +59,7 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
         path: of the file, which its owner alone may read.
 
     Raises:
-        ConfigError: the file cannot be made or read, is no secret, or others may read it.
+        ConfigError: the file cannot be made or read, is not a secret, or others may read it.
     """
     path = checks.path("permanent", path)
     try:
@@ -74,7 +74,7 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"The secret {path} cannot be used ({reason}); give a file that can be written.") from None
     if len(secret) != SECRET_BYTES:
-        raise ConfigError(f"{path} has {len(secret)} bytes and is no secret of {SECRET_BYTES}; choose another file.")
+        raise ConfigError(f"{path} has {len(secret)} bytes and is not a secret of {SECRET_BYTES}; choose another file.")
     return secret
 
 
@@ -111,7 +111,7 @@ class Permanent:
         """The answers of a slot.
 
         Raises:
-            ConfigError: it is no text, or empty.
+            ConfigError: it is not text, or empty.
         """
         return PermanentResponse(self.response, self.secret, slot, self.book)
 
@@ -161,7 +161,7 @@ class PermanentResponse:
         book: name of the codebook, so that another model's answers are independent.
 
     Raises:
-        ConfigError: no secret, or a slot or book that is no text.
+        ConfigError: no secret, or a slot or book that is not text.
 
     Example:
         >>> answers = PermanentResponse(RandomizedResponse(2, 1.0), bytes(32), "anna, Monday", "book").send([1, 1, 1])
@@ -180,7 +180,7 @@ class PermanentResponse:
             raise ConfigError(f"A secret has {SECRET_BYTES} bytes; take it from read_secret.")
         for what, text in (("slot", self.slot), ("book", self.book)):
             if not (isinstance(text, str) and text and _encodes(text)):
-                raise ConfigError(f"{what}={text!r} cannot be; give a text that is not empty.")
+                raise ConfigError(f"{what}={text!r} is invalid; give a text that is not empty.")
 
     def __repr__(self) -> str:
         """All but the secret."""
@@ -217,10 +217,10 @@ class PermanentResponse:
                 queries, or of symbols, whichever is less.
 
         Raises:
-            ConfigError: a number that cannot be.
+            ConfigError: an invalid number.
         """
         if different < 0:
-            raise ConfigError(f"{different} different symbols cannot be; give 0 or more.")
+            raise ConfigError(f"{different} is not a number of different symbols; give 0 or more.")
         return self.response.cost * min(different, self.response.k)
 
     def _source(self, symbol: int) -> Source:

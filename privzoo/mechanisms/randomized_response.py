@@ -102,7 +102,7 @@ class RandomizedResponse:
             less.
 
     Raises:
-        ConfigError: a number of symbols or a budget that cannot be.
+        ConfigError: an invalid number of symbols or budget.
 
     Example:
         >>> RandomizedResponse(k=2, budget=3.0).send(np.array([0, 1, 1])).shape
@@ -116,7 +116,7 @@ class RandomizedResponse:
     def __post_init__(self) -> None:
         """Rounds the probability of the truth down."""
         if type(self.k) is not int or not 2 <= self.k <= MOST_SYMBOLS:
-            raise ConfigError(f"k={self.k!r} cannot be; give a whole number of symbols from 2 to {MOST_SYMBOLS}.")
+            raise ConfigError(f"k={self.k!r} is invalid; give a whole number of symbols from 2 to {MOST_SYMBOLS}.")
         check_budget(self.budget)
         object.__setattr__(self, "budget", float(self.budget))
         # One of the k - 1 others has chance O / (UNIT (k - 1)), the truth (UNIT - O) / UNIT. Their ratio,
@@ -148,10 +148,10 @@ class RandomizedResponse:
         """Budget of several draws for one person together; it holds at every delta, 0 among them.
 
         Raises:
-            ConfigError: a number of queries that cannot be.
+            ConfigError: an invalid number of queries.
         """
         if queries < 0:
-            raise ConfigError(f"{queries} queries cannot be; give 0 or more.")
+            raise ConfigError(f"{queries} is not a number of queries; give 0 or more.")
         return self.budget * queries
 
     def send(self, symbols: Any, source: Source = secrets.token_bytes) -> np.ndarray:
@@ -210,5 +210,5 @@ def check_budget(epsilon: Any) -> None:
     number = isinstance(epsilon, Real) and not isinstance(epsilon, bool | np.bool_)
     if not (number and LEAST_EPSILON <= epsilon <= MOST_EPSILON):
         raise ConfigError(
-            f"epsilon={epsilon!r} is no budget for a code; give a number from {LEAST_EPSILON:g} to {MOST_EPSILON:g}."
+            f"epsilon={epsilon!r} is not a budget for a code; give a number from {LEAST_EPSILON:g} to {MOST_EPSILON:g}."
         )

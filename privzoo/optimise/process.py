@@ -43,15 +43,15 @@ class Job:
     seed: int = 1
 
     def __post_init__(self):
-        """Raises ConfigError for a job that cannot be."""
+        """Raises ConfigError for an invalid job."""
         if self.method not in TRAINED:
             raise ConfigError(f"There is no method {self.method!r} to train by; there are {', '.join(TRAINED)}.")
         counts = (self.steps, self.batch, self.epoch_steps)
         if min(counts) < 1 or not 0 < self.learning_rate < 1 or not 0 < self.sparsity < 1 or self.clusters < 2:
             raise ConfigError(
                 f"Steps, batch and epoch of {counts}, rate {self.learning_rate}, sparsity {self.sparsity}, "
-                f"{self.clusters} clusters cannot be; give counts of 1 or more, shares between 0 and 1, 2 clusters or "
-                "more."
+                f"{self.clusters} clusters are invalid; give counts of 1 or more, shares between 0 and 1, and at least "
+                "2 clusters."
             )
 
 

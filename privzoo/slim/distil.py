@@ -51,7 +51,7 @@ class Distillation:
         """Raises ConfigError for steps that make no whole epochs."""
         if self.steps < 0 or self.steps % self.steps_per_epoch:
             raise ConfigError(
-                f"{self.steps} steps are no whole number of epochs of {self.steps_per_epoch}; change one of them."
+                f"{self.steps} steps are not a whole number of epochs of {self.steps_per_epoch}; change one of them."
             )
 
     @property

@@ -42,10 +42,10 @@ class Pruning:
     seed: int = 1  # of the positions in them
 
     def __post_init__(self):
-        """Raises ConfigError for a pruning that cannot be."""
+        """Raises ConfigError for an invalid pruning."""
         if not 0 < self.budget < 1 or self.images < 2:
             raise ConfigError(
-                f"A budget of {self.budget} of the multiply-adds on {self.images} images cannot be; give a share "
+                f"A budget of {self.budget} of the multiply-adds on {self.images} images is invalid; give a share "
                 "between 0 and 1, and 2 images or more."
             )
 

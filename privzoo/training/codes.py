@@ -125,7 +125,7 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
         symbols: how many; None: the best of `SYMBOLS`. For more than two classes they are always chosen.
 
     Raises:
-        ConfigError: a budget that cannot be, or too few faces.
+        ConfigError: an invalid budget, or too few faces.
     """
     from sklearn.linear_model import LogisticRegression
 

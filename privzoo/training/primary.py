@@ -52,7 +52,7 @@ def build(config: NetworkConfig, training: TrainingConfig) -> keras.Model:
     if training.frozen:
         names = [layer.name for layer in network.layers]
         if training.frozen not in names:
-            raise ConfigError(f"{config.name} freezes up to {training.frozen!r}, which is no layer of it.")
+            raise ConfigError(f"{config.name} freezes up to {training.frozen!r}, which is not a layer of it.")
         for layer in network.layers[: names.index(training.frozen) + 3]:  # with its batch norm and ReLU
             layer.trainable = False
     return network

@@ -69,7 +69,7 @@ def test_classes_may_have_any_names(tmp_path):
 @pytest.mark.parametrize("options", [{"label": "gender"}, {"classes": ["male", "female"]}])
 def test_folder_that_is_no_class_is_named(tmp_path, options):
     root = make(tmp_path, FILES | {"other/1.jpg": jpeg(20)}, "folder")
-    with pytest.raises(DataError, match="has a folder other, which is none of the classes male, female"):
+    with pytest.raises(DataError, match="has a folder other, which is not one of the classes male, female"):
         folder.load(root, **options)
 
 

@@ -38,7 +38,7 @@ def test_a_ledger_adds_pure_budgets(tmp_path):
 @pytest.mark.parametrize("budget", [{}, {"epsilon": 3}])
 def test_a_delta_is_refused_rather_than_ignored(budget):
     with pytest.raises(
-        ConfigError, match=r"^delta=1e-05 is no part of the budget of the head .* at delta 0; leave it out"
+        ConfigError, match=r"^delta=1e-05 is not part of the budget of the head .* at delta 0; leave it out"
     ):
         Head(exported()[0], delta=1e-5, **budget)
 

@@ -84,7 +84,7 @@ def with_manifest(content: bytes, path, **changed):
         ({"classes": "male"}, "classes = 'male'"),
         ({"tail": {}}, "tail.signature = None"),
         ({"input": {"size": 24}}, "needs .*resize.*update privzoo"),
-        ({"feature": {"shape": [0]}}, "sizes that cannot be"),
+        ({"feature": {"shape": [0]}}, "impossible sizes"),
         ({"noise": {"kind": "gaussian"}}, "needs noise"),
     ],
 )

@@ -165,10 +165,10 @@ def test_a_proxy_without_tls_is_refused(head, scheme):
     [
         ("ftp://proxy:21", "ftp:// is not known"),
         ("proxy:3128", "proxy's address cannot be|proxy:// is not known"),
-        ("http://", "proxy's address cannot be"),
-        ("http://proxy:x", "proxy's address cannot be"),
-        ("", "proxy's address cannot be"),
-        (7, "proxy's address cannot be"),
+        ("http://", "proxy's address is invalid"),
+        ("http://proxy:x", "proxy's address is invalid"),
+        ("", "proxy's address is invalid"),
+        (7, "proxy's address is invalid"),
     ],
 )
 def test_a_proxy_that_cannot_be(head, address, wrong, sentence):

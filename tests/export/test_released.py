@@ -94,7 +94,7 @@ def test_verify():
 def test_another_output_is_refused(copy):
     wrong = golden.read_list(copy)["heads"][0]["golden"]
     rewrite(copy, head={"golden": {**wrong, "features": [0.0] * DIMENSIONS, "tolerance": 1e-6}})
-    with pytest.raises(WeightsError, match="computes something else here"):
+    with pytest.raises(WeightsError, match="does not reproduce its golden output here"):
         golden.verify(copy)
 
 
@@ -175,7 +175,7 @@ def test_a_codes_head_is_its_bases_to_the_bit_and_heads_can_be_kept(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tflite")}
     assert released.release([code, plain], tmp_path, calibration={PLAIN: chips}, keep=True) == listed
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tflite")} == before
-    # Of other weights than the model's, a base's file is no base, and nothing is kept.
+    # Of other weights than the model's, a base's file is not a base, and nothing is kept.
     stranger = {**read_manifest(tmp_path / f"{PLAIN}_int8.tflite")}
     stranger["head"] = {**stranger["head"], "weights_sha256": "0" * 64}
     flatbuffer = (tmp_path / f"{PLAIN}_int8.tflite").read_bytes()[: stranger["head"]["bytes"]]

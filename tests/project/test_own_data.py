@@ -147,9 +147,9 @@ def test_a_model_is_exported_and_answers(recipe):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"classes": ["glasses"]}, "has a folder none, which is none of the classes glasses"),
+        ({"classes": ["glasses"]}, "has a folder none, which is not one of the classes glasses"),
         ({"classes": ["glasses", "none", "hats"]}, "has no image of the class hats"),
-        ({"classes": ["glasses", False]}, "which is no str; put it in quotes"),
+        ({"classes": ["glasses", False]}, "which is not of type str; put it in quotes"),
     ],
 )
 def test_slips_get_one_sentence(tmp_path, change, words):

@@ -17,7 +17,7 @@ def test_versions_to_load(folder):
     assert [s.version for s in load_versions("half", folder / "half", [2, 1])] == [1, 2]
     with pytest.raises(ConfigError, match="has no version 3; it has 1, 2, 10"):
         load_versions("half", folder / "half", [3])
-    with pytest.raises(ConfigError, match="name 'a/b' cannot be"):
+    with pytest.raises(ConfigError, match="name 'a/b' is invalid"):
         load_versions("a/b", folder / "half")
 
 

@@ -279,10 +279,10 @@ def test_messages_that_are_none_are_refused_in_a_sentence(channel, message, capl
         "tensorflow.serving.ModelService/HandleReloadConfigRequest",
         "grpc.health.v1.Health/Check",
     ):
-        with pytest.raises(grpc.RpcError, match="is no request of") as error:
+        with pytest.raises(grpc.RpcError, match="is not a request of") as error:
             channel.unary_unary(f"/{method}")(message, timeout=60)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    with pytest.raises(grpc.RpcError, match="is no request of Watch"):
+    with pytest.raises(grpc.RpcError, match="is not a request of Watch"):
         next(channel.unary_stream("/grpc.health.v1.Health/Watch")(message, timeout=60))
     with pytest.raises(grpc.RpcError, match="not found") as error:
         channel.unary_unary("/tensorflow.serving.PredictionService/None")(message, timeout=60)

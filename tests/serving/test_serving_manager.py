@@ -207,11 +207,11 @@ def wait(condition, seconds=60):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "is no ModelServerConfig in text protobuf .line 1"),
+        ("nonsense", "is not a ModelServerConfig in text protobuf .line 1"),
         ("", "has no model_config_list"),
         ("model_config_list {}", "has no model in it"),
         ("custom_model_config {}", "has no model_config_list"),
-        ('model_config_list { config { name: "a/b" base_path: "x" } }', "name 'a/b' cannot be"),
+        ('model_config_list { config { name: "a/b" base_path: "x" } }', "name 'a/b' is invalid"),
         ('model_config_list { config { name: "a" } }', "no base_path"),
         ('model_config_list { config { name: "a" base_path: "x" model_platform: "pytorch" } }', "platform 'pytorch'"),
         ('model_config_list { config { name: "a" base_path: "x" } config { name: "a" base_path: "y" } }', "twice"),

@@ -147,7 +147,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
         Server(tmp_path, flags=["--rest_api_port", "70000"]).start()
     with pytest.raises(ServerError, match="give another --host"):
         Server(tmp_path, flags=["--host", "no such host"]).start()
-    with pytest.raises(ServerError, match="The model name 'a:b' cannot be"):
+    with pytest.raises(ServerError, match="The model name 'a:b' is invalid"):
         Server(tmp_path, "a:b").start()
     for flag in ("--model_config_file", "--ssl_config_file", "--api_key_file", "--monitoring_config_file"):
         base = None if flag == "--model_config_file" else tmp_path

@@ -33,7 +33,7 @@ def test_clusters(tmp_path):
         ("replicas: 0", "replicas: 0"),
         ("replicas: yes", "replicas: True"),
         ("replicas: '2'", "replicas: '2'"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):

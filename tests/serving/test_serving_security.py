@@ -187,8 +187,8 @@ def test_tls_files_that_cannot_be(tmp_path):
     file = tmp_path / "tls"
     for text, words in (
         ("", "lacks server_key"),
-        ('server_key: "a" server_cert: "b"', "is no PEM certificate"),
-        ("server_key: 1", "no SSLConfig in text protobuf .line 1"),
+        ('server_key: "a" server_cert: "b"', "is not a PEM certificate"),
+        ("server_key: 1", "not a SSLConfig in text protobuf .line 1"),
         ('server_key: "a" server_cert: "b" client_verify: true', "no custom_ca"),
     ):
         file.write_text(text)

@@ -10,7 +10,7 @@ async function get(url, what) {
   try {
     response = await fetch(url);
   } catch {
-    throw new Error(`${what} could not be fetched; check that the server still runs.`);
+    throw new Error(`${what} could not be fetched; check that the server is still running.`);
   }
   if (!response.ok) throw new Error(`${what} is not on this server (${response.status}).`);
   return response;
@@ -21,7 +21,7 @@ export async function readList(url) {
   const what = "The list of heads";
   const list = await (await get(url, what)).json().catch(() => null);
   if (list?.format !== FORMAT || !Array.isArray(list.heads)) {
-    throw new Error(`${what} has format ${list?.format}, and this page reads format ${FORMAT}; update the page.`);
+    throw new Error(`${what} has format ${list?.format}, but this page reads format ${FORMAT}; update the page.`);
   }
   if (!list.heads.length) throw new Error(`${what} is empty; write heads with tools/export.py --released.`);
   return list;
@@ -37,7 +37,7 @@ export async function fetchChecked(url, { file, bytes, sha256: expected }) {
   const found = new Uint8Array(await (await get(url, file)).arrayBuffer());
   // Pages without a secure context have no crypto.subtle; there the length has to do.
   const right = found.length === bytes && (!crypto.subtle || (await sha256(found)) === expected);
-  if (!right) throw new Error(`${file} is damaged or cut short; load the page again.`);
+  if (!right) throw new Error(`${file} is damaged or truncated; reload the page.`);
   return found;
 }
 
@@ -71,7 +71,7 @@ export class Head {
     try {
       model = await loadAndCompile(flatbuffer, { accelerator: "wasm" });
     } catch (error) {
-      throw new Error(`LiteRT.js refuses ${entry.file} (${error.message}); use a newer browser.`);
+      throw new Error(`LiteRT.js rejects ${entry.file} (${error.message}); use a newer browser.`);
     }
     return new Head(entry, model);
   }

@@ -55,7 +55,7 @@ def regress(
         Attacker -> absolute errors (seeds, M).
 
     Raises:
-        FeatureError: features that are no finite rows.
+        FeatureError: features that are not finite rows.
         DataError: values that are not one finite number for each feature, or an image on both sides.
         ConfigError: an attacker that does not exist.
     """

@@ -190,7 +190,7 @@ def _fits(attackers: Sequence[str] | Mapping[str, Fit], seeds: Sequence[int], qu
         attackers = {name: methods.ATTACKERS[name] for name in attackers}
     if not attackers or not seeds or queries < 1:
         raise ConfigError(
-            f"An attack with {len(attackers)} attackers, {len(seeds)} seeds and {queries} queries cannot be; give one "
+            f"An attack with {len(attackers)} attackers, {len(seeds)} seeds and {queries} queries is invalid; give one "
             "of each or more."
         )
     return dict(attackers)

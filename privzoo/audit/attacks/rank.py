@@ -71,9 +71,9 @@ def rank_privacy(
         seeds: of the noise; ranks are averaged over them.
 
     Raises:
-        FeatureError: features that are no numbers, not finite, or whose number or shape does not fit.
+        FeatureError: features that are not numbers, not finite, or whose number or shape does not fit.
         DataError: a person without a feature, or no feature at all.
-        ConfigError: a sigma that cannot be, no seed, or `per_sample` with `queries`.
+        ConfigError: an invalid sigma, no seed, or `per_sample` with `queries`.
 
     Example:
         >>> rank_privacy(np.zeros((6, 4)), [0, 0, 1, 1, 2, 2], sigma=1.0).value  # 0.5 + 1 / (2 * 3)
@@ -81,8 +81,8 @@ def rank_privacy(
     """
     if not 0 <= sigma < math.inf or not seeds or (per_sample and queries is not None):
         raise ConfigError(
-            f"sigma={sigma}, seeds={tuple(seeds)}, per_sample={per_sample} cannot be: give sigma of 0 or more, a seed "
-            "or more, and no queries with per_sample."
+            f"sigma={sigma}, seeds={tuple(seeds)}, per_sample={per_sample} are invalid: give a sigma of 0 or more, one "
+            "or more seeds, and no queries with per_sample."
         )
     known = _rows(features, people, "features")
     asked = known if queries is None else _rows(*queries, "queries")

@@ -133,7 +133,7 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
     keep = counts[labels] > 1
     if len(images) != len(people) or not keep.any():
         raise DataError(
-            f"{len(images)} images of {len(counts)} people are no material for a recogniser: give people with two "
+            f"{len(images)} images of {len(counts)} people are too few for a recogniser: give people with two "
             "images or more."
         )
     faces = grey(np.asarray(images)[keep], SIDE)

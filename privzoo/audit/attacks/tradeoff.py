@@ -188,4 +188,4 @@ def read_csv(path: Path) -> list[Point]:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return [Point(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no table of trade-offs ({error}); write it again with tools/audit.py.") from None
+        raise DataError(f"{path} is not a table of trade-offs ({error}); write it again with tools/audit.py.") from None

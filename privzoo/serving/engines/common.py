@@ -41,14 +41,14 @@ def bind(host: str, port: int, flag: str = "rest_api_port") -> socket.socket:
         flag: that named the port, for errors.
 
     Raises:
-        ConfigError: the address cannot be, or is taken.
+        ConfigError: the address is invalid, or is taken.
     """
     if not 0 <= port <= 65535:  # getaddrinfo would wrap it around
-        raise ConfigError(f"Port {port} cannot be; give a --{flag} of 0 to 65535.")
+        raise ConfigError(f"Port {port} is invalid; give a --{flag} of 0 to 65535.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"The address {host!r} with port {port} cannot be ({error}); give another --host.") from None
+        raise ConfigError(f"The address {host!r} with port {port} is invalid ({error}); give another --host.") from None
     # With its protocol named: asyncio turns Nagle's delay (40 ms an answer) off for sockets that say TCP, not for 0.
     listener = socket.socket(found[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

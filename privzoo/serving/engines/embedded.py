@@ -73,7 +73,7 @@ def serve(options: Options) -> None:
 
     Raises:
         ConfigError: an invalid name, folder, file, address or port.
-        WeightsError: a version that is no SavedModel, or a damaged one.
+        WeightsError: a version that is not a SavedModel, or a damaged one.
         MissingExtraError: TensorFlow is not installed.
     """
     # What is wrong here is told at once, not after TensorFlow's import.
@@ -157,7 +157,7 @@ def _metrics(options: Options) -> Metrics | None:
     path = config.path or settings.METRICS_PATH
     if not path.startswith("/") or path.lower().startswith("/v1"):
         raise ConfigError(
-            f"The path {path!r} in {options.monitoring_config_file} cannot be; begin it with /monitoring."
+            f"The path {path!r} in {options.monitoring_config_file} is invalid; begin it with /monitoring."
         )
     return Metrics(path) if config.enable else None
 

@@ -42,7 +42,7 @@ def read_cluster(path: str | os.PathLike[str] | None) -> Cluster:
     """Reads the file of `--engine_config_file`; None gives the defaults.
 
     Raises:
-        ConfigError: a file that cannot be read, or says what cannot be.
+        ConfigError: a file that cannot be read, or has an invalid value.
     """
     if path is None:
         return Cluster()
@@ -55,14 +55,14 @@ def read_cluster(path: str | os.PathLike[str] | None) -> Cluster:
             f"The file {path} of --engine_config_file cannot be read: {error.strerror or error}."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise ConfigError(f"The file {path} of --engine_config_file is no YAML; correct it.") from None
+        raise ConfigError(f"The file {path} of --engine_config_file is not valid YAML; correct it.") from None
     known = [field.name for field in fields(Cluster)]
     if not isinstance(found, dict) or not set(found) <= set(known):
         raise ConfigError(f"The file {path} of --engine_config_file may say {', '.join(known)}, and nothing else.")
     for name, value in found.items():
         kinds = (int, float) if name == "cpus" else (int,)
         if isinstance(value, bool) or not isinstance(value, kinds) or value < (0 if name == "max_replicas" else 1e-3):
-            raise ConfigError(f"{name}: {value!r} in {path} of --engine_config_file cannot be; give a larger number.")
+            raise ConfigError(f"{name}: {value!r} in {path} of --engine_config_file is invalid; give a larger number.")
     return Cluster(**found)
 
 

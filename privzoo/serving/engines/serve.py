@@ -18,7 +18,7 @@ def serve(model_base_path: str | os.PathLike[str] | None = None, **options: Any)
 
     Raises:
         ConfigError: an invalid name, folder, file, address or port.
-        WeightsError: a version that is no SavedModel, or a damaged one.
+        WeightsError: a version that is not a SavedModel, or a damaged one.
         MissingExtraError: TensorFlow or Ray Serve is not installed.
 
     Example:

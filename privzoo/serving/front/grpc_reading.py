@@ -73,7 +73,7 @@ class Reading(grpc.aio.ServerInterceptor):
             return await self._service.work(len(data), handler.request_deserializer, data)
         except DecodeError:
             refusal = bad_request(
-                f"The message is no request of {name} in protobuf's encoding; write it with TF Serving's protos."
+                f"The message is not a request of {name} in protobuf's encoding; write it with TF Serving's protos."
             )
         except Refusal as error:
             refusal = error.with_traceback(None)  # which would keep the message until Python looks for circles

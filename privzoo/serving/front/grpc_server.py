@@ -33,7 +33,7 @@ class GrpcServer:
         reload_without_key: as `ModelService` has it.
 
     Raises:
-        ConfigError: the port is taken, or the address cannot be.
+        ConfigError: the port is taken, or the address is invalid.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Tls:
         """What the REST interface needs.
 
         Raises:
-            ConfigError: key and certificate do not belong together, or are no PEM.
+            ConfigError: key and certificate do not belong together, or are not PEM.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -48,7 +48,7 @@ class Tls:
             try:
                 context.load_verify_locations(cadata=self.authority.decode("ascii"))
             except (ssl.SSLError, ValueError):
-                raise ConfigError(f"custom_ca of --{FLAG} is no PEM certificate; correct it.") from None
+                raise ConfigError(f"custom_ca of --{FLAG} is not a PEM certificate; correct it.") from None
         return context
 
     def load(self, context: ssl.SSLContext) -> None:
@@ -67,7 +67,7 @@ class Tls:
                 context.load_cert_chain(certificate, key, password="")
             except (ssl.SSLError, ValueError, OSError):
                 raise ConfigError(
-                    f"server_key and server_cert of --{FLAG} are no PEM, or do not belong together; correct them."
+                    f"server_key and server_cert of --{FLAG} are not PEM, or do not belong together; correct them."
                 ) from None
 
     def grpc_configuration(self) -> Any:
@@ -145,7 +145,7 @@ def read_tls(path: str | os.PathLike[str]) -> Tls:
     """Reads the file of `--ssl_config_file`.
 
     Raises:
-        ConfigError: a file that is no SSLConfig, lacks what it needs, or holds a certificate out of its time.
+        ConfigError: a file that is not an SSLConfig, lacks what it needs, or holds a certificate out of its time.
     """
     message = textproto.read("SSLConfig", path, FLAG)
     if not message.server_key or not message.server_cert:
@@ -166,7 +166,7 @@ def _check_time(pem: bytes, path: str | os.PathLike[str]) -> None:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except ValueError:
-        raise ConfigError(f"server_cert in {path} of --{FLAG} is no PEM certificate; correct it.") from None
+        raise ConfigError(f"server_cert in {path} of --{FLAG} is not a PEM certificate; correct it.") from None
     now = datetime.datetime.now(datetime.timezone.utc)
     if now > certificate.not_valid_after_utc:
         day = certificate.not_valid_after_utc.date()

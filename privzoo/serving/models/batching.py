@@ -41,7 +41,7 @@ def read_parameters(path: str | os.PathLike[str] | None) -> BatchingParameters:
     """Reads the file of `--batching_parameters_file`; None gives the defaults.
 
     Raises:
-        ConfigError: a file that cannot be read, or parameters that cannot be.
+        ConfigError: a file that cannot be read, or invalid parameters.
     """
     if path is None:
         return BatchingParameters()
@@ -51,7 +51,7 @@ def read_parameters(path: str | os.PathLike[str] | None) -> BatchingParameters:
         if message.HasField(name):
             given[name] = getattr(message, name).value
             if given[name] < (name == "max_batch_size" or name == "num_batch_threads"):
-                raise ConfigError(f"{path} has {name} {given[name]}, which cannot be; give a larger number.")
+                raise ConfigError(f"{path} has {name} {given[name]}, which is invalid; give a larger number.")
     parameters = BatchingParameters(**given, allowed_batch_sizes=tuple(message.allowed_batch_sizes))
     sizes = parameters.allowed_batch_sizes
     if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != parameters.max_batch_size):

@@ -59,7 +59,7 @@ def from_message(message: Any, source: str) -> list[ServedModel]:
         The models, in its order.
 
     Raises:
-        ConfigError: no list of models, or one that cannot be.
+        ConfigError: no list of models, or an invalid one.
     """
     if message.WhichOneof("config") != "model_config_list":
         raise ConfigError(f"{source} has no model_config_list; this server takes nothing else.")
@@ -84,7 +84,7 @@ def read_config(path: str | os.PathLike[str]) -> list[ServedModel]:
     """The models of the file of `--model_config_file`.
 
     Raises:
-        ConfigError: a file that is no ModelServerConfig, or one that cannot be.
+        ConfigError: a file that is not a ModelServerConfig, or an invalid one.
     """
     from tensorflow_serving.config import model_server_config_pb2
 

@@ -23,7 +23,7 @@ def check_name(name: str) -> None:
         ConfigError: an empty name, or one with `/`, `:` or control characters in it.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"The model name {name!r} cannot be; give a name without / and : in it.")
+        raise ConfigError(f"The model name {name!r} is invalid; give a name without / and : in it.")
 
 
 def local_folder(path: str | os.PathLike[str]) -> Path:
@@ -45,7 +45,7 @@ def versions_in(base: Path) -> dict[int, Path]:
     """Folders of a base path whose names are whole numbers: version -> folder, in the order of the versions.
 
     Raises:
-        ConfigError: the base path is no folder, or cannot be read.
+        ConfigError: the base path is not a folder, or cannot be read.
     """
     try:
         entries = list(base.iterdir())

@@ -87,7 +87,7 @@ class SavedModel:
             if signature.name not in self._callables:
                 for name, spec in (signature.inputs | signature.outputs).items():
                     if not spec.tensor:
-                        raise bad_request(f'"{name}" of the signature "{signature.name}" is no dense tensor.')
+                        raise bad_request(f'"{name}" of the signature "{signature.name}" is not a dense tensor.')
                 from tensorflow.core.protobuf import config_pb2
 
                 options = config_pb2.CallableOptions(

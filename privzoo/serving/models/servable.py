@@ -119,18 +119,18 @@ class Servable:
         wrong = int(((symbols < 0) | (symbols >= self.tail.symbols)).sum())
         if wrong:
             raise bad_request(
-                f"{wrong} of the {len(symbols)} symbols are none of this tail's, which has 0 to "
+                f"{wrong} of the {len(symbols)} symbols are not this tail's, which has 0 to "
                 f"{self.tail.symbols - 1}; send what its head gives."
             )
         wrong = budgets.size - int((np.isfinite(budgets) & (budgets > 0)).sum()) if budgets.dtype.kind in "fiu" else 0
         if wrong:
             raise bad_request(
-                f'{wrong} of the {budgets.size} budgets in "{self.tail.budget}" are no finite numbers above 0; send '
+                f'{wrong} of the {budgets.size} budgets in "{self.tail.budget}" are not finite numbers above 0; send '
                 "the epsilon that each symbol was drawn under."
             )
 
     def check_answer(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Refuses a tail's answer that is no number; any other model's goes out as it is.
+        """Refuses a tail's answer that is not a number; any other model's goes out as it is.
 
         Args:
             outputs: output name -> array, of one request alone.
@@ -162,7 +162,7 @@ def load_versions(
         The loaded versions.
 
     Raises:
-        ConfigError: a name, folder or version that cannot be.
+        ConfigError: an invalid name, folder or version.
         WeightsError: a version that is damaged.
         MissingExtraError: TensorFlow is not installed.
     """

@@ -81,5 +81,5 @@ def _run(servable: Servable, log: Any) -> None:
         signature = classify.signature_for(servable, name, kind.removesuffix("_log"))
         inputs = classify.as_inputs(classify.examples_of_input(request.input))
     else:
-        raise Refusal("UNIMPLEMENTED", f"{kind} is no kind of warm-up that this server has")
+        raise Refusal("UNIMPLEMENTED", f"{kind} is not a kind of warm-up that this server has")
     servable.model.run(signature, inputs)

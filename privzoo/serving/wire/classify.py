@@ -191,7 +191,7 @@ def _example(value: Any) -> bytes:
         try:
             feature = example.features.feature[name]
         except (ValueError, UnicodeError):
-            raise bad_request("A feature's name is no valid text.") from None
+            raise bad_request("A feature's name is not valid text.") from None
         for element in content if type(content) is list else [content]:
             _add(element, name[:80], feature)
     return example.SerializeToString()
