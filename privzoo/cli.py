@@ -315,9 +315,9 @@ class _Refused(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         parser.error(
-            f"{self.option_strings[0]} is refused: only the noise guarantees the model's epsilon, and a feature "
-            "without it can identify the person; choose a model without noise (privzoo list), or give privzoo predict a larger "
-            "--epsilon, which draws less noise"
+            f"{self.option_strings[0]} is refused: only noise guarantees the model's epsilon, and a feature "
+            "without it can identify the person; choose a model without noise (privzoo list), or give predict a "
+            "larger --epsilon, which draws less noise"
         )
 
 
@@ -346,15 +346,9 @@ def _parser() -> argparse.ArgumentParser:
             help="detect: find the largest face in each image; given: each image already is a face chip",
         )
 
-        sub.add_argument(
-            "--all-faces",
-            action="store_true",
-            help="answer for every face in a photograph, small ones too (slower)",
-        )
+        sub.add_argument("--all-faces", action="store_true", help="answer for every face, small ones too (slower)")
         sub.add_argument("--strict", action="store_true", help="stop at the first photograph that cannot be used")
-        sub.add_argument(
-            "--no-noise", action=_Refused, help="refused: the noise is what guarantees the model's epsilon"
-        )
+        sub.add_argument("--no-noise", action=_Refused, help="refused: the noise guarantees the model's epsilon")
 
     def head(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
@@ -399,9 +393,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces like those the int8 head will see"
     )
-    sub.add_argument(
-        "--version", type=int, metavar="N", help="version of the tail on the server; default: the model's own"
-    )
+    sub.add_argument("--version", type=int, metavar="N", help="tail version on the server; default: the model's own")
     sub.add_argument("--overwrite", action="store_true", help="replace that version of the tail if it exists")
     head(sub)
     half = sub.add_mutually_exclusive_group()

@@ -81,7 +81,7 @@ class SiameseConfig:
     feature_unit: float | None = 10.0  # features are multiplied by this / sqrt(their number); None: taken raw
     similar: float = 0.5  # share of similar pairs
     within: float = 0.0  # weight of the variance within classes over all variance
-    information: float = 0.0  # weight of what a feature with noise can say beside its class, in nats
+    information: float = 0.0  # weight of what a feature with noise can reveal besides its class, in nats
     information_noise: float = 0.1  # standard deviation of that noise on each scaled value
     classifier_multiplier: float = 10.0  # of the classifier's learning rate
     copies: int = 4  # augmented versions of each chip, of which every epoch uses one
@@ -176,7 +176,7 @@ class ModelConfig:
     # little of the class in noise or rounding.
     relevance: float = 0.0
     step: float | None = None  # features are sent as whole multiples of this; None: as they are
-    refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
+    refit: bool = False  # fc8 is refitted on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
     code: CodeConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
@@ -199,19 +199,19 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Renamed:
-    """What earlier releases called networks and models: former name -> name of today."""
+    """What earlier releases called networks and models: old name -> current name."""
 
     networks: dict[str, str]
     models: dict[str, str]
 
 
 def config_folder() -> Path:
-    """Folder `zoo_configs`: inside the package in a wheel, beside it in a checkout or an editable install."""
+    """Folder `zoo_configs`: inside the package in a wheel, next to it in a checkout or an editable install."""
     package = Path(__file__).resolve().parent
     for folder in (package / "zoo_configs", package.parent / "zoo_configs"):
         if (folder / "networks").is_dir():
             return folder
-    raise ConfigError(f"zoo_configs is missing from {package} and from beside it; install privzoo again.")
+    raise ConfigError(f"zoo_configs is missing from {package} and from the folder next to it; install privzoo again.")
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
@@ -310,7 +310,7 @@ def models() -> dict[str, Path]:
 
 @functools.cache
 def renamed(kind: str) -> dict[str, str]:
-    """Former name -> name of today, from `zoo_configs/renamed.yaml`.
+    """Old name -> current name, from `zoo_configs/renamed.yaml`.
 
     Args:
         kind: "networks" or "models".
@@ -323,7 +323,7 @@ def renamed(kind: str) -> dict[str, str]:
     known = networks() if kind == "networks" else models()
     for old, new in (found := getattr(names, kind)).items():
         if new not in known or old in known:
-            raise ConfigError(f"{path}: {old} is said to be {new} now; the former must be gone, and the latter there.")
+            raise ConfigError(f"{path}: {old} is said to be {new} now; only the new name may exist.")
     return found
 
 

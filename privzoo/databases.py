@@ -1,4 +1,4 @@
-"""SQLite files that a device keeps: told from others by their application_id, and their owner's alone to read."""
+"""SQLite files that a device keeps: distinguished by their application_id, and readable only by their owner."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Kind:
 
 
 def create(path: Path) -> None:
-    """Makes an empty file, its owner's alone to read, where there is none.
+    """Makes an empty file, readable only by its owner, where there is none.
 
     Raises:
         OSError: it cannot be made, or what is there is no plain file.
@@ -92,7 +92,7 @@ def make_private(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of the file that a path leads to; None where there is none."""
+    """Device and number of the file that a path leads to; None if there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PrivzooError(Exception):
-    """Base of every error that privzoo raises on purpose; the command line prints it without a traceback."""
+    """Base of every error that privzoo deliberately raises; the command line prints it without a traceback."""
 
 
 class UnknownNameError(PrivzooError, ValueError):

@@ -48,7 +48,7 @@ class SplitModel:
         tail: `features` -> probabilities (N, classes).
         noise: what every feature gets before it leaves the device; None: nothing.
         book: of a coded model, whose `noise` is randomized response: the symbol of what the head gives.
-        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: drawn anew.
+        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: fresh draws.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
@@ -112,7 +112,7 @@ class SplitModel:
         return self.card.network.input_size
 
     def drawn(self, slot: str | None = None) -> dict[str, Any] | None:
-        """What is drawn for each answer, and its budget; None where nothing is.
+        """What is drawn for each answer, and its budget; None if nothing is.
 
         Args:
             slot: as for `features`.
@@ -149,7 +149,7 @@ class SplitModel:
         return features if self.noise is None else protect(features, self.noise, rng)
 
     def classify(self, features: np.ndarray) -> np.ndarray:
-        """What the tail makes of features.
+        """The tail's output for features.
 
         Args:
             features: float32 (N, *feature shape).

@@ -180,7 +180,7 @@ def load(network: NetworkConfig) -> dict[str, np.ndarray]:
 
 
 def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
-    """Arrays of the model on whose reduced feature a code stands; none where it stands on the network's own class.
+    """Arrays of the model on whose reduced feature a code is based; none if it is based on the network's own class.
 
     Raises:
         ConfigError: that model has no such feature, or is of another network, cut or size.
@@ -192,7 +192,7 @@ def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
     fits = (base.network, base.cut, base.dimensions) == (model.network, model.cut, model.dimensions)
     if not fits or base.weights is None or base.step is not None:
         raise ConfigError(
-            f"{model.name} cannot stand on {base.name}; it needs a released model of {model.network} with a reduced "
+            f"{model.name} cannot be based on {base.name}; it needs a released model of {model.network} with a reduced "
             f"feature of {model.dimensions} numbers at {model.cut}, not rounded."
         )
     return read(find(base.weights))

@@ -146,8 +146,8 @@ def load(
             `privzoo.mechanisms.randomized_response` state the guarantee.
         delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
-        permanent: file of the device's secret, made where it is not there, with which answers of a coded model are
-            drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is drawn anew.
+        permanent: file of the device's secret, created if missing, with which answers of a coded model are
+            drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is a fresh draw.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.

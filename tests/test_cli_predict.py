@@ -162,7 +162,7 @@ def test_noise_cannot_be_switched_off(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([*command, "--no-noise"])
     assert end.value.code == 2
-    assert "--no-noise is refused: only the noise guarantees" in capsys.readouterr().err
+    assert "--no-noise is refused: only noise guarantees" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

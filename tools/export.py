@@ -90,7 +90,7 @@ def _names() -> list[str]:
 
 
 def _models(names: list[str]):
-    """Every head that is asked for, one loaded model each; a name or head that is not there is told first."""
+    """Every head that is asked for, one loaded model each; a missing name or head is reported first."""
     import privzoo
     from privzoo import card, config
 

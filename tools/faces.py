@@ -96,7 +96,7 @@ def _rows() -> Iterator[Row]:
 
 
 def _unseen_frames(samples: list) -> list:
-    """Frames of people whom nothing was chosen on."""
+    """Frames of people on whom nothing was tuned."""
     shuffled = list(samples)
     random.Random(CHOSEN_SEED).shuffle(shuffled)
     known = {sample.labels["identity"] for sample in shuffled[:CHOSEN_FRAMES]}

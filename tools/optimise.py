@@ -1,4 +1,4 @@
-"""Makes a model's head cheaper in several ways, and measures all beside each other: `tools/optimise.py --help`.
+"""Makes a model's head cheaper in several ways, and compares them all: `tools/optimise.py --help`.
 
     tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --heads_dir tflite
 

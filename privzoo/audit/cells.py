@@ -30,7 +30,7 @@ class Plan:
     seeds: tuple[int, ...] = identity.SEEDS
     queries: tuple[int, ...] = identity.QUERIES
     attackers: tuple[str, ...] = tuple(attackers.ATTACKERS)
-    # Float heads that the deep attacker is let loose on: activations of the "last" cut, those of every cut ("spatial"),
+    # Float heads that the deep attacker attacks: activations of the "last" cut, those of every cut ("spatial"),
     # "all", or "none". Before the last cut, convolutions are to be trained: minutes for each seed.
     deep: str = "last"
     deep_epochs: int = DEEP_EPOCHS
@@ -50,7 +50,7 @@ class Known:
 
     @property
     def ids(self) -> list[str]:
-        """What tells the photographs apart, for every row."""
+        """Identifiers of the photographs, for every row."""
         return list(self.faces.ids) * len(self.features)
 
     def rows(self) -> np.ndarray:
@@ -70,7 +70,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Target:
-    """One feature, under one noise, that attackers are let loose on."""
+    """One feature, under one noise, that is attacked."""
 
     feature: str  # "features", "label", "logit", "gradients"
     view: View

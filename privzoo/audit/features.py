@@ -98,7 +98,7 @@ def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Fac
     """Training and scored faces of protocol 3; `quick` keeps `FEW` training images of a person and half of the scored.
 
     Raises:
-        DataError: the layout is missing, or an image stands on both sides.
+        DataError: the layout is missing, or an image is on both sides.
     """
     from privzoo.audit.attacks.identity import check_apart
 
@@ -134,7 +134,7 @@ def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Face
             break
         chosen += people[person]
     if not chosen:
-        raise DataError(f"{root} holds no LFW people beside LFW-100 with two images or more; use the whole data set.")
+        raise DataError(f"{root} holds no LFW people besides LFW-100 with two images or more; use the whole data set.")
     return read(chosen, "lfw-background", size)
 
 
@@ -156,7 +156,7 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
 
 
 def utkface_many(root: str | Path, size: int, quick: bool = False) -> Faces:
-    """UTKFace training faces, evenly spaced: what decoders learn from beside LFW's, for which thousands are wanted."""
+    """UTKFace training faces, evenly spaced: for decoders in addition to LFW's, since thousands are wanted."""
     train = splits.take(utkface.load(root, split="train"), ATTRIBUTE_TRAINING // (SHARE if quick else 1))
     return read(train, "utkface-train", size)
 
@@ -309,7 +309,7 @@ def _kept(
 
 
 def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> Features:
-    """Keeps an array on disk under the hash of the facts that decide it; makes it where it is not there yet."""
+    """Keeps an array on disk under the hash of the facts that decide it; creates it if missing."""
     from privzoo import activations
 
     key = activations.key(**facts)

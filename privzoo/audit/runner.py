@@ -137,8 +137,8 @@ def _in_processes(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any],
         yield from pool(delayed(_alone)(key, cell) for key, cell in cells.items())
     except BrokenProcessPool:
         raise DataError(
-            "A process of the audit was killed, most likely for want of memory; run it again, which goes on where it "
-            "stopped, with --engine local or a smaller LOKY_MAX_CPU_COUNT."
+            "A process of the audit was killed, most likely because memory ran out; run it again, which resumes it, "
+            "with --engine local or a smaller LOKY_MAX_CPU_COUNT."
         ) from None
 
 

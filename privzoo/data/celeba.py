@@ -64,7 +64,7 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
     people = _pairs(files, _find(found, IDENTITIES))
     partition = _pairs(files, _find(found, PARTITION))
     if split != "all" and not partition:
-        raise DataError(f'{files} has no {PARTITION}: put it beside {ATTRIBUTES}, or load with split="all".')
+        raise DataError(f'{files} has no {PARTITION}: put it next to {ATTRIBUTES}, or load with split="all".')
     names = tuple(str(person) for person in sorted(set(people.values())))
     index = {int(person): number for number, person in enumerate(names)}
     samples = []
@@ -129,7 +129,7 @@ def _attributes(files: Files, path: str | None) -> tuple[dict[str, int], list[tu
 
 
 def _pairs(files: Files, path: str | None) -> dict[str, int]:
-    """Return image -> number of a list with these two columns; empty where there is no list."""
+    """Return image -> number of a list with these two columns; empty if there is no list."""
     if path is None:
         return {}
     try:

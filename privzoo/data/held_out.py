@@ -1,8 +1,8 @@
-"""Which images of one's own data set are kept from training, where no folder says so.
+"""Which images of the user's own data set are held out from training, where no folder says so.
 
 Of ten images one goes to the validation part and one to the test part, by the hash of its name `<class>/<image>`: the
 same at every call, and an image that is added moves no other, as a rule. Where people are known, and there are
-`PEOPLE` or more of them, whole people are held out by the hash of their names, so that nobody stands on both sides. A
+`PEOPLE` or more of them, whole people are held out by the hash of their names, so that nobody is on both sides. A
 class that would be left without images in a part gets the image, or the person, with the lowest hash into it, and one
 of fewer than `LEAST` is trained on as a whole.
 """

@@ -134,7 +134,7 @@ def load(
         samples.append(Sample(f"{name}/{path}", ReadImage(files, path, f"{name}/{path}", cut), labels))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items()) or "its lists are empty"
-        raise DataError(f"{files}/{table} describes no usable image ({reasons}): unpack the images beside it.")
+        raise DataError(f"{files}/{table} describes no usable image ({reasons}): unpack the images next to it.")
     warn_skipped(name, skipped)
     return Dataset(name, hash_split(samples, split), {"gender": CLASSES["gender"]}, skipped)
 

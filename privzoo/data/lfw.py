@@ -34,9 +34,9 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
 
     Args:
         root: the folder lfw, its zip, or a folder that holds either; the folder `lfw_gender` with
-            `male_names.txt` and `female_names.txt` stands inside it or beside it.
+            `male_names.txt` and `female_names.txt` is inside it or next to it.
         chip: give the face chip, not the whole frame.
-        gender: drop images that stand in both gender lists or in neither (protocol 1). False needs no lists,
+        gender: drop images that are in both gender lists or in neither (protocol 1). False needs no lists,
             keeps every image and gives identity only.
 
     Returns:
@@ -55,7 +55,7 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
     if gender and genders is None:
         raise DataError(
             f"{files} has no gender lists: put male_names.txt and female_names.txt into a folder "
-            f"{GENDER_FOLDER} beside it, or load with gender=False."
+            f"{GENDER_FOLDER} next to it, or load with gender=False."
         )
     names, skipped = tuple(sorted(people)), Counter()
     samples = []
@@ -128,7 +128,7 @@ def _classes(people: tuple[str, ...], gender: bool) -> dict[str, tuple[str, ...]
 
 
 def _genders(files: Files) -> dict[str, int] | None:
-    """Return file name -> gender of the files that stand in one list only; None where there are no lists."""
+    """Return file name -> gender of the files that are in one list only; None if there are no lists."""
     inside = Folder(files.path / GENDER_FOLDER) if isinstance(files, Folder) else None
     packed = Zip(files.path).below([GENDER_FOLDER]) if isinstance(files, Zip) else None
     beside = Folder(files.path.parent / GENDER_FOLDER)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from privzoo.data.files import Files, read_list
 from privzoo.errors import DataError
 
-TABLE = "people.csv"  # beside the class folders
+TABLE = "people.csv"  # next to the class folders
 COLUMNS = ("file", "person")
 NAMED = re.compile(r"(?P<person>.+)__\d+")
 

@@ -121,7 +121,7 @@ def check_open(closed: bool) -> None:
 
 @dataclass(frozen=True)
 class Access:
-    """What a client shows a server, and whom it trusts."""
+    """The client's credentials, and which servers it trusts."""
 
     key: str | None = field(default=None, repr=False)  # API key; sent as authorization: Bearer KEY
     ca: str | os.PathLike[str] | None = None  # PEM file of the authority to trust; None: the system's

@@ -39,12 +39,12 @@ class Head:
         total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
             None: no limit. Only for heads with noise.
         total_delta: of the same total; None: 1e-5.
-        ledger: file in which the spending is written down, made where it is not there; or a `Ledger`. All heads that
+        ledger: file in which the spending is written down, created if missing; or a `Ledger`. All heads that
             see the same people should share one.
-        permanent: file of the device's secret, made where it is not there, with which answers of a coded head are drawn
+        permanent: file of the device's secret, created if missing, with which answers of a coded head are drawn
             once and repeated: `features(chips, slot=...)`, and `privzoo.mechanisms.permanent` for what that promises
-            and costs. None: each answer is drawn anew.
-        owner: whose budget is spent: a person, or, where people are not told apart, the device, whose faces then all
+            and costs. None: each answer is a fresh draw.
+        owner: whose budget is spent: a person, or, if people are not distinguished, the device, whose faces then all
             count as one person's.
 
     Attributes:
@@ -52,10 +52,10 @@ class Head:
         manifest: what the file says of itself, a copy; see `privzoo.edge.read_manifest`.
         input_size: side of the chips in pixels.
         feature_shape: shape of one feature.
-        classes: names of the classes that the tail tells apart.
+        classes: names of the tail's classes.
         noise: what every feature gets before it is given out, or None.
         queries: features given out so far, by this object alone.
-        ledger: the `Ledger`; None where none was given.
+        ledger: the `Ledger`; None if none was given.
         permanent: whether answers repeat in a slot.
         owner: whose budget is spent.
 
@@ -190,7 +190,7 @@ class Head:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that the tail tells apart."""
+        """Names of the tail's classes."""
         return tuple(self.__unprotected.manifest["classes"])
 
     @property
@@ -225,7 +225,7 @@ class Head:
             image: path, bytes of an image file, PIL image, or uint8 array.
 
         Returns:
-            Squares of the chips in the photograph, in pixels; empty where no face is seen.
+            Squares of the chips in the photograph, in pixels; empty if no face is seen.
 
         Raises:
             ImageError: the image cannot be read.
@@ -253,7 +253,7 @@ class Head:
         return faces.chips(images, self.input_size, face, bulk, all_faces)
 
     def check_slot(self, slot: str | None) -> None:
-        """Refuses a slot where answers do not repeat, none where they do, and one that is not text.
+        """Refuses a slot where answers do not repeat, none if they do, and one that is not text.
 
         Raises:
             ConfigError: so it is.

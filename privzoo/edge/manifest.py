@@ -1,7 +1,7 @@
 """Reads the manifest that a head carries: what goes in, what comes out, and which tail it belongs to.
 
 A head is a TFLite flatbuffer with a zip archive behind it (TFLite metadata's associated-file format), whose stored
-entry `privzoo.json` is the manifest. Runtimes ignore what stands behind the flatbuffer.
+entry `privzoo.json` is the manifest. Runtimes ignore what follows the flatbuffer.
 """
 
 from __future__ import annotations

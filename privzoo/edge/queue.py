@@ -1,7 +1,7 @@
 """Features that wait on the device for a connection: bounded, in one SQLite file, so that a restart loses none.
 
 Only features are kept, never an image. What protects them on their way protects them here no more than the file's
-permissions (its owner alone may read it) and the device's own encryption do.
+permissions (only its owner may read it) and the device's own encryption do.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Queue:
     """A queue of features in a file; its methods may be called from several threads.
 
     Args:
-        path: of the file; it is made where it is not there. One that others may read becomes its owner's alone.
+        path: of the file; it is created if missing. One that others may read is restricted to its owner.
         most: features that it takes, those that were refused included; more are not taken.
         most_bytes: of all these features together.
         days: after which a feature is dropped unsent.

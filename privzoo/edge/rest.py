@@ -17,7 +17,7 @@ from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, Miss
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
-_AWAY = (408, 429, 502, 503, 504)  # the server, or what stands before it, cannot answer now
+_AWAY = (408, 429, 502, 503, 504)  # the server, or what is in front of it, cannot answer now
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Rest:
                 f"The server at {self.url} answered {status} without an error message of TF Serving's protocol; "
                 "check that the address is that of its REST interface."
             )
-            # Not TF Serving's own: of what stands before it, as when the machine behind went away in between.
+            # Not TF Serving's own: of what is in front of it, as when the machine behind it disappeared.
             return unavailable(sentence) if status >= 500 else ServerError(sentence)
         kind = FeatureRefusedError if status in (400, 413) else ServerError
         return kind(f"The server at {self.url} refused the request ({status}: {reason}).")

@@ -1,4 +1,4 @@
-"""Answers for the frames of a camera: the newest frame each time, those that came meanwhile are dropped."""
+"""Answers for the frames of a camera: the newest frame each time, those that arrived in between are dropped."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def attach(
         head: `image` -> activation (N, h, w, c), as the cut left it; its layers are shared, not copied.
         tail: activation -> probabilities (N, classes), likewise.
         arrays: `reduce/kernel` (h*w*c, k), `reduce/bias` (k,), `reconstruct/kernel` (k, h*w*c), `reconstruct/bias`
-            (h*w*c,), and `fc8/kernel` and `fc8/bias` where the classifier was fitted anew.
+            (h*w*c,), and `fc8/kernel` and `fc8/bias` where the classifier was refitted.
         model: with `dimensions`, k.
 
     Returns:

@@ -244,7 +244,7 @@ class _Sheet:
         self.results: list[Measurement] = []
 
     def baselines(self) -> None:
-        """What one answer for all faces gets; and how many faces the detector found, where it was asked."""
+        """The accuracy of one answer for all faces; and how many faces the detector found, where it was asked."""
         best, got = classes.most_frequent(self.faces.truth, self.names, self.faces.people)
         self._write(classes.ACCURACY, classes.always(best), got, "", self.faces.name)
         if self.faces.found is not None:

@@ -14,7 +14,7 @@ ACCURACY, BALANCED, F1 = "accuracy", "balanced accuracy", "macro F1"
 
 
 def recall_of(name: str) -> str:
-    """Metric of the share of a class's faces that are told to be of it."""
+    """Metric of the share of a class's faces that are classified correctly."""
     return f"recall of {name}"
 
 

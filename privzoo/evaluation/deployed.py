@@ -1,4 +1,4 @@
-"""What an exported head makes of many faces, before its noise, computed once and kept on disk."""
+"""An exported head's output for many faces, before its noise, computed once and kept on disk."""
 
 from __future__ import annotations
 

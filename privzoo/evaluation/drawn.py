@@ -14,7 +14,7 @@ DRAWS = tuple(range(1, 21))  # seeds of a noisy model's published accuracy
 
 
 def arrived(features: np.ndarray, noise: Noise | None, rng: np.random.Generator) -> np.ndarray:
-    """What the cloud gets of features: clipped and with fresh noise, where there is some.
+    """What the cloud gets of features: clipped and with fresh noise, if any.
 
     Drawn by numpy rather than by the device's secure source: the same density, a hundred times as fast, repeatable,
     and no secret.

@@ -172,7 +172,7 @@ def best_of(tables: Sequence[np.ndarray], people: np.ndarray, draws: int = 1000)
 
     Args:
         tables: for each attacker hits (seeds, faces).
-        people: int (faces,), 0..P-1, whom the draws take with replacement; the same people for all attackers.
+        people: int (faces,), 0..P-1, resampled with replacement; the same people for all attackers.
         draws: of the bootstrap, with seed 0.
 
     Returns:

@@ -29,7 +29,7 @@ class Subgroup:
     race: str
     age: str
     count: int  # faces
-    value: float | None  # 0..1; None where the subgroup is too small
+    value: float | None  # 0..1; None if the subgroup is too small
     low: float | None
     high: float | None
 

@@ -153,7 +153,7 @@ def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -> Path | None:
-    """An exported head of a model, to be measured as it is rather than exported anew; None where it is not there.
+    """An exported head of a model, to be measured as it is rather than exported again; None if it is not there.
 
     Args:
         model: whose head it is. A coded model's is the head of its base too, whose file serves where it has no own.
@@ -186,7 +186,7 @@ def release(
 
     Args:
         models: to release.
-        folder: `tflite/` of a checkout; made where there is none.
+        folder: `tflite/` of a checkout; created if missing.
         quantizations: of each head.
         calibration: name of a model, with `_slim` for its slim head -> face chips for int8, uint8 (N, S, S, 3);
             without: chips that come with packages.

@@ -41,7 +41,7 @@ def export_tail(
         name: of the model on the server.
         version: of the model on the server, 1 or more.
         manifest: of `privzoo.export.manifests.build_manifest` for this tail.
-        overwrite: replace this version where it is there already.
+        overwrite: replace this version if it exists already.
 
     Returns:
         Folder of the version.

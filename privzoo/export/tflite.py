@@ -36,7 +36,7 @@ def agreement(features: np.ndarray, expected: np.ndarray) -> float:
         expected: array of the same shape.
 
     Returns:
-        1 for equality, 0 or less for features that say nothing; NaN where nothing varies or is not finite.
+        1 for equality, 0 or less for features that say nothing; NaN if nothing varies or is not finite.
     """
     expected = expected.astype(np.float64)
     varied = np.square(expected - expected.mean(0)).sum()
@@ -126,7 +126,7 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder, quiet():
-        # By way of a SavedModel: it alone names the output, and from_concrete_functions writes NaN for Keras 3.
+        # Via a SavedModel: it alone names the output, and from_concrete_functions writes NaN for Keras 3.
         archive = keras.export.ExportArchive()
         archive.track(head)
         archive.add_endpoint(

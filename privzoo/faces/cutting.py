@@ -23,7 +23,7 @@ class Face:
     Args:
         image: name of the photograph: its path, or "image 3" for the fourth of several arrays.
         box: the chip's square in it.
-        found: how many faces the detector saw in it; 1 where the chip was given.
+        found: how many faces the detector saw in it; 1 if the chip was given.
         number: which of them this is, from 1: the largest first, doubtful ones last.
     """
 

@@ -40,7 +40,7 @@ class View:
         part = Image.fromarray(np.ascontiguousarray(photograph[top:bottom:step, left:right:step]))
         across, down = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         part = part.resize((across, down), Image.Resampling.BILINEAR)
-        if self.angle % 90 == 0:  # no pixel has to be mixed anew: three times as fast
+        if self.angle % 90 == 0:  # no pixel has to be interpolated: three times as fast
             seen = Image.new("RGB", (size, size))
             corner = size / 2 - (self.x - left) * scale, size / 2 - (self.y - top) * scale
             seen.paste(part, (round(corner[0]), round(corner[1])))

@@ -155,7 +155,7 @@ def accepted(response: RandomizedResponse, draws: int, false_accepts: float) -> 
     """
     same = float(response.probability_same)
     other = (1 - same) / (response.k - 1)
-    # One answer adds 1 where it is the first face's symbol, -1 where it is the second's, 0 otherwise.
+    # One answer adds 1 if it is the first face's symbol, -1 if it is the second's, 0 otherwise.
     step = np.array([other, 1 - same - other if response.k > 2 else 0.0, same])
     genuine = np.ones(1)
     for _ in range(draws):

@@ -124,7 +124,7 @@ def clip(features: np.ndarray, radius: float) -> np.ndarray:
         float64 array of the same shape.
     """
     rows = np.asarray(features, np.float64).reshape(len(features), math.prod(np.shape(features)[1:]))
-    # By way of the largest value: the squares of large values would overflow.
+    # Via the largest value: the squares of large values would overflow.
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
     largest[largest == 0] = 1
     with np.errstate(over="ignore", under="ignore"):

@@ -5,7 +5,7 @@ What was spent stays spent: nothing is paid back where computing or sending fail
 time, whatever the clock says. Costs add up as `privzoo.mechanisms.budget` proves. Processes and threads that share the
 file take turns (SQLite's write lock), so that they cannot overspend together.
 
-The file knows when which model was used how often, never a feature or an image; its owner alone may read it. Whoever
+The file knows when which model was used how often, never a feature or an image; only its owner may read it. Whoever
 deletes the file, or puts an older copy in its place, makes it forget: what protects it is the folder that it lies in.
 While a `Ledger` is open, it knows its file by a name that was drawn for it, and gives nothing out on another one.
 """
@@ -84,14 +84,14 @@ class Entry:
 class Ledger:
     """A ledger in a file; any number of threads and processes may share it.
 
-    The total belongs to whoever spends, not to the file: heads with different totals see the same spending, and each
-    refuses beyond its own. It cannot be changed once it is open.
+    The total belongs to the spender, not to the file: heads with different totals see the same spending, and each
+    refuses beyond its own total. A ledger cannot be changed once it is open.
 
-    A file that was deleted is made anew, and knows of nothing: keep it in a folder that only the app may write. Once it
-    is deleted, replaced or set back while it is open here, nothing is given out any more.
+    A deleted file is created again, empty: keep it in a folder that only the app can write to. If it is deleted, replaced
+    or rolled back while it is open here, nothing more is given out.
 
     Args:
-        path: of the file; it is made where it is not there. One that others may read becomes its owner's alone.
+        path: of the file; it is created if missing. One that others may read is restricted to its owner.
         timeout: seconds to wait for others that hold the file.
 
     Attributes:
@@ -149,7 +149,7 @@ class Ledger:
         total_delta: float = DELTA,
         tags: Sequence[bytes] | None = None,
     ) -> None:
-        """Writes down features that are about to be given out: all of them, or none where they are too many.
+        """Writes down features that are about to be given out: all of them, or none if they are too many.
 
         Args:
             mechanism: that protects each of them.
@@ -349,7 +349,7 @@ def _check_owner(owner: Any) -> None:
 
 
 def _fitting(spent: Cost, cost: Cost, total: float, delta: float) -> int:
-    """Most features whose cost fits into a total beside what is spent."""
+    """Largest number of features whose cost fits into a total, given what is spent."""
     low, high = 0, 1
     while high <= _MOST and within((spent + cost * high).epsilon(delta), total):
         low, high = high, 2 * high

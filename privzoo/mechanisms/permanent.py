@@ -9,21 +9,21 @@ epsilon. In general, compare two sequences of true symbols in one slot that are 
 equal, each with d different ones, d <= min(queries, k): any answers have probabilities that differ by a factor
 e^(d epsilon) at most, however many queries there were.
 
-The proof. Taking HMAC-SHA256 as a random function (it is one for whoever lacks the secret, as far as anybody knows),
+The proof. Taking HMAC-SHA256 as a random function (it is one for anyone without the secret, as far as is known),
 the answers are R(s_1), ..., R(s_n), where R(0), ..., R(k - 1) are independent randomized responses of each symbol.
 Equal symbols have equal answers, so that the likelihood of all answers is a product of d factors, one for each
 different symbol, or 0, for both sequences alike, where equal symbols had unequal answers. Each factor differs between
 the two by e^epsilon at most.
 
 What it does not cover, and costs. *Which of a slot's queries had equal symbols* is not hidden: unequal answers prove
-unequal symbols, for which no epsilon is a bound. Answers link: a slot whose answers repeat is recognised by whoever
+unequal symbols, for which no epsilon is a bound. Answers link: a slot whose answers repeat is recognised by anyone who
 receives them, so that services that compare notes can tell a device, and a person on it; under two budgets or books the
 answers are independent, and their epsilons add. A new slot is a new draw, and adds to the total. Who reads the secret
 can undo every answer: it stays on the device, in a file that its owner alone may read.
 
 In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: over all,
 d epsilon for a slot, as was proved. For that the ledger keeps a tag of each answered symbol, derived from the secret
-too, which names neither slot nor symbol to whoever lacks it. Whether the total has room for a query then depends on
+too, which names neither slot nor symbol to anyone without it. Whether the total has room for a query then depends on
 which of the slot's queries had equal symbols, which is not hidden in any case.
 """
 
@@ -53,7 +53,7 @@ _PURPOSE, _TAG = b"privzoo permanent 1", b"privzoo spent 1"
 
 
 def read_secret(path: str | os.PathLike[str]) -> bytes:
-    """The device's secret; it is made where there is none, once, whichever process comes first.
+    """The device's secret; it is created if missing, once, whichever process comes first.
 
     Args:
         path: of the file, which its owner alone may read.
@@ -120,7 +120,7 @@ def permanent(path: str | os.PathLike[str] | None, noise: Any, book: str | None,
     """Permanent answers by the secret in a file; None for no file.
 
     Args:
-        path: of the file, made where it is not there; None: answers are drawn anew each time.
+        path: of the file, created if missing; None: each answer is a fresh draw.
         noise: the mechanism of a model or head.
         book: name of its codebook; None: it has no code.
         of: what the sentence calls it.
@@ -136,7 +136,7 @@ def permanent(path: str | os.PathLike[str] | None, noise: Any, book: str | None,
 
 
 def at(answers: Permanent | None, slot: Any) -> PermanentResponse | None:
-    """The permanent answers of a slot, or None where answers are drawn anew.
+    """The permanent answers of a slot, or None if answers are fresh draws.
 
     Raises:
         ConfigError: a slot without permanent answers, or none with them.
@@ -175,7 +175,7 @@ class PermanentResponse:
     book: str
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be told apart from nothing."""
+        """Refuses what cannot be distinguished from nothing."""
         if not (isinstance(self.secret, bytes) and len(self.secret) == SECRET_BYTES):
             raise ConfigError(f"A secret has {SECRET_BYTES} bytes; take it from read_secret.")
         for what, text in (("slot", self.slot), ("book", self.book)):

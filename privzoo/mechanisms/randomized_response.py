@@ -1,20 +1,20 @@
 """Randomized response: the device sends one of k symbols, not always the true one (Warner 1965; Kairouz 2016).
 
-The guarantee. Whatever two faces are before the camera, any symbol leaves with probabilities that differ by a factor
-e^epsilon at most: pure epsilon-local differential privacy (delta 0) of the whole face, whoever receives the symbol and
+The guarantee. For any two faces in front of the camera, the probabilities of sending any symbol differ by at most the
+factor e^epsilon: pure epsilon-local differential privacy (delta 0) of the whole face, whoever receives the symbol and
 whatever else they know or compute.
 
 The proof. The true symbol is sent with probability T / M, and each of the k - 1 others with O / M, where M is
-2^32 (k - 1) and T + (k - 1) O = M; all are whole numbers. A symbol's likelihood under two faces therefore is T / M or
-O / M, and the largest ratio T / O. T is the largest number of its form with T / O <= e^epsilon, which is checked in
-whole numbers against a bound of e^epsilon from below (the partial sum of its series). Draws are uniform exactly: whole
-bytes, drawn again where they would favour some values. So the bound holds for the very program, not for real numbers
-that it rounds. What is computed from the symbol afterwards cannot undo it.
+2^32 (k - 1) and T + (k - 1) O = M; all are integers. So a symbol's likelihood under any face is T / M or O / M, and the
+largest ratio is T / O. T is the largest number of its form with T / O <= e^epsilon, which is checked in integers
+against a lower bound of e^epsilon (the partial sum of its series). Draws are exactly uniform: whole bytes, drawn again
+if they would favour some values. So the bound holds for the program itself, not only for the real numbers that it
+approximates. Nothing computed from the symbol afterwards can undo it.
 
 What it does not cover. Budgets add up: n draws for one person cost n epsilon (`privzoo.mechanisms.ledger` keeps the
-total, `privzoo.mechanisms.permanent` repeats answers instead of drawing them anew). The guarantee begins at the symbol:
-photographs on the device, when and from where a request comes, the time that it takes, and that there was one at all
-are outside. It supposes that the operating system's random source cannot be told from a fair one.
+total, `privzoo.mechanisms.permanent` repeats answers instead of drawing fresh ones). The guarantee begins at the
+symbol: it does not cover photographs on the device, when and from where a request comes, how long it takes, or that
+there was one at all. It assumes that the operating system's random source is indistinguishable from a fair one.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def run(
         size: side of its input in pixels.
         job: what to do.
         chips: uint8 (N, size, size, 3), faces to learn from.
-        features: float32 (N, ...), what the head makes of them before any rounding.
+        features: float32 (N, ...), the head's output for them before any rounding.
         calibration: float32 chips that set the ranges of int8 activations, and with which the carried head is checked.
         runs: folder of the runs; this one's is named by the hash of all of the above.
 

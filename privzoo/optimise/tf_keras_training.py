@@ -27,7 +27,7 @@ SAME = 1e-4  # largest difference from the Keras 3 head, as a share of the large
 PREDICTED = 64  # chips that go through at once
 RANGE_BATCHES = 4  # of chips, from which activations' ranges are taken before training
 PRUNED_BY = 0.6  # share of the steps after which the last weight is pruned
-MASKS = 50  # how often, at most, masks are made anew until then
+MASKS = 50  # how often, at most, masks are made again until then
 PACKAGES = ("tensorflow-model-optimization", "tf_keras")
 
 
@@ -120,8 +120,8 @@ def check_same(model: Any, chips: np.ndarray, expected: np.ndarray) -> float:
     apart = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not apart <= SAME:  # written so that NaN is refused too
         raise WeightsError(
-            f"The head carried to tf_keras gives other features (apart by {apart:.2g} of the largest, {SAME} at most "
-            "is usual); check that tf_keras and TensorFlow are of the same version."
+            f"The head converted to tf_keras gives different features (by {apart:.2g} of the largest, at most {SAME} is "
+            "usual); check that tf_keras and TensorFlow have the same version."
         )
     return apart
 

@@ -142,7 +142,7 @@ class Keys:
             raise Refusal("UNAUTHENTICATED", "This server needs an API key; send it as authorization: Bearer KEY.")
         digest = hashlib.sha256(given[:_LONGEST].encode("utf-8", "surrogateescape")).digest()
         found = None
-        for key in self._keys:  # every one, so that the time tells nothing of where the right one stands
+        for key in self._keys:  # every one, so that the time reveals nothing about which one matched
             if hmac.compare_digest(digest, key.sha256):
                 found = key
         today = datetime.datetime.now(datetime.timezone.utc).date()

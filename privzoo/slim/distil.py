@@ -110,7 +110,7 @@ def _images(source: activations.Source, size: int, cache: Path) -> Path:
 
 
 def _features(model: SplitModel, source: activations.Source, cache: Path) -> np.ndarray:
-    """By way of the cut's activation, which may be there already from when the model was fitted."""
+    """Via the cut's activation, which may be there already from when the model was fitted."""
     cut = model.config.cut
     kept = activations.at_cuts(model.network, source, [cut], cache)[cut]
     last = graph.after(unrounded(model.head), cut)
@@ -230,7 +230,7 @@ class Lessons(keras.utils.PyDataset):
 
 
 def answers(model: SplitModel, features: np.ndarray) -> np.ndarray:
-    """What the tail makes of features that are clipped, without noise; float32 (N, classes)."""
+    """The tail's output for clipped features, without noise; float32 (N, classes)."""
     from privzoo.mechanisms.gaussian import clip
 
     return model.classify(clip(features, model.noise.clip).astype(np.float32) if model.noise else features)

@@ -1,7 +1,7 @@
 """Which channels a slim head keeps: those without which the feature could not be put together again.
 
 A convolution's output is a linear function of what it sees. So what is lost by dropping some of the channels it sees,
-where the others are weighted anew, is known in closed form (the optimal brain surgeon, Hassibi and Stork 1993; for
+where the others are reweighted, is known in closed form (the optimal brain surgeon, Hassibi and Stork 1993; for
 whole channels as in He et al. 2017): with W the kernel and H the inverse covariance of what it sees, dropping the rows
 R of W costs trace(W_R' inverse(H_RR) W_R), and what stays becomes W_K - H_KR inverse(H_RR) W_R. Outputs count by what
 they contribute to the feature. From the costs of all layers, the number of channels of each is chosen for a budget of

@@ -70,7 +70,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return images, {name: values[chosen] for name, values in self.labels.items()}
 
     def on_epoch_end(self) -> None:
-        """Shuffles anew."""
+        """Reshuffles."""
         self.epoch += 1
         self._shuffle()
 
@@ -94,7 +94,7 @@ class PlainBatches(keras.utils.PyDataset):
         return -(-len(self.chips) // self.batch_size)
 
     def __getitem__(self, index: int):
-        """Batch `index`: images, with labels where there are any."""
+        """Batch `index`: images, with labels if any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)
         return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})

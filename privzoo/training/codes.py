@@ -25,7 +25,7 @@ from privzoo.mechanisms.randomized_response import check_budget
 LEVELS = 64  # fine levels of a score, equally many faces in each
 SYMBOLS = (2, 3, 4, 6, 8, 12, 16)  # numbers of symbols that are tried
 SMOOTHING = 0.5  # a face's worth of each class in each symbol, so that no posterior is certain
-_TIE = 1e-9  # weight of a bit of information beside accuracy
+_TIE = 1e-9  # weight of a bit of information relative to accuracy
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,8 @@ def of_book(
     Args:
         book: codebook, as of the network's own classes.
         train: features and classes that are counted.
-        held_out: features and classes on which accuracy is told, for the record.
-        epsilon: budget at which it is told.
+        held_out: features and classes on which the recorded accuracy is measured.
+        epsilon: budget at which it is measured.
     """
     features, labels = train
     classes = int(max(labels.max(), held_out[1].max())) + 1

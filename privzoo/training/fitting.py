@@ -129,7 +129,7 @@ class Fitter:
         own = {key: value for key, value in fitted.items() if not key.startswith("fc8")}
         found = {"no noise, the network's fc8": right(plain, own), "the network's fc8": right(model, own)}
         if model.refit:
-            found["fc8 fitted anew"] = right(model, fitted)
+            found["fc8 refitted"] = right(model, fitted)
         parts = [heldout[i : i + BATCH].astype(np.float32) for i in range(0, len(heldout), BATCH)]
         whole = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
         found["the network"] = round(float(np.mean(np.concatenate(whole) == wanted)), 5)

@@ -51,7 +51,7 @@ def _centred(target, features, classes: int):
 
 
 def within(classes: int) -> Loss:
-    """Variance within the classes of a batch over all variance: 0 where each class is one point."""
+    """Variance within the classes of a batch over all variance: 0 if each class is one point."""
 
     def loss(target, features):
         inside = keras.ops.sum(keras.ops.square(_centred(target, features, classes)))
@@ -62,7 +62,7 @@ def within(classes: int) -> Loss:
 
 
 def information(classes: int, noise: float) -> Loss:
-    """What features say beside their class when each value gets Gaussian noise: capacity of that channel, in nats.
+    """What features reveal besides their class when each value gets Gaussian noise: capacity of that channel, in nats.
 
     log det(1 + covariance within classes / noise^2) / 2 bounds the information about anything else, identity first, for
     a Gaussian spread. Unlike a distance it sees directions of tiny variance, which an attacker who whitens reads.

@@ -15,7 +15,7 @@ class Pairs:
 
     Args:
         classes: primary class of each face, int (N,).
-        identities: who each face is, any type (N,); None where nobody knows, as in UTKFace: then every file counts as
+        identities: who each face is, any type (N,); None if nobody knows, as in UTKFace: then every file counts as
             a person of its own, and a pair may show one person in two photographs.
         seed: of the run.
 

@@ -1,4 +1,4 @@
-"""The recipe for a primary network: cross-entropy on the task, auxiliary labels beside it, one learning-rate cycle.
+"""The recipe for a primary network: cross-entropy on the task, with auxiliary labels and one learning-rate cycle.
 
 Runs on any Keras backend (TensorFlow or JAX); it uses numpy pipelines and `keras.ops` alone.
 """
@@ -99,7 +99,7 @@ def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndar
         if label not in labels:
             raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
     if len(config.classes) < 2:
-        raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network tells two or more apart.")
+        raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network needs two or more.")
     known = data.classes.get(config.task)
     if known != config.classes:
         raise ConfigError(f"{config.name} has the classes {config.classes}; {data.name} has {known}, in this order.")

@@ -269,7 +269,7 @@ def noisy(reduced: np.ndarray, noise: NoiseConfig | None, seed: int, copies: int
 def refitted(
     arrays: dict[str, np.ndarray], arrived: np.ndarray, labels: np.ndarray, tail: keras.Model
 ) -> dict[str, np.ndarray]:
-    """Fits the last layer anew, by logistic regression on what the layers before it make of what arrives.
+    """Refits the last layer, by logistic regression on what the layers before it make of what arrives.
 
     Args:
         arrays: with the reconstruction.

@@ -37,7 +37,7 @@ class PairBatches(keras.utils.PyDataset):
         similar: share of similar pairs.
         names: of the losses at the cut.
         batch_size: faces in a batch, two for each pair.
-        fixed: every face once, the same pairs always: for validation. Otherwise each epoch draws anew as many pairs as
+        fixed: every face once, the same pairs always: for validation. Otherwise each epoch draws as many new pairs as
             there are faces for two, and leaves out the remainder.
     """
 
@@ -111,7 +111,7 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
         features, float32 (N, d), under the name of each loss at the cut. Both have the parent's weights.
 
     Raises:
-        ConfigError: layers that do not exist, or that stand in the wrong order.
+        ConfigError: layers that do not exist, or that are in the wrong order.
         WeightsError: the parent's weights are missing or damaged.
     """
     check(config)

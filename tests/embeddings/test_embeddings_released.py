@@ -249,7 +249,7 @@ def test_wrong_codes_are_refused_in_one_sentence(released):
         dataclasses.replace(model.config.code, symbols=1)
     for changed in ({"base": "vgg_s_tiny_simple_conv5"}, {"base": "vgg_s_tiny_rounded"}):
         other = dataclasses.replace(model.config, code=dataclasses.replace(model.config.code, **changed))
-        with pytest.raises(ConfigError, match="cannot stand on"):
+        with pytest.raises(ConfigError, match="cannot be based on"):
             weights.of_base(other)
     from privzoo.embeddings import coded
 

@@ -165,5 +165,5 @@ def test_one_class_is_too_few(tmp_path):
     network = config.from_dict(
         config.NetworkConfig, yaml.safe_load(FILES[0][1]) | {"classes": ["glasses"], "name": "one"}, "one"
     )
-    with pytest.raises(PrivzooError, match="one has one class, glasses; a network tells two or more apart"):
+    with pytest.raises(PrivzooError, match="one has one class, glasses; a network needs two or more"):
         primary.train(network, *splits.of_network(network, tmp_path / "my_faces"), tmp_path / "run")

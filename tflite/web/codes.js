@@ -133,7 +133,7 @@ export function symbolOf(feature, { kernel, bias, symbols }) {
  * @param {Float32Array} feature the head's output.
  * @param {object} manifest of the head.
  * @param {{epsilon?: number, permanent?: {key: CryptoKey, slot: string}}} options the budget, where it is not the
- *   manifest's; and whose answers are repeated instead of drawn anew.
+ *   manifest's; and whose answers are repeated instead of freshly drawn.
  * @returns {Promise<Float32Array>} the symbol that may be sent, and the budget that it was drawn under.
  */
 export async function answer(feature, manifest, { epsilon = manifest.noise.epsilon, permanent } = {}) {

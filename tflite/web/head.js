@@ -76,7 +76,7 @@ export class Head {
     return new Head(entry, model);
   }
 
-  /** What the head makes of a chip (Uint8Array, RGB), before any rounding or noise. */
+  /** The head's output for a chip (Uint8Array, RGB), before any rounding or noise. */
   async run(chip) {
     const { size } = this.manifest.input;
     if (chip.length !== size * size * 3) {
@@ -99,7 +99,7 @@ export class Head {
   }
 }
 
-/** Largest difference from the golden output, as a share of the tolerance: at most 1 where this browser is right. */
+/** Largest difference from the golden output, as a share of the tolerance: at most 1 if this browser is right. */
 export function goldenShare(output, golden) {
   const differences = golden.features.map((value, i) => Math.abs(value - output[i]));
   return Math.max(...differences) / golden.tolerance;

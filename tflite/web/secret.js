@@ -32,7 +32,7 @@ export async function readSecret() {
       const store = transaction.objectStore(STORE);
       const found = await settled(store.get(NAME));
       if (!found) store.add(made, NAME);
-      await written; // an answer under a secret that is then lost would be drawn anew
+      await written; // an answer under a secret that is then lost would be drawn again
       return found ?? made;
     } finally {
       database.close();

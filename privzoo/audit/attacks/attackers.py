@@ -1,8 +1,8 @@
-"""Attackers that learn to tell people by their features (Osia et al. 2017, section IV.A, with stronger ones beside it).
+"""Attackers that learn to identify people by their features (Osia et al. 2017, section IV.A, and stronger ones).
 
-Each is a function `fit(training) -> score`, where `score(features (N, d)) -> (N, classes)`, higher for the likelier
-class. An attacker chooses its settings on a part of its training faces, then learns from all of them. It may ask for
-its features as often as it likes: `Training.draw` gives each time fresh noise, as repeated queries would.
+Each is a function `fit(training) -> score`, where `score(features (N, d)) -> (N, classes)`, higher for more likely
+classes. An attacker chooses its settings on part of its training faces, then learns from all of them. It may request
+its features any number of times: `Training.draw` draws fresh noise each time, as repeated queries would.
 """
 
 from __future__ import annotations

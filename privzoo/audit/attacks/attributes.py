@@ -48,8 +48,8 @@ def regress(
         queries: features of one image that the attacker averages.
         seeds: of noise, start values and held-out parts.
         attackers: names in `REGRESSORS`; None for all.
-        train_ids: what tells the training images apart.
-        test_ids: what tells the scored images apart.
+        train_ids: identifiers of the training images.
+        test_ids: identifiers of the scored images.
 
     Returns:
         Attacker -> absolute errors (seeds, M).

@@ -233,7 +233,7 @@ class _Checkpoint(keras.callbacks.Callback):
             model.load_weights(kept[-1])
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(
-                f"The decoder's checkpoint {kept[-1]} is damaged ({error}); delete it to begin anew."
+                f"The decoder's checkpoint {kept[-1]} is damaged ({error}); delete it to start over."
             ) from None
         return int(kept[-1].name[6:9])
 

@@ -84,7 +84,7 @@ def lower_bound(
         confidence: that the bound holds.
 
     Returns:
-        The bound, 0 where the draws show nothing, and the event in words.
+        The bound, 0 if the draws show nothing, and the event in words.
     """
     best: tuple[float, str] = (0.0, "none")
     # Each feature may be the likelier one; both are tried, so that half of the error is left for each.

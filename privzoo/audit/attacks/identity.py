@@ -63,11 +63,11 @@ def check_apart(train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
     """Refuses an attack that would train on what it is scored on.
 
     Args:
-        train_ids: what tells the training images apart, as hashes of their pixels.
+        train_ids: identifiers of the training images, such as hashes of their pixels.
         test_ids: likewise of the scored images.
 
     Raises:
-        DataError: an image stands on both sides.
+        DataError: an image is on both sides.
     """
     leaked = set(train_ids) & set(test_ids)
     if leaked:
@@ -104,7 +104,7 @@ def attack(
         queries: how many features of one image the attacker averages, in training and when it is scored.
         seeds: of noise, start values and held-out parts.
         attackers: names in `attackers.ATTACKERS`, or such functions by name.
-        train_ids: what tells the training photographs apart, as hashes of their pixels (N,); rows of one photograph
+        train_ids: identifiers of the training photographs, such as hashes of their pixels (N,); rows of one photograph
             share theirs. Without ids, features that are equal on both sides count as leaked.
         test_ids: likewise (M,).
         background: features before noise and people of other photographs, to learn from which differences are between

@@ -86,7 +86,7 @@ def prepare(
     """Finds the whitened principal components of training features.
 
     Args:
-        rows: float32 (N, d), with noise where there is some.
+        rows: float32 (N, d), with noise if any.
         seed: see `principal_components`.
         background: features (M, d) and labels (M,) of other people, on which the attacker learns which differences
             are between people and which between photographs of one.

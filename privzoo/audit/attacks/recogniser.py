@@ -3,7 +3,7 @@
 No pretrained recogniser comes with the dependencies, so this one is learnt from the people of LFW outside LFW-100:
 whitened principal components of grey pixels, and linear discriminant analysis as the metric, with blurred copies of
 each photograph, since reconstructions are blurred. A person of the gallery is the mean of that person's photographs.
-It never sees a decoder or a reconstruction. Its accuracy on originals is the yardstick and stands beside every figure.
+It never sees a decoder or a reconstruction. Its accuracy on originals is the yardstick, reported with every figure.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The people among whom a face is looked for."""
+    """The people among whom a face is identified."""
 
     recogniser: Recogniser
     people: np.ndarray  # float32 (T, COMPONENTS), unit vectors
@@ -123,7 +123,7 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
         people: N labels; people with one image count for nothing.
 
     Raises:
-        DataError: no person has two images, so that nothing tells people apart.
+        DataError: no person has two images, so that people cannot be distinguished.
     """
     from scipy.ndimage import gaussian_filter
     from sklearn.decomposition import PCA

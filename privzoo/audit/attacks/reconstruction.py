@@ -1,11 +1,11 @@
 """The reconstruction attack: what does the cloud see of the face? (Osia et al. 2017, section IV.B, Figure 11).
 
-The attacker knows the head, feeds it faces of its own (UTKFace's and LFW's other people), learns a decoder from what
-comes out, and applies it to the features of LFW-100. The decoders are judged by likeness to the original, PSNR and
-SSIM, and by what matters: whether a face recogniser takes the reconstruction for the right person.
+The attacker knows the head, feeds it its own faces (UTKFace's and LFW's other people), learns a decoder from the
+outputs, and applies it to the features of LFW-100. The decoders are judged by similarity to the original, PSNR and
+SSIM, and by what matters: whether a face recogniser identifies the right person in the reconstruction.
 
-Beside the attackers stand the ends of the scale: "mean face", the average of the attacker's faces for every feature,
-and "originals", the recogniser's answer to the photographs themselves.
+Two baselines mark the ends of the scale: "mean face", the average of the attacker's faces for every feature, and
+"originals", the recogniser's answer for the photographs themselves.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def attack(
 
     Raises:
         ConfigError: no method or seed, or an unknown method.
-        DataError: an image stands on both sides, or the gallery lacks people.
+        DataError: an image is on both sides, or the gallery lacks people.
         FeatureError: features that are not finite, or not one for each image.
 
     Example:

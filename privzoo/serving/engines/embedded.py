@@ -31,7 +31,7 @@ from privzoo.serving.wire.textproto import read
 
 
 class _Uvicorn(uvicorn.Server):
-    """Runs gRPC beside REST, and says when both are ready."""
+    """Runs gRPC alongside REST, and reports when both are ready."""
 
     ready = ""  # what it prints then, for a parent process that waits
     make_grpc: Any = None  # gives the gRPC server; None: there is none
@@ -76,7 +76,7 @@ def serve(options: Options) -> None:
         WeightsError: a version that is not a SavedModel, or a damaged one.
         MissingExtraError: TensorFlow is not installed.
     """
-    # What is wrong here is told at once, not after TensorFlow's import.
+    # Errors here are reported at once, not after TensorFlow's import.
     configs = configs_of(options)
     page = check_folder(options.demo_page) if options.demo_page is not None else None
     tls = Renewal(options.ssl_config_file) if options.ssl_config_file is not None else None

@@ -142,7 +142,7 @@ def give_back_at_once() -> None:
 
 
 def memory() -> int:
-    """Bytes of memory that this process may have: the machine's, or its control group's; 0 where neither is known."""
+    """Bytes of memory that this process may have: the machine's, or its control group's; 0 if neither is known."""
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -67,7 +67,7 @@ async def answer(
 def _check_key(service: Service, context: grpc.aio.ServicerContext, role: str) -> None:
     if service.keys is not None:
         service.keys.check(sent_key(context), role)
-    elif role == "admin":  # where the caller stands proves nothing: behind a proxy, all of them are local
+    elif role == "admin":  # where the caller is proves nothing: behind a proxy, all of them are local
         raise Refusal(
             "PERMISSION_DENIED",
             "A server without API keys does not change its models on request; start it with --api_key_file, and use "

@@ -34,7 +34,7 @@ async def on_thread(threads: Executor, function: Callable[..., T], *args: Any) -
 
 
 async def ended(future: asyncio.Future[Any]) -> None:
-    """Waits for a future's end, whatever it is, and however often the caller is cancelled meanwhile."""
+    """Waits for a future's end, whatever it is, and however often the caller is cancelled in the meantime."""
     while not future.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([future])

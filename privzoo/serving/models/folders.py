@@ -107,7 +107,7 @@ def find_versions(base_path: str | os.PathLike[str], versions: str | Iterable[in
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """What changes when a file is written anew; None where it cannot be looked at."""
+    """What changes when a file is rewritten; None if it cannot be looked at."""
     try:
         stat = os.stat(path)
     except OSError:

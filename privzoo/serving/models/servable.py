@@ -24,7 +24,7 @@ TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Tail:
-    """What the manifest beside a tail says of it."""
+    """What the manifest next to a tail says about it."""
 
     signature: str  # "tail_" and the first 12 hex digits of the hash of its weights
     feature: str  # name of its input
@@ -54,7 +54,7 @@ class Servable:
         self.uses = 0  # requests that run on it; guarded by the lock of `Models`
 
     def missing(self, signature: str) -> str | None:
-        """Why a tail lacks the signature that another tail's head asks for; None where that is not the reason."""
+        """Why a tail lacks the signature that another tail's head asks for; None if that is not the reason."""
         if self.tail is None or not TAIL_SIGNATURE.fullmatch(signature):
             return None
         return (
