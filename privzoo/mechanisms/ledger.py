@@ -1,13 +1,13 @@
 """The ledger: what a device has spent of a person's privacy budget, in one SQLite file that outlives the process.
 
-What is spent is on the disk before a feature is computed, so that a crash can only count a feature that was never sent.
-What was spent stays spent: nothing is paid back where computing or sending fails later, and no budget comes back with
+Spending is on disk before a feature is computed, so the worst that a crash can do is count a feature that was never
+sent. Spending is never undone: nothing is paid back if computing or sending fails later, and no budget is restored over
 time, whatever the clock says. Costs add up as `privzoo.mechanisms.budget` proves. Processes and threads that share the
 file take turns (SQLite's write lock), so that they cannot overspend together.
 
-The file knows when which model was used how often, never a feature or an image; only its owner may read it. Whoever
-deletes the file, or puts an older copy in its place, makes it forget: what protects it is the folder that it lies in.
-While a `Ledger` is open, it knows its file by a name that was drawn for it, and gives nothing out on another one.
+The file records when which model was used and how often, never a feature or an image; only its owner may read it.
+Anyone who deletes the file, or restores an older copy, makes it forget: only its folder protects it. While a `Ledger`
+is open, it identifies its file by a random name inside, and gives nothing out on another file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OWNER = "device"
 
 KIND = databases.Kind("ledger", 0x505A4C47, 1, {})  # "PZLG"
-# One row for each day: a camera that asks all day must not fill the disk.
+# One row per day: a camera that asks all day must not fill the disk.
 _SCHEMA = """
 CREATE TABLE spending (
     owner TEXT NOT NULL,
@@ -87,8 +87,8 @@ class Ledger:
     The total belongs to the spender, not to the file: heads with different totals see the same spending, and each
     refuses beyond its own total. A ledger cannot be changed once it is open.
 
-    A deleted file is created again, empty: keep it in a folder that only the app can write to. If it is deleted, replaced
-    or rolled back while it is open here, nothing more is given out.
+    A deleted file is created again, empty: keep it in a folder that only the app can write to. If it is deleted,
+    replaced or rolled back while it is open here, nothing more is given out.
 
     Args:
         path: of the file; it is created if missing. One that others may read is restricted to its owner.

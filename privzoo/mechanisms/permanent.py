@@ -1,30 +1,30 @@
 """Permanent answers: a symbol's response is drawn once and repeated, against averaging (after RAPPOR, 2014).
 
 The device keeps a secret of 32 random bytes. The answer to a true symbol in a slot (the caller's: a person, a day)
-under a book and a budget is randomized response whose random bytes are derived instead of drawn: HMAC-SHA256 under the
-secret, over slot, book, k, budget, symbol and a counter. Nothing needs storing; the same question has the same answer.
+under a codebook and a budget is randomized response whose random bytes are derived instead of drawn: HMAC-SHA256 under
+the secret, over slot, book, k, budget, symbol and a counter. Nothing is stored; the same question has the same answer.
 
-The guarantee. One photograph that is asked about any number of times tells no more than one randomized response:
-epsilon. In general, compare two sequences of true symbols in one slot that are alike in which of their symbols are
-equal, each with d different ones, d <= min(queries, k): any answers have probabilities that differ by a factor
-e^(d epsilon) at most, however many queries there were.
+The guarantee. Any number of queries about one photograph reveal no more than one randomized response: epsilon. In
+general, take two sequences of true symbols in one slot with the same pattern of equal symbols, each with d different
+ones, d <= min(queries, k): the probabilities of any answers differ by at most the factor e^(d epsilon), however many
+queries there were.
 
 The proof. Taking HMAC-SHA256 as a random function (it is one for anyone without the secret, as far as is known),
 the answers are R(s_1), ..., R(s_n), where R(0), ..., R(k - 1) are independent randomized responses of each symbol.
-Equal symbols have equal answers, so that the likelihood of all answers is a product of d factors, one for each
-different symbol, or 0, for both sequences alike, where equal symbols had unequal answers. Each factor differs between
-the two by e^epsilon at most.
+Equal symbols have equal answers, so the likelihood of all answers is a product of d factors, one for each different
+symbol, or 0, for both sequences alike, if equal symbols had unequal answers. Each factor differs between the two by at
+most e^epsilon.
 
 What it does not cover, and costs. *Which of a slot's queries had equal symbols* is not hidden: unequal answers prove
-unequal symbols, for which no epsilon is a bound. Answers link: a slot whose answers repeat is recognised by anyone who
-receives them, so that services that compare notes can tell a device, and a person on it; under two budgets or books the
-answers are independent, and their epsilons add. A new slot is a new draw, and adds to the total. Who reads the secret
-can undo every answer: it stays on the device, in a file that its owner alone may read.
+unequal symbols, and no epsilon bounds that. Answers are linkable: anyone who receives a slot's repeated answers
+recognises the slot, so that colluding services can identify a device, and a person on it; under two budgets or
+codebooks the answers are independent, and their epsilons add up. A new slot is a new draw, and adds to the total. Anyone
+who reads the secret can undo every answer: it stays on the device, in a file that only its owner may read.
 
-In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: over all,
-d epsilon for a slot, as was proved. For that the ledger keeps a tag of each answered symbol, derived from the secret
-too, which names neither slot nor symbol to anyone without it. Whether the total has room for a query then depends on
-which of the slot's queries had equal symbols, which is not hidden in any case.
+In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: in total
+d epsilon per slot, as proved above. For that the ledger keeps a tag of each answered symbol, also derived from the
+secret, which reveals neither slot nor symbol to anyone without it. Whether the total has room for a query then depends
+on which of the slot's queries had equal symbols, which is not hidden in any case.
 """
 
 from __future__ import annotations

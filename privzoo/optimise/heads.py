@@ -159,8 +159,8 @@ def seal(
         measured = agreement(np.rint(features) if manifest["feature"].get("rounded") else features, expected)
         if not measured >= LEAST_AGREEMENT:  # written so that NaN is refused too
             raise WeightsError(
-                f"The head of {model.name} by {described['method']} gives different features (agreement {measured:.3f}, "
-                f"needed: {LEAST_AGREEMENT}) and was not kept; train it for more steps, or at a lower rate."
+                f"The head of {model.name} by {described['method']} gives different features (agreement {measured:.3f} "
+                f"of {LEAST_AGREEMENT}) and was not kept; train it for more steps, or at a lower rate."
             )
         head = {**manifest["head"], "agreement": round(measured, 4), "optimisation": dict(described)}
         temporary.write_bytes(append_manifest(flatbuffer, {**manifest, "quantization": "int8", "head": head}))

@@ -1,4 +1,4 @@
-"""Replicas on Ray Serve compared with the embedded server: the gain from another one on this machine, and its limits."""
+"""Replicas on Ray Serve compared with the embedded server: the gain from each on this machine, and its limits."""
 
 from __future__ import annotations
 
