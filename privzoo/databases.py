@@ -20,7 +20,7 @@ _BESIDE = ("", "-wal", "-shm", "-journal")  # the names of SQLite's files beside
 class Kind:
     """One kind of file."""
 
-    name: str  # what sentences call it, as "queue"
+    name: str  # what sentences call it, such as "queue"
     application: int  # its application_id
     version: int  # the newest that this release knows, its user_version
     # Table -> columns of earlier releases' files, which had no application_id; empty: there were none.

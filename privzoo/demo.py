@@ -26,14 +26,14 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class DemoAnswer:
-    """The answer for one face, and what it cost."""
+    """The answer for one face, and its cost."""
 
     image: str  # path
     face: dict[str, int]  # the chip's square in the photograph: x, y, size in pixels
     number: int  # which of the photograph's faces it is, from 1
     faces: int  # how many faces were found in it; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
-    rotation: float | None  # degrees by which the face is turned clockwise; None for a given chip
+    rotation: float | None  # degrees by which the face is rotated clockwise; None for a given chip
     label: str
     probabilities: dict[str, float]  # class -> probability
     edge_ms: float  # in the head

@@ -144,7 +144,7 @@ def load(
         epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
             the model was fitted to. Only for models with noise or a code; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
+        delta: of the same budget; None: 1e-5. Refused for codes, which have none.
         head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
         permanent: file of the device's secret, created if missing, with which answers of a coded model are
             drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is a fresh draw.

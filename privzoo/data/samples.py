@@ -29,7 +29,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 class Sample:
     """One image of a data set with what is known about it."""
 
-    name: str  # path inside the set, as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
+    name: str  # path inside the set, such as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
     image: Callable[[], np.ndarray]  # reads the chip, uint8 RGB (H, W, 3); ImageError when damaged
     labels: dict[str, int | float | str]  # gender, race, emotion, identity: index into classes; age: years
 

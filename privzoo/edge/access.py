@@ -1,4 +1,4 @@
-"""Where a client's features go, by what way, and what it shows there: the model, proxy, key, certificates."""
+"""Where a client sends features, how, and with which credentials: the model, proxy, key, certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from privzoo import checks, texts
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
-_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; no more of them may be missing from a sum
+_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most so many
 _ROUNDING = 1e-3  # of tails in float16 and float32
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -36,17 +36,17 @@ class Target:
     def __post_init__(self) -> None:
         """Checks names and version."""
         if not isinstance(self.model, str) or not self.model:
-            raise ConfigError(f"model_name={self.model!r} is invalid; give the name under which the server has it.")
+            raise ConfigError(f"model_name={self.model!r} is invalid; give the name that the server uses.")
         for name in ("model", "signature", "feature", "budget"):
             text = getattr(self, name)
-            if isinstance(text, str) and texts.storable(text) != text:  # no request could hold it
-                raise ConfigError(f"{name}={text!r} cannot be sent; give a name of letters that UTF-8 has.")
+            if isinstance(text, str) and texts.storable(text) != text:  # no request can carry it
+                raise ConfigError(f"{name}={text!r} cannot be sent; give a name that is valid UTF-8.")
         if self.version is not None:
             object.__setattr__(self, "version", checks.count("version", self.version, least=0))
 
     @property
     def what(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
         return f"model {self.model!r}" + ("" if self.version is None else f" version {self.version}")
 
     def mismatch(self, url: str) -> MismatchError:
@@ -61,16 +61,16 @@ class Target:
         return MismatchError(f"The server at {url} has no {self.what} ({reason}); check name and version.")
 
     def most_bytes(self, count: int) -> int:
-        """Bytes that an answer about so many features may have, in either protocol and with room to spare."""
+        """Maximum bytes of an answer for so many features, in either protocol, with a margin."""
         return 2**20 + 64 * count * self.classes
 
     def checked(self, outputs: np.ndarray | None, count: int, url: str) -> np.ndarray:
         """The probabilities of an answer, float32 (count, classes).
 
-        They may be off by as much as a tail in int8 rounds: it answers in steps of 1/256.
+        They may be off by an int8 tail's rounding, whose step is 1/256.
 
         Raises:
-            ServerError: they are something else.
+            ServerError: they are not probabilities.
         """
         flaw = self._flaw(outputs, count)
         if flaw:
@@ -81,8 +81,8 @@ class Target:
         """The error for an answer that is not a prediction.
 
         Args:
-            found: what it is instead, as "more than 9 bytes".
-            count: features that were asked about.
+            found: what it is instead, such as "more than 9 bytes".
+            count: features sent.
             url: of the server.
         """
         return ServerError(
@@ -108,7 +108,7 @@ class Target:
 
 
 def check_finite(features: np.ndarray) -> None:
-    """Raises FeatureError, before anything is sent, where a value is not finite."""
+    """Raises FeatureError, before anything is sent, if a value is not finite."""
     if not np.isfinite(features).all():
         raise FeatureError("A feature has values that are not finite; it was not sent.")
 
@@ -131,10 +131,10 @@ class Access:
     proxy: str | None = field(default=None, repr=False)
 
     def check(self, url: str, host: str, secure: bool) -> None:
-        """Refuses to send what an address would give away.
+        """Refuses to send secrets that would be readable on the way to an address.
 
         Raises:
-            ConfigError: a key over a plain connection to another machine, or a key that no header can hold.
+            ConfigError: a key over an unencrypted connection to another machine, or a key that no header can hold.
         """
         if self.key is not None and (
             not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
@@ -151,14 +151,14 @@ class Access:
             )
 
     def proxy_to(self, host: str, schemes: tuple[str, ...] = PROXY_SCHEMES) -> str | None:
-        """The proxy by which to reach a host; None: none, as always for this machine itself.
+        """The proxy for a host; None: none, as always for this machine itself.
 
         Args:
             host: name or address of the server.
-            schemes: of proxies that the protocol's library knows.
+            schemes: of proxies that the protocol's library supports.
 
         Raises:
-            ConfigError: an invalid address, or a kind of proxy that is not known here.
+            ConfigError: an invalid address, or an unsupported kind of proxy.
         """
         if self.proxy is None:
             return None
@@ -172,7 +172,7 @@ class Access:
             raise ConfigError("The proxy's address is invalid; give one as http://proxy:3128.")
         if address.scheme not in schemes:
             known = ", ".join(f"{scheme}://" for scheme in schemes)
-            raise ConfigError(f"A proxy by {address.scheme}:// is not known here; give one by {known}.")
+            raise ConfigError(f"A proxy over {address.scheme}:// is not supported; give one over {known}.")
         return None if is_this_machine(host) else self.proxy
 
     def headers(self) -> dict[str, str]:
@@ -185,7 +185,7 @@ class Access:
         Raises:
             ConfigError: a file that cannot be read, or is not PEM.
         """
-        self._files()  # says which cannot be read
+        self._files()  # reports which cannot be read
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:
@@ -193,7 +193,7 @@ class Access:
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(
                 f"The certificates {self.ca}, {self.certificate} cannot be used ({type(error).__name__}); "
-                "give PEM files that belong together."
+                "give matching PEM files."
             ) from None
         return context
 

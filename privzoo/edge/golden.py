@@ -1,8 +1,8 @@
-"""The released heads' list, and the proof that this device's interpreter computes them: golden input and output.
+"""The list of released heads, and a check that this device's interpreter computes them right: golden input and output.
 
 `tflite/manifest.json` lists every released head with its size, hashes, its own manifest, and for one golden face chip
 the output of the head before any rounding or noise. Runtimes round int8 arithmetic in different places; the list says
-how far an output may lie from the golden one.
+how far an output may be from the golden one.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _FIELDS: dict[tuple[str, ...], type] = {
 
 
 def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
-    """Reads a manifest from its JSON text and checks what a device relies on.
+    """Reads a manifest from its JSON text and checks the entries that a device relies on.
 
     Args:
         data: UTF-8 JSON text.
@@ -71,7 +71,7 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
         raise ConfigError(f"The manifest in {source} has impossible sizes; export the model again.")
     other = {key: manifest["input"].get(key) for key, value in INPUT.items() if manifest["input"].get(key) != value}
     if other:
-        raise ConfigError(f"The head in {source} needs {other} as input, which this privzoo cannot do; update privzoo.")
+        raise ConfigError(f"The head in {source} needs unsupported preprocessing, {other}; update privzoo.")
     return manifest
 
 
@@ -85,7 +85,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        WeightsError: the file is missing, is not a TFLite file, is cut short or damaged, or carries no manifest.
+        WeightsError: the file is missing, is not a TFLite file, is truncated or damaged, or has no manifest.
         ConfigError: the manifest is not one that this version can use.
 
     Example:
@@ -101,7 +101,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         manifest = parse_manifest(_member(path), path)
         length, expected = manifest["head"].get("bytes"), manifest["head"].get("sha256")
         if not isinstance(length, int) or _sha256(path, length) != expected:
-            raise WeightsError(f"{path} is damaged: its SHA-256 is not its manifest's; fetch or export it again.")
+            raise WeightsError(f"{path} is damaged: its SHA-256 differs from its manifest's; fetch or export it again.")
     except PrivzooError:
         raise
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def _member(path: str) -> bytes:
         raise
     except Exception:  # zipfile raises many things for damaged archives: BadZipFile, KeyError, struct.error, ...
         raise WeightsError(
-            f"{path} carries no readable privzoo manifest: it was cut short while it was written, or is not an export "
+            f"{path} has no readable privzoo manifest: it was truncated while being written, or is not an export "
             "of privzoo; fetch or export it again."
         ) from None
 

@@ -27,7 +27,7 @@ class Box:
         y: upper edge, whole pixels from the photograph's upper border.
         size: side of the square, whole pixels, 1 or more.
         score: confidence of the detector; 0 if no detector was asked.
-        angle: degrees, -180 to 180, by which the face is turned clockwise in the photograph; `crop` turns it upright.
+        angle: degrees, -180 to 180, by which the face is rotated clockwise in the photograph; `crop` turns it upright.
     """
 
     x: int

@@ -39,7 +39,7 @@ class Face:
 
     @property
     def rotation(self) -> float | None:
-        """Degrees by which the face is turned clockwise in the photograph; None for a chip that was given."""
+        """Degrees by which the face is rotated clockwise in the photograph; None for a chip that was given."""
         return None if self.score is None else self.box.angle
 
 
@@ -51,7 +51,7 @@ def chips(
     Args:
         images: one or many images in any form that `sources` reads.
         size: side of the chips in pixels.
-        face: "detect" finds the face; "given" takes each image as a chip already (its centre square).
+        face: "detect" finds the face; "given" means that each image already is a chip (its centre square).
         bulk: skip what cannot be read or shows no face; otherwise the first such image raises.
         all_faces: look for small faces too, which takes ten times as long, and give a chip of each.
 

@@ -11,9 +11,9 @@ photograph, and reveal what one query reveals.
   L = sum over j of binomial(d, j) kappa_d / kappa_(d-j) (C / (sigma sqrt(2 pi)))^j, kappa_i the i-ball's volume.
 - *True-accept rate*: to verify a person is to test whether a feature is theirs or someone else's. Of all pairs of
   distributions that a mechanism can have, n draws from the extreme pair are the easiest to distinguish, and the
-  Neyman-Pearson test is the best: for randomized response a threshold on (answers for one symbol) - (answers for the other), with a
-  random decision at the threshold; for Gaussian noise Phi(Phi^-1(FAR) + mu), mu = 2 C sqrt(n) / sigma. Mixtures over
-  faces do no better, because this trade-off is concave.
+  Neyman-Pearson test is the best: for randomized response a threshold on (answers for one symbol) - (answers for the
+  other), with a random decision at the threshold; for Gaussian noise Phi(Phi^-1(FAR) + mu), mu = 2 C sqrt(n) / sigma.
+  Mixtures over faces do no better, because this trade-off is concave.
 - *Information*: mutual information between a face and what is sent is at most the channel's capacity, which adds up:
   log2 k - H(p, q, ..., q) for randomized response; for Gaussian noise d / 2 log2(1 + C^2 / (d sigma^2)), the capacity
   at mean square C^2, which a ball of that radius respects. It never exceeds the leakage either.

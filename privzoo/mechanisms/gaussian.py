@@ -138,7 +138,7 @@ def protect(features: np.ndarray, noise: Gaussian, rng: random.Random | None = N
     Args:
         features: array of numbers (N, ...), one reduced feature per face.
         noise: deviation and radius.
-        rng: for tests and measurements alone: a random source that can be repeated protects nobody. By default the
+        rng: for tests and measurements only: a random source that can be repeated protects nobody. By default the
             operating system's cryptographically secure one.
 
     Returns:

@@ -18,8 +18,8 @@ most e^epsilon.
 What it does not cover, and costs. *Which of a slot's queries had equal symbols* is not hidden: unequal answers prove
 unequal symbols, and no epsilon bounds that. Answers are linkable: anyone who receives a slot's repeated answers
 recognises the slot, so that colluding services can identify a device, and a person on it; under two budgets or
-codebooks the answers are independent, and their epsilons add up. A new slot is a new draw, and adds to the total. Anyone
-who reads the secret can undo every answer: it stays on the device, in a file that only its owner may read.
+codebooks the answers are independent, and their epsilons add up. A new slot is a new draw, and adds to the total.
+Anyone who reads the secret can undo every answer: it stays on the device, in a file that only its owner may read.
 
 In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: in total
 d epsilon per slot, as proved above. For that the ledger keeps a tag of each answered symbol, also derived from the
@@ -157,7 +157,7 @@ class PermanentResponse:
     Args:
         response: the code's size and the budget.
         secret: of `read_secret`.
-        slot: whose answers these are: a person, a day, a service, as the caller tells them apart.
+        slot: whose answers these are: a person, a day, a service, as the caller chooses.
         book: name of the codebook, so that another model's answers are independent.
 
     Raises:

@@ -120,7 +120,7 @@ def check_same(model: Any, chips: np.ndarray, expected: np.ndarray) -> float:
     apart = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not apart <= SAME:  # written so that NaN is refused too
         raise WeightsError(
-            f"The head converted to tf_keras gives different features (by {apart:.2g} of the largest, {SAME} is usual); "
+            f"The head converted to tf_keras gives different features (by {apart:.2g} of the largest; usual: {SAME}); "
             "check that tf_keras and TensorFlow have the same version."
         )
     return apart

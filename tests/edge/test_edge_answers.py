@@ -113,8 +113,8 @@ def test_a_small_body_that_decodes_to_much_is_refused_within_bounds(head):
     [
         (b" " * 2_000_000, "", "more than 1048832 bytes"),
         (b" " * 2_000_000, "gzip", "more than 1048832 bytes"),
-        (gzip.compress(b"x" * 50, mtime=0)[:-9], "gzip", "a body whose gzip is cut off"),
-        (b"no gzip", "x-gzip", "a body that says it is gzip, and is not"),
+        (gzip.compress(b"x" * 50, mtime=0)[:-9], "gzip", "a truncated gzip body"),
+        (b"no gzip", "x-gzip", "a body that claims to be gzip but is not"),
         (b"x", "gzip, gzip", "a body encoded with 'gzip, gzip'"),
         (b"x", "br", "a body encoded with 'br'"),
         (b"x", "zstd", "a body encoded with 'zstd'"),

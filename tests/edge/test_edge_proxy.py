@@ -177,7 +177,7 @@ def test_a_proxy_that_cannot_be(head, address, wrong, sentence):
 
 
 def test_a_socks_proxy(head, monkeypatch):
-    with pytest.raises(ConfigError, match="socks5:// is not known here; give one by http://"):
+    with pytest.raises(ConfigError, match="socks5:// is not supported; give one over http://"):
         Client(head, "grpcs://cloud:8500", proxy="socks5://proxy:1080")
     monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(MissingExtraError, match="pip install socksio"):

@@ -99,7 +99,7 @@ def test_many_bad_ones_after_good_ones_are_set_aside(tmp_path, monkeypatch):
     monkeypatch.setattr(sending, "PATIENCE", 3)
     queue, _ = filled(tmp_path / "q", 9)
     found, error = run(queue, Cloud(bad=range(1, 8)), batch=1)
-    assert found == [0, 8] and aside(queue) == list(range(1, 8)) and "7 of the queue's features" in str(error)
+    assert found == [0, 8] and aside(queue) == list(range(1, 8)) and "7 of the queued features" in str(error)
     queue.close()
 
 
