@@ -46,7 +46,7 @@ class RenamedWarning(FutureWarning):
 
 
 class MismatchError(PrivzooError, ValueError):
-    """A head and a tail that do not belong together."""
+    """A head and a tail that do not match."""
 
 
 class ForkError(PrivzooError, RuntimeError):

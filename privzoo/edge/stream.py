@@ -17,7 +17,7 @@ _NOTHING = object()
 class Stream:
     """Iterates over the answers for frames; made by `Client.stream`.
 
-    A thread reads the frames as they arrive and keeps the newest, so that a camera's buffer does not fill with old ones.
+    A thread reads the frames as they arrive and keeps the newest, so a camera's buffer does not fill with old ones.
     Only one frame is processed at a time. The last frame is always processed.
 
     Args:

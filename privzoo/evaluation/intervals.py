@@ -89,7 +89,7 @@ def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.nd
         clusters: as for `share`.
 
     Raises:
-        DataError: as `share`, or the two do not belong together.
+        DataError: as `share`, or the two do not match.
     """
     a, b = _table(first), _table(second)
     if a.shape != b.shape:

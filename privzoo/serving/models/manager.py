@@ -1,7 +1,7 @@
-"""The life of models: loads them, looks for new versions and another config, swaps them in, unloads what is over.
+"""The life of models: loads them, watches for new versions and configs, swaps them in, and unloads old ones.
 
 A new version takes requests before the old one leaves, and the old one leaves after its last request. A version that
-cannot be loaded changes nothing but its own status, and is tried again when its files have changed.
+cannot be loaded only changes its own status, and is tried again when its files change.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from privzoo.serving.models.folders import fingerprint
 from privzoo.serving.models.registry import Models, Servable
 
 _log = logging.getLogger(__name__)
-# Python gives its lock away after so long. TensorFlow builds a graph in Python: with the usual 5 ms, every request that
-# runs meanwhile would wait so long, several times.
+# Python releases its lock after so long. TensorFlow builds a graph in Python: with the default 5 ms, every request
+# running at the time would wait that long, several times.
 POLITE_SECONDS = 0.0005
 
 
@@ -32,10 +32,10 @@ class Manager:
     """Keeps the models of a server as their configs and folders say.
 
     Args:
-        models: that it fills.
+        models: registry to fill.
         warm: run the warm-up requests of each version.
         free_labels: labels may name versions that are not served, as `--allow_version_labels_for_unavailable_models`.
-        drain_seconds: that requests get on a version which leaves, before others are looked after.
+        drain_seconds: for the requests on a version that is leaving, before others are handled.
     """
 
     def __init__(
