@@ -2,7 +2,8 @@
 
 Importing this package imports neither TensorFlow nor the web server.
 
-Differences from TF Serving that a client can notice: bodies over `--max_body_bytes` are refused (413), features for the zoo's tails must be finite and of the head's shape, error
+Differences from TF Serving that a client can notice: bodies over `--max_body_bytes` are refused (413), features for the
+zoo's tails must be finite and of the head's shape, error
 messages omit the contents of lists and objects, JSON is not indented, there is no MultiInference, a tail's answer that
 is not finite is an error, bodies in encodings other than gzip are refused (415), and a server that is busy, or whose
 memory for requests (`--max_bytes_in_flight`) is used up, says so (429, RESOURCE_EXHAUSTED). Differences that an

@@ -1,6 +1,6 @@
-"""API keys: who may ask the server.
+"""API keys: who may use the server.
 
-A key file has one key a line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for who
+A key file has one key per line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for who
 may also load models; UNTIL is a day (`2027-01-31`) after which the key no longer counts. The file holds hashes only:
 keys are 256 random bits, for which one SHA-256 is enough. To rotate, add the new key, hand it out, remove the old one;
 the server sees the changed file within a second.

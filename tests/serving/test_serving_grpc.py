@@ -147,7 +147,7 @@ def test_a_tail_checks_its_features(stub):
         stub.Predict, request_of("tail", features=good.reshape(2, 12)), "INVALID_ARGUMENT"
     )
     many = np.zeros((1025, *FEATURE), np.float32)
-    assert "1025 features, and this server takes 1024" in refused(
+    assert "1025 features, but this server accepts 1024" in refused(
         stub.Predict, request_of("tail", features=many), "INVALID_ARGUMENT"
     )
 

@@ -74,15 +74,15 @@ class Servable:
         raise bad_request(self.missing(name) or f'Serving signature name: "{name[:80]}" not found in signature def')
 
     def check(self, inputs: Mapping[str, np.ndarray], max_rows: int = settings.MAX_ROWS) -> None:
-        """Refuses features that the tail's head cannot have given; any other model takes what TensorFlow takes.
+        """Refuses features that the tail's head cannot have produced; other models accept what TensorFlow accepts.
 
         Args:
             inputs: input name -> array.
-            max_rows: features that it takes at once.
+            max_rows: maximum number of features.
 
         Raises:
             Refusal: no features or too many, of another shape, or with numbers that are not finite; of a coded model,
-                symbols that its code does not have, or budgets under which none can have been sent.
+                symbols that its code does not have, or budgets that no symbol can have been sent under.
         """
         features = inputs.get(self.tail.feature) if self.tail is not None else None
         if features is None:
@@ -96,7 +96,7 @@ class Servable:
             )
         if len(features) > max_rows:
             raise bad_request(
-                f"The request has {len(features)} features, and this server takes {max_rows} at once; send fewer."
+                f"The request has {len(features)} features, but this server accepts {max_rows} at once; send fewer."
             )
         if features.dtype.kind not in "fiu":
             return  # TensorFlow's own refusal names both types
@@ -104,7 +104,7 @@ class Servable:
         if wrong:
             raise bad_request(
                 f"{wrong} of the {features.size} numbers in the features are not finite (NaN or infinity); "
-                "a tail takes finite numbers only."
+                "a tail accepts finite numbers only."
             )
         if self.tail.budget is not None:
             self._check_code(features, inputs[self.tail.budget])
@@ -115,7 +115,7 @@ class Servable:
                 f"The request has {len(symbols)} symbols and budgets of the shape {show_shape(budgets.shape)}; send "
                 f'one "{self.tail.budget}" with each "{self.tail.feature}".'
             )
-        # TensorFlow would take both, and give chances that no evidence stands behind.
+        # TensorFlow would accept both, and return probabilities without evidence.
         wrong = int(((symbols < 0) | (symbols >= self.tail.symbols)).sum())
         if wrong:
             raise bad_request(
@@ -136,7 +136,7 @@ class Servable:
             outputs: output name -> array, of one request alone.
 
         Raises:
-            Refusal: NaN or infinity in it, to finite features that were too large to reckon with.
+            Refusal: NaN or infinity in it, for finite features that were too large.
         """
         if self.tail is None:
             return
