@@ -18,6 +18,7 @@ from privzoo.provenance import write_json
 
 if TYPE_CHECKING:
     from privzoo.evaluation.intervals import Estimate
+    from privzoo.mechanisms.bounds import Bounds
 
 BYTES_OF_FLOAT32 = 4
 LABEL = "label"  # the embedding that leaves no part of the network to the cloud
@@ -138,6 +139,33 @@ class Card:
         found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant]
         return max(found, key=lambda m: m.value, default=None)
 
+    def bounds(self) -> tuple[Bounds, ...]:
+        """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""
+        from privzoo.mechanisms.bounds import QUERIES, bounds
+        from privzoo.mechanisms.gaussian import Gaussian
+        from privzoo.mechanisms.randomized_response import RandomizedResponse
+
+        code, noise = self.model.code, self.model.noise
+        if code:
+            if code.symbols is None:
+                return ()
+            response = RandomizedResponse(code.symbols, code.epsilon)
+            repeated = bounds(response, QUERIES[-1], permanent=True)
+            return (*(bounds(response, queries) for queries in QUERIES), repeated)
+        mechanism = Gaussian(noise.sigma, noise.clip) if noise else None
+        size = math.prod(self.cost.feature_shape)
+        return tuple(bounds(mechanism, queries, dimensions=size) for queries in QUERIES)
+
+    def attack_of(self, queries: int) -> Measurement | None:
+        """The strongest identity attack measured that averages so many queries, at the model's own budget."""
+        epsilon = self.epsilon()
+        budget = "" if epsilon is None else f"epsilon {round(epsilon, 3):g}, "
+        asked = f", feature, {budget}{queries} {'query' if queries == 1 else 'queries'}"
+        if epsilon is None:  # one feature tells as much as many
+            asked = ", feature"
+        found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and asked in m.variant]
+        return max(found, key=lambda m: m.value, default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one flat entry per fact, as `privzoo list --json` prints it."""
         return {
@@ -156,6 +184,11 @@ class Card:
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "code": to_dict(self.model.code) if self.model.code else None,
             "budget": self.budget() or None,
+            # JSON has no infinity: null where there is no bound.
+            "bounds": [
+                {key: None if value == math.inf else value for key, value in dataclasses.asdict(one).items()}
+                for one in self.bounds()
+            ],
             "input_size": self.network.input_size,
             **to_dict(self.cost),
             "head_share_of_multiply_adds": self.cost.head_share,
@@ -214,6 +247,7 @@ class Card:
             "",
             *card_text.figures(self.measurements),
             *card_text.by_subgroup(self.subgroups),
+            *card_text.bounds(self),
             "",
             "Limitations:",
             "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from privzoo.config import ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
-    from privzoo.card import Cost, Measurement
+    from privzoo.card import Card, Cost, Measurement
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -95,6 +95,26 @@ def history(record: dict[str, Any] | None) -> list[str]:
         f"- weights stored as int8, {release['bytes']:,} bytes: accuracy on {release['validation_faces']:,} validation "
         f"faces {before:.2%} before, {after:.2%} after, {changed} labels changed",
     ]
+
+
+def bounds(card: Card) -> list[str]:
+    """What no attacker can exceed, next to what the strongest one measured reached, as Markdown."""
+    found = card.bounds()
+    if not found:
+        return []
+    names = [name for name, _ in found[0].rows()]
+    lines = ["", "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):", ""]
+    lines += [
+        f"| {' | '.join(('queries of one person', *names, 'measured top-1 of 100 people'))} |",
+        f"|{' --- |' * (len(names) + 2)}",
+    ]
+    for one in found:
+        # What one query tells is all that permanent answers do.
+        measured = card.attack_of(1 if one.permanent else one.queries)
+        shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
+        queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
+        lines.append(f"| {' | '.join((queries, *(value for _, value in one.rows()), shown))} |")
+    return lines
 
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:

@@ -104,7 +104,8 @@ class Head:
             raise ConfigError(f"The head {self.path} is open and cannot be changed; make another Head.")
         self.__unprotected = UnprotectedHead(path, threads)
         self.__book = self._codebook()
-        self.__noise = self._mechanism(epsilon, checks.number("delta", delta, above=0, below=1))
+        delta = None if delta is None else checks.number("delta", delta, above=0, below=1)
+        self.__noise = self._mechanism(epsilon, delta)
         self.__count, self.__lock = 0, threading.Lock()
         self.__owner = owner
         self.__total = self._checked_total(total_epsilon, total_delta, ledger)
