@@ -77,7 +77,7 @@ def test_missing_entries_and_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         config.read(ModelConfig, tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1,")
-    with pytest.raises(ConfigError, match="no valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         config.read(ModelConfig, tmp_path / "bad.yaml")
 
 

@@ -93,12 +93,12 @@ def load(
         split: "train", "validation" (images whose path's md5 is 0 mod 10) or "all"; the set has no split
             of its own.
         min_face_score: least score of the authors' face detector.
-        one_face: leave out images with a second face, where it is not sure whom the labels describe.
+        one_face: leave out images with a second face, if it is unclear whom the labels describe.
         margin: share of the detector's box to add on every side; 0 keeps the box, forehead to chin.
         cropped: whether these are the cropped images; None goes by the folder's name.
 
     Returns:
-        The samples in the .mat file's order; what lacks a label or a face is skipped and counted by reason.
+        The samples in the .mat file's order; those without a label or a face are skipped and counted by reason.
 
     Raises:
         DataError: the .mat file is missing or has other fields, or no image is usable.
@@ -157,7 +157,7 @@ def _judge(
     elif years is None or not 0 <= years <= MAX_AGE:
         reason = "without a possible age"
     else:
-        # The authors count 0 female, 1 male: the other way round than UTKFace and this package.
+        # The authors count 0 female, 1 male: the opposite of UTKFace and this package.
         labels = {"gender": 1 - int(gender), "age": years}
     return path, labels, location, reason
 

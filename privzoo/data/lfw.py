@@ -1,7 +1,7 @@
 """Labeled Faces in the Wild (Huang et al. 2007): identity by folder, gender from AFIF4's lists.
 
-Every LFW frame is centred on the face, so the chip is the centre 122 pixels of the official 250x250 frames
-and of any centre cut of them.
+Every LFW frame is centred on the face, so the chip is the central 122 pixels of the official 250x250 frames
+and of any central crop of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from privzoo.errors import DataError, ImageError
 
 FOLDERS = ("lfw", "lfw-a", "lfw2", "lfw-deepfunneled", "lfw_funneled", "lfw-funneled")
 GENDER_FOLDER = "lfw_gender"
-CHIP = 122  # pixels of the frame that are framed as UTKFace's chips are
+CHIP = 122  # pixels of the frame, framed like UTKFace's chips
 
 
 def centre(image: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
     Args:
         root: the folder lfw, its zip, or a folder that holds either; the folder `lfw_gender` with
             `male_names.txt` and `female_names.txt` is inside it or next to it.
-        chip: give the face chip, not the whole frame.
+        chip: return the face chip, not the whole frame.
         gender: drop images that are in both gender lists or in neither (protocol 1). False needs no lists,
             keeps every image and gives identity only.
 
@@ -75,9 +75,9 @@ def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int =
 
     Args:
         root: as for `load`; without gender lists the samples have no gender.
-        chip: give the face chip, not the whole frame.
+        chip: return the face chip, not the whole frame.
         people: how many people, those with the most images first, ties by name.
-        images: at most so many images of each, the lowest numbers.
+        images: maximum number of images of each, the lowest numbers.
 
     Returns:
         Train and test (every third image of a person). Identity runs from 0 in the order of the people.

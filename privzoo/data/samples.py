@@ -1,4 +1,4 @@
-"""What every loader gives: samples whose images are read when asked for, and arrays made from them."""
+"""What every loader returns: samples whose images are read on demand, and arrays made from them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Dataset:
     samples: list[Sample]
     classes: dict[str, tuple[str, ...]]  # label -> class names in the order of the label's numbers
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> how many files were left out
-    facts: dict[str, Any] = field(default_factory=dict)  # of one's own data, what a card tells; see `folder.load`
+    facts: dict[str, Any] = field(default_factory=dict)  # of the user's own data, for the card; see `folder.load`
 
     def __len__(self) -> int:
         """Return the number of samples."""

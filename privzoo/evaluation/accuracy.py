@@ -42,7 +42,7 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-    """Predicted classes by variant: with the model's noise, and of some faces with that of usual budgets."""
+    """Predicted classes by variant: with the model's noise, and for some faces with that of the usual budgets."""
     found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book)}
     for epsilon in EPSILONS if model.config.noise else ():  # budgets of codes are measured by tools/codes.py
         noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
@@ -51,7 +51,7 @@ def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequenc
 
 
 def budget_name(epsilon: float) -> str:
-    """What is measured with the noise of a budget, as cards name it."""
+    """Variant measured with the noise of a budget, as cards name it."""
     return f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}"
 
 
@@ -65,15 +65,15 @@ def float_answers(
 ) -> Iterator[tuple[SplitModel | None, dict[str, np.ndarray]]]:
     """Predicted classes of the whole network, and of head and tail of each model.
 
-    The first layers are by far the most expensive, and the models of one network, often also of several, share them:
-    so what they give is kept, the rest of the network runs once, its activations at the cuts go on through the heads'
-    last layers, and all this is checked on the first batch. Features are kept too where they are short: noise is drawn
+    The first layers are by far the most expensive, and the models of one network, often of several, share them:
+    so their outputs are cached, the rest of the network runs once, its activations at the cuts go through the heads'
+    last layers, and all this is checked on the first batch. Features are cached too if they are short: noise is drawn
     for all faces at once, from seeds.
 
     Args:
         models: of one network.
         chips: uint8 (N, S, S, 3).
-        cache: folder for what the first layers give.
+        cache: folder for the first layers' outputs.
         progress: show a progress bar.
         every: noise of other budgets than the model's is drawn for every Nth face only.
         seeds: of the noise: each is one draw for all faces.
@@ -106,7 +106,7 @@ def float_answers(
                 features = np.asarray(model.head(images.batch(start // BATCH), training=False))
             else:
                 features = embedding(found[model.config.cut])
-                # A value between two levels may be rounded to either, by the smallest difference.
+                # A value halfway between two levels may be rounded either way by the smallest difference.
                 off = ~np.isclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4) if start == 0 else False
                 if np.mean(off) > (ROUNDED_APART if model.config.step else 0):
                     raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
@@ -128,8 +128,8 @@ def deployed_answers(
 ) -> tuple[np.ndarray, str]:
     """Predicted classes, int (draws, N), of an exported head on LiteRT with the tail; and the SHA-256 of the head.
 
-    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. What a
-    coded model's head gives is kept in the cache: it is the same as of the model whose feature it takes.
+    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. The
+    output of a coded model's head is cached: it is the same as that of its base.
     """
     from privzoo.edge.unprotected import UnprotectedHead
     from privzoo.evaluation.deployed import head_features
@@ -157,14 +157,14 @@ class _Faces:
     name: str
     chips: np.ndarray  # uint8 (N, S, S, 3)
     truth: np.ndarray  # int (N,)
-    people: np.ndarray | None  # person of each, where the data set says who it is
+    people: np.ndarray | None  # person of each, if known
     found: np.ndarray | None  # bool (N,): where the detector found a face; None: chips were given
 
 
 def _read(data: Dataset, size: int, task: str, progress: bool, detect: bool) -> _Faces:
     samples = [sample for sample in data.samples if task in sample.labels] or data.samples
     if detect:
-        # Whole photographs: what the detector does not find counts as wrong.
+        # Whole photographs: faces that the detector misses count as wrong.
         chips, found = detected.chips((sample.image for sample in samples), size)
         known = {task: np.array([sample.labels[task] for sample in samples])}
         if all("identity" in sample.labels for sample in samples):
@@ -187,19 +187,19 @@ def evaluate(
     seeds: Sequence[int] = drawn.DRAWS,
     detect: bool = False,
 ) -> Iterator[tuple[SplitModel, list[Measurement]]]:
-    """Measures what the models of one network tell the service, one model after the other.
+    """Measures the answers of one network's models, one model after the other.
 
     Args:
         models: of one network.
-        data: samples with the network's task among their labels; people among them make intervals over people.
-        quantizations: of the exported heads to measure, as "int8".
-        command: name of a model -> what the user types to measure it again, for the card.
-        cache: folder for what the networks' first layers give.
+        data: samples with the network's task among their labels; with people among them, intervals are over people.
+        quantizations: of the exported heads to measure, such as "int8".
+        command: name of a model -> the command to measure it again, for the card.
+        cache: folder for the networks' first layers' outputs.
         progress: show progress bars.
         every: exported heads, and budgets other than the model's, take every Nth face only: they share no work, and
-            take long.
-        heads: folder with exported heads, to measure rather than make some.
-        seeds: of a noisy model's draws, of which the figure is the mean.
+            are slow.
+        heads: folder with exported heads to measure, instead of exporting them.
+        seeds: of a noisy model's draws; the figure is their mean.
         detect: the samples are whole photographs, in which the detector looks for the face.
 
     Yields:

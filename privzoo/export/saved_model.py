@@ -32,7 +32,7 @@ def export_tail(
     """Writes `<directory>/<name>/<version>/`: the SavedModel, and in `assets.extra` its manifest and warm-up requests.
 
     The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
-    asks for the second, so that any TF Serving refuses features of a head that belongs to another tail.
+    asks for the second, so that any TF Serving refuses features of another tail's head.
 
     Args:
         tail: float32 model `features` (N, *shape) -> probabilities (N, classes); a coded one takes `symbol` int32 (N,)
@@ -47,7 +47,7 @@ def export_tail(
         Folder of the version.
 
     Raises:
-        ConfigError: an invalid name or version, a version that is there already, or a manifest of another tail.
+        ConfigError: an invalid name or version, a version that exists already, or a manifest of another tail.
         WeightsError: the folder cannot be written.
         MissingExtraError: TensorFlow, Keras or tensorflow-serving-api is not installed.
 
@@ -62,8 +62,8 @@ def export_tail(
     base = Path(directory) / name
     final = base / str(version)
     if final.exists() and not overwrite:
-        raise ConfigError(f"{final} is there already; choose another version, or pass overwrite=True.")
-    # TF Serving looks at names that are numbers only, so that it never loads a half-written folder.
+        raise ConfigError(f"{final} already exists; choose another version, or pass overwrite=True.")
+    # TF Serving only reads folders named by a number, so that it never loads a half-written one.
     temporary = base / f".{version}.{os.getpid()}.part"
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
 
 
 def _inputs(tail: keras.Model, manifest: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name, shape and type of what comes over the wire, in the order of the signature; a symbol is one byte."""
+    """Name, shape and type of what is sent over the wire, in the order of the signature; a symbol is one byte."""
     if len(tail.inputs) > 1:
         return {SYMBOL_NAME: ((), np.uint8), BUDGET_NAME: ((), np.float32)}
     return {FEATURE_NAME: (tuple(manifest["feature"]["shape"]), np.float32)}

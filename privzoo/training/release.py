@@ -97,7 +97,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
         config: the network.
         run: folder of its finished run.
         validation_set: on which float and coded weights are compared, for the record.
-        cache: folder for what the networks' first layers give.
+        cache: folder for the networks' first layers' outputs.
 
     Returns:
         The config with its `weights` entry.

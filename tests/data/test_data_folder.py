@@ -146,7 +146,7 @@ def test_what_the_card_tells(tmp_path):
     assert folder.load(tmp_path / "mine", split="test").facts["seen"] != before
 
 
-@pytest.mark.parametrize(("split", "words"), [("validation", "tell how training goes"), ("test", "measure on")])
+@pytest.mark.parametrize(("split", "words"), [("validation", "monitor training"), ("test", "measure on")])
 def test_too_few_images_are_named(tmp_path, split, words):
     root = make(tmp_path, FILES, "folder")
     assert len(folder.load(root, split="train")) == 3

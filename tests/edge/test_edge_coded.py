@@ -45,7 +45,7 @@ def test_a_delta_is_refused_rather_than_ignored(budget):
 
 @pytest.mark.parametrize("epsilon", [0, -1, 21, math.nan, "3"])
 def test_budgets_that_cannot_be_are_refused(epsilon):
-    with pytest.raises(ConfigError, match="no budget for a code"):
+    with pytest.raises(ConfigError, match="not a budget for a code"):
         Head(exported()[0], epsilon=epsilon)
 
 
@@ -88,5 +88,5 @@ def test_a_code_that_does_not_fit_its_head_is_refused():
     head, book = keras.Model(image, x), levels(np.ones(2), 0.0, np.zeros(1))
     with pytest.raises(ConfigError, match="does not fit a head"):
         manifest_of(head, coded.tail_of(JOINT), code=manifests.Code(book, 3.0))
-    with pytest.raises(ConfigError, match="no budget"):
+    with pytest.raises(ConfigError, match="not a budget"):
         manifests.Code(book, 0.0)

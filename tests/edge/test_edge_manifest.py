@@ -58,7 +58,7 @@ def test_foreign_files(content, tmp_path):
         Head(tmp_path)
     for other in (b"", b"PK\x03\x04", b"a photograph, perhaps"):
         path.write_bytes(other)
-        with pytest.raises(WeightsError, match="no TFLite file"):
+        with pytest.raises(WeightsError, match="not a TFLite file"):
             Head(path)
     path.write_bytes(flatbuffer(content))
     with pytest.raises(WeightsError, match="no readable privzoo manifest"):

@@ -241,7 +241,7 @@ def test_wrong_codes_are_refused_in_one_sentence(released):
         with pytest.raises(FeatureError, match=said):
             model.classify(bad)
     for budget in (0, -1, 1e9, True, "much"):
-        with pytest.raises(ConfigError, match="no budget for a code"):
+        with pytest.raises(ConfigError, match="not a budget for a code"):
             privzoo.load(CODED, epsilon=budget)
     with pytest.raises(ConfigError, match="has a code"):
         dataclasses.replace(model.config, step=0.5)

@@ -130,7 +130,7 @@ def test_sizes_that_cannot_be_are_refused(k):
 
 @pytest.mark.parametrize("epsilon", [0, -1.0, math.nan, math.inf, 21, 1e-9, True, None, "3"])
 def test_budgets_that_cannot_be_are_refused(epsilon):
-    with pytest.raises(ConfigError, match="no budget for a code"):
+    with pytest.raises(ConfigError, match="not a budget for a code"):
         RandomizedResponse(2, epsilon)
 
 

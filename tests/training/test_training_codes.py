@@ -78,7 +78,7 @@ def test_more_classes_get_fewer_symbols_at_smaller_budgets():
 
 def test_what_cannot_be_fitted_is_refused():
     features, labels = faces(128, 2, 3)
-    with pytest.raises(ConfigError, match="no budget"):
+    with pytest.raises(ConfigError, match="not a budget"):
         codes.fit(features, labels, 0.0)
     with pytest.raises(ConfigError, match="cannot fit"):
         codes.fit(features, np.zeros(128, int), 1.0)
