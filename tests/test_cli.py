@@ -94,7 +94,7 @@ def test_list_prints_one_line_for_each_model(capsys):
         assert (f"{attack.value:.1%}" if attack else "not measured") in line
         assert line.endswith(rounded_up(card.epsilon()) if card.epsilon() else "no noise")
     assert any(note.startswith("identified: ") for note in notes)
-    assert any("epsilon 42.9" in note and "99.9%" in note and "not the budget" in note for note in notes)
+    assert any("epsilon 42.9" in note and "99.9%" in note and "not by the budget" in note for note in notes)
 
 
 def test_list_takes_a_pattern(capsys):

@@ -197,7 +197,7 @@ class Lessons(keras.utils.PyDataset):
         batch_size: images in a batch.
         steps: batches in an epoch, however many images there are; None: all in their order, for validation.
         seed: of the order.
-        epoch: the one to begin with, counted from 0.
+        epoch: the first one, counted from 0.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from privzoo.training.release import golden_output
 
 
 def golden(head: keras.Model, tail: keras.Model) -> list[float]:
-    """Probabilities for the image of `training.release.golden_output`: what every later release must give."""
+    """Probabilities for the image of `training.release.golden_output`: which every later release must reproduce."""
     whole = graph.chain([*graph.layers(head), *graph.layers(tail)], head.input_shape[1:], "image", "whole")
     return golden_output(whole)
 

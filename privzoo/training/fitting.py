@@ -1,4 +1,4 @@
-"""From a released network to its reduced and noisy models: features once for all cuts, then each model's arrays."""
+"""From a released network to its reduced and noisy models: features for all cuts at once, then each model's arrays."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cut_features(
         cuts: names of layers.
         data: samples with the primary label.
         cache: folder for the activations.
-        augmented: change each chip at random as in training, so that the network is not seen on what it was fitted to.
+        augmented: change each chip at random as in training, so that the network sees no chip that it was trained on.
 
     Returns:
         Cut -> float16 (N, h, w, c) on disk, and the primary classes, int (N,).

@@ -51,7 +51,7 @@ class FastClassifierSGD(keras.optimizers.SGD):
         self.multiplier = multiplier
 
     def build(self, variables):
-        """Notes which variables are the classifier's: backends hide their names later."""
+        """Records which variables are the classifier's: backends hide their names later."""
         self._is_classifier = [f"{CLASSIFIER}/" in v.path for v in variables]
         super().build(variables)
 

@@ -163,8 +163,8 @@ def test_a_proxy_without_tls_is_refused(head, scheme):
 @pytest.mark.parametrize(
     "wrong, sentence",
     [
-        ("ftp://proxy:21", "ftp:// is not known"),
-        ("proxy:3128", "proxy's address cannot be|proxy:// is not known"),
+        ("ftp://proxy:21", "ftp:// is not supported"),
+        ("proxy:3128", "proxy's address is invalid|proxy:// is not supported"),
         ("http://", "proxy's address is invalid"),
         ("http://proxy:x", "proxy's address is invalid"),
         ("", "proxy's address is invalid"),

@@ -1,4 +1,4 @@
-"""The identity attack, protocol 3: who of known people sent this feature? (Osia et al. 2017, section IV.A)."""
+"""The identity attack, protocol 3: which of the known people sent this feature? (Osia et al. 2017, section IV.A)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOP = (1, 5)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one attacker got: for each seed and scored face, the chance that the right person is among the first."""
+    """One attacker's result: for each seed and scored face, the chance that the right person is among the first."""
 
     attacker: str
     top1: np.ndarray  # float64 (seeds, faces), 0..1; between only where scores tie
@@ -35,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """What an identity attack got."""
+    """The results of an identity attack."""
 
     outcomes: tuple[Outcome, ...]
     people: np.ndarray  # int (faces,): the right person of each scored face, 0..P-1
@@ -50,12 +50,12 @@ class Result:
 
     @property
     def best(self) -> str:
-        """The attacker with the highest top-1: picked on the faces it is scored on, so it errs to the high side."""
+        """The attacker with the highest top-1: picked on the faces it is scored on, so it errs on the high side."""
         return max(self.outcomes, key=lambda o: intervals.by_person(o.top1, self.people).mean()).attacker
 
     @property
     def chance(self) -> float:
-        """What guessing gets."""
+        """The accuracy of guessing."""
         return 1 / (int(self.people.max()) + 1)
 
 
@@ -72,8 +72,8 @@ def check_apart(train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
     leaked = set(train_ids) & set(test_ids)
     if leaked:
         raise DataError(
-            f"{len(leaked)} of {len(set(test_ids))} scored images are training images too, as {min(leaked)}: an attack "
-            "must not train on what it is scored on."
+            f"{len(leaked)} of {len(set(test_ids))} scored images are also training images, such as {min(leaked)}: an "
+            "attack must not train on what it is scored on."
         )
 
 
@@ -96,7 +96,7 @@ def attack(
     """Lets attackers learn people from features, and scores them on other features of the same people.
 
     Args:
-        train_features: before noise, numbers (N, ...). May hold several rows of one photograph, as its mirror image.
+        train_features: before noise, numbers (N, ...). May hold several rows of one photograph, e.g. its mirror image.
         train_people: person of each, integers or strings (N,).
         test_features: before noise, (M, ...), of other photographs.
         test_people: person of each (M,), all among the training people.
@@ -144,7 +144,7 @@ def attack(
     preparation = None if prepared else plain
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        # Without noise each seed would find the same components again, which takes longest of all.
+        # Without noise each seed would find the same components again, which takes the most time.
         if preparation is None or (prepared and left):
             others = background and (arrived(as_rows(background[0], "background"), left, rng), background[1])
             preparation = prepare(arrived(train, left, rng), seed, others)
