@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from privzoo import markdown
 from privzoo.config import ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
@@ -54,14 +55,16 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
     if not measurements:
         return ["Nothing has been measured yet."]
     commands = list(dict.fromkeys(m.command for m in measurements))
+    rows = (
+        (
+            *(m.metric, m.variant, m.data, m.shown(m.value), f"{m.shown(m.low)} to {m.shown(m.high)}", f"{m.count:,}"),
+            *(seeds(m.seeds), m.date, m.git, str(commands.index(m.command) + 1)),
+        )
+        for m in measurements
+    )
+    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
     return [
-        "| metric | of | data | value | 95 % interval | faces | seeds | date | code | command |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| {m.metric} | {m.variant} | {m.data} | {m.shown(m.value)} | {m.shown(m.low)} to {m.shown(m.high)} "
-            f"| {m.count:,} | {seeds(m.seeds)} | {m.date} | {m.git} | {commands.index(m.command) + 1} |"
-            for m in measurements
-        ),
+        markdown.table(header, rows),
         "",
         "Commands:",
         "",
@@ -79,7 +82,7 @@ def by_subgroup(found: dict[str, Any] | None) -> list[str]:
     title = f"Accuracy by perceived gender, race and age: {found['variant']}, {found['data']}, {found['date']}"
     title += f", code {found['git']}, by `{found['command']}`" if {"git", "command"} <= found.keys() else ""
     gap = subgroups.sentence(rows)
-    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", *subgroups.table(rows)]
+    return ["", f"{title}{'; ' if gap else ''}{gap}.", "", subgroups.table(rows)]
 
 
 def history(record: dict[str, Any] | None) -> list[str]:

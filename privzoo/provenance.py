@@ -1,9 +1,12 @@
-"""What makes a written figure traceable: the code's revision, and plain data as JSON."""
+"""What makes a written figure traceable: the code's revision, and plain data as JSON and csv."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +42,26 @@ def git_revision() -> str:
 def write_json(path: Path, data: Any) -> None:
     """Writes indented JSON, in whole or not at all; numpy's numbers and truths as Python's."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, default=lambda one: one.item()) + "\n")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows as csv, UTF-8, in whole or not at all; numbers are not rounded.
+
+    Args:
+        path: the file.
+        rows: column -> value; all columns of all rows are written, in the order in which they first appear. None is an
+            empty cell, and a list its entries with spaces between.
+    """
+    rows = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value != value:  # NaN says that there is no figure
+        return ""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value

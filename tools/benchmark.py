@@ -7,7 +7,6 @@ A full run takes about an hour on an idle machine, and no figure of a busy one i
 from __future__ import annotations
 
 import datetime
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -30,8 +29,6 @@ flags.DEFINE_bool(
 flags.DEFINE_string("out", "docs/benchmark", "folder for benchmark.json and the plots")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose benchmark section is rewritten; empty for none")
 
-# Models whose label agreement is among the goals, in addition to the recommended models.
-ALSO = ("vgg16_gender_simple_conv5_3", "vgg_s_emotion_simple_conv5")
 IMPORTS = 5
 
 
@@ -39,26 +36,17 @@ def main(arguments: list[str]) -> None:
     """Builds the files in a temporary folder, measures them, and writes and prints what was found."""
     from benchmarking import goals, plots, report
 
-    import privzoo
-    from privzoo.export.released import RECOMMENDED
     from privzoo.provenance import write_json
 
-    out = Path(FLAGS.out)
-    known = set(privzoo.list_models())
-    cards = {name: privzoo.show(name) if name in known else None for name in (*RECOMMENDED, *ALSO)}
-    slim = [
-        privzoo.show(name, "slim") for name, card in cards.items() if name in RECOMMENDED and card and card.model.slim
-    ]
-    answered = goals.card_rows(cards, slim)
+    out, answered = Path(FLAGS.out), goals.zoo_rows()
     if FLAGS.measure:
-        found = _measured(answered, slim)
+        found = _measured(answered, goals.slim_cards())
     else:
-        found = report.renewed(report.read(out / "benchmark.json"), answered)
-    drawn = plots.write(found.results, out)
-    write_json(out / "benchmark.json", found.to_dict())
+        found = report.renewed(report.read(out / report.BENCHMARK), answered)
+    plots.write(found.results, out)
+    write_json(out / report.BENCHMARK, found.to_dict())
     if FLAGS.results:
-        page = Path(FLAGS.results)
-        report.write(page, report.markdown(found, [_relative(path, page) for path in drawn]))
+        report.publish(Path(FLAGS.results), found, out)
     print("\n".join(report.bar_lines(found.rows)))
 
 
@@ -114,10 +102,6 @@ def _measured(answered, slim):
         transfers=transfers,
         rows=rows,
     )
-
-
-def _relative(path: Path, page: Path) -> str:
-    return Path(os.path.relpath(path, page.parent)).as_posix()
 
 
 if __name__ == "__main__":

@@ -101,16 +101,16 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
 
 
 def _write(found: dict[str, Any]) -> None:
-    """Writes a model's figures and, where --results names one, the tables over all."""
+    """Writes a model's figures and, where --results names one, the section on all."""
     from privzoo import config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import codes
     from privzoo.provenance import write_json
 
     folder = config.config_folder() / "codes"
     folder.mkdir(exist_ok=True)
     write_json(folder / f"{found['model']}.json", found)
     if FLAGS.results:
-        results.write_codes(Path(FLAGS.results), sorted(folder.glob("*.json")))
+        codes.write(Path(FLAGS.results), sorted(folder.glob("*.json")))
 
 
 def _time_only(model: SplitModel) -> None:

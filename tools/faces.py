@@ -1,4 +1,4 @@
-"""Measures the face detector against its goals: `tools/faces.py --data_dir DIR`; writes the table into RESULTS.md.
+"""Measures the face detector against its goals: `tools/faces.py --data_dir DIR`; writes JSON, and into RESULTS.md.
 
 Nothing that is measured on here was chosen on: thresholds and constants were set on UTKFace's first training images in
 the order of `CHOSEN_SEED`, on the first LFW frames in the same order, whose people are left out here, and on pictures
@@ -13,19 +13,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import app, flags
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    from detecting.report import Goal
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with UTKFace and LFW, zips or official layouts", required=True)
 flags.DEFINE_float("share", 1.0, "measure on this share of the pictures only, for a trial run; writes nothing", 0, 1)
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file with the table; empty for none")
+flags.DEFINE_string("out", "docs/faces", "folder for the JSON file")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is rewritten; empty for none")
 flags.DEFINE_integer("seed", 1, "seed of all draws")
 
-BEGIN, END = "<!-- faces: written by tools/faces.py -->", "<!-- end of faces -->"
 MODEL = "vgg16_gender_advanced_conv5_3"
 HEAD = "tflite/vgg16_gender_advanced_conv5_3_int8.tflite"
 CHOSEN_SEED, CHOSEN_FRAMES, CHOSEN_CHIPS = 5, 250, 2000
@@ -37,22 +41,31 @@ SMALL, SMALL_FACE = (1600, 1200), 60  # pixels; a face is FACE_WIDTH of its chip
 FACE_WIDTH = 0.8
 FACELESS = "brick cat clock coffee grass gravel hubble_deep_field moon page retina rocket text".split()
 
-Row = tuple[str, object, float, bool, str]  # what, Estimate, limit, at least rather than at most, unit
-
 
 def main(_: list[str]) -> None:
-    """Measures every goal, prints the table, and writes it."""
-    from privzoo.audit.report.results import section
+    """Measures every goal, prints what was found, and writes it."""
+    from detecting import report
 
-    started = time.monotonic()
-    lines = [_line(*row) for row in _rows()]
-    text = _text(lines, time.monotonic() - started)
-    print(text)
-    if FLAGS.results and FLAGS.share == 1:
-        section(Path(FLAGS.results), BEGIN, END, text)
+    from privzoo.provenance import git_revision
+
+    started, git = time.monotonic(), git_revision()
+    goals = []
+    for goal in _goals():
+        print(goal.line, flush=True)
+        goals.append(goal)
+    if FLAGS.share < 1:
+        return
+    facts = {"date": datetime.date.today().isoformat(), "git": git, "command": "tools/faces.py --data_dir DIR"}
+    facts |= {"seed": FLAGS.seed, "minutes": round((time.monotonic() - started) / 60), "method": _method()}
+    path = Path(FLAGS.out) / "faces.json"
+    report.save(path, goals, facts)
+    if FLAGS.results:
+        report.publish(path, Path(FLAGS.results))
 
 
-def _rows() -> Iterator[Row]:
+def _goals() -> Iterator[Goal]:
+    from detecting.report import Goal
+
     from privzoo.data import lfw, utkface
     from privzoo.evaluation import intervals
     from privzoo.faces import cascade, detect
@@ -61,38 +74,42 @@ def _rows() -> Iterator[Row]:
     drawn = _some(frames, len(frames))  # 2,000 cannot tell 99.4 % from 99
     people = [sample.labels["identity"] for sample in drawn]
     hits = [_on(detect(image), *_middle(image, lfw.CHIP)) for image in _images(drawn, "LFW frames")]
-    yield "faces found, LFW frames", intervals.share(np.array(hits), people), 0.99, True, "%"
+    yield Goal("faces found, LFW frames", intervals.share(np.array(hits), people), "%", 0.99)
     few = drawn[: _count(400)]
     hits = [_on(cascade.detect(image), *_middle(image, lfw.CHIP)) for image in _images(few, "cascade")]
-    yield "- by the cascade", intervals.share(np.array(hits), people[: len(few)]), 0.99, True, "%"
+    yield Goal("faces found, LFW frames, by the cascade", intervals.share(np.array(hits), people[: len(few)]), "%")
 
     chips = _unseen_chips(utkface)
     for race, name in enumerate(utkface.load(FLAGS.data_dir, split="validation").classes["race"]):
         of_race = _some([sample for sample in chips if sample.labels["race"] == race], 1000)
         hits = [_on(detect(image), *_middle(image)) for image in _images(of_race, name)]
-        yield f"faces found, UTKFace images, {name}", intervals.share(np.array(hits)), 0.98, True, "%"
+        group = "faces found, UTKFace images by race"
+        yield Goal(f"faces found, UTKFace images, {name}", intervals.share(np.array(hits)), "%", 0.98, group=group)
         few = of_race[: max(2, len(of_race) // 5)]
         hits = [_on(cascade.detect(image), *_middle(image)) for image in _images(few, "cascade")]
-        yield "- by the cascade", intervals.share(np.array(hits)), 0.98, True, "%"
+        yield Goal(f"faces found, UTKFace images, {name}, by the cascade", intervals.share(np.array(hits)), "%")
 
     turned = _some(chips, 1000)
     for degrees in TURNS:
         hits = [_turned(detect, image, degrees) for image in _images(turned, f"turned by {degrees}")]
         what = f"faces found, UTKFace images turned by {degrees} degrees, angle within {TURN_ERROR:g}"
-        yield what, intervals.share(np.array(hits)), 0.95, True, "%"
+        group = f"faces found, turned UTKFace images, angle within {TURN_ERROR:g} degrees"
+        yield Goal(what, intervals.share(np.array(hits)), "%", 0.95, group=group)
 
     hits, seconds = _small(_some(chips, 1000, 1), detect)
-    yield f"faces of {SMALL_FACE} pixels in {SMALL[0]} x {SMALL[1]} found", intervals.share(hits), 0.95, True, "%"
-    yield "time for these, where tiles are needed", intervals.median(seconds).scaled(1e3), 150, False, "ms"
+    yield Goal(f"faces of {SMALL_FACE} pixels in {SMALL[0]} x {SMALL[1]} found", intervals.share(hits), "%", 0.95)
+    yield Goal("time for these, where tiles are needed", intervals.median(seconds).scaled(1e3), "ms", 150, False)
     seconds = _large(_some(chips, 50, 2), detect)
     what = f"time in {LARGE[0]} x {LARGE[1]} pixels, face a tenth of the picture"
-    yield what, intervals.median(seconds).scaled(1e3), 15, False, "ms"
+    yield Goal(what, intervals.median(seconds).scaled(1e3), "ms", 15, False)
 
     wrong = [bool(detect(image)) for image in tqdm(list(_faceless(_count(1000))), "faceless", leave=False)]
-    yield "pictures without a face in which one is found", intervals.share(np.array(wrong)), 0.005, False, "%"
+    what = "pictures without a face in which one is found"
+    yield Goal(what, intervals.share(np.array(wrong)), "%", 0.005, False, digits=2)
 
     lost = _lost(_some(frames, len(frames)), lfw)
-    yield "accuracy lost by finding the face, against LFW's given chips", lost.scaled(100), 0.5, False, "points"
+    what = "accuracy lost by finding the face, against LFW's given chips"
+    yield Goal(what, lost.scaled(100), "points", 0.5, False, digits=2)
 
 
 def _unseen_frames(samples: list) -> list:
@@ -240,36 +257,15 @@ def _lost(samples: list, lfw):
     return intervals.difference(*np.array(right, float), [sample.labels["identity"] for sample in samples])
 
 
-def _line(what: str, found, limit: float, at_least: bool, unit: str) -> str:
-    from privzoo.evaluation import bars
-
-    factor, digits = (100, 1) if unit == "%" else (1, 2 if unit == "points" else 1)
-    if what.startswith("pictures without"):
-        digits = 2
-
-    def shown(value: float) -> str:
-        return f"{factor * value:.{digits}f}"
-
-    verdict = "" if what.startswith("-") else bars.judge(found, limit, at_least)
-    goal = "" if what.startswith("-") else f"{'at least' if at_least else 'at most'} {factor * limit:g} {unit}"
-    value = f"{shown(found.value)} ({shown(found.low)} to {shown(found.high)}) {unit}"
-    return f"| {what} | {value} | {found.count:,} | {goal} | {verdict} |"
-
-
-def _text(lines: list[str], seconds: float) -> str:
+def _method() -> str:
     from privzoo import faces
-    from privzoo.provenance import git_revision
 
-    date = datetime.date.today().isoformat()
-    head = (
-        f"The face detector ({faces.detector()}) against its goals. A face is found where the box that is answered for "
-        f"lies on it: centre within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing "
-        "was chosen on the people and images measured; pictures without a face are new draws and parts, of the same "
-        "scikit-image pictures. Times are processor seconds on one thread. Accuracy is that of the released head of "
-        f"{MODEL} before its noise, with its tail; a face that is not found counts as wrong. "
-        f"{date}, code {git_revision()}, seed {FLAGS.seed}, {seconds / 60:.0f} min, `tools/faces.py --data_dir DIR`."
+    return (
+        f"The detector is {faces.detector()}. A face is found where the box that is answered for lies on it: centre "
+        f"within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing was chosen on these "
+        f"people and images. Times are processor seconds on one thread. Accuracy is {MODEL}'s before its noise; a face "
+        "that is not found counts as wrong."
     )
-    return "\n".join([head, "", "| what | figure | pictures | goal | |", "| --- | --- | --- | --- | --- |", *lines])
 
 
 if __name__ == "__main__":

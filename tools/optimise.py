@@ -2,8 +2,9 @@
 
     tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --heads_dir tflite
 
-Heads go to --out with their manifests inside, figures to zoo_configs/optimised/NAME.json, the table to RESULTS.md. What
-was trained is kept: a run that was stopped goes on, and a second one only measures.
+Heads go to --out with their manifests inside, figures to zoo_configs/optimised/NAME.json and into RESULTS.md. What was
+trained is kept: a run that was stopped goes on, and a second one only measures. Which head wins is decided on
+validation data and on people who are not measured (protocol 7).
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ flags.DEFINE_list("seeds", ["1", "2", "3"], "seeds of attackers and noise")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_integer("rounds", 5, "how often time and memory are measured, in random order", lower_bound=1)
 flags.DEFINE_integer("inferences", 20, "inferences timed in each process", lower_bound=1)
-flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it, only print the table")
-flags.DEFINE_string("results", None, "Markdown file whose table is rewritten; default RESULTS.md; empty for none")
+flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it, only print them")
+flags.DEFINE_string("results", None, "Markdown file whose section is rewritten; default RESULTS.md; empty for none")
 
 
 def _faces(model):
@@ -92,7 +93,6 @@ def main(_: list[str]) -> None:
 
     import privzoo
     from privzoo import card, config
-    from privzoo.audit import own
     from privzoo.audit.report import results
     from privzoo.data import splits
     from privzoo.errors import ConfigError
@@ -128,10 +128,10 @@ def main(_: list[str]) -> None:
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
         return
-    test = splits.test_set(network, FLAGS.data_dir)
+    test, validation = splits.test_set(network, FLAGS.data_dir), splits.of_network(network, FLAGS.data_dir)[1]
     data, goal = (test.name, goals.OWN_AGREEMENT) if network.own_data else goals.AGREEMENT[network.task]
     if FLAGS.limit:
-        test = splits.take(test, FLAGS.limit)
+        test, validation = splits.take(test, FLAGS.limit), splits.take(validation, FLAGS.limit)
     plan = figures.Plan(
         FLAGS.data_dir,
         Path(FLAGS.cache_dir),
@@ -141,8 +141,7 @@ def main(_: list[str]) -> None:
         FLAGS.rounds,
         FLAGS.inferences,
     )
-    _, scored = own.data_of(network, FLAGS.data_dir).lfw100(model.input_size)
-    rows, count = figures.measure(model, test, paths, plan, say)
+    deciding, published = figures.measure(model, test, validation, paths, plan, say)
     options = {"steps": FLAGS.steps, "batch": FLAGS.batch, "chips": FLAGS.chips, "every": FLAGS.every}
     command = f"tools/optimise.py --model {model.name} --data_dir DIR --methods {','.join(methods)} " + " ".join(
         f"--{name} {value}" for name, value in options.items()
@@ -150,18 +149,16 @@ def main(_: list[str]) -> None:
     command += f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
     found = report.document(
         model.name,
-        rows,
+        deciding,
+        published,
         {
             "date": datetime.date.today().isoformat(),
             "git": git,
             "command": command,
             "machine": described,
             "data": data,
-            "people": f"{len(set(scored.labels['identity'].tolist()))} people of one's own, {scored.name}"
-            if network.own_data
-            else "LFW-100",
+            "people": published.people,
             "goal": goal,
-            "faces": count,
             "seeds": list(seeds),
             "attackers": FLAGS.attackers,
             "rounds": FLAGS.rounds,
@@ -170,7 +167,7 @@ def main(_: list[str]) -> None:
             "released": [name for name, path in paths.items() if path.parent == exported],
         },
     )
-    print(report.table(found))
+    print(report.text(found))
     if FLAGS.write:
         folder = config.config_folder() / "optimised"
         print(report.write(folder, found, results.file(results.family(network), FLAGS.results)))

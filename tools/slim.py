@@ -26,14 +26,16 @@ flags.DEFINE_integer("seed", 1, "seed of all randomness")
 flags.DEFINE_integer("limit", None, "train and validate on this many faces only, for a trial run", lower_bound=8)
 flags.DEFINE_bool("release", False, "write weights, record and YAML into zoo_configs")
 flags.DEFINE_string("heads_dir", None, "folder with exported heads to measure; missing ones are exported now")
-flags.DEFINE_bool("measure", False, "compare the released slim head with the full one, and report which goals are met")
+flags.DEFINE_bool(
+    "measure", False, "compare the released slim head with the full one, and decide the goals on validation data"
+)
 flags.DEFINE_bool("make", True, "make the head, resuming if possible; without it, only release or measure")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "seeds of noise and attackers, when measuring")
 flags.DEFINE_list(
     "attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attacks.attackers, when measuring"
 )
 flags.DEFINE_string(
-    "results", None, "Markdown file whose table of slim heads is rewritten; default RESULTS.md; empty for none"
+    "results", None, "Markdown file whose section on slim heads is rewritten; default RESULTS.md; empty for none"
 )
 flags.DEFINE_bool("restart", False, "discard the run in the folder instead of resuming it")
 
@@ -67,16 +69,17 @@ def _measure(model) -> None:
     from privzoo.audit.report import results
     from privzoo.data import splits
     from privzoo.errors import ConfigError
-    from privzoo.slim import report
+    from privzoo.slim import measure, report
 
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
         raise ConfigError(f"--seeds {FLAGS.seeds} are not numbers; give 1,2,3.") from None
-    measured = report.measure(
+    measured = measure.measure(
         model,
         privzoo.load(model.name, head="slim"),
         splits.test_set(model.card.network, FLAGS.data_dir),
+        splits.of_network(model.card.network, FLAGS.data_dir)[1],
         own.data_of(model.card.network, FLAGS.data_dir),
         Path(FLAGS.cache_dir),
         seeds,

@@ -1,4 +1,7 @@
-"""Rewrites tables from stored figures, without measuring: `tools/tables.py`; needed when their text changes."""
+"""Rewrites RESULTS.md, its csv files and README's table from stored figures, without measuring: `tools/tables.py`.
+
+Needed when their text changes, and after cards of several checkouts were merged.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,48 @@ from pathlib import Path
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose tables are rewritten")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose sections are rewritten")
 flags.DEFINE_string("readme", "README.md", "Markdown file whose table of recommended models is rewritten")
-flags.DEFINE_string("audit_dir", "docs/audit", "folder with the audit's results")
+flags.DEFINE_string("docs_dir", "docs", "folder with what audit, benchmark, faces and load tests keep")
 
 
 def main(_: list[str]) -> None:
-    """Writes all tables but those of loads and benchmarks: tools/benchmark.py --nomeasure writes its own."""
+    """Writes every section from what its command keeps, in the order in which a reader wants them."""
+    from benchmarking import goals
+    from benchmarking import report as benchmark
+    from detecting import report as faces
+    from loadtesting import report as load
     from optimising import report as optimised
+    from sweeping import report as settings
 
     import privzoo
     from privzoo import card, config
-    from privzoo.audit.report import audit_page as audit
-    from privzoo.audit.report import results
+    from privzoo.audit.report import audit_page, choices, codes, results
     from privzoo.slim import report as slim
 
-    path = Path(FLAGS.results)
-    results.write(path, [card.read(name) for name in privzoo.list_models() if not results.family_of(name)])
-    results.write_codes(path, sorted((config.config_folder() / "codes").glob("*.json")))
-    zoos = (config.config_folder() / "sweeps").glob("*.json")
-    results.write_sweeps(path, sorted(one for one in zoos if not results.family_of(one.stem)))
+    page, docs, kept = Path(FLAGS.results), Path(FLAGS.docs_dir), config.config_folder()
+
+    def own(folder: str) -> list[Path]:
+        return [path for path in sorted((kept / folder).glob("*.json")) if not results.family_of(path.stem)]
+
+    cards = [card.read(name) for name in privzoo.list_models() if not results.family_of(name)]
+    results.write_accuracy(page, cards)
+    audit_page.write_tables(docs / "audit", page)
+    settings.write(page, own("sweeps"))
+    codes.write(page, own("codes"))
+    results.write_subgroups(page, cards)
+    slim.write_table(page)
+    optimised.write_table(kept / "optimised", page)
+    for path in sorted((docs / "benchmark").rglob(benchmark.BENCHMARK)):
+        # Other processors' runs stand beside their figures.
+        target = page if path.parent == docs / "benchmark" else path.parent / "README.md"
+        report = benchmark.renewed(benchmark.read(path), goals.zoo_rows() if target == page else [])
+        benchmark.publish(target, report, path.parent)
+    if (docs / "faces" / "faces.json").exists():
+        faces.publish(docs / "faces" / "faces.json", page)
+    load.publish(docs / "load", page)
     if FLAGS.readme:
-        results.write_choices(Path(FLAGS.readme), {name: card.read(name) for name, _ in results.CHOICES})
-    audit.write_tables(FLAGS.audit_dir, path)
-    slim.write_table(path)
-    optimised.write_table(config.config_folder() / "optimised", path)
+        choices.write(Path(FLAGS.readme), {name: card.read(name) for name, _ in choices.CHOICES})
 
 
 if __name__ == "__main__":

@@ -94,15 +94,21 @@ def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = 
     return Faces(name, chips, labels, tuple(hashlib.sha256(chip.tobytes()).hexdigest()[:16] for chip in chips))
 
 
-def lfw100(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
+def lfw100(root: str | Path, size: int, quick: bool = False, after: int = 0) -> tuple[Faces, Faces]:
     """Training and scored faces of protocol 3; `quick` keeps `FEW` training images of a person and half of the scored.
+
+    Args:
+        root: folder of the data sets.
+        size: side of the chips in pixels.
+        quick: fewer faces.
+        after: as for `privzoo.data.lfw.lfw100`; 100 gives the people on whom settings are chosen.
 
     Raises:
         DataError: the layout is missing, or an image is on both sides.
     """
     from privzoo.audit.attacks.identity import check_apart
 
-    train, test = lfw.lfw100(root)
+    train, test = lfw.lfw100(root, after=after)
     chosen = [side.samples for side in (train, test)]
     if quick:
         known, scored = (_by_person(samples) for samples in chosen)

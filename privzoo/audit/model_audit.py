@@ -40,7 +40,9 @@ class Data:
 
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
+        # Protocol 7: settings are chosen on other people than those who are measured.
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
+        self.choosing = functools.cache(lambda size: features.lfw100(root, size, quick, after=100))
         self.background = functools.cache(lambda size: features.lfw_background(root, size))
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
         self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))

@@ -22,6 +22,7 @@ MOST, IMAGES = 100, 40  # people, and images of each, as in LFW-100
 ENOUGH = 6  # images of a person: four to learn from, two that are scored
 UNSEEN = 10  # people of the test part from whom on the others are not needed
 SEEN = "trained on too"
+ALSO_MEASURED = "measured on too"
 
 
 class OwnData(Data):
@@ -38,6 +39,7 @@ class OwnData(Data):
     def __init__(self, network: NetworkConfig, root: str | Path, quick: bool = False) -> None:
         super().__init__(root, quick)
         self.lfw100 = functools.cache(lambda size: people(network, root, size, quick))
+        self.choosing = functools.cache(lambda size: people(network, root, size, quick, choosing=True))
         self.background = functools.cache(lambda size: None)
 
 
@@ -46,7 +48,9 @@ def data_of(network: NetworkConfig, root: str | Path, quick: bool = False) -> Da
     return OwnData(network, root, quick) if network.own_data else Data(root, quick)
 
 
-def people(network: NetworkConfig, root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
+def people(
+    network: NetworkConfig, root: str | Path, size: int, quick: bool = False, choosing: bool = False
+) -> tuple[Faces, Faces]:
     """Training and scored faces of one's own people: those with the most images, every third image scored.
 
     Args:
@@ -54,19 +58,27 @@ def people(network: NetworkConfig, root: str | Path, size: int, quick: bool = Fa
         root: the data set.
         size: side of the chips in pixels.
         quick: `FEW` training images of a person, and half of the scored ones.
+        choosing: people on whom settings are chosen, which are others where there are `UNSEEN` more; else the same,
+            and the names of the faces say so.
 
     Raises:
         DataError: fewer than two people have `ENOUGH` images, or nobody is named.
     """
-    data, chosen = _chosen(splits.own_people(network, root, unseen=False))
+    data, found = _shown_often(splits.own_people(network, root, unseen=False))
     name = data.facts["folder"]
     seen = f", {SEEN}"
     try:
-        apart, unseen = _chosen(splits.own_people(network, root, unseen=True))
+        apart, unseen = _shown_often(splits.own_people(network, root, unseen=True))
     except DataError:  # no test part
         unseen = []
     if len(unseen) >= UNSEEN:
-        data, chosen, seen = apart, unseen, ""
+        data, found, seen = apart, unseen, ""
+    chosen = found[:MOST]
+    if choosing:
+        others = found[MOST : 2 * MOST]
+        seen += "" if len(others) >= UNSEEN else f", {ALSO_MEASURED}"
+        chosen = others if len(others) >= UNSEEN else chosen
+        name += "-choosing"
     if len(chosen) < 2:
         raise DataError(
             f"{root} shows {len(chosen)} people on {ENOUGH} images or more, and {data.facts['people']} in all; an "
@@ -80,14 +92,14 @@ def people(network: NetworkConfig, root: str | Path, size: int, quick: bool = Fa
     return _part(faces, known, f"{name}-people-train{seen}"), _part(faces, scored, f"{name}-people-test{seen}")
 
 
-def _chosen(data: Dataset) -> tuple[Dataset, list[list[Sample]]]:
+def _shown_often(data: Dataset) -> tuple[Dataset, list[list[Sample]]]:
     """Images of each person who is shown often enough, those with the most first."""
     own: dict[int, list[Sample]] = {}
     for sample in data.samples:
         if "identity" in sample.labels:
             own.setdefault(sample.labels["identity"], []).append(sample)
     enough = sorted((-len(images), person) for person, images in own.items() if len(images) >= ENOUGH)
-    return data, [own[person][:IMAGES] for _, person in enough[:MOST]]
+    return data, [own[person][:IMAGES] for _, person in enough]
 
 
 def _divided(faces: Faces, quick: bool) -> tuple[list[int], list[int]]:

@@ -70,7 +70,9 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
     return Dataset("lfw", samples, _classes(names, gender), skipped)
 
 
-def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int = 40) -> tuple[Dataset, Dataset]:
+def lfw100(
+    root: str | Path, chip: bool = True, people: int = 100, images: int = 40, after: int = 0
+) -> tuple[Dataset, Dataset]:
     """Load the identity attack's data, protocol 3: the 100 people with the most images.
 
     Args:
@@ -78,6 +80,8 @@ def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int =
         chip: return the face chip, not the whole frame.
         people: how many people, those with the most images first, ties by name.
         images: maximum number of images of each, the lowest numbers.
+        after: how many people come before them and are left out; 100: ranks 101 to 200, on whom settings are chosen
+            (protocol 7).
 
     Returns:
         Train and test (every third image of a person). Identity runs from 0 in the order of the people.
@@ -87,9 +91,9 @@ def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int =
     """
     files = open_files(root, FOLDERS)
     found = _people(files)
-    if len(found) < people:
-        raise DataError(f"{files} holds {len(found)} people and {people} are wanted: use the whole data set.")
-    names = tuple(sorted(found, key=lambda person: (-len(found[person]), person))[:people])
+    if len(found) < after + people:
+        raise DataError(f"{files} holds {len(found)} people and {after + people} are wanted: use the whole data set.")
+    names = tuple(sorted(found, key=lambda person: (-len(found[person]), person))[after : after + people])
     genders = _genders(files)
     train, test = [], []
     for identity, person in enumerate(names):
@@ -97,7 +101,7 @@ def lfw100(root: str | Path, chip: bool = True, people: int = 100, images: int =
             sample = _sample(files, path, _labels(path, identity, genders), chip)
             (test if number % 3 == 0 else train).append(sample)
     classes = _classes(names, genders is not None)
-    name = f"lfw{people}"
+    name = f"lfw{after + 1}to{after + people}" if after else f"lfw{people}"
     return Dataset(f"{name}-train", train, classes), Dataset(f"{name}-test", test, dict(classes))
 
 

@@ -52,6 +52,11 @@ def of_network(network: NetworkConfig, root: str | Path) -> tuple[Dataset, Datas
     return _own(network, root, "train"), _own(network, root, "validation")
 
 
+def validation_name(data: Dataset) -> str:
+    """Name of a validation part, as figures give it: research data sets' own names do not say which part it is."""
+    return data.name if data.name.endswith("validation") else f"{data.name}-validation"
+
+
 def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
     """Loads the data that a network is measured on, and was never trained on.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privzoo import markdown
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
 
@@ -112,15 +113,15 @@ def sentence(found: Sequence[Subgroup]) -> str:
     return f"widest gap between subgroups: from {worst.shown} for {worst.name} to {best.shown} for {best.name}"
 
 
-def table(found: Sequence[Subgroup]) -> list[str]:
-    """Markdown lines: a row for each race and gender and for all, a column for each age and for all ages."""
+def table(found: Sequence[Subgroup]) -> str:
+    """Markdown: a row for each race and gender and for all, a column for each age and for all ages."""
     known = {(s.gender, s.race, s.age): s for s in found}
     genders = list(dict.fromkeys(s.gender for s in by(found, "gender")))
     races = list(dict.fromkeys(s.race for s in by(found, "race")))
-    lines = [f"| subgroup | {' | '.join(('all ages', *AGE_NAMES))} |", "| --- |" + " --- |" * (len(AGE_NAMES) + 1)]
+    rows = []
     for race in ("", *races):
         for gender in ("", *genders):
             cells = [known.get((gender, race, age)) for age in ("", *AGE_NAMES)]
             shown = [cell.shown if cell else "" for cell in cells]
-            lines.append(f"| {f'{race} {gender}'.strip() or 'all'} | {' | '.join(shown)} |")
-    return lines
+            rows.append((f"{race} {gender}".strip() or "all", *shown))
+    return markdown.table(("subgroup", "all ages", *AGE_NAMES), rows)

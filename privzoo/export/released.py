@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # The first is what the demo and the page show: its budget holds against every attacker. The noisy ones were
 # slimmed and audited furthest; it is not shown that Siamese fine-tuning makes them hide more than
-# `noisy_reduced_simple` at that cut (RESULTS.md, "What helps").
+# `noisy_reduced_simple` at that cut (RESULTS.md, "What the cloud learns").
 RECOMMENDED = ("vgg16_gender_coded_conv5_3", "vgg16_gender_advanced_conv5_3", "vgg_s_emotion_advanced_conv5")
 # How far another runtime's output may lie from the golden one, in standard deviations of the feature over faces.
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "dynamic": 0.1, "int8": 0.1}

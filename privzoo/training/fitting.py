@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,22 +51,16 @@ def cut_features(
     return {cut: one.values for cut, one in kept.items()}, labels
 
 
-def accuracy(
-    model: ModelConfig,
-    network: keras.Model,
-    fitted: dict[str, np.ndarray],
-    features: np.ndarray,
-    labels: np.ndarray,
-    seed: int,
-) -> float:
-    """Share of right labels of a reduced model, with one draw of its noise per face.
+def answers(
+    model: ModelConfig, network: keras.Model, fitted: dict[str, np.ndarray], features: np.ndarray, seed: int
+) -> np.ndarray:
+    """Classes that a reduced model tells, int (N,), with one draw of its noise per face.
 
     Args:
         model: the model; without noise, none is added.
         network: that it is cut from.
         fitted: its arrays.
         features: of the cut, (N, h, w, c), of validation data.
-        labels: primary class, int (N,).
         seed: of the noise.
     """
     _, tail = embeddings.get("reduced_simple").attach(*graph.split(network, model.cut), fitted, model)
@@ -73,8 +68,7 @@ def accuracy(
     reduced = reduction.mapped(features, down)
     arrived = reduction.noisy(np.rint(reduced) if model.step else reduced, model.noise, seed)
     parts = [arrived[i : i + BATCH] for i in range(0, len(arrived), BATCH)]
-    answers = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
-    return float(np.mean(np.concatenate(answers) == labels))
+    return np.concatenate([keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts])
 
 
 class Fitter:
@@ -102,9 +96,15 @@ class Fitter:
         seed: int = 1,
     ):
         self.config, self.network, self.augmented, self.seed = config, network, augmented, seed
-        self.train = cut_features(config, network, cuts, train_set, cache, augmented)
+        self._train = cuts, train_set, cache
         self.validation = cut_features(config, network, cuts, validation_set, cache, False)
         self._bases: dict[tuple, Any] = {}
+
+    @functools.cached_property
+    def train(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Features of the training faces, and their classes: computed when the first model has something to fit."""
+        cuts, train_set, cache = self._train
+        return cut_features(self.config, self.network, cuts, train_set, cache, self.augmented)
 
     def fit(self, model: ModelConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Fits one model.
@@ -123,7 +123,7 @@ class Fitter:
         heldout, wanted = self.validation[0][model.cut], self.validation[1]
 
         def right(changed: ModelConfig, parts: dict[str, np.ndarray]) -> float:
-            return round(accuracy(changed, self.network, parts, heldout, wanted, self.seed), 5)
+            return round(float(np.mean(answers(changed, self.network, parts, heldout, self.seed) == wanted)), 5)
 
         plain = dataclasses.replace(model, noise=None)
         own = {key: value for key, value in fitted.items() if not key.startswith("fc8")}

@@ -279,7 +279,7 @@ def test_noisy_model_is_judged_under_its_own_noise():
     assert set(row.floors) == {"label", "logit", "chance"}
 
 
-def test_markdown_stands_between_its_marks(folder, tmp_path):
+def test_the_section_stands_between_its_marks_with_its_csv_and_plots(folder, tmp_path):
     path = tmp_path / "RESULTS.md"
     path.write_text(
         "# Results\n\nfirst\n\n<!-- audit: written by tools/audit.py -->\nold\n<!-- end of audit -->\nlast\n"
@@ -289,14 +289,32 @@ def test_markdown_stands_between_its_marks(folder, tmp_path):
     text = path.read_text()
     assert text.startswith("# Results\n\nfirst\n\n<!-- audit")
     assert text.endswith("<!-- end of audit -->\n\nlast\n")
-    assert "100 queries averaged" in text and "| 21.5 (21.5 to 21.5) |" in text and "| 9.9 (9.9 to 9.9) |" in text
+    assert "100 averaged, %" in text and "[the audit's page](out/index.html)" in text
     assert "old" not in text
-    assert text.count(f"| {name('simple')} | 95.4% (95.0% to 95.8%) |  |  | 61.0% (59.9% to 62.3%) |") == 1
-    assert f"| {name('simple')} | 2026-01-02 | 1a2b3c | 1, 2, 3 | float head abababababab" in text
+    assert text.count(f"| {name('simple')} | 61.0 (59.9 to 62.3) |") == 1
+    assert "| question | yes | at a cost | not shown | no |" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1, block
+    for line in text.splitlines():
+        if line.startswith("!["):
+            assert (tmp_path / line.partition("(")[2].rstrip(")")).read_bytes()[:4] == b"\x89PNG"
+    with (tmp_path / "docs" / "results" / "identity.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == name("simple")]
+    found = {row["figure"]: row for row in rows}
+    assert found["people named"]["value"] == str(LEAKS["simple"]) and found["people named"]["unit"] == "share"
+    assert found["age, mean error"]["unit"] == "years" and found["age, mean error"]["value"] == "9.8765"
+    assert found["people named"]["date"] == "2026-01-02" and found["people named"]["seeds"] == "1 2 3"
+    assert found["people named"]["heads"].startswith("float head abababababab; ")
     assert json.loads((tmp_path / "out" / f"{name('simple')}.json").read_text()) == result("simple")
+
+
+def test_differences_stand_in_points(folder, tmp_path):
+    audit_page.write(folder, tmp_path / "out", results=tmp_path / "RESULTS.md", cards=card)
+    with (tmp_path / "docs" / "results" / "what_helps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (row,) = [r for r in rows if (r["from"], r["to"]) == (name("simple"), name("siamese"))]
+    assert float(row["people_named_points"]) == pytest.approx(100 * (LEAKS["siamese"] - LEAKS["simple"]))
 
 
 def test_a_few_results_make_a_page(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 
@@ -103,7 +104,7 @@ def test_a_figure_on_all_faces_takes_the_place_of_one_on_some(zoo, measured):
     assert {one, other} <= set(kept := card.read_measurements(model.name)) and part not in kept
 
 
-def test_subgroups_go_into_the_card_and_the_tables(zoo, measured):
+def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
     model, cache = zoo
     data = samples(160)
     [(_, found)] = accuracy.subgroups_of([model], data, str, cache, False, seeds=SEEDS)
@@ -118,10 +119,21 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured):
     assert "| subgroup | all ages |" in text and "Accuracy by perceived gender, race and age" in text
     assert "| 1, 2, 3 |" in text and "the best distinguisher of two faces" in text
     assert json.loads(json.dumps(shown.to_dict()))["subgroups"]["variant"] == accuracy.FLOAT
-    table = results.table([shown])
-    assert shown.one_answer().variant in table and "worst subgroup" in table and "| male | female | macro F1 |" in table
-    rows = [line for line in table.splitlines() if line.startswith(f"| {model.name} |")]
-    assert len(rows) == 4
+    for _ in range(2):
+        results.write(tmp_path / "RESULTS.md", [shown])
+    page = (tmp_path / "RESULTS.md").read_text()
+    answer = shown.one_answer().variant.removeprefix("always ")
+    assert f"Always answering {answer} gets {shown.one_answer().value:.1%}." in page
+    assert "is recognised least often" in page and "The widest gap is that of" in page
+    rows = [line for line in page.splitlines() if line.startswith(f"| {model.name} |")]
+    assert len(rows) == 3  # accuracy, budgets, subgroups
+    folder = tmp_path / "docs" / "results"
+    with (folder / "accuracy.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(shown.measurements) and float(lines[0]["value"]) == shown.measurements[0].value
+    assert {line["unit"] for line in lines} == {"share"} and lines[0]["revision"] == shown.measurements[0].git
+    with (folder / "subgroups.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(found["subgroups"])
 
 
 def test_a_damaged_file_of_subgroups_is_refused(zoo):

@@ -18,7 +18,7 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "databases", "errors", "files", "forks", "protobuf", "provenance", "texts"}
+BOTTOM = {"checks", "databases", "errors", "files", "forks", "markdown", "protobuf", "provenance", "texts"}
 MAY_IMPORT = {
     "checks": set(),
     "databases": set(),
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "mechanisms": set(),
     "files": set(),
     "forks": set(),
+    "markdown": set(),
     "protobuf": set(),
     "provenance": set(),
     "litert": set(),

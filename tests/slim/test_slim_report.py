@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -14,26 +16,33 @@ import privzoo
 from privzoo import config
 from privzoo.audit import features, model_audit
 from privzoo.card import IDENTITY_ATTACK
+from privzoo.data import Dataset
 from privzoo.errors import ConfigError
 from privzoo.evaluation import accuracy, bars
 from privzoo.evaluation.intervals import Estimate
 from privzoo.provenance import write_json
-from privzoo.slim import fit, release, report
+from privzoo.slim import fit, measure, release, report
 
 pytestmark = pytest.mark.training
 
 
-class Faces100:
-    """People in place of LFW-100's."""
+class FewPeople:
+    """People in place of LFW-100's, and of those on whom is decided."""
 
     quick = False
 
     def lfw100(self, size: int):
+        return self._people("lfw100", 3)
+
+    def choosing(self, size: int):
+        return self._people("lfw101to200", 5)
+
+    def _people(self, people: str, seed: int):
         sides = []
-        for name, seed, count in (("train", 3, 8), ("test", 4, 4)):
-            chips, _ = tiny_zoo.chips(6 * count, seed)
+        for name, own, count in (("train", seed, 8), ("test", seed + 1, 4)):
+            chips, _ = tiny_zoo.chips(6 * count, own)
             ids = tuple(f"{name}{i}" for i in range(len(chips)))
-            sides.append(features.Faces(f"lfw100-{name}", chips, {"identity": np.arange(len(chips)) % 6}, ids))
+            sides.append(features.Faces(f"{people}-{name}", chips, {"identity": np.arange(len(chips)) % 6}, ids))
         return tuple(sides)
 
 
@@ -45,11 +54,12 @@ def measured(tmp_path_factory):
         fit.make(model, *fakes.faces(), run, cache, fakes.PRUNING, fakes.TRAINING)
         release.release(model, run)
         pair = [privzoo.load(fakes.NAME, head=head) for head in config.HEADS]
-        found = report.measure(*pair, fakes.faces()[1], Faces100(), cache, (1, 2), ("lda",))
+        validation = Dataset("others", fakes.faces()[0].samples, fakes.faces()[0].classes)
+        found = measure.measure(*pair, fakes.faces()[1], validation, FewPeople(), cache, (1, 2), ("lda",))
         page = zoo / "RESULTS.md"
         page.write_text("# Results\n\nbefore\n")
         report.write(found, "the command", page)
-        yield {"found": found, "page": page.read_text(), "cache": cache, "pair": pair, "run": run}
+        yield {"found": found, "page": page.read_text(), "cache": cache, "pair": pair, "run": run, "zoo": zoo}
 
 
 def test_every_goal_is_stated(measured):
@@ -72,7 +82,7 @@ def test_every_goal_is_stated(measured):
 def test_differences_are_paired(measured):
     figures = {(f["metric"], f["variant"], f["head"]): f for f in measured["found"]["figures"]}
     for quantization in ("float", "int8"):
-        of = report.variant(quantization)
+        of = measure.variant(quantization)
         full, slender = (figures["accuracy", of, head]["value"] for head in config.HEADS)
         assert figures[goals.LOST, of, "slim"]["value"] == pytest.approx(full - slender, abs=2e-6)
     hashes = {f["sha256"] for f in measured["found"]["figures"]}
@@ -86,14 +96,37 @@ def test_figures_go_into_the_card_the_record_and_the_page(measured):
     people = [m for m in card.measurements if m.metric == IDENTITY_ATTACK]
     assert card.identity_attack().value == max(m.value for m in people) and len({m.variant for m in people}) == 4
     assert all(", feature, epsilon " in m.variant and m.data == "lfw100-test" for m in people)
-    assert report.BEGIN in measured["page"] and "before" in measured["page"]
-    (row,) = [line for line in measured["page"].splitlines() if f"| {fakes.NAME} | slim, int8 |" in line]
-    assert row.count("%") == 13 and " |  |" not in row  # a share of work and four figures with intervals
+    page, found = measured["page"], measured["found"]
+    assert report.SECTION.begin in page and "before" in page
+    assert all(f"| {row['goal']}, {report.unit(row)} |" in page for row in found["bar"])
+    assert "The goals are decided on others-validation and lfw101to200-test." in page
+    with (measured["zoo"] / "docs" / "results" / "slim.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found["figures"]) + len(found["deciding_figures"])
+    assert {row["data"] for row in rows if row["use"] == "deciding"} == {"others-validation", "lfw101to200-test"}
+    assert float(rows[0]["value"]) == found["figures"][0]["value"]
     record = json.loads(report.record_path(fakes.NAME).read_text())
     assert record["measured"]["bar"] == measured["found"]["bar"]
     rows = goals.slim_rows(card)
     assert all(row.verdict != bars.NOT_MEASURED for row in rows)
-    assert rows[1].found.value == max(r["value"] for r in measured["found"]["bar"] if "accuracy" in r["goal"])
+
+
+def test_goals_are_decided_on_what_is_not_published(measured):
+    found = measured["found"]
+    lost = {(f["metric"], f["variant"]): f["value"] for f in found["deciding_figures"] if f["head"] == "slim"}
+    by_goal = {row["goal"]: row for row in found["bar"]}
+    for quantization in ("float", "int8"):
+        value = lost[goals.LOST, measure.variant(quantization)]
+        assert by_goal[f"accuracy lost, {quantization}"]["value"] == pytest.approx(value, abs=1e-6)
+    assert {f["data"] for f in map(dataclasses.asdict, privzoo.show(fakes.NAME, "slim").measurements)} == {
+        found["data"],
+        "lfw100-test",
+    }
+
+
+def test_a_record_from_before_says_by_which_rule_it_was_judged(measured):
+    old = {key: value for key, value in measured["found"].items() if key not in ("decided_on", "deciding_figures")}
+    assert "The goals were decided by an earlier rule" in report.text([old], "")
 
 
 def test_evaluate_and_audit_take_the_slim_head(measured):
@@ -130,7 +163,7 @@ def test_a_run_of_another_parent_is_not_released(measured, tmp_path):
 
 def test_goals_without_a_slim_head_are_not_measured():
     assert {row.note for row in goals.slim_rows(None)} == {goals.NO_SLIM}
-    rows = report.bar(
+    rows = measure.bar(
         0.2, {"float": Estimate(0.02, 0.011, 0.03)}, {("float", 1): Estimate(0.001, -0.001, 0.005, 816, 100)}
     )
     assert [row["verdict"] for row in rows] == ["met", "not met", "not shown"]

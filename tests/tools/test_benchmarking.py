@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -154,7 +155,7 @@ def test_a_run_is_shown_again_with_newer_cards(results, tmp_path):
     path.write_text(json.dumps(made.to_dict()))
     again = report.read(path)
     assert again.to_dict() == made.to_dict()
-    assert report.markdown(again, []) == report.markdown(made, [])
+    assert report.text(again) == report.text(made)
     changed = [dataclasses.replace(made.rows[0], found=None), goals.Row("something new", "1", 1.0, None)]
     rows = report.renewed(again, changed).rows
     assert [row.what for row in rows] == [*(row.what for row in made.rows), "something new"]
@@ -172,27 +173,44 @@ def test_of_two_measurements_that_on_more_faces_counts():
         assert dataclasses.replace(card, measurements=measurements).figure(one.metric, one.variant) == one
 
 
-def test_tables_stand_between_their_marks(results, tmp_path):
-    page = tmp_path / "RESULTS.md"
+def test_the_section_stands_between_its_marks_with_its_csv(results, tmp_path):
+    page, out = tmp_path / "RESULTS.md", tmp_path / "docs" / "benchmark"
     page.write_text("# Results\n\nbefore\n\n<!-- accuracy -->\n")
+    other = out / "other_machine"
+    other.mkdir(parents=True)
+    for path in (out / "inference_time.png", other / "README.md", other / report.BENCHMARK):
+        path.write_text("")
     made = a_report(results[0])
-    text = report.markdown(made, ["docs/benchmark/inference_time.png"])
-    report.write(page, text)
+    report.publish(page, made, out)
     first = page.read_text()
-    report.write(page, text)
+    report.publish(page, made, out)
     assert page.read_text() == first
     assert first.startswith("# Results\n\nbefore\n\n<!-- accuracy -->\n")
     assert "![inference time](docs/benchmark/inference_time.png)" in first
+    assert "[the same run on other machine](docs/benchmark/other_machine/README.md)" in first
     page.write_text(first + "\nafter\n")
-    report.write(page, text)
+    report.publish(page, made, out)
     assert page.read_text() == first + "\nafter\n"
-    assert "93 %, 0.4 MB, 0.3 s" in first
-    for line in first.splitlines():
-        if line.startswith("|"):
-            assert line.endswith("|")
+    missed = [row for row in made.rows if row.verdict != "met"]
+    assert f"{len(made.rows) - len(missed)} of {len(made.rows)} goals are met" in first
+    assert all(f"| {row.what} |" in first for row in missed)
+    tables = {
+        name: list(csv.DictReader((tmp_path / "docs" / "results" / f"{name}.csv").open()))
+        for name in ("benchmark", "benchmark_goals", "wire")
+    }
+    assert len(tables["benchmark"]) == len(CANDIDATES) and tables["benchmark"][0]["inference_ms"] == "25.0"
+    assert [row["verdict"] for row in tables["benchmark_goals"]] == [row.verdict for row in made.rows]
+    assert ("93", "0.4", "0.3") in {tuple(list(row.values())[-3:]) for row in tables["wire"]}
     lines = report.bar_lines(made.rows)
     assert len(lines) == len(made.rows)
     assert all(line.split()[0] in ("met", "not") for line in lines)
+
+
+def test_a_page_that_is_not_results_has_its_tables_beside_it(results, tmp_path):
+    report.publish(tmp_path / "README.md", a_report(results[0]), tmp_path)
+    assert (tmp_path / "benchmark.csv").exists() and "[benchmark.csv](benchmark.csv)" in (
+        tmp_path / "README.md"
+    ).read_text()
 
 
 def test_plots(results, tmp_path):

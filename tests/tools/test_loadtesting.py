@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -108,21 +109,28 @@ def test_memory_that_is_flat(memory, failures, alive, met):
     assert soak.result(samples(lambda t: 8e8, 300), 300, 8, {"rest m": 1}, {}, True).goals[0].met is None
 
 
-def test_all_kinds_stand_in_one_part_of_the_page(tmp_path):
+def test_all_kinds_stand_in_one_section_of_the_page(tmp_path):
     page, machine = tmp_path / "RESULTS.md", {"processor": "p", "cores": 2, "memory_gb": 4, "system": "s"}
     machine |= {"python": "3", "packages": {"ray": "1"}, "load": 0.1}
     page.write_text("# Results\n\nBefore.\n")
+    records = [{"model": "m", "p99_ms": 1.23456789, "cores": {"server": 0.5}}]
     for found in ("1 of 2", "3 of 4"):
-        for kind in ("million", "swap"):
-            result = Result(kind, ("a",), [["b"]], [Goal("what", "asked", found, False, "why")], ["A note."])
+        for kind, data in (("million", None), ("swap", records), ("ray", None)):
+            goals = [Goal("what", "asked", found, False, "why")]
+            result = Result(kind, ("a",), [["b"]], goals, ["A note."], data)
             report.save(result, tmp_path / "load", "tools/loadtest.py --mode x", machine)
             report.publish(tmp_path / "load", page)
     text = page.read_text()
-    assert text.count(report.BEGIN) == 1 and text.startswith("# Results\n\nBefore.\n") and "1 of 2" not in text
-    assert text.count("| what | asked | 3 of 4 | not met | why |") == 2 and text.count("A note.") == 2
+    assert text.count(report.SECTION.begin) == 1 and text.startswith("# Results\n\nBefore.\n") and "1 of 2" not in text
+    assert text.count("| what | asked | 3 of 4 (why) | not met |") == 3
+    assert "0 of 10 goals are met." in text and text.count("A note.") == 1  # of Ray alone: the others' say how
     assert text.count("not measured") == 7  # the goals of the other kinds
     saved = json.loads((tmp_path / "load" / "swap.json").read_text())
     assert {"format", "machine", "date", "git", "command", "rows", "goals"} <= set(saved)
+    with (tmp_path / "docs" / "results" / "load_swap.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["p99_ms"] == "1.23456789" and row["cores_server"] == "0.5" and row["command"].endswith("--mode x")
+    assert "a,processor" in (tmp_path / "docs" / "results" / "load_million.csv").read_text()
     assert Goal("w", "a", "f", None, "n").line == "not measured  w: f; a [n]"
 
 

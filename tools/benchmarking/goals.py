@@ -20,6 +20,8 @@ AGREEMENT = {"gender": ("LFW", 0.995), "emotion": ("FER2013 test", 0.985)}
 OWN_AGREEMENT = 0.985  # of networks of one's own data: the laxer one, as nothing is known of the task
 AGREEMENT_METRIC, AGREEMENT_VARIANT = "label agreement with the network", "int8 TFLite head + tail"
 HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
+# Whose label agreement is among the goals, beside the recommended models.
+ALSO = ("vgg16_gender_simple_conv5_3", "vgg_s_emotion_simple_conv5")
 NO_SLIM = "there is no slim head yet"
 
 
@@ -105,6 +107,25 @@ def _slim_latency(results: Mapping[str, Result]) -> Row:
     others = [r for r in results.values() if r.runtime == "onnxruntime" and r.size == slim.size]
     best = min(others, key=lambda r: r.summary("inference_ms").value, default=None)
     return _compare(what, goal, SLIM_LATENCY, slim, best, "inference_ms")
+
+
+def zoo_rows() -> list[Row]:
+    """Goals that the cards of the zoo's models answer: the recommended ones, `ALSO`, and slim heads."""
+    import privzoo
+    from privzoo.export.released import RECOMMENDED
+
+    known = set(privzoo.list_models())
+    cards = {name: privzoo.show(name) if name in known else None for name in (*RECOMMENDED, *ALSO)}
+    return card_rows(cards, slim_cards())
+
+
+def slim_cards() -> list[Card]:
+    """Cards of the recommended models' slim heads."""
+    import privzoo
+    from privzoo.export.released import RECOMMENDED
+
+    known = set(privzoo.list_models())
+    return [privzoo.show(name, "slim") for name in RECOMMENDED if name in known and privzoo.show(name).model.slim]
 
 
 def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> list[Row]:

@@ -1,22 +1,27 @@
-"""The benchmark's JSON, its tables in RESULTS.md, and the lines that it prints."""
+"""The benchmark's JSON and csv, its section in RESULTS.md, and the lines that it prints."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarking.files import PUBLISHED, SLIM, WHOLE
 from benchmarking.goals import Row
 from benchmarking.runs import FIGURES, Result
 from benchmarking.wire import Transfer
+from privzoo import markdown
 from privzoo.errors import DataError
+from privzoo.evaluation import bars
 from privzoo.evaluation.intervals import Estimate
-from privzoo.files import write_text
+from privzoo.provenance import write_csv
 
-BEGIN, END = "<!-- benchmark: written by tools/benchmark.py -->", "<!-- end of benchmark -->"
+SECTION = markdown.Section("benchmark", "tools/benchmark.py")
+BENCHMARK = "benchmark.json"
+COSTS = ("inference_ms", "load_ms", "peak_mb")
 
 
 @dataclass(frozen=True)
@@ -117,29 +122,11 @@ def note(row: Row) -> str:
     return "; ".join(part for part in (row.note, row.takes) if part)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
 def bar_lines(rows: Sequence[Row]) -> list[str]:
     """One line for each goal, as the command prints them."""
     return [
         f"{row.verdict:>12}  {row.what}: {found(row)}; {row.goal}{f' [{note(row)}]' if note(row) else ''}"
         for row in rows
-    ]
-
-
-def _wire(transfer: Transfer) -> list[str]:
-    paper = transfer.paper
-    return [
-        transfer.sent,
-        f"{transfer.size} px",
-        f"{transfer.bytes:,}",
-        f"{transfer.device_share:.1%}",
-        f"{transfer.seconds:.3f}",
-        f"{paper[0]} %, {paper[1]} MB, {paper[2]} s" if paper else "",
     ]
 
 
@@ -152,58 +139,147 @@ def on(machine: Mapping[str, Any]) -> str:
     )
 
 
-def markdown(report: Report, plots: Sequence[str]) -> str:
-    """Tables and plots for RESULTS.md.
+def publish(page: Path, report: Report, out: Path) -> None:
+    """Writes the section of a Markdown file, and all figures as csv.
+
+    Args:
+        page: the Markdown file.
+        report: of a run.
+        out: folder of the run, with its pictures; folders in it hold the same run on other processors.
+    """
+    folder = markdown.tables_folder(page)
+    files = [folder / name for name in ("benchmark.csv", "benchmark_goals.csv", "wire.csv")]
+    for target, rows in zip(files, (_figures(report), _goals(report), _transfers(report)), strict=True):
+        write_csv(target, rows)
+    plots = [f"![{plot.stem.replace('_', ' ')}]({markdown.relative(page, plot)})" for plot in sorted(out.glob("*.png"))]
+    links = [markdown.link(page, target) for target in files]
+    others = [path for path in sorted(out.glob("*/README.md")) if (path.parent / BENCHMARK).exists()]
+    links += [markdown.link(page, path, f"the same run on {path.parent.name.replace('_', ' ')}") for path in others]
+    SECTION.write(page, text(report, plots, links))
+
+
+def text(report: Report, plots: Sequence[str] = (), links: Sequence[str] = ()) -> str:
+    """The section.
 
     Args:
         report: of a run.
-        plots: paths of the pictures, as the Markdown file is to name them.
+        plots: pictures, as Markdown.
+        links: to all figures, as Markdown.
     """
-    lines = [
-        f"{on(report.machine)} {report.date}, code {report.git}, `{report.command}`.",
-        "",
-        f"One thread. {report.rounds} rounds in changing order, a fresh process for each cell with {report.inferences} "
-        "inferences after the first; medians over the rounds (of each round's median for inference), with 95 % "
-        "intervals. Files are in the system's cache. Peak memory is that of the whole process; Python with the "
-        "runtime alone has what the column before says. Weights are random: they change none of these figures.",
-        "",
-        *table(
-            ("what", "input", "weights", "runtime", "file, MB", "inference, ms", "loading, ms", "peak, MB", "before"),
-            (
-                (
-                    r.part,
-                    f"{r.size} px",
-                    r.quantization,
-                    r.runtime,
-                    f"{r.file_mb:.1f}",
-                    *(_spread(r.summary(name)) for name in ("inference_ms", "load_ms", "peak_mb")),
-                    _number(r.summary("before_mb").value),
-                )
-                for r in report.results.values()
-            ),
-        ),
-        "",
-        *(f"![{Path(plot).stem.replace('_', ' ')}]({plot})\n" for plot in plots),
-        "On the wire by DataMix's equation 1 (15 Mbps up, 30 down, 25 ms each way), for one image:",
-        "",
-        *table(
-            ("sent", "input", "bytes", "multiply-adds on the device", "seconds", "DataMix's Table 1"),
-            map(_wire, report.transfers),
-        ),
-        "",
-        "Goals, as ratios within this run:",
-        "",
-        *table(
-            ("goal", "asked", "found", "", "compared"),
-            ((row.what, row.goal, found(row), row.verdict, note(row)) for row in report.rows),
-        ),
+    machine, others = report.machine, [row for row in report.rows if row.verdict != bars.MET]
+    parts = [
+        "## What the device pays",
+        f"On {machine['processor']}, one thread, {report.date}; medians over {report.rounds} rounds of fresh "
+        f"processes. {_sentence(report)}",
+        _main(report),
+        *plots,
+        _on_the_wire(report),
+        f"{len(report.rows) - len(others)} of {len(report.rows)} goals are met{'; the others:' if others else '.'}",
     ]
-    return "\n".join(lines)
+    if others:
+        rows = [
+            (row.what, row.goal, found(row), row.verdict + (f"; {row.takes}" if row.takes else "")) for row in others
+        ]
+        parts.append(markdown.table(("goal", "asked", "found", "verdict"), rows))
+    parts.append(f"All figures, with intervals and the goals: {', '.join(links)}." if links else "")
+    return "\n\n".join(part for part in parts if part)
 
 
-def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
-    """Puts the tables between their marks in a Markdown file, or at its end, and leaves the rest as it is."""
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n\n"
-    before, _, rest = old.partition(begin)
-    _, _, after = rest.partition(end)
-    write_text(path, f"{before.rstrip()}\n\n{begin}\n\n{text}\n\n{end}\n\n{after.lstrip()}".rstrip() + "\n")
+def _sentence(report: Report) -> str:
+    """How the cheapest int8 head of a whole cut compares with the network in float."""
+    heads, whole = _shown(report)
+    if not heads or whole is None:
+        return ""
+    head = heads[0]
+    times = whole.summary("inference_ms").value / head.summary("inference_ms").value
+    return (
+        f"At {head.size} px the int8 head of {head.part} takes {_number(head.summary('inference_ms').value)} ms, "
+        f"{times:.1f} times as fast as the whole network in float32, and the process {_number(_peak(head))} MB at its "
+        f"peak rather than {_number(_peak(whole))}."
+    )
+
+
+def _peak(result: Result) -> float:
+    return result.summary("peak_mb").value
+
+
+def _shown(report: Report) -> tuple[list[Result], Result | None]:
+    """The int8 heads of the last cut and the slim one at the first size on LiteRT, and the whole network in float32."""
+    own = [r for r in report.results.values() if r.runtime == "litert"]
+    size = own[0].size if own else 0
+    own = [r for r in own if r.size == size]
+    cuts = [r.part for r in own if r.part.startswith("conv")]
+    last = max(cuts, default="").partition(" ")[0]
+    heads = [r for r in own if r.quantization == "int8" and r.part.partition(" ")[0] in (last, SLIM)]
+    whole = next((r for r in own if (r.part, r.quantization) == (WHOLE, "float32")), None)
+    return sorted(heads, key=lambda r: (r.part == SLIM, r.part)), whole
+
+
+def _main(report: Report) -> str:
+    heads, whole = _shown(report)
+    published = [r for r in report.results.values() if r.part == PUBLISHED]
+    rows = [
+        (
+            f"{r.part}, {r.size} px, {r.quantization}",
+            f"{r.file_mb:.1f}",
+            *(_number(r.summary(cost).value) for cost in COSTS),
+        )
+        for r in (*published, *([whole] if whole else []), *heads)
+    ]
+    header = ("what", "file, MB", "inference, ms", "loading, ms", "peak memory, MB")
+    return markdown.table(header, rows) if rows else ""
+
+
+def _on_the_wire(report: Report) -> str:
+    """Seconds on the wire at the first size: of the picture, and of the last cut's features."""
+    size = next((t.size for t in report.transfers), 0)
+    own = [t for t in report.transfers if t.size == size]
+    last = max((t.sent for t in own if t.sent.startswith("conv") and "reduced" not in t.sent), default="")
+    told = [f"{t.sent} {t.seconds:.3f} s" for t in own if "8 bits" in t.sent or (last and t.sent.startswith(last))]
+    if not told:
+        return ""
+    return f"Sent over 15 Mbps with 25 ms of delay each way (DataMix's equation 1), at {size} px: {'; '.join(told)}."
+
+
+def _figures(report: Report) -> Iterator[dict[str, Any]]:
+    """A row for each file that was measured."""
+    for r in report.results.values():
+        row: dict[str, Any] = {"what": r.part, "input_px": r.size, "weights": r.quantization, "runtime": r.runtime}
+        row["file_mb"] = r.file_mb
+        for name in FIGURES:
+            median = r.summary(name)
+            row |= {name: median.value, f"{name}_low": median.low, f"{name}_high": median.high}
+        row |= {"rounds": report.rounds, "inferences": report.inferences}
+        yield row | _where(report)
+
+
+def _where(report: Report) -> dict[str, Any]:
+    return {"processor": report.machine["processor"], "date": report.date, "revision": report.git}
+
+
+def _goals(report: Report) -> Iterator[dict[str, Any]]:
+    for row in report.rows:
+        ends = row.found.ends() if row.found else {}
+        unit = "share" if row.at_least else row.unit or "ratio"
+        yield {
+            "goal": row.what,
+            "asked": row.goal,
+            "limit": row.limit,
+            "unit": unit,
+            **ends,
+            "verdict": row.verdict,
+            "note": note(row),
+            **_where(report),
+        }
+
+
+def _transfers(report: Report) -> Iterator[dict[str, Any]]:
+    for t in report.transfers:
+        yield {
+            "sent": t.sent,
+            "input_px": t.size,
+            "bytes": t.bytes,
+            "multiply_adds_on_device_share": t.device_share,
+            "seconds": t.seconds,
+            **dict(zip(("datamix_device_percent", "datamix_mb", "datamix_seconds"), t.paper or (), strict=False)),
+        }

@@ -1,20 +1,19 @@
-"""What the load tests found: a JSON file for each kind of run, and one part of RESULTS.md of all of them."""
+"""What the load tests found: a JSON file and a csv for each kind of run, and one section of RESULTS.md of all."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarking.report import on, table, write
-
+from privzoo import markdown
 from privzoo.evaluation.bars import MET, NOT_MEASURED, NOT_MET
-from privzoo.provenance import git_revision, write_json
+from privzoo.provenance import git_revision, write_csv, write_json
 
-BEGIN, END = "<!-- load: written by tools/loadtest.py -->", "<!-- end of load -->"
+SECTION = markdown.Section("load", "tools/loadtest.py")
 PACKAGES = ("tensorflow", "grpcio", "uvicorn", "starlette", "locust", "hypothesis", "ray")
 TITLES = {
     "load": "Throughput and latency",
@@ -25,6 +24,21 @@ TITLES = {
     "large": "Large bodies at once",
     "ray": "Replicas on Ray Serve",
 }
+# Kinds whose data are no list of records -> their csv's rows.
+RECORDS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
+    "soak": lambda data: [
+        {"seconds": s["seconds"], "memory_bytes": s["memory"], "descriptors": s["files"], "threads": s["threads"]}
+        for s in data["samples"]
+    ],
+    "large": lambda data: [
+        dict(zip(("request", "answer", "count"), (*code.rsplit(": ", 1), count), strict=True))
+        for code, count in sorted(data["codes"].items())
+    ],
+    "malformed": lambda data: [
+        dict(zip(("kind", "answer", "count"), answer, strict=True)) for answer in data["answers"]
+    ],
+}
+CONCLUSIONS = ("ray",)  # kinds whose notes say what the figures mean, not only how they were made
 ANSWERS = {True: MET, False: NOT_MET, None: NOT_MEASURED}  # counts and worst cases, which have no interval
 
 
@@ -51,10 +65,10 @@ class Result:
 
     kind: str  # a key of `TITLES`
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]  # of the table in RESULTS.md
+    rows: Sequence[Sequence[str]]  # cells below the header, as people read them
     goals: Sequence[Goal]
-    notes: Sequence[str] = ()  # sentences below the table
-    data: Any = field(default=None)  # all figures, for the JSON alone
+    notes: Sequence[str] = ()  # sentences on what the rows say
+    data: Any = field(default=None)  # all figures, not rounded; where they are records, the csv is of these
 
 
 # What stands in the table of goals until it has been measured.
@@ -89,7 +103,7 @@ def save(result: Result, folder: Path, command: str, machine: dict[str, Any]) ->
 
 
 def publish(folder: Path, page: Path) -> None:
-    """Writes the part of RESULTS.md anew from all kinds' files.
+    """Writes the section of a Markdown file anew from all kinds' files, and their figures as csv.
 
     Args:
         folder: of `save`.
@@ -97,31 +111,65 @@ def publish(folder: Path, page: Path) -> None:
     """
     files = {kind: folder / f"{kind}.json" for kind in TITLES}
     found = {kind: json.loads(file.read_text(encoding="utf-8")) for kind, file in files.items() if file.exists()}
-    write(page, markdown(found), BEGIN, END)
+    links = []
+    for kind, one in found.items():
+        target = markdown.tables_folder(page) / f"load_{kind}.csv"
+        write_csv(target, _records(one))
+        links.append(markdown.link(page, target, TITLES[kind]))
+    SECTION.write(page, text(found, links))
 
 
-def markdown(found: dict[str, dict[str, Any]]) -> str:
-    """The goals, then a table for each kind.
+def text(found: dict[str, dict[str, Any]], links: Sequence[str] = ()) -> str:
+    """The section: the goals, and where the figures of each kind are.
 
     Args:
         found: kind -> what its file says.
+        links: to all figures, as Markdown.
     """
-    goals = []
+    goals: list[dict[str, Any]] = []
     for kind, wanted in WANTED.items():
-        told = found.get(kind, {}).get("goals") or [
+        goals += found.get(kind, {}).get("goals") or [
             {"what": what, "asked": asked, "found": "", "met": None, "note": ""} for what, asked in wanted
         ]
-        goals += [[g["what"], g["asked"], g["found"], ANSWERS[g["met"]], g["note"]] for g in told]
-    goals += [
-        [g["what"], g["asked"], g["found"], ANSWERS[g["met"]], g["note"]] for g in found.get("ray", {}).get("goals", [])
+    goals += found.get("ray", {}).get("goals", [])
+    answers = [ANSWERS[goal["met"]] for goal in goals]
+    machines = [one["machine"] for one in found.values()]
+    machines = list(dict.fromkeys(f"{machine['processor']}, {machine['cores']} cores" for machine in machines))
+    where = f" Server and clients share one machine ({' and '.join(machines)})." if machines else ""
+    parts = [
+        "## The server under load",
+        f"{answers.count(MET)} of {len(goals)} goals are met.{where}",
+        markdown.table(
+            ("what", "asked", "found", "verdict"),
+            ((goal["what"], goal["asked"], _found(goal), answer) for goal, answer in zip(goals, answers, strict=True)),
+        ),
+        *(f"{TITLES[kind]}. {note}" for kind in CONCLUSIONS for note in found.get(kind, {}).get("notes", ())),
+        f"All figures, with machine, date and revision: {', '.join(links)}." if links else "",
     ]
-    lines = [*table(("goal", "asked", "found", "", "note"), goals)]
-    for kind, title in TITLES.items():
-        if kind not in found:
-            continue
-        one = found[kind]
-        lines += ["", f"### {title}", "", f"{on(one['machine'])} {one['date']}, code {one['git']}, `{one['command']}`."]
-        lines += ["", *table(one["header"], one["rows"])]
-        for note in one["notes"]:
-            lines += ["", note]
-    return "\n".join(lines)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _found(goal: dict[str, Any]) -> str:
+    return f"{goal['found']} ({goal['note']})" if goal["note"] else goal["found"]
+
+
+def _records(one: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of one kind's csv: what its JSON has unrounded, else the rows that people read."""
+    data = one.get("data")
+    if one["kind"] in RECORDS and data:
+        rows = RECORDS[one["kind"]](data)
+    elif isinstance(data, list) and data and all(isinstance(record, dict) for record in data):
+        rows = [_flat(record) for record in data]
+    else:
+        rows = [dict(zip(one["header"], cells, strict=True)) for cells in one["rows"]]
+    machine = one["machine"]
+    where = {"processor": machine["processor"], "cores": machine["cores"], "load_at_start": machine["load"]}
+    return [row | where | {"date": one["date"], "revision": one["git"], "command": one["command"]} for row in rows]
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with those inside it as columns of their own."""
+    row: dict[str, Any] = {}
+    for name, value in record.items():
+        row |= {f"{name}_{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return row

@@ -49,7 +49,7 @@ class Row:
 
     @property
     def cells(self) -> list[str]:
-        """Of the table in RESULTS.md."""
+        """As people read it."""
         return [
             self.model,
             self.protocol,

@@ -15,6 +15,7 @@ from benchmarking import runs
 from privzoo.audit import features as seen
 from privzoo.audit import own
 from privzoo.audit.attacks import identity
+from privzoo.data import splits
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError
 from privzoo.evaluation import drawn, intervals
@@ -74,20 +75,21 @@ class Bench:
     Args:
         model: whose heads are measured.
         test: with the primary labels.
+        people: training and scored faces of those who are attacked.
         plan: what to measure.
     """
 
-    def __init__(self, model: SplitModel, test: Dataset, plan: Plan):
+    def __init__(self, model: SplitModel, test: Dataset, people: tuple[seen.Faces, seen.Faces], plan: Plan):
         from privzoo.data import arrays
 
         self.model, self.plan = model, plan
         chips, known = arrays(test, model.input_size)
-        labels, people = known[model.card.network.task], known.get("identity")
+        labels, whose = known[model.card.network.task], known.get("identity")
         self.chips, self.labels = chips[:: plan.every], labels[:: plan.every]
-        self.whose = None if people is None else people[:: plan.every]
+        self.whose = None if whose is None else whose[:: plan.every]
         self._first: dict[str, np.ndarray] = {}  # what post-training int8 gets right, face by face
         self.features, self.network_labels = self._float(chips)
-        self.people = own.data_of(model.card.network, plan.data_dir).lfw100(model.input_size)
+        self.people = people
 
     def _float(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the float head and labels of the network; their first layers run on all, and are kept."""
@@ -111,7 +113,7 @@ class Bench:
         return np.concatenate(found), np.concatenate(answers)
 
     def sides(self, method: str, head: UnprotectedHead) -> tuple[np.ndarray, ...]:
-        """Features before noise of the test faces, and of LFW-100's training and scored faces."""
+        """Features before noise of the faces, and of the people's training and scored faces."""
         if method == FLOAT:
             view = seen.float_view(self.model, self.plan.cache)
             return self.features, *(view.extract(faces).read() for faces in self.people)
@@ -236,28 +238,52 @@ def costs(
     }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Heads on the same faces and people."""
+
+    rows: Sequence[Row]  # of all heads
+    faces: int
+    data: str
+    people: str
+
+
 def measure(
-    model: SplitModel, test: Dataset, paths: Mapping[str, Path], plan: Plan, say: Callable[[str], None]
-) -> tuple[list[Row], int]:
+    model: SplitModel,
+    test: Dataset,
+    validation: Dataset,
+    paths: Mapping[str, Path],
+    plan: Plan,
+    say: Callable[[str], None],
+) -> tuple[Measured, Measured]:
     """Measures heads of one model.
 
     Args:
         model: with the float head and the tail.
         test: faces with the primary labels.
+        validation: likewise, on which is decided which head wins (protocol 7).
         paths: method -> its head's file, post-training int8 among them.
         plan: what to measure.
         say: gets a line for each step.
 
     Returns:
-        A row for each head, and the number of test faces.
+        What was found on the validation faces and on people who are not measured, to decide; and on the test faces and
+        the people who are, for what is published.
     """
     found = costs(paths, model.input_size, plan, say)
-    bench = Bench(model, test, plan)
-    rows = {}
-    for name in sorted(paths, key=lambda method: method != POST_TRAINING):  # with which the others are compared
-        say(f"measuring the answers of {name}")
-        rows[name] = bench.row(name, paths[name], *found[name])
-    return [rows[name] for name in paths], len(bench.chips)
+    data = own.data_of(model.card.network, plan.data_dir)
+    first = sorted(paths, key=lambda method: method != POST_TRAINING)  # with which the others are compared
+    results = []
+    for faces, called, people in (
+        (validation, splits.validation_name(validation), data.choosing(model.input_size)),
+        (test, test.name, data.lfw100(model.input_size)),
+    ):
+        bench, rows = Bench(model, faces, people, plan), {}
+        for name in first:
+            say(f"measuring the answers of {name} on {called}")
+            rows[name] = bench.row(name, paths[name], *found[name])
+        results.append(Measured([rows[name] for name in paths], len(bench.chips), called, people[1].name))
+    return results[0], results[1]
 
 
 def by_method(rows: Sequence[Row]) -> dict[str, Row]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from privzoo import provenance
 from privzoo.audit.attacks import identity
 from privzoo.audit.attacks.identity import SEEDS
 from privzoo.audit.attacks.rank import rank_privacy
 from privzoo.errors import ConfigError, DataError, FeatureError
 from privzoo.evaluation import drawn, intervals
 from privzoo.evaluation.intervals import Estimate
-from privzoo.files import write_text
 from privzoo.mechanisms.gaussian import Noise
 
 GRID = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # noise's deviation over the features'
@@ -162,12 +161,8 @@ def curve(
 
 
 def write_csv(points: Sequence[Point], path: Path) -> None:
-    """Writes points as CSV, one a row, with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(point) for point in points)
-    write_text(Path(path), text.getvalue())
+    """Writes points as csv, one a row, with a header."""
+    provenance.write_csv(Path(path), (dataclasses.asdict(point) for point in points))
 
 
 def add_csv(points: Sequence[Point], path: Path) -> None:

@@ -24,6 +24,7 @@ from privzoo.files import write_bytes, write_text
 from privzoo.provenance import write_json
 
 TITLE = "What does the cloud learn?"
+TRADEOFF = "tradeoff.csv"
 FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings beside each other, as in the paper's Figure 11
 YEARS = ".1f"
 
@@ -89,9 +90,15 @@ def _read(
 
 
 def write_tables(folder: str | Path, results: str | Path) -> None:
-    """Writes the tables alone into a Markdown file; see `write`."""
-    _, rows, raw, comparisons = _read(Path(folder), _card)
-    tables.write(Path(results), tables.markdown(rows, raw, comparisons))
+    """Writes the section of a Markdown file alone, of results that lie beside their page; see `write`."""
+    folder = Path(folder)
+    _, rows, raw, comparisons = _read(folder, _card)
+    tables.write(Path(results), rows, raw, comparisons, _points(folder), folder / "index.html")
+
+
+def _points(folder: Path) -> list[tradeoff.Point]:
+    table = folder / TRADEOFF
+    return tradeoff.read_csv(table) if table.exists() else []
 
 
 def write(
@@ -121,8 +128,7 @@ def write(
     folder = Path(folder)
     out = Path(out) if out else folder / "report"
     found, rows, raw, comparisons = _read(folder, cards)
-    table = folder / "tradeoff.csv"
-    points = tradeoff.read_csv(table) if table.exists() else []
+    points = _points(folder)
     faces = {
         r.model: part
         for r in rows
@@ -140,10 +146,10 @@ def write(
     for result in found:
         write_json(out / f"{result['model']}.json", result)
     if points:
-        tradeoff.write_csv(points, out / table.name)
+        tradeoff.write_csv(points, out / TRADEOFF)
     write_text(out / "index.html", html.whole(TITLE, parts))
     if results:
-        tables.write(Path(results), tables.markdown(rows, raw, comparisons))
+        tables.write(Path(results), rows, raw, comparisons, points, out / "index.html")
     return out / "index.html"
 
 
@@ -314,9 +320,9 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
     )
     lines = []
     for result in found:
-        hashes = sorted({f"{f['variant']} {f['sha256'][:12]}" for f in result["figures"] if f.get("sha256")})
-        seeds = sorted({seed for f in result["figures"] for seed in f.get("seeds", ())})
-        cells = (result["model"], result["date"], result["git"], ", ".join(map(str, seeds)), "; ".join(hashes))
+        told = tables.measured(result)
+        seeds, heads = ", ".join(map(str, told["seeds"])), "; ".join(told["heads"])
+        cells = (result["model"], told["date"], told["code"], seeds, heads)
         lines.append((html.name(cells[0]), *map(html.text, cells[1:]), f"<code>{html.text(result['command'])}</code>"))
     heads = ("model", "date", "code", "seeds", "heads", "command")
     return (

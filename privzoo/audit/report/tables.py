@@ -1,31 +1,84 @@
-"""The audit's tables: in RESULTS.md and on the terminal."""
+"""The audit in RESULTS.md and on the terminal: who is named, what else is learnt, what helps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo.audit.report.results import section
+from privzoo import markdown
+from privzoo.audit.attacks.tradeoff import Point
+from privzoo.audit.report import plots
 from privzoo.audit.report.summary import Comparison, Row, Value
+from privzoo.files import write_bytes
+from privzoo.markdown import percent
+from privzoo.provenance import write_csv
 
-BEGIN, END = "<!-- audit: written by tools/audit.py -->", "<!-- end of audit -->"
-ATTRIBUTES = {
-    "race": "race, balanced accuracy",
-    "age": "age, mean error in years",
-    "gender": "gender, balanced accuracy",
-}
+SECTION = markdown.Section("audit", "tools/audit.py")
+ANSWERS = ("yes", "at a cost", "not shown", "no")  # of `summary.Comparison`
+# Attribute -> its column; age is told in years.
+ATTRIBUTES = {"race": "race, balanced, %", "age": "age, years off", "gender": "gender, balanced, %"}
 
 
-def markdown(rows: Sequence[Row], raw: Row | None, comparisons: Sequence[Comparison]) -> str:
-    """The tables: who is named, what else is learnt, and what helps; with dates, revisions, seeds and hashes."""
-    everything = [*([raw] if raw else []), *rows]
-    parts = [_named(everything), _learnt(rows)]
+def write(
+    page: Path,
+    rows: Sequence[Row],
+    raw: Row | None,
+    comparisons: Sequence[Comparison],
+    points: Sequence[Point] = (),
+    report: Path | None = None,
+) -> None:
+    """Writes the audit's section into a Markdown file, its figures as csv, and its plots.
+
+    Args:
+        page: the Markdown file.
+        rows: of the models.
+        raw: of the photographs themselves.
+        comparisons: of the rows.
+        points: of the trade-off between accuracy and privacy.
+        report: the HTML page; None, or outside of the Markdown file's folder: it is not linked to.
+    """
+    folder = markdown.tables_folder(page)
+    everyone = [*([raw] if raw else []), *rows]
+    write_csv(folder / "identity.csv", _figures(everyone))
+    write_csv(folder / "what_helps.csv", _compared(comparisons))
+    links = [markdown.link(page, folder / "identity.csv"), markdown.link(page, folder / "what_helps.csv")]
+    inside = report is not None and report.exists() and report.resolve().is_relative_to(page.resolve().parent)
+    if inside:
+        links.append(markdown.link(page, report, "the audit's page"))
+    drawn = []
+    for task, _ in Counter(point.task for point in points).most_common():
+        target = folder / f"tradeoff_{task}.png"
+        write_bytes(target, plots.tradeoff(points, task))
+        drawn.append(f"![accuracy of {task} models against privacy]({markdown.relative(page, target)})")
+    SECTION.write(page, text(rows, raw, comparisons, drawn, links))
+
+
+def text(
+    rows: Sequence[Row],
+    raw: Row | None,
+    comparisons: Sequence[Comparison],
+    drawn: Sequence[str] = (),
+    links: Sequence[str] = (),
+) -> str:
+    """The section.
+
+    Args:
+        rows: of the models.
+        raw: of the photographs themselves.
+        comparisons: of the rows.
+        drawn: plots, as Markdown.
+        links: to all figures, as Markdown.
+    """
+    parts = ["## What the cloud learns: identity and other attributes", _yardstick(rows, raw)]
+    for task, _ in Counter(r.task for r in rows).most_common():
+        own = [r for r in rows if r.task == task]
+        parts += [_sentence(task, own), _models(own)]
     if comparisons:
-        parts.append(_helps(comparisons))
-    if rows:
-        parts.append(_measured(rows))
-    return "\n\n".join(parts)
+        parts.append(_what_helps(comparisons))
+    parts += [*drawn, f"All figures: {', '.join(links)}." if links else ""]
+    return "\n\n".join(part for part in parts if part)
 
 
 def terminal(document: Mapping[str, Any]) -> str:
@@ -48,17 +101,6 @@ def terminal(document: Mapping[str, Any]) -> str:
     return "\n".join(["", document["model"], *lines])
 
 
-def write(path: Path, tables: str) -> None:
-    """Puts the tables between their marks into a file, and leaves the rest of it as it is."""
-    section(path, BEGIN, END, tables)
-
-
-def _cell(value: Value | None, form: str = ".1%") -> str:
-    if value is None:
-        return ""
-    return f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})" + (", too weak" if value.weak else "")
-
-
 def one_answer(value: Value | None) -> str:
     """What always giving the most frequent class would get, as "always male 77.6%"."""
     return f"{value.source} {value.value:.1%}" if value else ""
@@ -71,58 +113,132 @@ def picked(value: Value | None) -> str:
     return value.source + (f", picked: up to {100 * value.optimism:.2f} points of luck" if value.optimism else "")
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
-
-
-def _named(rows: Sequence[Row]) -> str:
-    numbers = sorted({number for r in rows for number in r.queried})
-    heads = [
-        "model",
-        "accuracy",
-        "balanced",
-        "one answer for all",
-        "people named",
-        "by",
-        "among five",
-        *(f"{n} queries averaged" for n in numbers),
+def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
+    words = [
+        "Attackers know the head and learn from other photographs of the people whom they look for; the best counts."
     ]
-    lines = []
-    for r in rows:
-        floors = ", ".join(f"{v.value:.1%}" for name in ("label", "logit") if (v := r.floors.get(name)))
-        own = [r.model, _cell(r.accuracy), _cell(r.balanced), one_answer(r.one_answer)]
-        own += [_cell(r.identity), picked(r.identity), _cell(r.top5)]
-        own += [_cell(r.queried.get(number)) for number in numbers]
-        size = f"{r.feature_bytes:,}" if r.feature_bytes else ""
-        lines.append([*own, _cell(r.identity_int8), floors, size])
-    return _table([*heads, "int8 head", "floors: label, logit", "bytes"], lines)
+    if raw and raw.identity:
+        weak = ", too little to prove anything" if raw.identity.weak else ""
+        words.append(f"From the photographs themselves they name {raw.identity.value:.1%} of the people{weak}.")
+    luck = max((r.identity.optimism or 0 for r in rows if r.identity), default=0)
+    if luck:
+        words.append(
+            "The best one is picked on the faces that it is scored on, which flatters it by up to "
+            f"{100 * luck:.2f} points."
+        )
+    return " ".join(words)
 
 
-def _learnt(rows: Sequence[Row]) -> str:
-    lines = []
-    for r in rows:
-        attributes = [_cell(r.attributes.get(name), ".1f" if name == "age" else ".1%") for name in ATTRIBUTES]
-        ranks = [_cell(value) for value in (r.rank, r.rank_other, r.rank_sample)]
-        decoder = r.recognised.source if r.recognised else ""
-        likeness = [_cell(r.likeness.get("PSNR"), ".1f"), _cell(r.likeness.get("SSIM"), ".2f")]
-        lines.append([r.model, *ranks, _cell(r.recognised), decoder, *likeness, *attributes])
-    heads = ["model", "rank privacy", "of other photographs", "per sample", "recognised in reconstructions", "by"]
-    return _table([*heads, "PSNR, dB", "SSIM", *ATTRIBUTES.values()], lines)
-
-
-def _helps(comparisons: Sequence[Comparison]) -> str:
-    lines = [
-        (c.question, c.before, c.after, _cell(c.identity, "+.1%"), _cell(c.accuracy, "+.1%"), c.answer)
-        for c in comparisons
+def _sentence(task: str, rows: Sequence[Row]) -> str:
+    """Who gives away most and least, and what the answer alone gives."""
+    found = sorted((r for r in rows if r.leak), key=lambda r: r.leak.value)
+    if not found:
+        return ""
+    least, most = found[0], found[-1]
+    floors = [
+        f"{what} {value.value:.1%}"
+        for name, what in (("label", f"the predicted {task} alone gives"), ("chance", "guessing"))
+        if (value := most.floors.get(name))
     ]
-    return _table(("question", "from", "to", "people named, in points", "accuracy, in points", "answer"), lines)
+    average = f", by averaging {least.queries} features of each photograph" if least.leak is least.averaged else ""
+    words = [
+        f"**{task.capitalize()}**: of {most.model} the cloud names {most.leak.value:.1%} of the people, of "
+        f"{least.model} {least.leak.value:.1%} ({least.leak.low:.1%} to {least.leak.high:.1%}){average}."
+    ]
+    if floors:
+        words.append(f"{' and '.join(floors)}.".capitalize())
+    return " ".join(words)
 
 
-def _measured(rows: Sequence[Row]) -> str:
+def _models(rows: Sequence[Row]) -> str:
+    names = [name for name in ATTRIBUTES if any(name in r.attributes for r in rows)]
+    queries = max((r.queries for r in rows), default=1)
+    header = ["model", "people named, %"]
+    header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
     for r in rows:
-        heads = sorted({f"{f['variant']} {f['sha256'][:12]}" for f in r.result["figures"] if f.get("sha256")})
-        seeds = sorted({seed for f in r.result["figures"] for seed in f.get("seeds", ())})
-        found = (r.model, r.result["date"], r.result["git"], ", ".join(map(str, seeds)), ", ".join(heads))
-        lines.append(found)
-    return _table(("measured", "date", "code", "seeds", "heads"), lines)
+        cells = [r.model, percent(r.identity, interval=True)]
+        cells += [percent(r.averaged, interval=True)] if queries > 1 else []
+        for name in names:
+            value = r.attributes.get(name)
+            cells.append(percent(value) if name != "age" or value is None else f"{value.value:.1f}")
+        lines.append([*cells, percent(r.recognised)])
+    return markdown.table([*header, *(ATTRIBUTES[name] for name in names), "recognised in pictures, %"], lines)
+
+
+def _what_helps(comparisons: Sequence[Comparison]) -> str:
+    """How many pairs of models answer each question in which way."""
+    rows = []
+    for question in dict.fromkeys(c.question for c in comparisons):
+        counts = Counter(c.answer for c in comparisons if c.question == question)
+        rows.append((question, *(str(counts[answer] or "") for answer in ANSWERS)))
+    title = (
+        "Pairs of models that differ in one thing, by what the intervals say of them. Yes: fewer people are named, and "
+        "accuracy is shown to lose at most two points. At a cost: accuracy may have lost more."
+    )
+    return f"{title}\n\n" + markdown.table(("question", *ANSWERS), rows)
+
+
+def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """A row for each figure of each model."""
+    for r in rows:
+        told = measured(r.result)
+        for name, unit, value in _values(r):
+            if value is None:
+                continue
+            yield {
+                "model": r.model,
+                "task": r.task,
+                "figure": name,
+                "unit": unit,
+                "value": value.value,
+                "low": value.low,
+                "high": value.high,
+                "attacker": value.source,
+                "picking_flatters_by": value.optimism,
+                "seeds": told["seeds"],
+                "date": told["date"],
+                "revision": told["code"],
+                "heads": "; ".join(told["heads"]),
+            }
+
+
+def _values(r: Row) -> Iterator[tuple[str, str, Value | None]]:
+    """Name, unit and value of everything that a row holds."""
+    share = "share"
+    yield from (("accuracy", share, r.accuracy), ("balanced accuracy", share, r.balanced))
+    yield "accuracy of one answer for all", share, r.one_answer
+    yield from (("people named", share, r.identity), ("people named, int8 head", share, r.identity_int8))
+    yield "right person among five", share, r.top5
+    yield from ((f"people named, {number} queries averaged", share, value) for number, value in r.queried.items())
+    yield from ((f"people named, floor: {name}", share, value) for name, value in r.floors.items())
+    yield from (("rank privacy", share, r.rank), ("rank privacy, other photographs", share, r.rank_other))
+    yield "rank privacy, per sample", share, r.rank_sample
+    yield "people recognised in reconstructions", share, r.recognised
+    yield from ((f"reconstructions, {name}", {"PSNR": "dB"}.get(name, ""), v) for name, v in r.likeness.items())
+    for name, value in r.attributes.items():
+        yield (f"{name}, mean error", "years", value) if name == "age" else (f"{name}, balanced accuracy", share, value)
+
+
+def _compared(comparisons: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
+    for c in comparisons:
+        row: dict[str, Any] = {"question": c.question, "from": c.before, "to": c.after}
+        for name, value in (("people_named", c.identity), ("accuracy", c.accuracy)):
+            for key in ("value", "low", "high") if value else ():
+                row[f"{name}_points{'' if key == 'value' else f'_{key}'}"] = 100 * getattr(value, key)
+        yield row | {"answer": c.answer}
+
+
+def measured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a model's figures come from: date, code, seeds, and the heads with the beginning of their hashes.
+
+    Args:
+        result: of `summary.read`.
+    """
+    figures = result["figures"]
+    return {
+        "date": result["date"],
+        "code": result["git"],
+        "seeds": sorted({seed for f in figures for seed in f.get("seeds", ())}),
+        "heads": sorted({f"{f['variant']} {f['sha256'][:12]}" for f in figures if f.get("sha256")}),
+    }

@@ -1,0 +1,51 @@
+"""The table of models to choose from, for README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from privzoo import markdown
+from privzoo.card import Card
+from privzoo.mechanisms.bounds import bounds
+from privzoo.mechanisms.budget import rounded_up
+from privzoo.mechanisms.randomized_response import RandomizedResponse
+
+SECTION = markdown.Section("models", "tools/tables.py")
+#: Models that README recommends, and what for; docs/models.md says why.
+CHOICES = (
+    ("vgg16_gender_coded_conv5_3", "gender, under a small budget that is proved"),
+    ("vgg16_gender_advanced_conv5_3", "gender, in four numbers with noise; int8 and slim heads are released"),
+    ("vgg16_gender_noisy_reduced_simple_conv5_3", "the same, without Siamese training"),
+    ("vgg_s_emotion_advanced_conv5", "emotion, in ten numbers with noise"),
+    ("vgg16_gender_simple_conv5_3", "the baseline to compare with, which hides little"),
+)
+
+
+def write(path: Path, cards: Mapping[str, Card]) -> None:
+    """Writes the table of models to choose from into a Markdown file.
+
+    Args:
+        path: of the file.
+        cards: name -> card, with those of `CHOICES` among them.
+    """
+    rows, notes = [], {}
+    for name, purpose in CHOICES:
+        card = cards[name]
+        shown = [f"{m.value:.1%}" if m else "not measured" for m in (*card.told(), card.identity_attack())]
+        if code := card.model.code:  # no attack can exceed it, so that none has to be tried
+            shown[-1] = f"at most {rounded_up(100 * bounds(RandomizedResponse(code.symbols, code.epsilon)).top1())}%"
+        epsilon = rounded_up(card.epsilon()) if card.epsilon() else "no noise"
+        sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")
+        rows.append((f"`{name}`", purpose, sends, *shown, epsilon))
+        if one := card.one_answer():
+            notes[card.network.task] = f"{one.value:.1%} on {one.data} ({one.variant})"
+    for_all = "; ".join(f"{task} {said}" for task, said in notes.items())
+    header = ("model", "for", "sends", "accuracy", "balanced", "people named", "epsilon")
+    below = (
+        f"What one answer for all faces would get: {for_all}. *Balanced* is the mean over the classes. *People named* "
+        "are the faces whose person the strongest attack measured found among 100 people, or of a code what none can "
+        "exceed from one answer; chance is 1 %. Epsilon is of one answer, at delta 0 for codes and 1e-5 else; a large "
+        "one protects nobody by itself."
+    )
+    SECTION.write(path, f"{markdown.table(header, rows)}\n\n{below}")

@@ -1,0 +1,1 @@
+"""What `tools/faces.py` writes."""

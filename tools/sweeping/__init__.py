@@ -1,0 +1,1 @@
+"""What tools/sweep.py tries settings with, and what it writes."""
