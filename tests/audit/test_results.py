@@ -43,10 +43,10 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     path.write_text(json.dumps({**found, "git": "abc", "figures": figures, "device": timed}))
     codes.write(page, [path])
     text = page.read_text()
-    assert "drawn anew 0.0250 (0.0240 to 0.0260) ms, met; permanent 0.0500 (0.0400 to 0.0600) ms, not shown" in text
+    assert "fresh 0.0250 (0.0240 to 0.0260) ms, met; permanent 0.0500 (0.0400 to 0.0600) ms, not shown" in text
     with (tmp_path / "docs" / "results" / "codes_device.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert [line["answers"] for line in lines] == ["drawn anew", "permanent"] and lines[0]["machine"] == "On a phone."
+    assert [line["answers"] for line in lines] == ["fresh", "permanent"] and lines[0]["machine"] == "On a phone."
     assert lines[0]["ms"] == "0.025" and lines[1]["verdict"] == "not shown" and lines[1]["revision"] == "def"
 
 

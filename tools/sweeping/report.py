@@ -193,7 +193,7 @@ def _after(new: Sequence[Choice]) -> list[str]:
         if differ
         else "The rule chooses the released settings."
     )
-    names = ("model", "setting", "validation accuracy, %", "people named, %", "")
+    names = ("model", "setting", "validation accuracy, %", "identified, %", "")
     title = (
         f"Chosen again by the rule, for {' and '.join(models)}, on the people of ranks 101 to 200 by their number of "
         f"LFW images.{fitted} {outcome}"

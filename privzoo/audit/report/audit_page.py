@@ -223,7 +223,7 @@ def _models(rows: Sequence[Row]) -> str:
     heads = (
         "model",
         "accuracy",
-        "people named, strongest attack",
+        "identified, strongest attack",
         "by averaging queries",
         "people recognised in reconstructions",
         "rank privacy",
@@ -250,7 +250,7 @@ def _ablations(comparisons: Sequence[Comparison]) -> str:
             for c in own
         ]
         parts.append(f"<h3>{html.text(question)} {html.text(_verdict(own))}</h3>\n")
-        heads = ("from, to", "people named, in points", "accuracy, in points", "answer")
+        heads = ("from, to", "identified, in points", "accuracy, in points", "answer")
         parts.append(html.table(question, heads, lines))
     parts.append(
         f'<p class="soft">Intervals are Newcombe\'s, as if the two figures were independent. Yes: the interval of the '
@@ -282,7 +282,7 @@ def _curves(points: Sequence[tradeoff.Point]) -> str:
         )
         for p in points
     ]
-    heads = ("model", "noise over feature, deviations", "accuracy", "rank privacy", "people named")
+    heads = ("model", "noise over feature, deviations", "accuracy", "rank privacy", "identified")
     parts.append(f"<details><summary>The figures</summary>{html.table('Trade-offs', heads, lines)}</details>\n")
     return "".join(parts)
 
@@ -328,9 +328,9 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
     return (
         "<h2>How this was measured</h2>\n"
         "<p>Each figure is that of the strongest of several attackers, who know the head, have photographs of the "
-        "people they look for, and see the noise as it is drawn on the device. People named: top-1 accuracy, mean over "
+        "people they look for, and see noise as drawn on the device. Identified: top-1 identification rate, mean over "
         "people. Rank privacy (Osia et al. 2017, equations 2 to 4): 1 over the number of people where the right "
-        "person is always the likeliest, half and a little more where the feature says nothing; as in the paper, of "
+        "person is always the most likely, slightly over half if the feature says nothing; as in the paper, of "
         "features that the cloud knows without their noise, and of other photographs. People recognised in "
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
         f"names the right person.</p>\n{yardstick}{html.table('Where the figures come from', heads, lines)}"

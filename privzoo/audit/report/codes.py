@@ -55,7 +55,7 @@ def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
     return "\n\n".join([*parts, f"All figures, with calibration and bounds for many answers: {link}."])
 
 
-HEADER = ("epsilon", "accuracy, %", "ceiling, %", "of 100 people named by one answer, at most, %", "by ten, %")
+HEADER = ("epsilon", "accuracy, %", "ceiling, %", "identified from one answer, at most, %", "from ten, %")
 
 
 def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
@@ -89,7 +89,7 @@ def _ways(timed: Mapping[str, Any]) -> Iterator[tuple[str, Estimate, str]]:
     """How answers are drawn, milliseconds of one, and whether that meets the goal."""
     for way, one in timed["ms"].items():
         found = Estimate(one["value"], one["low"], one["high"])
-        yield "drawn anew" if way == "fresh" else way, found, bars.judge(found, timed["limit_ms"])
+        yield "fresh" if way == "fresh" else way, found, bars.judge(found, timed["limit_ms"])
 
 
 def _on_device(timed: Mapping[str, Any]) -> str:

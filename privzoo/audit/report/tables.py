@@ -153,7 +153,7 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
 def _models(rows: Sequence[Row]) -> str:
     names = [name for name in ATTRIBUTES if any(name in r.attributes for r in rows)]
     queries = max((r.queries for r in rows), default=1)
-    header = ["model", "people named, %"]
+    header = ["model", "identified, %"]
     header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
     for r in rows:
@@ -208,10 +208,10 @@ def _values(r: Row) -> Iterator[tuple[str, str, Value | None]]:
     share = "share"
     yield from (("accuracy", share, r.accuracy), ("balanced accuracy", share, r.balanced))
     yield "accuracy of one answer for all", share, r.one_answer
-    yield from (("people named", share, r.identity), ("people named, int8 head", share, r.identity_int8))
-    yield "right person among five", share, r.top5
-    yield from ((f"people named, {number} queries averaged", share, value) for number, value in r.queried.items())
-    yield from ((f"people named, floor: {name}", share, value) for name, value in r.floors.items())
+    yield from (("identified", share, r.identity), ("identified, int8 head", share, r.identity_int8))
+    yield "right person in the top five", share, r.top5
+    yield from ((f"identified, {number} queries averaged", share, value) for number, value in r.queried.items())
+    yield from ((f"identified, floor: {name}", share, value) for name, value in r.floors.items())
     yield from (("rank privacy", share, r.rank), ("rank privacy, other photographs", share, r.rank_other))
     yield "rank privacy, per sample", share, r.rank_sample
     yield "people recognised in reconstructions", share, r.recognised
