@@ -16,7 +16,7 @@ from privzoo.errors import ConfigError, RenamedWarning, UnknownNameError
 from privzoo.files import write_text
 
 T = TypeVar("T")
-FULL, SLIM = HEADS = ("full", "slim")  # heads that one tail answers
+FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that, with the data, the code and the seed, decides a training run."""
+    """Everything that, with the data, the code and the seed, determines a training run."""
 
     dataset: str  # module of privzoo.data
     stages: tuple[Stage, ...]
@@ -74,7 +74,7 @@ class TrainingConfig:
 class SiameseConfig:
     """Siamese fine-tuning of the parent network (Osia et al. 2017, section III.A); `TrainingConfig` has the rest."""
 
-    cut: str  # layer whose output the pairs' loss pulls together
+    cut: str  # layer whose output the pair loss acts on
     trained_from: str  # first layer that is trained; those before it stay the parent's
     margin: float = 10.0  # of equation 1, in units of the scaled feature
     contrastive: float = 1.0  # weight of equation 1; the classification loss has 1
@@ -93,7 +93,7 @@ class NetworkConfig:
 
     name: str
     architecture: str  # "vgg16" or "vgg_s"
-    task: str  # the primary label: "gender", "emotion", or of one's own data any name
+    task: str  # the primary label: "gender", "emotion", or any name for the user's own data
     classes: tuple[str, ...]  # in the order of the output
     input_size: int  # side of the square input in pixels
     training: TrainingConfig
@@ -101,8 +101,8 @@ class NetworkConfig:
     licence: str
     classifier: tuple[int, ...] = ()  # widths of fc6 and fc7; empty: average pooling and fc8 alone
     lrn: bool = False  # VGG-S's local response norm
-    parent: str | None = None  # network whose layers this one's file leaves out where they are the same
-    siamese: SiameseConfig | None = None  # how it was made of its parent; None: trained as a primary network
+    parent: str | None = None  # network whose layers are omitted from this one's file if equal
+    siamese: SiameseConfig | None = None  # how it was made from its parent; None: trained as a primary network
     weights: WeightsFile | None = None  # None until released
 
     @property
@@ -132,9 +132,9 @@ class CodeConfig:
     """A reduced feature that becomes one of k symbols on the device, sent by randomized response."""
 
     # Model of the same network and cut, whose reduced feature it is, without that model's noise; None: the symbol is
-    # the class that the network itself finds, for the baseline `label`.
+    # the class that the network itself predicts, for the baseline `label`.
     base: str | None
-    epsilon: float  # budget of one answer where the user sets no other; the code is fitted to it
+    epsilon: float  # budget of one answer unless the user sets another; the code is fitted to it
     symbols: int | None = None  # k; None until fitted
     faces: int = 4000  # training faces that it is fitted on, evenly spaced
 
@@ -149,7 +149,7 @@ class CodeConfig:
 
 @dataclass(frozen=True)
 class SlimConfig:
-    """A second head of a model, for the same tail: the network's layers with fewer channels, taught by the first."""
+    """A second head of a model, for the same tail: the network with fewer channels, distilled from the first."""
 
     channels: dict[str, int]  # convolution up to the cut -> its output channels
     weights: WeightsFile
@@ -171,11 +171,11 @@ class ModelConfig:
     version: int = 1  # of the pair of head and tail
     dimensions: int | None = None  # numbers in a reduced feature; None: the cut's activation is the feature
     reduction: Literal["pca", "autoencoder"] = "pca"  # how the reduced feature was found
-    # Components of a reduced feature have deviation 1 on training data, times
-    # (share of their variance that the classes explain) ** (relevance / 2): 0 keeps all alike, more drowns what tells
-    # little of the class in noise or rounding.
+    # Components of a reduced feature have standard deviation 1 on training data, times
+    # (share of their variance that the classes explain) ** (relevance / 2): 0 keeps all equal, more hides what says
+    # little about the class in noise or rounding.
     relevance: float = 0.0
-    step: float | None = None  # features are sent as whole multiples of this; None: as they are
+    step: float | None = None  # features are sent as multiples of this; None: unrounded
     refit: bool = False  # fc8 is refitted on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
     code: CodeConfig | None = None
@@ -191,7 +191,7 @@ class ModelConfig:
             raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")
         if self.code and (not reduced or self.noise or self.step is not None or self.refit or self.slim):
             raise ConfigError(
-                f"{self.name} has a code; it needs dimensions, and goes without noise, a step, a refit or a slim head."
+                f"{self.name} has a code; it needs dimensions, and excludes noise, a step, a refit or a slim head."
             )
         if self.noise and self.step is not None:
             raise ConfigError(f"{self.name} has noise and a step; noise hides what rounding would: drop the step.")
@@ -242,7 +242,7 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     Args:
         cls: the dataclass.
         data: a mapping as read from YAML or JSON.
-        where: file or field, for the error's sentence.
+        where: file or field, for error messages.
 
     Raises:
         ConfigError: an unknown or missing key, or a value of another type.
@@ -290,7 +290,7 @@ def read(cls: type[T], path: Path) -> T:
 
 
 def write(config: Any, path: Path) -> None:
-    """Writes a config dataclass to a YAML file, in whole or not at all."""
+    """Writes a config dataclass to a YAML file atomically."""
     import yaml
 
     write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False, width=120))
@@ -340,7 +340,7 @@ def model(name: str) -> ModelConfig:
     """Reads a model's config by its name, or by one that it had in an earlier release; its `name` is today's.
 
     Raises:
-        UnknownNameError: no such model; the sentence has the closest names.
+        UnknownNameError: no such model; the message has the closest names.
     """
     return _named(ModelConfig, models(), name, "model")
 

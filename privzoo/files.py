@@ -1,4 +1,4 @@
-"""Files that are written in whole or not at all, whoever else writes them and whenever the process ends."""
+"""Atomic file writes, even with concurrent writers or when the process is killed."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, UTF-8, in whole or not at all; creates its folder if missing."""
+    """Writes a UTF-8 text file atomically; creates its folder if missing."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file, in whole or not at all; creates its folder if missing."""
+    """Writes a file atomically; creates its folder if missing."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -77,11 +77,11 @@ class Target:
     train: Known
     test: Known
     noise: Noise | None = None
-    epsilon: float | None = None  # of the noise, where a budget set it
+    epsilon: float | None = None  # of the noise, if a budget set it
     background: Known | None = None
 
     def answers(self, model: SplitModel, cache: Path) -> tuple[Target, Target]:
-        """What the service itself learns, as two further targets: the predicted class, and the probabilities."""
+        """What the service itself learns, as two more targets: the predicted class, and the probabilities."""
         sides = [[_answers(model, f, self.noise) for f in side.features] for side in (self.train, self.test)]
 
         def target(name: str, made) -> Target:
@@ -148,7 +148,7 @@ def make(
     names: Sequence[str] | None = None,
     layers: list[dict[str, Any]] | None = None,
 ) -> list[Cell]:
-    """Cells of one attack on one target: one for each seed, or one for all where they share the costly part.
+    """Cells of one attack on one target: one for each seed, or one for all if they share the expensive part.
 
     Args:
         target: what is attacked.
@@ -215,7 +215,7 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
     if label in ("race", "gender"):
         kinds = {"top1": "balanced accuracy"}
     truth = np.unique(target.test.labels(label), return_inverse=True)[1]
-    people = target.test.faces.labels.get("identity")  # where the data set says whose faces these are
+    people = target.test.faces.labels.get("identity")  # if the data set has identities
     found = []
     for key, metric in kinds.items():
         table: dict[str, list[list[float]]] = {}
@@ -285,7 +285,7 @@ def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_ranks(target: Target, plan: Plan) -> list[Cell]:
-    """Cells of rank privacy, one for each kind; mirror images do not count as photographs of their own."""
+    """Cells of rank privacy, one for each kind; mirror images do not count as separate photographs."""
     train, test = (replace(side.light(), features=side.features[:1]) for side in (target.train, target.test))
     noise = target.noise and {"sigma": target.noise.sigma, "clip": target.noise.clip}
     settings = {"train": train.keys, "test": test.keys, "noise": noise, "seeds": list(plan.seeds)}
@@ -293,7 +293,7 @@ def make_ranks(target: Target, plan: Plan) -> list[Cell]:
 
 
 def rank_figures(target: Target, plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict]:
-    """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people where features say nothing of the person."""
+    """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people if features say nothing about the person."""
     common = _common(target, "rank", plan, 1)
     return [
         {**common, **result, "metric": "rank privacy", "attacker": kind, "best": kind != "per sample"}

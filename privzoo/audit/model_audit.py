@@ -23,13 +23,13 @@ from privzoo.mechanisms.gaussian import DELTA, Noise, budget_sigma, spent_epsilo
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision
 
-ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may tell
+ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may reveal
 YARDSTICK = "raw_pixels"
 STRONG = 0.8  # top-1 that attackers must reach on raw pixels, else they are too weak to prove anything
 
 
 class Data:
-    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of one's own data.
+    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of the user's own data.
 
     Args:
         root: folder of the data sets.
@@ -40,7 +40,7 @@ class Data:
 
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
-        # Protocol 7: settings are chosen on other people than those who are measured.
+        # Protocol 7: settings are chosen on different people than those who are measured.
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
         self.choosing = functools.cache(lambda size: features.lfw100(root, size, quick, after=100))
         self.background = functools.cache(lambda size: features.lfw_background(root, size))
@@ -93,8 +93,8 @@ def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
 
 
 def _noises(model: SplitModel, plan: Plan) -> list[tuple[Noise | None, float | None, tuple[int, ...]]]:
-    """Noise, its epsilon and numbers of queries. Without noise, one query tells as much as many."""
-    config.check_uncoded(model.config)  # the mechanism alone bounds what its symbols tell
+    """Noise, its epsilon and numbers of queries. Without noise, one query reveals as much as many."""
+    config.check_uncoded(model.config)  # the mechanism alone bounds what its symbols reveal
     if model.noise is None:
         return [(None, None, (1,))]
     radius = model.noise.clip
@@ -153,7 +153,7 @@ def _floor(target: Target, label: str, plan: Plan) -> Attack:
 
 
 def yardstick(data: Data, plan: Plan) -> list[Attack]:
-    """The identity attack on raw pixels, with a small convolutional network beside the usual attackers."""
+    """The identity attack on raw pixels, with a small convolutional network in addition to the usual attackers."""
     found = []
     for kind in raw_pixels.KINDS[-1:] if data.quick else raw_pixels.KINDS:
         target = _identity_target(raw_pixels.view(kind, plan.cache), kind, data, raw_pixels.SIDE)
@@ -167,7 +167,7 @@ def yardstick(data: Data, plan: Plan) -> list[Attack]:
 
 
 def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) -> list[dict[str, Any]]:
-    """Runs attacks and gives their figures, with those of guessing."""
+    """Runs attacks and returns their figures, with those of guessing."""
     every = [cell for attack in attacks for cell in attack.cells]
     results = iter(runner.run(every, plan.cache, engine, progress))
     figures, guessed = [], set()
@@ -185,7 +185,7 @@ def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) 
 
 
 def too_weak(figures: Sequence[dict[str, Any]]) -> bool:
-    """Whether even the best attacker of the yardstick misses the people on raw pixels too often."""
+    """Whether even the best attacker of the yardstick fails too often on raw pixels."""
     return max(f["value"] for f in figures if f["metric"] == "top-1") < STRONG
 
 

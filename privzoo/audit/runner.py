@@ -1,6 +1,6 @@
 """The grid of models x attacks x seeds: each cell is computed once, kept as JSON, and may run anywhere.
 
-Two kinds of JSON file lie in `--cache_dir`, each written under a temporary name and then renamed.
+There are two kinds of JSON file in `--cache_dir`, each written under a temporary name and then renamed.
 
 `results/<key>.json`, one cell, so that a killed run goes on where it stopped. `<key>` is `key(...)` of all that decides
 the cell: head, data, attack, settings, seed:

@@ -130,7 +130,7 @@ class Head:
     def _mechanism(self, epsilon: float | None, delta: float | None) -> Gaussian | RandomizedResponse | None:
         entry = self.__unprotected.manifest.get("noise")
         if entry is None and epsilon is not None:
-            raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
+            raise ConfigError(f"The head {self.path} adds no noise, so it cannot keep an epsilon; use another.")
         delta = check_delta(epsilon, delta, f"the head {self.path}", None if entry is None else self.__book is not None)
         if entry is None:
             return None

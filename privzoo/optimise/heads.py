@@ -139,7 +139,7 @@ def seal(
 
     Args:
         flatbuffer: int8, float input and output.
-        path: to write to, in whole or not at all.
+        path: to write to, atomically.
         manifest: of the model.
         described: how the head was made, for its manifest.
         model: whose float head it stands for.

@@ -51,7 +51,7 @@ class Pruning:
 
 
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Writes arrays as they are, in whole or not at all."""
+    """Writes arrays unchanged and atomically."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 

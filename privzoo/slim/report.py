@@ -108,7 +108,7 @@ def text(measured: Sequence[Mapping[str, Any]], link: str) -> str:
         ]
         header = ("goal", "at most", "found", "verdict")
         parts += [_sentence(found), markdown.table(header, rows)]
-    return "\n\n".join([*parts, f"Both heads beside each other: {link}."])
+    return "\n\n".join([*parts, f"Both heads compared: {link}."])
 
 
 def _sentence(found: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ class Bench:
         straight = np.asarray(model.head(self.chips[:2].astype(np.float32), training=False))
         # A value between two levels may be rounded to either.
         if not model.config.step and not np.allclose(straight, found[0][:2], rtol=ALIKE, atol=ALIKE):
-            raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
+            raise ConfigError(f"The head of {model.name} does not continue its network's first layers.")
         return np.concatenate(found), np.concatenate(answers)
 
     def sides(self, method: str, head: UnprotectedHead) -> tuple[np.ndarray, ...]:

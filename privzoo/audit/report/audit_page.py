@@ -25,7 +25,7 @@ from privzoo.provenance import write_json
 
 TITLE = "What does the cloud learn?"
 TRADEOFF = "tradeoff.csv"
-FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings beside each other, as in the paper's Figure 11
+FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings to compare, as in the paper's Figure 11
 YEARS = ".1f"
 
 
@@ -79,7 +79,7 @@ def _card(name: str) -> Card | None:
 def _read(
     folder: Path, cards: Callable[[str], Card | None]
 ) -> tuple[list[dict[str, Any]], list[Row], Row | None, list[Comparison]]:
-    """Results of a folder, a row for each model, that of raw pixels, and what the rows say beside each other."""
+    """Results of a folder: a row per model, that of raw pixels, and comparisons of the rows."""
     found = summary.read(folder)
     rows = sorted(
         (summary.row(result, cards(result["model"])) for result in found),
@@ -90,7 +90,7 @@ def _read(
 
 
 def write_tables(folder: str | Path, results: str | Path) -> None:
-    """Writes the section of a Markdown file alone, of results that lie beside their page; see `write`."""
+    """Writes the section of a Markdown file alone, of results that are next to their page; see `write`."""
     folder = Path(folder)
     _, rows, raw, comparisons = _read(folder, _card)
     tables.write(Path(results), rows, raw, comparisons, _points(folder), folder / "index.html")
@@ -114,13 +114,13 @@ def write(
     Args:
         folder: the audit's results.
         out: folder of the report; None: `report` in `folder`.
-        results: a Markdown file whose tables of the audit are written anew; None: none.
+        results: a Markdown file whose tables of the audit are rewritten; None: none.
         people: show reconstructed people of research data sets. A page that is to be published must not: it shows
             faces in the public domain only.
         cards: name -> card; None for a model that the zoo does not have.
 
     Returns:
-        `index.html` in `out`; beside it stand `<model>.json` and `tradeoff.csv`.
+        `index.html` in `out`; next to it are `<model>.json` and `tradeoff.csv`.
 
     Raises:
         DataError: there are no results, or a file of them is damaged.

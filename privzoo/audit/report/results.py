@@ -37,7 +37,7 @@ PAPER = {
 
 
 def family(network: NetworkConfig) -> str:
-    """Whose figures a network's stand beside: "" for the zoo's, else the network that was trained on one's own data."""
+    """The family of a network's figures: "" for the zoo's, otherwise a network trained on the user's own data."""
     while network.parent:
         network = config.network(network.parent)
     return network.name if network.own_data else ""
