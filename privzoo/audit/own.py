@@ -1,4 +1,4 @@
-"""The people of the user's own data set, for the identity attack, protocol 3 (`docs/own_data.md` says how to name them).
+"""The people of the user's own data set, for the identity attack, protocol 3 (`docs/own_data.md` says how).
 
 An attack on faces that the network was trained on flatters an embedding that hides people. So the people are those of
 the test part where it has enough of them, and else those of the whole data set; the figures' data say which.
