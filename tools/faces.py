@@ -261,8 +261,8 @@ def _method() -> str:
     from privzoo import faces
 
     return (
-        f"The detector is {faces.detector()}. A face is found where the box that is answered for lies on it: centre "
-        f"within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing was chosen on these "
+        f"The detector is {faces.detector()}. A face counts as found if the chosen box lies on it: centre "
+        f"within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing was tuned on these "
         f"people and images. Times are processor seconds on one thread. Accuracy is {MODEL}'s before its noise; a face "
         "that is not found counts as wrong."
     )

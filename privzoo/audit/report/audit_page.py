@@ -166,22 +166,22 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
         floor += f"{' and' if floor else ''} guessing {html.number(chance.value)}" if chance else ""
         told = _told(most) + (f"; from {_told(least)}" if least is not most else "")
         lines.append(
-            f"<li><strong>{html.text(task.capitalize())}.</strong> Of the people that it knows, the cloud names, "
+            f"<li><strong>{html.text(task.capitalize())}.</strong> Of the people that it knows, the cloud identifies, "
             f"from {told}.{floor}{'.' if floor else ''}</li>\n"
         )
     if raw and raw.identity:
         weak = " That is too little: the attack is too weak to prove anything." if raw.identity.weak else ""
         lines.append(
-            f"<li><strong>Yardstick.</strong> From the photographs themselves the same attackers name "
+            f"<li><strong>Yardstick.</strong> From the photographs themselves the same attackers identify "
             f"{html.number(raw.identity.value)}.{weak}</li>\n"
         )
     if any(r.result["quick"] for r in rows):
-        lines.append("<li><strong>These are figures of a quick audit, to try things out.</strong></li>\n")
+        lines.append("<li><strong>These are figures of a quick trial audit.</strong></li>\n")
     return f'<section aria-label="at a glance"><ul class="answers">\n{"".join(lines)}</ul></section>\n'
 
 
 def _told(r: Row) -> str:
-    """What one model gives away, and at what accuracy and cost."""
+    """What one model reveals, and at what accuracy and cost."""
     average = f" by averaging {r.queries} features of one photograph" if r.leak is r.averaged else ""
     accuracy = f", at an accuracy of {html.number(r.accuracy.value)}" if r.accuracy else ""
     cost = f" and {html.number(r.feature_bytes, ',')} bytes" if r.feature_bytes else ""
@@ -333,5 +333,5 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
         "person is always the most likely, slightly over half if the feature says nothing; as in the paper, of "
         "features that the cloud knows without their noise, and of other photographs. People recognised in "
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
-        f"names the right person.</p>\n{yardstick}{html.table('Where the figures come from', heads, lines)}"
+        f"identifies the right person.</p>\n{yardstick}{html.table('Where the figures come from', heads, lines)}"
     )

@@ -45,7 +45,7 @@ def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
         "## Codes",
         "A coded model sends one symbol by randomized response, so that epsilon holds at delta 0 and bounds every "
         "attacker. The ceiling is the best that any mechanism of that budget can reach on the network's own labels; a "
-        "code may pass it a little, as it sees the score behind the label.",
+        "code may slightly exceed it, since it sees the score behind the label.",
     ]
     for one in found:
         figures = sorted(one["figures"], key=lambda figure: figure["epsilon"])
@@ -62,7 +62,7 @@ def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> s
     majority = figures[0]["majority"]
     useful = next((figure for figure in figures if figure["lowest"] > majority), None)
     told = (
-        f"from epsilon {useful['epsilon']:g} on it does better than that"
+        f"from epsilon {useful['epsilon']:g} up it does better than that"
         if useful
         else "at none of these budgets does it do better than that"
     )
@@ -98,8 +98,8 @@ def _on_device(timed: Mapping[str, Any]) -> str:
         for way, found, verdict in _ways(timed)
     ]
     return (
-        f"On the device an answer costs beyond the head, one face a call in Python (goal: under {timed['limit_ms']:g} "
-        f"ms): {'; '.join(told)}."
+        "On the device, the code adds to the head, per answer, with one face per call in Python (goal: under "
+        f"{timed['limit_ms']:g} ms): {'; '.join(told)}."
     )
 
 

@@ -159,7 +159,7 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
     if not both:
         return []
     if both[0][0].data.lower() != PAPER_DATA[task].lower():
-        return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures do not compare."]
+        return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures are not comparable."]
     above = [bars.judge(m.estimate(), paper, at_least=True) for m, paper in both].count(bars.MET)
     return [
         f"Of {len(both)} models that Osia et al. (2017) have too, {above} are shown to be at least as accurate as "

@@ -114,12 +114,10 @@ def picked(value: Value | None) -> str:
 
 
 def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
-    words = [
-        "Attackers know the head and learn from other photographs of the people whom they look for; the best counts."
-    ]
+    words = ["Attackers know the head and learn from other photographs of the same people; the best one counts."]
     if raw and raw.identity:
         weak = ", too little to prove anything" if raw.identity.weak else ""
-        words.append(f"From the photographs themselves they name {raw.identity.value:.1%} of the people{weak}.")
+        words.append(f"From the photographs themselves they identify {raw.identity.value:.1%} of the people{weak}.")
     luck = max((r.identity.optimism or 0 for r in rows if r.identity), default=0)
     if luck:
         words.append(
@@ -130,7 +128,7 @@ def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
 
 
 def _sentence(task: str, rows: Sequence[Row]) -> str:
-    """Who gives away most and least, and what the answer alone gives."""
+    """Which model reveals most and least, and what the answer alone reveals."""
     found = sorted((r for r in rows if r.leak), key=lambda r: r.leak.value)
     if not found:
         return ""
@@ -142,7 +140,7 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
     ]
     average = f", by averaging {least.queries} features of each photograph" if least.leak is least.averaged else ""
     words = [
-        f"**{task.capitalize()}**: of {most.model} the cloud names {most.leak.value:.1%} of the people, of "
+        f"**{task.capitalize()}**: from {most.model} the cloud identifies {most.leak.value:.1%} of the people, from "
         f"{least.model} {least.leak.value:.1%} ({least.leak.low:.1%} to {least.leak.high:.1%}){average}."
     ]
     if floors:
