@@ -1,4 +1,4 @@
-"""Starts the process on tf_keras, hands it a head and faces, and takes what it trained."""
+"""Starts the process on tf_keras, passes it a head and faces, and collects the trained head."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that, with the head and the faces, decides what comes of a method."""
+    """Everything that, with the head and the faces, determines the result of a method."""
 
     method: str  # one of `TRAINED`
     steps: int = 300
     batch: int = 16  # chips in a step
-    epoch_steps: int = 25  # after so many, what was learnt is kept on disk
-    learning_rate: float = 1e-6  # at the start; a cosine to zero
+    epoch_steps: int = 25  # after so many, the weights are saved
+    learning_rate: float = 1e-6  # initial; a cosine to zero
     sparsity: float = 0.6  # share of each convolution's weights that are pruned
     clusters: int = 32  # values that each convolution's weights take
     seed: int = 1
@@ -57,7 +57,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a process left."""
+    """The results of a process."""
 
     flatbuffer: bytes  # int8, without manifest
     weights: dict[str, np.ndarray]  # `<layer>/<variable>` -> float32
@@ -65,7 +65,7 @@ class Trained:
 
 
 def require() -> None:
-    """Refuses to go on where the packages for training are not installed; imports none of them.
+    """Raises an error unless the packages for training are installed; imports none of them.
 
     Raises:
         MissingExtraError: one is missing.
@@ -87,7 +87,7 @@ def run(
     calibration: np.ndarray,
     runs: Path,
 ) -> Trained:
-    """Trains a head by one method, unless that was done before; goes on where it was stopped.
+    """Trains a head by one method, unless that was done before; resumes an interrupted run.
 
     Args:
         head: Keras 3 chain, `image` float32 (N, size, size, 3), 0..255 -> features.
