@@ -93,7 +93,7 @@ def load(
         split: "train", "validation" (images whose path's md5 is 0 mod 10) or "all"; the set has no split
             of its own.
         min_face_score: least score of the authors' face detector.
-        one_face: leave out images with a second face, if it is unclear whom the labels describe.
+        one_face: leave out images with a second face, if it is unclear which face the labels describe.
         margin: share of the detector's box to add on every side; 0 keeps the box, forehead to chin.
         cropped: whether these are the cropped images; None goes by the folder's name.
 

@@ -219,11 +219,13 @@ def evaluate(
         sheet.baselines()
         sheet.add(NETWORK, reference, digest)
         sheet.add(FLOAT, found.pop(FLOAT), digest)
-        for budget, told in found.items():
-            sheet.add(budget, told, digest, every)
+        for budget, predicted in found.items():
+            sheet.add(budget, predicted, digest, every)
         for quantization in quantizations:
-            told, sha256 = deployed_answers(model, quantization, faces.chips[::every], progress, heads, seeds, cache)
-            sheet.add(f"{quantization} TFLite head + tail", told, sha256, every, agreement=True)
+            predicted, sha256 = deployed_answers(
+                model, quantization, faces.chips[::every], progress, heads, seeds, cache
+            )
+            sheet.add(f"{quantization} TFLite head + tail", predicted, sha256, every, agreement=True)
         yield model, sheet.results
 
 
@@ -251,18 +253,18 @@ class _Sheet:
             found = intervals.share(self.faces.found, self.faces.people)
             self._write(detected.FOUND, "detector", found, "", self.faces.name)
 
-    def add(self, variant: str, told: np.ndarray, sha256: str, every: int = 1, agreement: bool = False) -> None:
+    def add(self, variant: str, predicted: np.ndarray, sha256: str, every: int = 1, agreement: bool = False) -> None:
         """Adds all figures of some predicted classes, int (draws, N / every)."""
         faces, some = self.faces, slice(None, None, every)
         people = None if faces.people is None else faces.people[some]
-        told = detected.with_misses(told, None if faces.found is None else faces.found[some])
+        predicted = detected.with_misses(predicted, None if faces.found is None else faces.found[some])
         where = faces.name if every == 1 else f"{faces.name}{PART}{every}"
         variant += detected.GIVEN if faces.found is None else detected.DETECTED
-        for metric, estimate in classes.figures(told, faces.truth[some], self.names, people).items():
-            self._write(metric, variant, estimate, sha256, where, len(told))
+        for metric, estimate in classes.figures(predicted, faces.truth[some], self.names, people).items():
+            self._write(metric, variant, estimate, sha256, where, len(predicted))
         if agreement:
-            alike = intervals.share(told == self.reference[:, some], people)
-            self._write(AGREEMENT, variant, alike, sha256, where, len(told))
+            alike = intervals.share(predicted == self.reference[:, some], people)
+            self._write(AGREEMENT, variant, alike, sha256, where, len(predicted))
 
     def _write(self, metric: str, variant: str, estimate: Estimate, sha256: str, where: str, draws: int = 1) -> None:
         self.results.append(
@@ -304,8 +306,8 @@ def subgroups_of(
     for model, found in float_answers(models, chips, cache, progress, len(chips), seeds):
         if model is None:
             continue
-        told = found[FLOAT]
-        rows = subgroups.figures(told == labels[model.card.network.task], labels, data.classes)
+        predicted = found[FLOAT]
+        rows = subgroups.figures(predicted == labels[model.card.network.task], labels, data.classes)
         yield (
             model,
             {

@@ -211,7 +211,7 @@ class Ledger:
             delta: of the total.
 
         Returns:
-            epsilon of (epsilon, delta)-differential privacy; 0 for an owner of whom nothing was sent.
+            epsilon of (epsilon, delta)-differential privacy; 0 for an owner about whom nothing was sent.
 
         Raises:
             ConfigError: the file cannot be read, or an invalid delta.

@@ -33,7 +33,7 @@ def lines(measured: Mapping[str, Any]) -> list[str]:
 
 
 def unit(row: Mapping[str, Any]) -> str:
-    """In what a goal and its figure are told: a share of the network's work, or a difference."""
+    """The unit of a goal and its figure: a share of the network's work, or a difference."""
     return "%" if row["goal"].startswith(MULTIPLY_ADDS) else "points"
 
 

@@ -173,9 +173,9 @@ def expected_accuracy(fitted: Fitted, features: np.ndarray, labels: np.ndarray, 
     k, classes = fitted.book.k, len(fitted.joint)
     other = 1 / (math.exp(epsilon) + k - 1)
     received = other + (math.exp(epsilon) - 1) * other * np.eye(k)  # true symbol (row), received one (column)
-    told = (fitted.joint @ received).argmax(0)
+    predicted = (fitted.joint @ received).argmax(0)
     seen = confusion(labels, fitted.book.encode(features), classes, k) / len(labels)
-    return float((seen @ received)[told, np.arange(k)].sum())
+    return float((seen @ received)[predicted, np.arange(k)].sum())
 
 
 def choose(train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray], epsilon: float) -> Fitted:

@@ -164,10 +164,10 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
         label, chance = most.floors.get("label"), most.floors.get("chance")
         floor = f" The predicted {html.text(task)} alone gives {html.number(label.value)}" if label else ""
         floor += f"{' and' if floor else ''} guessing {html.number(chance.value)}" if chance else ""
-        told = _told(most) + (f"; from {_told(least)}" if least is not most else "")
+        reported = _told(most) + (f"; from {_told(least)}" if least is not most else "")
         lines.append(
             f"<li><strong>{html.text(task.capitalize())}.</strong> Of the people that it knows, the cloud identifies, "
-            f"from {told}.{floor}{'.' if floor else ''}</li>\n"
+            f"from {reported}.{floor}{'.' if floor else ''}</li>\n"
         )
     if raw and raw.identity:
         weak = " That is too little: the attack is too weak to prove anything." if raw.identity.weak else ""
@@ -320,9 +320,9 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
     )
     lines = []
     for result in found:
-        told = tables.measured(result)
-        seeds, heads = ", ".join(map(str, told["seeds"])), "; ".join(told["heads"])
-        cells = (result["model"], told["date"], told["code"], seeds, heads)
+        reported = tables.measured(result)
+        seeds, heads = ", ".join(map(str, reported["seeds"])), "; ".join(reported["heads"])
+        cells = (result["model"], reported["date"], reported["code"], seeds, heads)
         lines.append((html.name(cells[0]), *map(html.text, cells[1:]), f"<code>{html.text(result['command'])}</code>"))
     heads = ("model", "date", "code", "seeds", "heads", "command")
     return (

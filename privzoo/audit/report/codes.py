@@ -61,7 +61,7 @@ HEADER = ("epsilon", "accuracy, %", "ceiling, %", "identified from one answer, a
 def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
     majority = figures[0]["majority"]
     useful = next((figure for figure in figures if figure["lowest"] > majority), None)
-    told = (
+    reported = (
         f"from epsilon {useful['epsilon']:g} up it does better than that"
         if useful
         else "at none of these budgets does it do better than that"
@@ -70,7 +70,7 @@ def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> s
     return (
         f"**{one['model']}**, int8 head, {NAMES.get(one['data'], one['data'])}, {figures[0]['faces']:,} faces: the "
         f"network without privacy is right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; "
-        f"{told}. It reaches at least {share:.0%} of the ceiling. An accuracy is the mean over "
+        f"{reported}. It reaches at least {share:.0%} of the ceiling. An accuracy is the mean over "
         f"{len(figures[0]['seeds'])} draws."
     )
 
@@ -93,13 +93,13 @@ def _ways(timed: Mapping[str, Any]) -> Iterator[tuple[str, Estimate, str]]:
 
 
 def _on_device(timed: Mapping[str, Any]) -> str:
-    told = [
+    reported = [
         f"{way} {markdown.spread((found.value, found.low, found.high), '.4f')} ms, {verdict}"
         for way, found, verdict in _ways(timed)
     ]
     return (
         "On the device, the code adds to the head, per answer, with one face per call in Python (goal: under "
-        f"{timed['limit_ms']:g} ms): {'; '.join(told)}."
+        f"{timed['limit_ms']:g} ms): {'; '.join(reported)}."
     )
 
 

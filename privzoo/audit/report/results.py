@@ -90,10 +90,10 @@ def accuracy(cards: Sequence[Card], link: str) -> str:
         link: to the figures, as Markdown.
     """
     measured = [card for card in cards if card.figure("accuracy", FLOAT)]
-    told = [_of_task(task, [card for card in measured if card.network.task == task]) for task in _tasks(measured)]
+    reported = [_of_task(task, [card for card in measured if card.network.task == task]) for task in _tasks(measured)]
     parts = [
         "## Accuracy",
-        *told,
+        *reported,
         _models(measured),
         _budgets(measured),
         f"All figures, with recall of each class: {link}.",
@@ -270,12 +270,12 @@ def _figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
 
 def _subgroup_figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
     for card in cards:
-        told = card.subgroups or {"subgroups": ()}
-        for row in told["subgroups"]:
+        reported = card.subgroups or {"subgroups": ()}
+        for row in reported["subgroups"]:
             yield {
                 "model": card.model.name,
-                "variant": told["variant"],
-                "data": told["data"],
+                "variant": reported["variant"],
+                "data": reported["data"],
                 "race": row["race"] or "all",
                 "gender": row["gender"] or "all",
                 "age_years": row["age"] or "all",
@@ -283,7 +283,7 @@ def _subgroup_figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
                 "low": row["low"],
                 "high": row["high"],
                 "faces": row["count"],
-                "seeds": told.get("seeds"),
-                "date": told["date"],
-                "revision": told.get("git"),
+                "seeds": reported.get("seeds"),
+                "date": reported["date"],
+                "revision": reported.get("git"),
             }

@@ -17,7 +17,7 @@ from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("audit", "tools/audit.py")
 ANSWERS = ("yes", "at a cost", "not shown", "no")  # of `summary.Comparison`
-# Attribute -> its column; age is told in years.
+# Attribute -> its column; age is reported in years.
 ATTRIBUTES = {"race": "race, balanced, %", "age": "age, years off", "gender": "gender, balanced, %"}
 
 
@@ -180,7 +180,7 @@ def _what_helps(comparisons: Sequence[Comparison]) -> str:
 def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """A row for each figure of each model."""
     for r in rows:
-        told = measured(r.result)
+        reported = measured(r.result)
         for name, unit, value in _values(r):
             if value is None:
                 continue
@@ -194,10 +194,10 @@ def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 "high": value.high,
                 "attacker": value.source,
                 "picking_flatters_by": value.optimism,
-                "seeds": told["seeds"],
-                "date": told["date"],
-                "revision": told["code"],
-                "heads": "; ".join(told["heads"]),
+                "seeds": reported["seeds"],
+                "date": reported["date"],
+                "revision": reported["code"],
+                "heads": "; ".join(reported["heads"]),
             }
 
 
