@@ -1,7 +1,7 @@
 """The one home of uncertainty: estimates with 95 % intervals, from hits, errors or differences.
 
 Faces of one person are not independent, so known people are passed as `clusters`: an interval then says what other
-people would give, not other photographs of the same ones. Rows are another source of chance, such as an attacker's seeds
+people would give, not other photographs of the same. Rows are another source of chance, such as an attacker's seeds
 or draws of noise; their variance is added to that of the people. All is computed in closed form (linearisation, with
 Student's t), so that the same data always give the same interval. Shares get Wilson's interval at the effective number
 of faces (Dean and Pagano 2015), which stays within 0 and 1; everything else gets a symmetric one.

@@ -103,7 +103,7 @@ def test_subgroups_and_their_widest_gap():
     assert line.startswith("widest gap") and worst.name in line and "\n" not in line
     small = [s for s in found if s.value is None]
     assert all(s.count < 30 and "too small" in s.shown for s in small)
-    table = subgroups.table(found)
+    table = subgroups.table(found).splitlines()
     assert len(table) == 2 + 9 and len({line.count("|") for line in table}) == 1
 
 

@@ -176,7 +176,7 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
             f"{html.number(raw.identity.value)}.{weak}</li>\n"
         )
     if any(r.result["quick"] for r in rows):
-        lines.append("<li><strong>These are figures of a quick trial audit.</strong></li>\n")
+        lines.append("<li><strong>These are figures of a quick audit, a trial run only.</strong></li>\n")
     return f'<section aria-label="at a glance"><ul class="answers">\n{"".join(lines)}</ul></section>\n'
 
 
