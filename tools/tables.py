@@ -27,7 +27,7 @@ def main(_: list[str]) -> None:
 
     import privzoo
     from privzoo import card, config
-    from privzoo.audit.report import audit_page, choices, codes, results
+    from privzoo.audit.report import audit_page, choices, codes, draws, results
     from privzoo.slim import report as slim
 
     page, docs, kept = Path(FLAGS.results), Path(FLAGS.docs_dir), config.config_folder()
@@ -40,6 +40,8 @@ def main(_: list[str]) -> None:
     audit_page.write_tables(docs / "audit", page)
     settings.write(page, own("sweeps"))
     codes.write(page, own("codes"))
+    if (docs / "mechanisms" / "draws.json").exists():
+        draws.write(page, docs / "mechanisms" / "draws.json")
     results.write_subgroups(page, cards)
     slim.write_table(page)
     optimised.write_table(kept / "optimised", page)

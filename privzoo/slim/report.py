@@ -120,13 +120,14 @@ def _sentence(found: Mapping[str, Any]) -> str:
         words[-1] += f"; in int8 it loses {percent(lost, 2, interval=True)} points of accuracy"
     if alike:
         words[-1] += f" and gives the full head's label for {alike.value:.1%} of the faces"
-    words[-1] += f" ({found['data']})."
+    data = results.NAMES.get(found["data"], found["data"])
+    words[-1] += f" ({data})."
     if decided := found.get("decided_on"):
         words.append(f"The goals are decided on {decided['data']} and {decided['people']}.")
     else:
         words.append(
-            f"The goals were decided by an earlier rule, on {found['data']} and LFW-100 themselves; tools/slim.py now "
-            "decides on validation data and people 101 to 200."
+            f"The goals were decided by an earlier rule, on {data} and LFW-100 themselves; tools/slim.py now decides "
+            "on validation data and people 101 to 200."
         )
     return " ".join(words)
 

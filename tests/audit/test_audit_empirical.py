@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 
@@ -79,3 +80,18 @@ def test_limits_are_those_of_clopper_and_pearson():
     for count, of in ((0, 10), (3, 10), (10, 10), (480, 1000)):
         exact = binomtest(count, of).proportion_ci(0.95, "exact")
         assert empirical.clopper_pearson(count, of, 0.025) == pytest.approx((exact.low, exact.high))
+
+
+def test_the_section_says_what_was_kept_and_what_was_broken(tmp_path):
+    from privzoo.audit.report import draws as report
+
+    row = {"delta": 0.0, "event": "e", "draws": 1000, "confidence": 0.95}
+    good, bad = ({**row, "mechanism": name, "stated": 1.0, "bound": bound} for name, bound in (("a", 0.9), ("b", 1.1)))
+    facts = {"date": "2026-11-27", "git": "abc", "command": "tools/draws.py"}
+    kept, page = tmp_path / "draws.json", tmp_path / "RESULTS.md"
+    for rows, said in (([good], "No stated epsilon is refuted"), ([good, bad], "refute the stated epsilon of b.")):
+        kept.write_text(json.dumps({**facts, "rows": rows}))
+        report.write(page, kept)
+        assert said in page.read_text()
+    assert "| b | 0 | 1 | 1.1 | **broken** |" in page.read_text() and "| a | 0 | 1 | 0.9 | kept |" in page.read_text()
+    assert (tmp_path / "docs/results/draws.csv").read_text().count("\n") == 3

@@ -178,10 +178,8 @@ def _after(new: Sequence[Choice]) -> list[str]:
         won = one.by_rule
         for row in one.rows:
             marks = [word for word, holds in (("chosen", row is won), ("released", _is(one, row))) if holds]
-            accuracy = f"{100 * row['accuracy']:.2f}"
-            rows.append(
-                (one.model, row["trial"], accuracy, markdown.percent(leak(row), interval=True), ", ".join(marks))
-            )
+            accuracy, named = f"{100 * row['accuracy']:.2f}", markdown.percent(leak(row), interval=True)
+            rows.append((one.model, _setting(row, one), accuracy, named, ", ".join(marks)))
         if one.released and not _same(one, won):
             differ.append(f"{one.model} (chosen: {_setting(won, one)})")
     models = list(dict.fromkeys(one.model for one in new))

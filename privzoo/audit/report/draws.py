@@ -1,0 +1,64 @@
+"""What the mechanisms' own draws show of their epsilon, in RESULTS.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from privzoo import markdown
+from privzoo.provenance import write_csv
+
+SECTION = markdown.Section("draws", "tools/draws.py")
+HEADER = ("mechanism", "delta", "stated epsilon", "epsilon shown by the draws, at least", "")
+
+
+def write(page: Path, kept: Path) -> None:
+    """Writes the section into a Markdown file, and its rows as csv.
+
+    Args:
+        page: the Markdown file.
+        kept: JSON file of tools/draws.py.
+    """
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    target = markdown.tables_folder(page) / "draws.csv"
+    facts = {key: found[key] for key in ("date", "git", "command")}
+    write_csv(target, [{**row, **facts} for row in found["rows"]])
+    SECTION.write(page, text(found, markdown.link(page, target)))
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Whether the draws leave the stated epsilon standing."""
+    return "kept" if row["bound"] <= row["stated"] else "**broken**"
+
+
+def text(found: Mapping[str, Any], link: str) -> str:
+    """The section.
+
+    Args:
+        found: what the file of tools/draws.py says.
+        link: to the rows, as Markdown.
+    """
+    rows = found["rows"]
+    broken = [row["mechanism"] for row in rows if row["bound"] > row["stated"]]
+    outcome = (
+        f"The draws refute the stated epsilon of {', '.join(broken)}."
+        if broken
+        else "No stated epsilon is refuted by the draws."
+    )
+    cells = [
+        (row["mechanism"], f"{row['delta']:g}", f"{row['stated']:.4g}", f"{row['bound']:.3g}", verdict(row))
+        for row in rows
+    ]
+    return "\n\n".join(
+        [
+            "## What the programs draw",
+            f"A proof covers a mechanism, not its program. So each program drew {rows[0]['draws']:,} times about two "
+            "features as far apart as it lets features be; the event that tells the two best was chosen on half of the "
+            f"draws and judged on the other half, with {rows[0]['confidence']:.0%} confidence (Clopper and Pearson). "
+            f"{outcome}",
+            markdown.table(HEADER, cells),
+            f"{found['date']}, code {found['git']}, `{found['command']}`. With the events: {link}.",
+        ]
+    )

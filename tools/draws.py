@@ -1,0 +1,58 @@
+"""Lower bounds on the epsilon that the mechanisms' programs keep: `tools/draws.py` fails if one exceeds the stated."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("draws", 1_000_000, "of the two features together, of each mechanism", lower_bound=1000)
+flags.DEFINE_list("epsilons", ["1", "3"], "budgets of the codes of 2, 4 and 7 symbols and of Gaussian noise")
+flags.DEFINE_string("out", "docs/mechanisms/draws.json", "file for what was found")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
+
+
+def main(_: list[str]) -> None:
+    """Asks each mechanism's program, prints what its draws show, and writes it down."""
+    import dataclasses
+
+    import privzoo
+    from privzoo.audit.attacks import empirical
+    from privzoo.audit.report import draws as report
+    from privzoo.errors import PrivzooError
+    from privzoo.mechanisms.gaussian import DELTA, Gaussian, budget_sigma
+    from privzoo.mechanisms.randomized_response import RandomizedResponse
+    from privzoo.provenance import git_revision, write_json
+
+    asked: dict[str, Gaussian | RandomizedResponse] = {}
+    for epsilon in map(float, FLAGS.epsilons):
+        for k in (2, 4, 7):
+            asked[f"code of {k} symbols, epsilon {epsilon:g}"] = RandomizedResponse(k, epsilon)
+        asked[f"Gaussian noise, epsilon {epsilon:g}"] = Gaussian(budget_sigma(epsilon, DELTA, 1.0), 1.0)
+    for name in privzoo.list_models("*_advanced_*"):
+        noise = privzoo.show(name).model.noise
+        asked[f"Gaussian noise of {name}"] = Gaussian(noise.sigma, noise.clip)
+    rows = []
+    for name, mechanism in asked.items():
+        found = empirical.measure(mechanism, FLAGS.draws)
+        rows.append({"mechanism": name, **dataclasses.asdict(found)})
+        print(f"{name}: stated {found.stated:.4g}, shown at least {found.bound:.3g}; {found.event}", flush=True)
+    command = "tools/draws.py" + (f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default else "")
+    facts = {"date": datetime.date.today().isoformat(), "git": git_revision(), "command": command}
+    write_json(Path(FLAGS.out), {**facts, "rows": rows})
+    if FLAGS.results:
+        report.write(Path(FLAGS.results), Path(FLAGS.out))
+    if broken := [row["mechanism"] for row in rows if report.verdict(row) != "kept"]:
+        raise PrivzooError(f"The draws of {broken[0]} show a larger epsilon than is stated; do not release it.")
+
+
+if __name__ == "__main__":
+    from privzoo.errors import PrivzooError
+
+    try:
+        app.run(main)
+    except PrivzooError as error:
+        sys.exit(f"draws: {error}")
