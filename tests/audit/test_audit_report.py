@@ -234,7 +234,7 @@ def test_page_reads_well(folder):
     assert (
         f"from {name('advanced')}, 6.0% by averaging 100 features of one photograph, at an accuracy of 94.0%" in words
     )
-    assert "the same attackers name 87.1%" in words
+    assert "the same attackers identify 87.1%" in words
     assert "knows 69.3% of the photographs themselves" in words
 
 
