@@ -42,7 +42,7 @@ def test_paths_that_are_urls(url, tmp_path, monkeypatch):
 
 
 def test_folders_that_are_no_models(folder, tmp_path):
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         find_versions(tmp_path / "none")
     with pytest.raises(ConfigError, match="has no version of a model"):
         find_versions(tmp_path)
