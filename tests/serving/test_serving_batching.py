@@ -140,7 +140,7 @@ def test_nothing_is_lost_or_mixed_up(sizes, largest, micros, threads):
         ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "end with max_batch_size, 8"),
         ("max_batch_size { value: 8 } allowed_batch_sizes: [4, 2, 8]", "must increase"),
         ("pad_variable_length_inputs: true", "sets pad_variable_length_inputs"),
-        ("max_batch_size: 8", "no BatchingParameters"),
+        ("max_batch_size: 8", "not a BatchingParameters"),
     ],
 )
 def test_parameters_that_cannot_be(tmp_path, text, words):

@@ -309,7 +309,7 @@ def test_reload_over_grpc(manager, folder, base, tmp_path):
         assert [s.version for s in manager.models.available("other")] == [1, 2, 10]
         assert refusal(httpx.get(f"{server.url}/v1/models/half"), 404)
         entry.base_path = str(tmp_path / "none")
-        with pytest.raises(grpc.RpcError, match="is not there") as refused:
+        with pytest.raises(grpc.RpcError, match="does not exist") as refused:
             stub.HandleReloadConfigRequest(request)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         entry.base_path = "s3://bucket/half"

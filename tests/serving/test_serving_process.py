@@ -132,7 +132,7 @@ def test_it_ends_when_its_parent_is_killed(folder):
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):
-    with pytest.raises(ServerError, match=r"ended with code 2 before it was ready: The folder .* is not there"):
+    with pytest.raises(ServerError, match=r"ended with code 2 before it was ready: The folder .* does not exist"):
         Server(tmp_path / "none").start()
     (tmp_path / "1").mkdir()
     with pytest.raises(ServerError, match=r"1 has no saved_model.pb in it"):
