@@ -165,7 +165,9 @@ def test_damaged_image_is_refused_by_name_and_skipped_in_bulk(tmp_path, form):
 @pytest.mark.parametrize("files", [{}, {"1.jpg": jpeg(8)}, {"a/b/1.jpg": jpeg(8), "c/1.txt": b""}])
 def test_wrong_layout_is_named(tmp_path, files):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(DataError, match="holds no <class>/<image>: put the images of each class into a separate folder"):
+    with pytest.raises(
+        DataError, match="holds no <class>/<image>: put the images of each class into a separate folder"
+    ):
         folder.load(make(tmp_path, files, "folder"))
 
 

@@ -11,6 +11,7 @@ from privzoo import markdown
 from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("draws", "tools/draws.py")
+SHOWN = 10  # the largest stated epsilon that is worth a row
 HEADER = ("mechanism", "delta", "stated epsilon", "epsilon shown by the draws, at least", "")
 
 
@@ -47,9 +48,16 @@ def text(found: Mapping[str, Any], link: str) -> str:
         if broken
         else "No stated epsilon is refuted by the draws."
     )
+    shown = [row for row in rows if row["stated"] <= SHOWN]
+    more = [row for row in rows if row["stated"] > SHOWN]
+    if more:
+        outcome += (
+            f" Budgets above {SHOWN} are more than so few draws can show: of {len(more)} such noises they show "
+            f"{min(row['bound'] for row in more):.3g} or more."
+        )
     cells = [
         (row["mechanism"], f"{row['delta']:g}", f"{row['stated']:.4g}", f"{row['bound']:.3g}", verdict(row))
-        for row in rows
+        for row in shown
     ]
     return "\n\n".join(
         [
