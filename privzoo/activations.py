@@ -1,7 +1,7 @@
-"""What the first layers of networks make of images, computed once and kept on disk.
+"""The outputs of networks' first layers, computed once and cached on disk.
 
-Fine-tuned networks share their parent's first layers, which are by far the dearest. So everything is kept under a hash
-of the layers' weights and of the images, and whoever needs it next, of the same network or of another, finds it.
+Fine-tuned networks share their parent's first layers, which are by far the most expensive. So all outputs are stored
+under a hash of the layers' weights and of the images, for the next use, by the same network or another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Model cards: what a model is, costs, was trained on, and what was measured of it. No TensorFlow here."""
+"""Model cards: what a model is, its cost, its training data and its measured figures. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from privzoo.mechanisms.bounds import Bounds
 
 BYTES_OF_FLOAT32 = 4
-LABEL = "label"  # the embedding that leaves the cloud nothing of the network
+LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 
 PART = ", one face in "  # in a measurement's data: not on all of its faces
-IDENTITY_ATTACK = "identity attack, top-1"  # the metric; the page of `tflite/web` asks for it too
+IDENTITY_ATTACK = "identity attack, top-1"  # the metric; `tflite/web` looks it up too
 
 
 @dataclass(frozen=True)
@@ -32,35 +32,35 @@ class Measurement:
     """One measured figure, as a command of the project wrote it."""
 
     metric: str  # "accuracy", "label agreement", ...
-    variant: str  # what was measured, as "int8 head + tail"
+    variant: str  # what was measured, such as "int8 head + tail"
     data: str  # data set and split
     value: float  # share in 0..1, or in `unit`
     low: float  # 95 % interval
     high: float
     count: int  # faces
-    seeds: tuple[int, ...]  # of whatever was random; empty where nothing was
+    seeds: tuple[int, ...]  # of all randomness; empty if there was none
     date: str  # ISO 8601
     git: str  # revision of the code
-    command: str  # that reproduces it
+    command: str  # reproduces it
     sha256: str  # of the head that was measured: the .tflite's flatbuffer, or the float weights
     unit: str = "share"  # or "years"
-    clusters: int = 0  # people, or faces where nobody knows whose they are; 0: written before this was said
+    clusters: int = 0  # people, or faces if identities are unknown; 0: written before this was recorded
     method: str = ""  # of the interval, as `privzoo.evaluation.intervals` names it
 
     def estimate(self) -> Estimate:
-        """The figure alone, to be compared and judged."""
+        """The figure alone, for comparisons and goals."""
         from privzoo.evaluation.intervals import Estimate
 
         return Estimate(self.value, self.low, self.high, self.count, self.clusters, self.method)
 
     def shown(self, value: float) -> str:
-        """The value, or an end of its interval, as people read it."""
+        """Formats the value, or an end of its interval, for people."""
         return f"{value:.2%}" if self.unit == "share" else f"{value:.1f} {self.unit}"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model's two halves cost for one image; counts are of the layer tables."""
+    """What a model's two halves cost per image; counts come from the layer tables."""
 
     feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,); a code is a symbol and its epsilon
     feature_bytes: int  # as float32, before any framing; the symbol of a code is one byte
@@ -78,39 +78,39 @@ class Cost:
 
 @dataclass(frozen=True)
 class Card:
-    """Everything that the zoo says of a model with one of its heads."""
+    """Everything that the zoo says about a model with one of its heads."""
 
     model: ModelConfig
     network: NetworkConfig
     cost: Cost
     measurements: tuple[Measurement, ...]
-    record: dict[str, Any] | None  # of the training run and the release, beside the weights; None until released
+    record: dict[str, Any] | None  # of training and release, stored next to the weights; None until released
     head: str = FULL  # "full" or "slim"
-    subgroups: dict[str, Any] | None = None  # of `write_subgroups`; None until measured
+    subgroups: dict[str, Any] | None = None  # as in `write_subgroups`; None until measured
 
     @property
     def artefact(self) -> str:
-        """What files of this head are named after: the model, with the head where it is not the full one."""
+        """The stem of this head's file names: the model, and the head unless it is the full one."""
         return self.model.name if self.head == FULL else f"{self.model.name}_{self.head}"
 
     def figure(self, metric: str, variant: str) -> Measurement | None:
-        """The measurement of a metric for a variant, if there is one; of several that on the most faces."""
+        """The measurement of a metric for a variant, on the most faces if there are several; None if there is none."""
         found = [m for m in self.measurements if (m.metric, m.variant) == (metric, variant)]
         return max(found, key=lambda m: m.count, default=None)
 
     def one_answer(self) -> Measurement | None:
-        """The accuracy of always answering the most frequent class, on the most faces; None where not measured."""
+        """The accuracy of always answering the most frequent class, on the most faces; None if not measured."""
         found = [m for m in self.measurements if m.metric == "accuracy" and m.variant.startswith("always ")]
         return max(found, key=lambda m: m.count, default=None)
 
     def told(self) -> tuple[Measurement | None, Measurement | None]:
-        """Accuracy and balanced accuracy of one head: the int8 one if it was measured by class too, else the float."""
+        """Accuracy and balanced accuracy of the int8 head if it was measured by class, otherwise of the float head."""
         variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
         variant = next((v for v in variants if self.figure("balanced accuracy", v)), variants[0])
         return self.figure("accuracy", variant), self.figure("balanced accuracy", variant)
 
     def epsilon(self) -> float | None:
-        """Budget that one feature spends, at delta 1e-05, or at delta 0 where it is a code; None without noise."""
+        """Budget that one feature spends, at delta 1e-05, or at delta 0 for a code; None without noise."""
         from privzoo.mechanisms.gaussian import Gaussian
 
         if self.model.code:
@@ -132,9 +132,9 @@ class Card:
         return epsilon.words(noise.sigma, noise.clip) if noise else ""
 
     def identity_attack(self) -> Measurement | None:
-        """The strongest identity attack on the feature, of those measured; None where there was none.
+        """The strongest identity attack measured on the feature; None if there was none.
 
-        What the answer alone tells of the person does not count: no embedding hides that.
+        What the answer alone reveals about the person does not count: no embedding hides that.
         """
         found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant]
         return max(found, key=lambda m: m.value, default=None)
@@ -221,13 +221,13 @@ class Card:
             card_text.feature(model, cost) + (reduction if model.dimensions and not model.code else ""),
             *(
                 f"- code: {code.symbols} symbols, "
-                + (f"of the reduced feature of {code.base}" if code.base else "the classes that the network finds")
+                + (f"of the reduced feature of {code.base}" if code.base else "the classes that the network predicts")
                 + f", fitted on {code.faces:,} training faces; randomized response on the device; {self.budget()}"
                 for code in (model.code,)
                 if code
             ),
             *(
-                f"- noise: Gaussian of deviation {noise.sigma:g} on features clipped to radius {noise.clip:g}, "
+                f"- noise: Gaussian, standard deviation {noise.sigma:g}, on features clipped to radius {noise.clip:g}, "
                 f"drawn on the device; {self.budget()}"
                 for noise in (model.noise,)
                 if noise
@@ -249,7 +249,7 @@ class Card:
             *card_text.by_subgroup(self.subgroups),
             *card_text.bounds(self),
             "",
-            "Limits:",
+            "Limitations:",
             "",
             *(f"- {limit}" for limit in card_text.limits(network, model)),
         ]
@@ -270,7 +270,7 @@ def check_head(model: ModelConfig, head: str) -> None:
 def _head_costs(
     model: ModelConfig, network: NetworkConfig, channels: Mapping[str, int] | None = None
 ) -> list[LayerCost]:
-    """Costs of the layers up to the cut, and of the reduction where there is one."""
+    """Costs of the layers up to the cut, and of the reduction if there is one."""
     layers = architectures.costs(
         network.architecture, network.input_size, len(network.classes), network.classifier, channels
     )
@@ -326,7 +326,7 @@ def _measurements_file(name: str, head: str) -> Path:
 
 
 def write_subgroups(name: str, found: Mapping[str, Any], head: str = FULL) -> None:
-    """Writes the accuracy of a model's head by subgroup, in place of what was there.
+    """Writes the accuracy of a model's head by subgroup, replacing any earlier one.
 
     Args:
         name: of the model.
@@ -338,7 +338,7 @@ def write_subgroups(name: str, found: Mapping[str, Any], head: str = FULL) -> No
 
 
 def read_subgroups(name: str, head: str = FULL) -> dict[str, Any] | None:
-    """What `write_subgroups` wrote; None where nothing was measured yet.
+    """What `write_subgroups` wrote; None if nothing has been measured yet.
 
     Raises:
         ConfigError: the file is damaged.
@@ -353,11 +353,11 @@ def read_subgroups(name: str, head: str = FULL) -> dict[str, Any] | None:
         reason = "entries are missing"
     except (ValueError, AttributeError) as error:
         reason = str(error)
-    raise ConfigError(f"The subgroups {path} cannot be read ({reason}); write them again with tools/evaluate.py.")
+    raise ConfigError(f"The subgroups {path} cannot be read ({reason}); rewrite them with tools/evaluate.py.")
 
 
 def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
-    """Measured figures of a model's head, empty where nothing was measured yet.
+    """Measured figures of a model's head, empty if nothing has been measured yet.
 
     Raises:
         ConfigError: the file is damaged.
@@ -368,16 +368,14 @@ def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(
-            f"The card {path} is no valid JSON ({error}); write it again with tools/evaluate.py."
-        ) from None
+        raise ConfigError(f"The card {path} is not valid JSON ({error}); rewrite it with tools/evaluate.py.") from None
     return tuple(from_dict(Measurement, entry, str(path)) for entry in entries)
 
 
 def write_measurements(name: str, new: list[Measurement], head: str = FULL) -> None:
-    """Adds measurements to the card of a model's head, each in place of that with the same metric, variant, data.
+    """Adds measurements to the card of a model's head, replacing those with the same metric, variant and data.
 
-    A figure on one face in so many of a data set goes where there is one on all of them: it is the same quantity.
+    A figure on every Nth face of a data set is dropped if there is one on all faces: it is the same quantity.
     """
     merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name, head), *new)}
     kept = [m for m in merged.values() if PART not in m.data or _on_all_faces(m) not in merged]

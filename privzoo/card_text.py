@@ -1,4 +1,4 @@
-"""Words on cards: training data and history, subgroups, limits."""
+"""Text on cards: training data and history, subgroups, limitations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def training_data(network: NetworkConfig, record: dict[str, Any] | None) -> str:
 
 
 def own_data(record: dict[str, Any] | None) -> list[str]:
-    """How many images of one's own there were, of which class and in which part, as Markdown."""
+    """How many of the user's own images there were, by class and part, as Markdown."""
     facts = _own_facts(record)
     if not facts:
         return []
@@ -44,16 +44,16 @@ def own_data(record: dict[str, Any] | None) -> list[str]:
 
 
 def seeds(numbers: tuple[int, ...]) -> str:
-    """Seeds in few characters, as "1 to 20"."""
+    """Seeds in few characters, such as "1 to 20"."""
     if len(numbers) > 3 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(map(str, numbers))
 
 
 def figures(measurements: tuple[Measurement, ...]) -> list[str]:
-    """The table of measured figures, and below it the commands that measured them, by number, as Markdown."""
+    """The table of measured figures, followed by the numbered commands that measured them, as Markdown."""
     if not measurements:
-        return ["Nothing was measured yet."]
+        return ["Nothing has been measured yet."]
     commands = list(dict.fromkeys(m.command for m in measurements))
     rows = (
         (
@@ -73,7 +73,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
 
 
 def by_subgroup(found: dict[str, Any] | None) -> list[str]:
-    """The table of subgroups with the widest gap above it, as Markdown."""
+    """The widest gap and the table of subgroups, as Markdown."""
     if found is None:
         return []
     from privzoo.evaluation import subgroups
@@ -86,7 +86,7 @@ def by_subgroup(found: dict[str, Any] | None) -> list[str]:
 
 
 def history(record: dict[str, Any] | None) -> list[str]:
-    """When and how a network was trained, and what the coding of its weights cost, as Markdown."""
+    """When and how a network was trained, and what quantizing its weights cost, as Markdown."""
     if record is None:
         return []
     data, release = record["data"], record["release"]
@@ -95,8 +95,8 @@ def history(record: dict[str, Any] | None) -> list[str]:
     return [
         f"- trained for {len(record['epochs'])} epochs on {data['train']:,} faces, seed "
         f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
-        f"- weights coded in int8, {release['bytes']:,} bytes: {before:.2%} of {release['validation_faces']:,} "
-        f"validation faces right before the coding, {after:.2%} after, {changed} labels changed",
+        f"- weights stored as int8, {release['bytes']:,} bytes: accuracy on {release['validation_faces']:,} validation "
+        f"faces {before:.2%} before, {after:.2%} after, {changed} labels changed",
     ]
 
 
@@ -124,32 +124,32 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     """What a user must know before relying on a model."""
     data = "the user's own images" if network.own_data else "photographs of public data sets"
     common: tuple[str, ...] = (
-        f"Trained on {data}: expect other error rates on other cameras, ages and ethnicities.",
-        "Needs a roughly frontal face. In a photograph it may be turned at any angle: BlazeFace finds it and its eyes "
-        "turn it upright; a face chip that is given has to be upright, and framed as the zoo's are.",
+        f"Trained on {data}: expect different error rates for other cameras, ages and ethnicities.",
+        "Needs a roughly frontal face. In a photograph it may be rotated by any angle: BlazeFace finds it, and the "
+        "eyes are used to rotate it upright; a given face chip must be upright, and framed like the zoo's.",
     )
-    unmeasured = ("A feature that was not measured against an attack must be taken to show the face.",)
-    gender = "The labels are two classes of perceived gender in photographs; they say nothing of a person's identity."
+    unmeasured = ("Assume that a feature that was not measured against an attack reveals the face.",)
+    gender = "The labels are two classes of perceived gender in photographs; they say nothing about who a person is."
     noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
     code = (
-        "The code protects one answer: several of one person add up, unless they are permanent "
+        "The code protects one answer: several about one person add up, unless they are permanent "
         "(privzoo.mechanisms.permanent says what that costs).",
-        "The tail tells the classes alone from a symbol: the whole network's work is done on the device.",
+        "From a symbol the tail gets nothing but the classes: the whole network's work is done on the device.",
     )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())
     if model.code and model.code.base is None:
         protected += (
-            "It is the baseline: the whole network is on the device, and whoever has the device has it. A split model "
-            "is worth its cloud where the tail's weights stay secret, serve several tasks, or are too large.",
+            "It is the baseline: the whole network is on the device, and anyone with the device has it. A split model "
+            "is worthwhile if the tail's weights must stay secret, serve several tasks, or are too large.",
         )
-    # What a code says is bounded whatever is measured.
+    # What a code reveals is bounded, whatever is measured.
     common += () if model.code else unmeasured
     return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 
 def _unlabelled(task: str) -> tuple[str, ...]:
-    """Why a task's accuracy is not told by subgroup, where no data have the labels."""
+    """Why a task's accuracy is not reported by subgroup, if no data have the labels."""
     from privzoo.evaluation.subgroups import NO_LABELS
 
     return (NO_LABELS[task],) if task in NO_LABELS else ()

@@ -1,4 +1,4 @@
-"""Numbers and paths that users give: taken as they are meant, or refused in one sentence."""
+"""Checks of numbers and paths that users give: converted, or rejected in one sentence."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from privzoo.errors import ConfigError
 def number(
     name: str, value: Any, above: float | None = None, below: float | None = None, unit: str | None = None
 ) -> float:
-    """A finite number; Python's and NumPy's kinds of numbers are taken.
+    """Checks a finite number; Python's and NumPy's number types are accepted.
 
     Args:
         name: of the argument, for the sentence.
         value: what was given.
-        above: it has to be larger than this; None: any.
-        below: it has to be smaller than this; None: any.
+        above: lower limit, exclusive; None: none.
+        below: upper limit, exclusive; None: none.
         unit: what it counts, as "seconds", for the sentence.
 
     Raises:
-        ConfigError: it is no number (a truth value or a text is none), NaN, infinite or out of bounds.
+        ConfigError: it is not a number (booleans and text are not), NaN, infinite or out of bounds.
 
     Example:
         >>> number("epsilon", 4, above=0)
@@ -43,17 +43,17 @@ def number(
 
 
 def count(name: str, value: Any, least: int, most: int | None = None, unit: str | None = None) -> int:
-    """A whole number; Python's and NumPy's kinds of whole numbers are taken.
+    """Checks a whole number; Python's and NumPy's integer types are accepted.
 
     Args:
         name: of the argument, for the sentence.
         value: what was given.
-        least: smallest that is taken.
-        most: largest that is taken; None: no bound.
+        least: smallest accepted value.
+        most: largest accepted value; None: no limit.
         unit: what it counts, as "CPU threads", for the sentence.
 
     Raises:
-        ConfigError: it is no whole number (a truth value, a text and 3.0 are none), or out of bounds.
+        ConfigError: it is not a whole number (booleans, text and 3.0 are not), or out of bounds.
 
     Example:
         >>> count("threads", 2, least=1)
@@ -75,7 +75,7 @@ def path(name: str, value: Any) -> Path:
         value: what was given.
 
     Raises:
-        ConfigError: it is no path; numbers, which Python takes for open files, are none.
+        ConfigError: it is not a path; numbers, which Python takes for open files, are not.
 
     Example:
         >>> path("ledger", b"ledger.sqlite").name
@@ -83,7 +83,7 @@ def path(name: str, value: Any) -> Path:
     """
     try:
         text = os.fsdecode(value)
-        os.fsencode(text)  # a lone surrogate is the name of no file
+        os.fsencode(text)  # no file name contains a lone surrogate
     except (TypeError, UnicodeError):
         text = ""
     if text and "\0" not in text:

@@ -18,7 +18,7 @@ from privzoo import console, serving
 from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
 from privzoo.mechanisms.budget import rounded_up
 
-# What a shell reports for a command that the user, or a reader that went away, ended: 128 + the signal's number.
+# What a shell reports for a command ended by the user, or by a closed pipe: 128 + the signal's number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `privzoo`; by default the process's own.
 
     Returns:
-        Exit code: 0; 1 for a defect of privzoo, 2 for what the user can put right, 3 where some photographs were
-        answered and others skipped, 130 after Ctrl-C.
+        Exit code: 0; 1 for a bug in privzoo, 2 for what the user can fix, 3 if some photographs were answered and
+        others skipped, 130 after Ctrl-C.
     """
     console.prepare_streams()
     options = _parser().parse_args(arguments)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for manager in () if options.verbose else (_own_warnings, _quiet):
                 quiet.enter_context(manager())
             code = options.run(options) or 0
-            print(end="", flush=True)  # a reader that went away shows itself here
+            print(end="", flush=True)  # a closed pipe raises here
         return code
     except BrokenPipeError:
         _give_up_output()
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _give_up_output() -> None:
-    # Python flushes standard output once more when it ends, and would complain and exit with a code of its own.
+    # Python flushes standard output again on exit, and would complain and exit with its own code.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -69,7 +69,7 @@ def _report(error: Exception) -> int:
         return 2
     reason = next(iter(str(error).splitlines()), "")
     console.complain(
-        f"a defect of privzoo, please report it ({type(error).__name__}: {reason}); "
+        f"this is a bug in privzoo, please report it ({type(error).__name__}: {reason}); "
         "privzoo --verbose ... shows the traceback."
     )
     return 1
@@ -77,7 +77,7 @@ def _report(error: Exception) -> int:
 
 @contextlib.contextmanager
 def _own_warnings() -> Iterator[None]:
-    """Shows privzoo's warnings to users as one line each, and no others."""
+    """Shows privzoo's own user warnings as one line each, and no others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", RenamedWarning)
@@ -87,7 +87,7 @@ def _own_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Lets only privzoo write to standard error: TensorFlow and LiteRT write notes there from C++, past Python."""
+    """Lets only privzoo write to standard error: TensorFlow and LiteRT log there from C++, bypassing Python."""
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         attached = sys.stderr.fileno() == 2
@@ -124,7 +124,7 @@ def _list(options: argparse.Namespace) -> None:
         console.complain(f"no model matches {options.pattern!r}; {hint}.")
         return
     columns = ("model", "task", "embedding", "cut", "feature", "bytes", "on device", "accuracy", "balanced")
-    header = (*columns, "people named", "epsilon")
+    header = (*columns, "identified", "epsilon")
     rows = []
     for card in cards:
         figures = [*card.told(), card.identity_attack()]
@@ -143,15 +143,15 @@ def _list(options: argparse.Namespace) -> None:
             )
         )
     console.print_table(header, rows, left=4)
-    print("\npeople named: faces whose person the strongest attack measured found among 100 people; chance is 1 %.")
+    print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1 %.")
     if any(card.network.own_data for card in cards):
-        print("Of networks of your own data: among the people of that data; chance is in the card (privzoo show).")
-    # By task, what an answer without a look at the face would get: whoever reads an accuracy has to know it.
+        print("For networks trained on your own data: among its people; the card has chance (privzoo show).")
+    # An accuracy means little without that of answering without looking at the face.
     for task, one in {card.network.task: card.one_answer() for card in cards}.items():
         if one:
             print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
-    print("balanced: mean over the classes, so that none counts more for having more faces.")
-    print("Both are of the int8 head where that was measured by class too, else of the float head.")
+    print("balanced: mean over the classes, so that larger classes do not count more.")
+    print("Both are for the int8 head if its accuracy was measured by class, otherwise for the float head.")
     for said in sorted({card.budget() for card in cards} - {""}):
         print(said)
 
@@ -167,7 +167,7 @@ def _list_planned(options: argparse.Namespace) -> None:
         rows = [["-" if cell is None else cell for cell in dataclasses.astuple(one)] for one in planned]
         console.print_table(header, rows, left=len(header))
     else:
-        console.complain(f"nothing that matches {options.pattern!r} waits for its weights; privzoo list shows all.")
+        console.complain(f"nothing that matches {options.pattern!r} lacks its weights; privzoo list shows all.")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -181,7 +181,7 @@ def _show(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> int:
     from privzoo import faces
 
-    faces.check_face(options.face, options.all_faces)  # before the seconds that loading takes
+    faces.check_face(options.face, options.all_faces)  # before loading, which takes seconds
     model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent)
     noise = model.drawn(options.slot)
     try:
@@ -191,7 +191,7 @@ def _predict(options: argparse.Namespace) -> int:
     except ImageError as error:
         if not error.skipped:
             raise
-        answers = faces.Answers(skipped=error.skipped)  # each is told, where the error is about the first
+        answers = faces.Answers(skipped=error.skipped)  # reports each; the error is about the first only
     if options.json:
         console.print_json(
             {
@@ -217,7 +217,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> None:
     from privzoo.export.manifests import QUANTIZATIONS
 
-    if options.quantization not in QUANTIZATIONS:  # before the seconds that loading takes
+    if options.quantization not in QUANTIZATIONS:  # before loading, which takes seconds
         raise ConfigError(f"There is no quantization {options.quantization!r}; use one of {', '.join(QUANTIZATIONS)}.")
     model = privzoo.load(options.name, head=options.head)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -286,15 +286,15 @@ def _print_demo(report: Any) -> None:
         left=2,
     )
     print(
-        f"\nThe device did {report.head_share:.1%} of the multiply-adds. It sent each face as {_sent(report)} as JSON; "
+        f"\nThe device did {report.head_share:.1%} of the multiply-adds. Per face it sent {_sent(report)}, as JSON; "
         f"the raw face chip has {report.chip_bytes:,} bytes."
     )
     if (attack := report.identity_attack) is not None:
         own = privzoo.show(report.model).network.own_data
         people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1 %")
         print(
-            f"From such features the strongest attack measured named {attack['value']:.1%} of the faces of {people} "
-            f"({attack['low']:.1%} to {attack['high']:.1%}); {chance}. privzoo show {report.model} has the rest."
+            f"From such features the strongest attack measured identified {attack['value']:.1%} of the faces among "
+            f"{people} ({attack['low']:.1%} to {attack['high']:.1%}); {chance}. See privzoo show {report.model}."
         )
     if report.budget:
         print(f"Each face spends a privacy budget of {report.budget}.")
@@ -303,21 +303,21 @@ def _print_demo(report: Any) -> None:
 def _sent(report: Any) -> str:
     if report.noise and "k" in report.noise:
         return f"one of {report.noise['k']} symbols, drawn on the device by randomized response, with its epsilon"
-    noise = ", with noise that was drawn on the device," if report.noise else ""
+    noise = ", with noise drawn on the device" if report.noise else ""
     return f"a feature of {report.feature_bytes:,} bytes{noise}"
 
 
 class _Refused(argparse.Action):
-    """A flag that is looked for but must not exist: its help and its error say why."""
+    """A flag that users look for but that must not exist: its help and its error say why."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         parser.error(
-            f"{self.option_strings[0]} is refused: the noise is the only thing that keeps the model's epsilon, and a "
-            "feature without it can tell who the person is; choose a model without noise (privzoo list), or give a "
-            "larger --epsilon to privzoo predict, which draws less of it"
+            f"{self.option_strings[0]} is refused: only noise guarantees the model's epsilon, and a feature "
+            "without it can identify the person; choose a model without noise (privzoo list), or give predict a "
+            "larger --epsilon, which draws less noise"
         )
 
 
@@ -343,34 +343,32 @@ def _parser() -> argparse.ArgumentParser:
             "--face",
             choices=("detect", "given"),
             default="detect",
-            help="detect: find the largest face of each image; given: each image is a face chip already",
+            help="detect: find the largest face in each image; given: each image already is a face chip",
         )
 
-        sub.add_argument(
-            "--all-faces", action="store_true", help="answer for each face of each photograph, small ones too (slower)"
-        )
+        sub.add_argument("--all-faces", action="store_true", help="answer for every face, small ones too (slower)")
         sub.add_argument("--strict", action="store_true", help="stop at the first photograph that cannot be used")
-        sub.add_argument("--no-noise", action=_Refused, help="refused: the noise is what keeps the model's epsilon")
+        sub.add_argument("--no-noise", action=_Refused, help="refused: the noise guarantees the model's epsilon")
 
     def head(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--head",
             choices=("full", "slim"),
             default="full",
-            help="slim: another head for the same tail, that costs the device less, where the model has one",
+            help="slim: a cheaper head for the same tail, if the model has one",
         )
 
-    sub = command("list", _list, "list the models with what they cost and reach")
-    sub.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell pattern, as 'vgg16_gender_*'")
+    sub = command("list", _list, "list the models with their cost and accuracy")
+    sub.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell pattern, e.g. 'vgg16_gender_*'")
     sub.add_argument(
         "--planned",
         action="store_true",
-        help="instead the models and networks whose weights are not there, and what they lack",
+        help="list models and networks without weights instead, and what they lack",
     )
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     head(sub)
-    sub = command("predict", _predict, "classify faces, head and tail both on this machine")
+    sub = command("predict", _predict, "classify faces, with head and tail both on this machine")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
     face(sub)
@@ -378,13 +376,13 @@ def _parser() -> argparse.ArgumentParser:
         "--epsilon",
         type=float,
         metavar="E",
-        help="budget of each face, for models with noise or a code; default: the model's own",
+        help="budget per face, for models with noise or a code; default: the model's own",
     )
     sub.add_argument(
-        "--delta", type=float, metavar="D", help="of the same budget (default: 1e-05); a code holds at 0 and has none"
+        "--delta", type=float, metavar="D", help="of the same budget (default: 1e-05); not for codes, whose delta is 0"
     )
-    sub.add_argument("--permanent", metavar="FILE", help="this device's secret, by which a code's answers are repeated")
-    sub.add_argument("--slot", metavar="NAME", help="in which they are repeated: a person, a day")
+    sub.add_argument("--permanent", metavar="FILE", help="this device's secret, for repeating a code's answers")
+    sub.add_argument("--slot", metavar="NAME", help="what to repeat them for: a person, a day")
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
@@ -393,10 +391,10 @@ def _parser() -> argparse.ArgumentParser:
         "--quantization", default="int8", metavar="KIND", help="of the head: float32, float16, dynamic, int8 (default)"
     )
     sub.add_argument(
-        "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces as the int8 head will see them"
+        "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces like those the int8 head will see"
     )
-    sub.add_argument("--version", type=int, metavar="N", help="of the tail on the server; default: the model's own")
-    sub.add_argument("--overwrite", action="store_true", help="replace that version of the tail where it is there")
+    sub.add_argument("--version", type=int, metavar="N", help="tail version on the server; default: the model's own")
+    sub.add_argument("--overwrite", action="store_true", help="replace that version of the tail if it exists")
     head(sub)
     half = sub.add_mutually_exclusive_group()
     half.add_argument("--head-only", action="store_true", help="write no tail")
@@ -405,7 +403,7 @@ def _parser() -> argparse.ArgumentParser:
         command("serve", _serve, "serve a tail, or any SavedModel, by TF Serving's REST protocol", data=False)
     )
     sub = command("demo", _demo, "send a face through head, network and tail, on this machine")
-    sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: one that scikit-image carries")
+    sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: scikit-image's portrait")
     sub.add_argument("--model", default="vgg16_gender_coded_conv5_3", metavar="NAME", help="default: %(default)s")
     face(sub)
     return parser

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 Entry = TypeVar("Entry")
-FULL, SLIM = HEADS = ("full", "slim")  # heads that one tail answers
+FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that, with the data, the code and the seed, decides a training run."""
+    """Everything that, with the data, the code and the seed, determines a training run."""
 
     dataset: str  # module of privzoo.data
     stages: tuple[Stage, ...]
@@ -78,14 +78,14 @@ class TrainingConfig:
 class SiameseConfig:
     """Siamese fine-tuning of the parent network (Osia et al. 2017, section III.A); `TrainingConfig` has the rest."""
 
-    cut: str  # layer whose output the pairs' loss pulls together
+    cut: str  # layer whose output the pair loss acts on
     trained_from: str  # first layer that is trained; those before it stay the parent's
     margin: float = 10.0  # of equation 1, in units of the scaled feature
     contrastive: float = 1.0  # weight of equation 1; the classification loss has 1
     feature_unit: float | None = 10.0  # features are multiplied by this / sqrt(their number); None: taken raw
     similar: float = 0.5  # share of similar pairs
     within: float = 0.0  # weight of the variance within classes over all variance
-    information: float = 0.0  # weight of what a feature with noise can say beside its class, in nats
+    information: float = 0.0  # weight of what a feature with noise can reveal besides its class, in nats
     information_noise: float = 0.1  # standard deviation of that noise on each scaled value
     classifier_multiplier: float = 10.0  # of the classifier's learning rate
     copies: int = 4  # augmented versions of each chip, of which every epoch uses one
@@ -97,7 +97,7 @@ class NetworkConfig:
 
     name: str
     architecture: str  # "vgg16" or "vgg_s"
-    task: str  # the primary label: "gender", "emotion", or of one's own data any name
+    task: str  # the primary label: "gender", "emotion", or any name for the user's own data
     classes: tuple[str, ...]  # in the order of the output
     input_size: int  # side of the square input in pixels
     training: TrainingConfig
@@ -105,8 +105,8 @@ class NetworkConfig:
     licence: str
     classifier: tuple[int, ...] = ()  # widths of fc6 and fc7; empty: average pooling and fc8 alone
     lrn: bool = False  # VGG-S's local response norm
-    parent: str | None = None  # network whose layers this one's file leaves out where they are the same
-    siamese: SiameseConfig | None = None  # how it was made of its parent; None: trained as a primary network
+    parent: str | None = None  # network whose layers are omitted from this one's file if equal
+    siamese: SiameseConfig | None = None  # how it was made from its parent; None: trained as a primary network
     weights: WeightsFile | None = None  # None until released
 
     @property
@@ -126,9 +126,9 @@ class NoiseConfig:
     clip: float  # radius of the ball to which a feature is clipped before the noise
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for noise that cannot be."""
+        """Raises ConfigError for invalid noise."""
         if not (0 < self.sigma < math.inf and 0 < self.clip < math.inf):
-            raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} cannot be; give numbers above 0.")
+            raise ConfigError(f"Noise of sigma {self.sigma} on radius {self.clip} is invalid; give numbers above 0.")
 
 
 @dataclass(frozen=True)
@@ -136,30 +136,30 @@ class CodeConfig:
     """A reduced feature that becomes one of k symbols on the device, sent by randomized response."""
 
     # Model of the same network and cut, whose reduced feature it is, without that model's noise; None: the symbol is
-    # the class that the network itself finds, for the baseline `label`.
+    # the class that the network itself predicts, for the baseline `label`.
     base: str | None
-    epsilon: float  # budget of one answer where the user sets no other; the code is fitted to it
+    epsilon: float  # budget of one answer unless the user sets another; the code is fitted to it
     symbols: int | None = None  # k; None until fitted
     faces: int = 4000  # training faces that it is fitted on, evenly spaced
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a code that cannot be."""
+        """Raises ConfigError for an invalid code."""
         if not 0 < self.epsilon < math.inf or self.faces < 1 or (self.symbols is not None and self.symbols < 2):
             raise ConfigError(
-                f"A code of {self.symbols} symbols at epsilon {self.epsilon} on {self.faces} faces cannot be; give "
+                f"A code of {self.symbols} symbols at epsilon {self.epsilon} on {self.faces} faces is invalid; give "
                 "2 symbols or more, a budget above 0 and some faces."
             )
 
 
 @dataclass(frozen=True)
 class SlimConfig:
-    """A second head of a model, for the same tail: the network's layers with fewer channels, taught by the first."""
+    """A second head of a model, for the same tail: the network with fewer channels, distilled from the first."""
 
     channels: dict[str, int]  # convolution up to the cut -> its output channels
     weights: WeightsFile
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for channels that cannot be."""
+        """Raises ConfigError for invalid channels."""
         if any(count < 1 for count in self.channels.values()):
             raise ConfigError(f"A slim head cannot have {self.channels} channels; give every layer 1 or more.")
 
@@ -175,19 +175,19 @@ class ModelConfig:
     version: int = 1  # of the pair of head and tail
     dimensions: int | None = None  # numbers in a reduced feature; None: the cut's activation is the feature
     reduction: Literal["pca", "autoencoder"] = "pca"  # how the reduced feature was found
-    # Components of a reduced feature have deviation 1 on training data, times
-    # (share of their variance that the classes explain) ** (relevance / 2): 0 keeps all alike, more drowns what tells
-    # little of the class in noise or rounding.
+    # Components of a reduced feature have standard deviation 1 on training data, times
+    # (share of their variance that the classes explain) ** (relevance / 2): 0 keeps all equal, more hides what says
+    # little about the class in noise or rounding.
     relevance: float = 0.0
-    step: float | None = None  # features are sent as whole multiples of this; None: as they are
-    refit: bool = False  # fc8 is fitted anew on what the tail gets: reduced, with its noise
+    step: float | None = None  # features are sent as multiples of this; None: unrounded
+    refit: bool = False  # fc8 is refitted on what the tail gets: reduced, with its noise
     noise: NoiseConfig | None = None
     code: CodeConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
     slim: SlimConfig | None = None  # None until there is one
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a reduction that cannot be."""
+        """Raises ConfigError for an invalid reduction."""
         reduced = self.dimensions is not None
         if (self.dimensions is not None and self.dimensions < 1) or (not reduced and (self.noise or self.refit)):
             raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
@@ -195,7 +195,7 @@ class ModelConfig:
             raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")
         if self.code and (not reduced or self.noise or self.step is not None or self.refit or self.slim):
             raise ConfigError(
-                f"{self.name} has a code; it needs dimensions, and goes without noise, a step, a refit or a slim head."
+                f"{self.name} has a code; it needs dimensions, and excludes noise, a step, a refit or a slim head."
             )
         if self.noise and self.step is not None:
             raise ConfigError(f"{self.name} has noise and a step; noise hides what rounding would: drop the step.")
@@ -203,19 +203,19 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Renamed:
-    """What earlier releases called networks and models: former name -> name of today."""
+    """What earlier releases called networks and models: old name -> current name."""
 
     networks: dict[str, str]
     models: dict[str, str]
 
 
 def config_folder() -> Path:
-    """Folder `zoo_configs`: inside the package in a wheel, beside it in a checkout or an editable install."""
+    """Folder `zoo_configs`: inside the package in a wheel, next to it in a checkout or an editable install."""
     package = Path(__file__).resolve().parent
     for folder in (package / "zoo_configs", package.parent / "zoo_configs"):
         if (folder / "networks").is_dir():
             return folder
-    raise ConfigError(f"zoo_configs is missing from {package} and from beside it; install privzoo again.")
+    raise ConfigError(f"zoo_configs is missing from {package} and from the folder next to it; install privzoo again.")
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
@@ -237,7 +237,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     hint = "put it in quotes" if kind is str and isinstance(value, bool | int | float) else "correct that entry"
-    raise ConfigError(f"{where} is {value!r}, which is no {getattr(kind, '__name__', kind)}; {hint}.")
+    raise ConfigError(f"{where} is {value!r}, which is not of type {getattr(kind, '__name__', kind)}; {hint}.")
 
 
 def from_dict(cls: type[T], data: Any, where: str) -> T:
@@ -246,7 +246,7 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     Args:
         cls: the dataclass.
         data: a mapping as read from YAML or JSON.
-        where: file or field, for the error's sentence.
+        where: file or field, for error messages.
 
     Raises:
         ConfigError: an unknown or missing key, or a value of another type.
@@ -295,7 +295,7 @@ def read(cls: type[T], path: Path) -> T:
     """Reads a config dataclass from a YAML file.
 
     Raises:
-        ConfigError: the file is missing, is no YAML, or does not fit the dataclass.
+        ConfigError: the file is missing, is not valid YAML, or does not fit the dataclass.
     """
     import yaml
 
@@ -304,12 +304,12 @@ def read(cls: type[T], path: Path) -> T:
     except OSError as error:
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"The config file {path} is no valid YAML: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(f"The config file {path} is not valid YAML: {str(error).splitlines()[0]}.") from None
     return from_dict(cls, data, str(path))
 
 
 def write(config: Any, path: Path) -> None:
-    """Writes a config dataclass to a YAML file, in whole or not at all."""
+    """Writes a config dataclass to a YAML file atomically."""
     import yaml
 
     write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False, width=120))
@@ -329,7 +329,7 @@ def models() -> dict[str, Path]:
 
 @functools.cache
 def renamed(kind: str) -> dict[str, str]:
-    """Former name -> name of today, from `zoo_configs/renamed.yaml`.
+    """Old name -> current name, from `zoo_configs/renamed.yaml`.
 
     Args:
         kind: "networks" or "models".
@@ -342,7 +342,7 @@ def renamed(kind: str) -> dict[str, str]:
     known = networks() if kind == "networks" else models()
     for old, new in (found := getattr(names, kind)).items():
         if new not in known or old in known:
-            raise ConfigError(f"{path}: {old} is said to be {new} now; the former must be gone, and the latter there.")
+            raise ConfigError(f"{path}: {old} is said to be {new} now; only the new name may exist.")
     return found
 
 
@@ -359,7 +359,7 @@ def model(name: str) -> ModelConfig:
     """Reads a model's config by its name, or by one that it had in an earlier release; its `name` is today's.
 
     Raises:
-        UnknownNameError: no such model; the sentence has the closest names.
+        UnknownNameError: no such model; the message has the closest names.
     """
     return _named(ModelConfig, models(), name, "model")
 

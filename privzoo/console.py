@@ -1,4 +1,4 @@
-"""What the command line writes: any name in any encoding, JSON as UTF-8, tables, errors in its own words."""
+"""Output of the command line: any name in any encoding, JSON as UTF-8, tables, errors in its own words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from privzoo import texts
 
-# What errors advise to users of Python -> the same for the command line; in order, longer phrases first.
+# Advice in errors for Python users -> the same for the command line; in order, longer phrases first.
 _WORDS = (
     (r"""leave out face=["']given["'] or all_faces""", "leave out --face given or --all-faces"),
     (r"""\bface=["'](detect|given)["']""", r"--face \1"),
@@ -29,18 +29,18 @@ SOME_SKIPPED, ALL_SKIPPED = 3, 2  # exit codes
 
 
 def prepare_streams() -> None:
-    """Lets standard output and error escape what their encoding lacks, rather than fail; called once, at the start."""
+    """Makes standard output and error escape characters that their encoding lacks; called once, at the start."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def shown(text: str, stream: TextIO | None = None) -> str:
-    """A text as one line of a terminal shows it: control characters and what the encoding lacks are escaped.
+    """A text as one line of a terminal: control characters and those that the encoding lacks are escaped.
 
     Args:
-        text: any, such as the name of a file.
-        stream: that it goes to; None: standard output.
+        text: any, such as a file name.
+        stream: where it goes; None: standard output.
     """
     stream = stream or sys.stdout
     line = texts.one_line(texts.decoded(text))
@@ -49,12 +49,12 @@ def shown(text: str, stream: TextIO | None = None) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Prints JSON, always in UTF-8; of names that are not, the bytes are escaped as Python's surrogates."""
+    """Prints JSON, always in UTF-8; bytes of names that are not UTF-8 are escaped as Python's surrogates."""
     text = texts.decoded(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"
-    content = text.encode("utf-8", "backslashreplace")  # a lone surrogate's escape is what JSON writes for it as well
+    content = text.encode("utf-8", "backslashreplace")  # JSON escapes a lone surrogate the same way
     if sys.stdout is None:  # closed by the caller
         return
-    if not hasattr(sys.stdout, "buffer"):  # replaced by a stream of text
+    if not hasattr(sys.stdout, "buffer"):  # replaced by a text stream
         sys.stdout.write(content.decode("utf-8"))
         return
     sys.stdout.flush()
@@ -63,7 +63,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
-    """Prints columns as wide as they need to be, the first `left` of them aligned left and the rest right."""
+    """Prints a table, the first `left` columns aligned left and the rest right."""
     lines = [[shown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -78,7 +78,7 @@ def complain(sentence: str) -> None:
 
 
 def in_own_words(sentence: str) -> str:
-    """An error's sentence for who types commands: flags in place of Python's arguments."""
+    """An error's sentence for the command line: flags in place of Python's arguments."""
     for phrase, words in _WORDS:
         sentence = re.sub(phrase, words, sentence)
     return sentence
@@ -88,32 +88,32 @@ FACE_COLUMNS = ("face", "score", "turned by")
 
 
 def face_cells(answer: Any) -> tuple[str, str, str]:
-    """Which face a `Prediction`, or an answer of the demo, is about; in the columns `FACE_COLUMNS`."""
+    """Which face a `Prediction`, or an answer of the demo, is about: cells for `FACE_COLUMNS`."""
     if answer.score is None:
         return "given", "-", "-"
     return f"{answer.number} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
 
 
 def noise_note(noise: dict[str, Any]) -> str:
-    """What was drawn for the answers above, from an entry of a mechanism's `drawn`."""
+    """What was drawn for the answers above; `noise` comes from a mechanism's `drawn`."""
     from privzoo.mechanisms.budget import rounded_up
 
     epsilon = rounded_up(noise["epsilon"])
     if "slot" in noise:
         return (
-            f"Each answer comes from one of {noise['k']} symbols, drawn once by randomized response and repeated in "
+            f"Each answer comes from one of {noise['k']} symbols, drawn once by randomized response and repeated for "
             f"the slot {noise['slot']!r}: epsilon {epsilon} at delta 0 for each different symbol. Repeated answers can "
             "be linked to each other."
         )
     if noise["kind"] == "randomized_response":
         return (
-            f"Each answer comes from one of {noise['k']} symbols, drawn anew by randomized response: epsilon {epsilon} "
-            "at delta 0 for each face. Another call may give another answer, and spends as much again."
+            f"Each answer comes from one of {noise['k']} symbols, freshly drawn by randomized response: epsilon "
+            f"{epsilon} at delta 0 per face. Another call may give another answer, and spends as much again."
         )
     return (
-        f"Each answer comes from a feature to which noise was added, drawn anew: deviation {noise['sigma']:.3g}, "
-        f"epsilon {epsilon} at delta {noise['delta']:g} for each face. Another call gives another answer, and spends "
-        "as much again."
+        "Each answer comes from a feature with freshly drawn noise: standard deviation "
+        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} per face. Another call gives another "
+        "answer, and spends as much again."
     )
 
 
@@ -123,7 +123,7 @@ def skipped_entry(one: Any) -> dict[str, str]:
 
 
 def tell_skipped(answers: Sequence[Any], skipped: Sequence[Any]) -> int:
-    """Names the photographs without an answer; returns the exit code."""
+    """Reports the photographs without an answer; returns the exit code."""
     for one in skipped:
         complain(f"{one.image}: {in_own_words(one.reason)}")
     if not skipped:

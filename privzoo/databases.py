@@ -1,4 +1,4 @@
-"""SQLite files that a device keeps: told from others by their application_id, and their owner's alone to read."""
+"""SQLite files that a device keeps: distinguished by their application_id, and readable only by their owner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BESIDE = ("", "-wal", "-shm", "-journal")  # the names of SQLite's files beside
 class Kind:
     """One kind of file."""
 
-    name: str  # what sentences call it, as "queue"
+    name: str  # what sentences call it, such as "queue"
     application: int  # its application_id
     version: int  # the newest that this release knows, its user_version
     # Table -> columns of earlier releases' files, which had no application_id; empty: there were none.
@@ -49,20 +49,20 @@ class Kind:
             columns = {name: [row[1] for row in base.execute(f"PRAGMA table_info({name})")] for name in names}
             if all(list(self.tables[name]) == found for name, found in columns.items()):
                 return max(version, 1)
-        raise ConfigError(f"{path} is no {self.name} of privzoo; choose another file.")
+        raise ConfigError(f"{path} is not a {self.name} of privzoo; choose another file.")
 
 
 def create(path: Path) -> None:
-    """Makes an empty file, its owner's alone to read, where there is none.
+    """Makes an empty file, readable only by its owner, where there is none.
 
     Raises:
         OSError: it cannot be made, or what is there is no plain file.
-        ValueError: the path cannot be.
+        ValueError: the path is invalid.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     if not stat.S_ISREG(path.stat().st_mode):  # SQLite would wait at a pipe
-        raise OSError("it is no plain file")
+        raise OSError("it is not a regular file")
 
 
 def connect(path: Path, timeout: float, **options: Any) -> sqlite3.Connection:
@@ -82,7 +82,7 @@ def make_private(path: Path) -> None:
     Raises:
         OSError: they cannot be taken, as from another user's file.
     """
-    if os.name == "nt":  # its permissions are no mode
+    if os.name == "nt":  # its permissions are not a mode
         return
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
@@ -92,7 +92,7 @@ def make_private(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of the file that a path leads to; None where there is none."""
+    """Device and number of the file that a path leads to; None if there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:

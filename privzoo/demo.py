@@ -26,14 +26,14 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class DemoAnswer:
-    """The answer for one face, and what it cost."""
+    """The answer for one face, and its cost."""
 
     image: str  # path
     face: dict[str, int]  # the chip's square in the photograph: x, y, size in pixels
     number: int  # which of the photograph's faces it is, from 1
     faces: int  # how many faces were found in it; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
-    rotation: float | None  # degrees by which the face is turned clockwise; None for a given chip
+    rotation: float | None  # degrees by which the face is rotated clockwise; None for a given chip
     label: str
     probabilities: dict[str, float]  # class -> probability
     edge_ms: float  # in the head
@@ -48,7 +48,7 @@ class Report:
 
     model: str
     quantization: str  # of the head
-    url: str  # of the server, which has ended by now
+    url: str  # of the server, which has stopped by now
     head_share: float  # share of the network's multiply-adds done by the device, 0..1
     feature_shape: tuple[int, ...]
     feature_bytes: int  # as float32
@@ -57,7 +57,7 @@ class Report:
     budget: str  # its epsilon, and what that means in words; empty without noise
     identity_attack: dict[str, Any] | None  # the strongest on such features, from the card; None: not measured
     answers: tuple[DemoAnswer, ...]
-    skipped: tuple[Skipped, ...]  # photographs that could not be used
+    skipped: tuple[Skipped, ...]  # unusable photographs
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -72,22 +72,22 @@ def run(
     all_faces: bool = False,
     strict: bool = False,
 ) -> Report:
-    """Exports a model, serves its tail on a free loopback port, and asks it about photographs.
+    """Exports a model, serves its tail on a free loopback port, and sends it photographs' features.
 
     Args:
-        images: paths of photographs; None for the portrait that scikit-image carries.
+        images: paths of photographs; None for scikit-image's portrait.
         model: name in the zoo.
         face: "detect" or "given", as in `SplitModel.predict`.
-        all_faces: ask about each face of each photograph.
+        all_faces: answer for every face in each photograph.
         strict: raise at the first photograph that cannot be used.
 
     Returns:
-        The answers. The server has ended by then, also where an error ends the demo.
+        The answers. The server has stopped by then, even if an error ends the demo.
 
     Raises:
         UnknownNameError: no such model.
         WeightsError: its weights are missing or damaged.
-        ImageError: no image can be read and shows a face, or with `strict` one does not.
+        ImageError: no image is readable and shows a face, or with `strict` one of them is not or does not.
         MissingExtraError: the packages of `privzoo[cloud]` are not installed.
     """
     from privzoo.edge import Client, Head
@@ -100,14 +100,14 @@ def run(
     with contextlib.ExitStack() as stack:
         folder = _artefacts(card, stack)
         head = Head(folder / "head.tflite")
-        # Finds what is unusable before the seconds that a server takes to start.
+        # Finds unusable photographs before starting the server, which takes seconds.
         _, usable, skipped = head.prepare(paths, face, bulk=not strict, all_faces=all_faces)
         faces.require_some(usable, skipped)
         unusable = {one.image for one in skipped}
         paths = [path for path in paths if path not in unusable]
         server = stack.enter_context(Server(folder / model, model))
         client = stack.enter_context(Client(head, server.url))
-        client.predict(paths[0], face)  # the first request of all makes TensorFlow build its graph
+        client.predict(paths[0], face)  # on the first request TensorFlow builds its graph
         found = [answer for path in paths for answer in client.predict(path, face, all_faces=all_faces)]
         url = server.url
     return Report(
@@ -153,24 +153,24 @@ def _portrait() -> str:
 
 
 def cache_entry(card: Card) -> Path:
-    """Folder in the cache for an exported model; another one for other weights, configs or versions of privzoo."""
+    """The cache folder of an exported model; it depends on weights, configs and privzoo's version."""
     key = hashlib.sha256(repr((privzoo.__version__, card.model, card.network)).encode()).hexdigest()[:12]
     return weights.cache_folder() / "demo" / f"{card.model.name}-{key}"
 
 
 def _artefacts(card: Card, stack: contextlib.ExitStack) -> Path:
-    """Folder with `head.tflite` and `<model>/<version>/`, from the cache if this model was exported before."""
+    """A folder with `head.tflite` and `<model>/<version>/`, from the cache if this model was exported before."""
     folder = cache_entry(card)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-")))
-    except OSError:  # no home to write to: there is no cache then
+    except OSError:  # the home folder is not writable: no cache then
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privzoo-")))
         return _export(card.model.name, temporary)
     if not _usable(folder):
         shutil.rmtree(folder, ignore_errors=True)
         exported = _export(card.model.name, temporary / "pair")
-        with contextlib.suppress(OSError):  # another demo may have put the same there meanwhile
+        with contextlib.suppress(OSError):  # another demo may have done the same in the meantime
             exported.rename(folder)
     return folder
 

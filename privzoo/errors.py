@@ -1,14 +1,14 @@
-"""The errors that privzoo raises: each message is one sentence that names what was wrong and what to do."""
+"""The errors that privzoo raises: each message is one sentence that says what was wrong and what to do."""
 
 from __future__ import annotations
 
 
 class PrivzooError(Exception):
-    """Base of every error that privzoo raises on purpose; the command line prints it without a traceback."""
+    """Base of every error that privzoo deliberately raises; the command line prints it without a traceback."""
 
 
 class UnknownNameError(PrivzooError, ValueError):
-    """A model, network, cut or embedding that the zoo does not have."""
+    """An unknown model, network, cut or embedding."""
 
 
 class ConfigError(PrivzooError, ValueError):
@@ -23,14 +23,14 @@ class ImageError(PrivzooError, ValueError):
     """An image that cannot be read or has the wrong shape or type.
 
     Attributes:
-        skipped: where images are skipped and none is left, what was wrong with each (`privzoo.faces.Skipped`).
+        skipped: if all images were skipped, what was wrong with each (`privzoo.faces.Skipped`).
     """
 
     skipped: tuple = ()
 
 
 class FaceNotFoundError(ImageError):
-    """An image in which the detector sees no face."""
+    """An image in which the detector finds no face."""
 
 
 class FeatureError(PrivzooError, ValueError):
@@ -38,7 +38,7 @@ class FeatureError(PrivzooError, ValueError):
 
 
 class BudgetError(PrivzooError, RuntimeError):
-    """Features that would take a person beyond the total privacy budget that the caller set; none was given out."""
+    """Features that would exceed a person's total privacy budget as set by the caller; none was given out."""
 
 
 class RenamedWarning(FutureWarning):
@@ -46,7 +46,7 @@ class RenamedWarning(FutureWarning):
 
 
 class MismatchError(PrivzooError, ValueError):
-    """A head and a tail that do not belong together."""
+    """A head and a tail that do not match."""
 
 
 class ForkError(PrivzooError, RuntimeError):
@@ -70,7 +70,7 @@ class ServerError(PrivzooError, RuntimeError):
 
 
 class FeatureRefusedError(ServerError):
-    """A server that refused the very features it was sent, by its protocol's own error: asking again cannot help."""
+    """A server that refused the features themselves, with its protocol's own error: retrying cannot help."""
 
 
 class ServerUnavailableError(ServerError, ConnectionError):

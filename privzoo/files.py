@@ -1,4 +1,4 @@
-"""Files that are written in whole or not at all, whoever else writes them and whenever the process ends."""
+"""Atomic file writes, even with concurrent writers or when the process is killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PART = ".part"  # how the name of a file that is still being written ends
 def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
     """Gives a temporary name to write to, which becomes the path at the end, or is removed if anything is raised.
 
-    The temporary file lies in the path's folder, which is made where there is none, and has the process's number and
+    The temporary file lies in the path's folder, which is created if missing, and has the process's number and
     a random part in its name: two writers never share one, the later of them wins, and a reader sees the old file or
     one new one. What was written is on the disk before the name is. A file that was there before keeps its
     permissions, and one that a symbolic link leads to is replaced where it lies.
@@ -51,13 +51,13 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, UTF-8, in whole or not at all; makes its folder where there is none."""
+    """Writes a UTF-8 text file atomically; creates its folder if missing."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file, in whole or not at all; makes its folder where there is none."""
+    """Writes a file atomically; creates its folder if missing."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -126,7 +126,7 @@ def tables_folder(page: Path) -> Path:
     """Folder of the long tables that belong to a page, as csv.
 
     Args:
-        page: RESULTS.md, RESULTS_<network>.md of a network of one's own data, or any other, beside which they lie.
+        page: RESULTS.md, RESULTS_<network>.md of a network trained on the user's own data, or another page.
 
     Example:
         >>> tables_folder(Path("RESULTS_mine.md")).as_posix()

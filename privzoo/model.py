@@ -1,4 +1,4 @@
-"""A loaded model: the head for the device, the tail for the cloud, and what can be done with the two."""
+"""A loaded model: the head for the device, the tail for the cloud, and what can be done with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from privzoo.mechanisms.randomized_response import RandomizedResponse, check_sym
 if TYPE_CHECKING:
     import keras
 
-BATCH = 64  # images that go through a network at once; bounds the memory of large requests
+BATCH = 64  # images per batch; limits the memory of large requests
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Prediction:
     number: int  # which of the image's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the image; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
-    rotation: float | None  # degrees by which the face is turned clockwise in the image; None for a given chip
+    rotation: float | None  # degrees by which the face is rotated clockwise in the image; None for a given chip
     label: str
     probabilities: dict[str, float]  # class -> probability
 
@@ -44,13 +44,13 @@ class SplitModel:
     """A model of the zoo, cut in two; `privzoo.load` makes it.
 
     Args:
-        card: what the zoo says of the model.
+        card: the model's card.
         network: `image` -> probabilities, the whole of it.
         head: `image`, float32 RGB 0..255 (N, S, S, 3) -> `features`.
         tail: `features` -> probabilities (N, classes).
         noise: what every feature gets before it leaves the device; None: nothing.
-        book: of a coded model, whose `noise` is randomized response: the symbol of what the head gives.
-        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: drawn anew.
+        book: of a coded model, whose `noise` is randomized response: maps the head's output to a symbol.
+        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: fresh draws.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
@@ -132,7 +132,7 @@ class SplitModel:
         return self.card.network.input_size
 
     def drawn(self, slot: str | None = None) -> dict[str, Any] | None:
-        """What is drawn for each answer, and its budget; None where nothing is.
+        """What is drawn for each answer, and its budget; None if nothing is.
 
         Args:
             slot: as for `features`.
@@ -144,11 +144,11 @@ class SplitModel:
         return source.drawn() if source else None
 
     def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
-        """What leaves the device for face chips, with the model's noise, fresh at each call but for permanent answers.
+        """What leaves the device for face chips, with the model's noise, fresh at each call unless answers repeat.
 
         Args:
             chips: uint8 RGB (N, S, S, 3), or float32 0..255.
-            rng: for tests and measurements alone, a random source that can be repeated.
+            rng: for tests and measurements only, a random source that can be repeated.
             slot: in which permanent answers repeat, for a model that was loaded with them: a person, a day.
 
         Returns:
@@ -171,7 +171,7 @@ class SplitModel:
         return features if noise is None else protect(features, noise, rng)
 
     def classify(self, features: np.ndarray) -> np.ndarray:
-        """What the tail makes of features.
+        """The tail's output for features.
 
         Args:
             features: float32 (N, *feature shape).
@@ -194,18 +194,18 @@ class SplitModel:
 
         Args:
             images: one or many paths, open files, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
-            face: "detect" finds the largest face of each; "given" takes each image as a face chip.
-            all_faces: answer for each face of each image, small ones too, which takes ten times as long to find them.
+            face: "detect" finds the largest face of each; "given" means that each image is a face chip.
+            all_faces: answer for every face in each image, including small ones, which takes ten times as long.
             slot: as for `features`.
 
         Returns:
             float32 (N, classes), in the order of `classes`; a row for each image. With `all_faces` a row for each face,
-            those of one image together, the largest first; `explain` says which row is of which image.
+            grouped by image, the largest first; `explain` says which row belongs to which image.
 
         Raises:
-            ImageError: an image cannot be read; FaceNotFoundError where it shows no face. Both name it. `explain`
+            ImageError: an image cannot be read; FaceNotFoundError if it shows no face. Both name it. `explain`
                 answers for the others.
-            ForkError: this process was forked after models were loaded. So raise all methods that compute.
+            ForkError: this process was forked after models were loaded. All methods that compute raise this.
         """
         chips, _, _ = faces.chips(images, self.input_size, face, all_faces=all_faces)
         return self.classify(self.features(chips, slot=slot))
@@ -226,7 +226,7 @@ class SplitModel:
         Args:
             images: as for `predict`.
             face: as for `predict`.
-            all_faces: answer for each face of each image, small ones too, which takes ten times as long to find them.
+            all_faces: answer for every face in each image, including small ones, which takes ten times as long.
             strict: raise at the first image that cannot be used.
             slot: as for `features`.
 
@@ -234,10 +234,10 @@ class SplitModel:
             A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
 
         Raises:
-            ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError where they show
+            ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError if they show
                 no face.
         """
-        at(self._permanent, slot)  # before the seconds that finding faces takes
+        at(self._permanent, slot)  # before finding faces, which takes seconds
         chips, found, skipped = faces.chips(images, self.input_size, face, bulk=not strict, all_faces=all_faces)
         faces.require_some(found, skipped)
         answers = [
@@ -285,7 +285,7 @@ class SplitModel:
         return saved_model.export_tail(self.tail, directory, self.name, version, self.manifest(), overwrite=overwrite)
 
     def manifest(self) -> dict[str, Any]:
-        """What goes with head and tail when they are exported: names, shapes, hashes that pair the two."""
+        """What head and tail carry when exported: names, shapes, and hashes that pair the two."""
         from privzoo.export import manifests
 
         if self.code is not None:
@@ -302,7 +302,7 @@ def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
         raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
     whole = np.rint(symbols)
     if not np.array_equal(whole, symbols):
-        raise FeatureError("A feature of a coded model has a symbol that is no whole number; send the head's own.")
+        raise FeatureError("A feature of a coded model has a symbol that is not an integer; send the head's own.")
     return {"symbol": check_symbols(whole.astype(np.int64), book.k).astype(np.int32), "epsilon": epsilon}
 
 
@@ -327,5 +327,5 @@ def _run(
     ]
     answers = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
     if not np.isfinite(answers).all():
-        raise FeatureError(f"The {what} lead to values that are not finite; give numbers of the size that faces give.")
+        raise FeatureError(f"The {what} give non-finite probabilities; give features of the size that faces have.")
     return answers

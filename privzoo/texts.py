@@ -30,7 +30,7 @@ def storable(text: str) -> str:
 
 
 def one_line(text: str, most: int | None = None) -> str:
-    r"""A text in which nothing moves a cursor, breaks a line or is no letter: such characters are escaped.
+    r"""A text in which nothing moves a cursor, breaks a line or is unprintable: such characters are escaped.
 
     Args:
         text: any.

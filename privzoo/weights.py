@@ -1,4 +1,4 @@
-"""Released weights: where their files come from, and the integer coding in which they are stored."""
+"""Released weights: where their files come from, and the integer encoding in which they are stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from privzoo.files import replacing, write_arrays
 if TYPE_CHECKING:
     import numpy as np
 
-# Largest code: the most negative one stays unused, so that a kernel and its negative are coded alike.
+# Largest code: the most negative one stays unused, so that a kernel and its negative are encoded alike.
 CODE_MAXIMUM = {"int8": 127, "int16": 32767}
 SECONDS_TO_ANSWER = 30  # of a mirror, for each part of a file
 
@@ -33,13 +33,13 @@ def sha256(path: Path) -> str:
 
 
 def available(weights: WeightsFile) -> bool:
-    """Whether `find` can be expected to find a weights file: it is there, unchecked, or a mirror is named."""
+    """Whether `find` should find a weights file: it exists, unchecked, or a mirror is set."""
     places = (config.config_folder() / "weights", cache_folder())
     return any((folder / weights.file).exists() for folder in places) or bool(os.environ.get("PRIVZOO_WEIGHTS_URL"))
 
 
 def find(weights: WeightsFile) -> Path:
-    """Finds a weights file: bundled, else in the cache folder, else fetched from `PRIVZOO_WEIGHTS_URL` to the cache.
+    """Finds a weights file: bundled, in the cache folder, or fetched from `PRIVZOO_WEIGHTS_URL` into the cache.
 
     Args:
         weights: name, hash and size of the file.
@@ -48,14 +48,14 @@ def find(weights: WeightsFile) -> Path:
         Path of a file whose SHA-256 is right.
 
     Raises:
-        WeightsError: it is nowhere, or what is there is damaged, or cannot be fetched.
+        WeightsError: it is missing, damaged, or cannot be fetched.
     """
     cached = cache_folder() / weights.file
     for path in (config.config_folder() / "weights" / weights.file, cached):
         if path.exists():
             if sha256(path) != weights.sha256:
                 raise WeightsError(
-                    f"The weights file {path} is damaged or of another release (its SHA-256 is not "
+                    f"The weights file {path} is damaged or from another release (its SHA-256 is not "
                     f"{weights.sha256[:12]}...); delete it and fetch or install it again."
                 )
             return path
@@ -104,14 +104,14 @@ def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
 
 
 def encode(weights: Mapping[str, np.ndarray], dtype: str = "int8") -> dict[str, np.ndarray]:
-    """Codes kernels as integers with one scale per output channel; everything else stays float32.
+    """Encodes kernels as integers with one scale per output channel; everything else stays float32.
 
     Args:
         weights: `<layer>/<variable>` -> float array; a kernel's last axis is its output channels.
         dtype: of the codes, "int8" or "int16".
 
     Returns:
-        The same keys, with `<layer>/kernel` as codes beside `<layer>/kernel_scale` float32 (channels,).
+        The same keys, with `<layer>/kernel` as codes, next to `<layer>/kernel_scale` float32 (channels,).
 
     Raises:
         WeightsError: a value is not finite.
@@ -142,11 +142,11 @@ def decode(coded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def save(weights: Mapping[str, np.ndarray], path: Path, dtype: str = "int8") -> WeightsFile:
-    """Codes weights into an npz file, in whole or not at all; the same weights give the same bytes."""
+    """Encodes weights into an npz file, written atomically; the same weights give the same bytes."""
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
             write_arrays(file, encode(weights, dtype), compressed=True)
-        # Of what was written here: another process may put its own in place at once.
+        # The hash of what was written here: another process may replace it at once.
         return WeightsFile(path.name, sha256(temporary), temporary.stat().st_size)
 
 
@@ -166,7 +166,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def load(network: NetworkConfig) -> dict[str, np.ndarray]:
-    """Weights of a released network: its parent's, where it has one, with what differs in place of them.
+    """Weights of a released network: its parent's, if it has one, with the differing ones replaced.
 
     Raises:
         WeightsError: the network is not released, or a file is missing or damaged.
@@ -178,7 +178,7 @@ def load(network: NetworkConfig) -> dict[str, np.ndarray]:
 
 
 def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
-    """Arrays of the model on whose reduced feature a code stands; none where it stands on the network's own class.
+    """Arrays of the model on whose reduced feature a code is based; none if it is based on the network's own class.
 
     Raises:
         ConfigError: that model has no such feature, or is of another network, cut or size.
@@ -191,14 +191,14 @@ def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
     fits = (base.network, base.cut, base.dimensions) == (model.network, model.cut, model.dimensions)
     if not fits or base.weights is None or base.step is not None:
         raise ConfigError(
-            f"{model.name} cannot stand on {base.name}; it needs a released model of {model.network} with a reduced "
+            f"{model.name} cannot be based on {base.name}; it needs a released model of {model.network} with a reduced "
             f"feature of {model.dimensions} numbers at {model.cut}, not rounded."
         )
     return read(find(base.weights))
 
 
 def differing(weights: Mapping[str, np.ndarray], parent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Layers of `weights` that the parent lacks or has otherwise, whole layers: what a child's file stores."""
+    """Layers of `weights` that the parent lacks or that differ, whole layers: what a child's file stores."""
     import numpy as np
 
     layers = {

@@ -24,22 +24,22 @@ _networks: weakref.WeakValueDictionary[str, keras.Model] = weakref.WeakValueDict
 
 @dataclass(frozen=True)
 class Planned:
-    """A model that cannot be loaded yet, or a network that was not trained yet."""
+    """A model that cannot be loaded yet, or a network that has not been trained yet."""
 
     kind: str  # "model" or "network"
     name: str
-    network: str  # the network's own name, where it is one
+    network: str  # the network's own name, if it is one
     cut: str | None  # None: a network
     embedding: str | None  # None: a network
-    missing: str  # what it waits for
+    missing: str  # what is missing
 
 
 def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
-    """Names of the models that match a shell pattern, as `vgg16_gender_*`, sorted.
+    """Names of the models that match a shell pattern, such as `vgg16_gender_*`, sorted.
 
     Args:
         pattern: of the names.
-        planned: those whose weights are not there, in place of those whose weights are.
+        planned: models without weights instead of those with weights.
     """
     missing = {model.name: model for model in planned_models(pattern)}
     return (
@@ -50,7 +50,7 @@ def list_models(pattern: str = "*", planned: bool = False) -> list[str]:
 def planned_models(pattern: str = "*") -> list[Planned]:
     """The models without weights on this machine that match a shell pattern, by name, and what each lacks.
 
-    Weights are there if their files are bundled or in the cache, or a mirror is named from which `load` fetches them.
+    Weights exist if their files are bundled or cached, or a mirror is set from which `load` fetches them.
     """
     networks: dict[str, str | None] = {}
     folder = config.config_folder() / "planned" / "models"
@@ -77,7 +77,7 @@ def planned_networks(pattern: str = "*") -> list[Planned]:
 
 
 def _missing_network(name: str) -> str | None:
-    """What a network lacks, or the one that it was made of."""
+    """What a network or its parent lacks."""
     if name not in config.networks():
         return f"weights of the network {name}"
     network = config.network(name)
@@ -95,13 +95,13 @@ def show(name: str, head: str = config.FULL) -> Card:
     """Card of a model with its full or its slim head, without loading the model.
 
     Raises:
-        UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
+        UnknownNameError: no such model; the message has the closest names. Or the model has no such head.
     """
     return card.read(name, head)
 
 
 def load_network(network: NetworkConfig) -> keras.Model:
-    """Builds a released network and fills it with its weights, or gives the one that is in memory.
+    """Builds a released network and fills it with its weights, or returns the one in memory.
 
     Returns:
         `image` float32 RGB 0..255 (N, S, S, 3) -> probabilities (N, classes).
@@ -113,7 +113,7 @@ def load_network(network: NetworkConfig) -> keras.Model:
     forks.check()
     if (shared := _networks.get(network.name)) is not None:
         return shared
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury privzoo's output
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up messages would bury privzoo's output
     try:
         import keras  # noqa: F401
 
@@ -141,20 +141,20 @@ def load(
 
     Args:
         name: `<network>_<task>_<embedding>_<cut>`, one of `list_models()`.
-        epsilon: local-differential-privacy budget of one inference, from which the noise is set; None: the noise that
+        epsilon: local-differential-privacy budget of one inference, which determines the noise; None: the noise that
             the model was fitted to. Only for models with noise or a code; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
-        head: "full", or "slim" where the model has one: fewer multiply-adds on the device, for the same tail.
-        permanent: file of the device's secret, made where it is not there, with which answers of a coded model are
-            drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is drawn anew.
+        delta: of the same budget; None: 1e-5. Refused for codes, which have none.
+        head: "full", or "slim" if the model has one: fewer multiply-adds on the device, for the same tail.
+        permanent: file of the device's secret, created if missing, with which answers of a coded model are
+            drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is a fresh draw.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
 
     Raises:
-        UnknownNameError: no such model; the sentence has the closest names. Or the model has no such head.
-        ConfigError: a budget for a model without noise, or one that cannot be; permanent answers of a model without a
+        UnknownNameError: no such model; the message has the closest names. Or the model has no such head.
+        ConfigError: a budget for a model without noise, or an invalid one; permanent answers of a model without a
             code, or a secret that cannot be used.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
@@ -173,10 +173,8 @@ def load(
     described = card.read(name, head)
     model = described.model
     if epsilon is not None and model.noise is None and model.code is None:
-        raise ConfigError(
-            f"{name} adds no noise, so that no epsilon can be kept; load a coded, noisy or advanced model."
-        )
-    # All before the seconds that loading takes.
+        raise ConfigError(f"{name} adds no noise, so it cannot keep an epsilon; load a coded, noisy or advanced model.")
+    # All checked before loading, which takes seconds.
     delta = check_delta(epsilon, delta, name, bool(model.code) if model.code or model.noise else None)
     if model.code:
         check_budget(model.code.epsilon if epsilon is None else epsilon)

@@ -79,22 +79,22 @@ def test_a_card_has_one_row_for_each_quantity(name):
 def test_a_limit_says_how_a_face_may_lie():
     for name in privzoo.list_models():
         (limit,) = [limit for limit in privzoo.show(name).to_dict()["limits"] if "frontal" in limit]
-        assert "turned at any angle" in limit
+        assert "rotated by any angle" in limit
 
 
 def test_list_prints_one_line_for_each_model(capsys):
     assert cli.main(["list"]) == 0
     printed = capsys.readouterr().out.splitlines()
     (header, *lines), notes = printed[: printed.index("")], printed[printed.index("") + 1 :]
-    assert header.startswith("model ") and "  balanced  people named" in header and header.endswith(" epsilon")
+    assert header.startswith("model ") and " identified " in header and header.endswith(" epsilon")
     assert [line.split()[0] for line in lines] == privzoo.list_models()
     for name, line in zip(privzoo.list_models(), lines, strict=True):
         card = privzoo.show(name)
         attack = card.identity_attack()
         assert (f"{attack.value:.1%}" if attack else "not measured") in line
         assert line.endswith(rounded_up(card.epsilon()) if card.epsilon() else "no noise")
-    assert any(note.startswith("people named: ") for note in notes)
-    assert any("epsilon 42.9" in note and "99.9%" in note and "not the budget" in note for note in notes)
+    assert any(note.startswith("identified: ") for note in notes)
+    assert any("epsilon 42.9" in note and "99.9%" in note and "not by the budget" in note for note in notes)
 
 
 def test_list_takes_a_pattern(capsys):

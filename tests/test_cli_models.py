@@ -79,7 +79,7 @@ def test_predict_prints_a_table(photograph, capsys):
     ("name", "content", "reason"),
     [
         ("missing.jpg", None, "no such file"),
-        ("text.jpg", b"not an image", "no image format"),
+        ("text.jpg", b"not an image", "unknown image format"),
         ("faceless.png", "grey", "no face"),
     ],
 )
@@ -106,7 +106,7 @@ def test_export_writes_a_pair_that_belongs_together(exported):
 def test_export_keeps_a_version_that_is_there(exported, capsys):
     arguments = ["export", MODEL, "--out", str(exported["folder"]), "--tail-only"]
     assert cli.main(arguments) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert cli.main([*arguments, "--version", "2", "--json"]) == 0
     second = json.loads(capsys.readouterr().out)
     assert second == {"model": MODEL, "tail": str(exported["folder"] / MODEL / "2")}

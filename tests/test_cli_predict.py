@@ -152,7 +152,7 @@ def test_a_code_says_its_budget(folder, capsys):
     assert f"one of {code.symbols} symbols" in note and "epsilon 2.5 at delta 0 for each face" in note
     assert cli.main(["list", CODED]) == 0
     listed = capsys.readouterr().out
-    assert "1 symbol" in listed and "epsilon 3 at delta 0: from one answer no attacker names more than" in listed
+    assert "1 symbol" in listed and "epsilon 3 at delta 0: from one answer no attacker identifies more than" in listed
     assert cli.main(["show", CODED]) == 0
     assert "- feature: 1 symbol, 1 byte" in capsys.readouterr().out
 
@@ -162,7 +162,7 @@ def test_noise_cannot_be_switched_off(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([*command, "--no-noise"])
     assert end.value.code == 2
-    assert "--no-noise is refused: the noise is the only thing" in capsys.readouterr().err
+    assert "--no-noise is refused: only noise guarantees" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -172,15 +172,15 @@ def test_noise_cannot_be_switched_off(command, capsys):
         ([NOISY, "--epsilon", "-1"], "--epsilon -1.0 is not valid; give a finite number above 0."),
         ([NOISY, "--epsilon", "4", "--delta", "1"], "--delta 1.0 is not valid"),
         ([MODEL, "--epsilon", "4"], "adds no noise"),
-        ([CODED, "--epsilon", "50"], "--epsilon 50.0 is no budget for a code; give a number from"),
-        ([CODED, "--epsilon", "nan"], "--epsilon nan is no budget for a code; give a number from"),
+        ([CODED, "--epsilon", "50"], "--epsilon 50.0 is not a budget for a code; give a number from"),
+        ([CODED, "--epsilon", "nan"], "--epsilon nan is not a budget for a code; give a number from"),
         (
             [CODED, "--delta", "1e-6"],
-            f"--delta 1e-06 is no part of the budget of {CODED}, whose code keeps its epsilon",
+            f"--delta 1e-06 is not part of the budget of {CODED}, whose code keeps its epsilon",
         ),
-        ([CODED, "--epsilon", "4", "--delta", "1e-6"], "--delta 1e-06 is no part of the budget"),
+        ([CODED, "--epsilon", "4", "--delta", "1e-6"], "--delta 1e-06 is not part of the budget"),
         ([NOISY, "--delta", "1e-6"], "--delta 1e-06 is only half of a budget; give an epsilon with it"),
-        ([MODEL, "--delta", "1e-6"], f"--delta 1e-06 is no use for {MODEL}, which adds no noise"),
+        ([MODEL, "--delta", "1e-6"], f"--delta 1e-06 is not used by {MODEL}, which adds no noise"),
         (["nothing"], "privzoo list shows all."),
     ],
 )

@@ -59,8 +59,8 @@ def test_the_fingerprint_changes_with_what_decides_a_run_only(network):
     ("change", "message"),
     [
         ({"cutt": "conv5_1"}, "unknown entry 'cutt'"),
-        ({"cut": 5}, "cut is 5, which is no str"),
-        ({"version": True}, "version is True, which is no int"),
+        ({"cut": 5}, "cut is 5, which is not of type str"),
+        ({"version": True}, "version is True, which is not of type int"),
     ],
 )
 def test_a_wrong_entry_is_named(change, message):
@@ -77,7 +77,7 @@ def test_missing_entries_and_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         config.read(ModelConfig, tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1,")
-    with pytest.raises(ConfigError, match="no valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         config.read(ModelConfig, tmp_path / "bad.yaml")
 
 

@@ -60,7 +60,7 @@ def test_another_programs_file_is_refused_and_left_as_it_is(tmp_path, mine, fore
     path.chmod(0o666)
     before = content(path)
     for _ in range(2):
-        with pytest.raises(ConfigError, match=f"is no {mine} of privzoo; choose another file"):
+        with pytest.raises(ConfigError, match=f"is not a {mine} of privzoo; choose another file"):
             MINE[mine](path)
     assert content(path) == before
 
@@ -71,9 +71,9 @@ def test_a_queue_and_a_ledger_refuse_each_others_file(tmp_path):
     queue.add(np.ones(4), "s", "image", BOX, 1.0)
     queue.close()
     before = content(tmp_path / "ledger"), content(tmp_path / "queue")
-    with pytest.raises(ConfigError, match="is no queue"):
+    with pytest.raises(ConfigError, match="is not a queue"):
         Queue(tmp_path / "ledger")
-    with pytest.raises(ConfigError, match="is no ledger"):
+    with pytest.raises(ConfigError, match="is not a ledger"):
         Ledger(tmp_path / "queue")
     assert (content(tmp_path / "ledger"), content(tmp_path / "queue")) == before
     assert ledger.spent() > 0 and len(Queue(tmp_path / "queue")) == 1

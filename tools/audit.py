@@ -18,24 +18,27 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "*", "name or shell pattern of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
+flags.DEFINE_enum("head", "full", ["full", "slim"], "which head to attack, of models that have it")
 flags.DEFINE_string(
-    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; others are made now"
+    "heads_dir", None, "folder with exported heads to measure, NAME_QUANTIZATION.tflite; missing ones are exported now"
 )
-flags.DEFINE_bool("quick", False, "two attackers, one seed, fewer faces, float heads only, to try things out")
+flags.DEFINE_bool("quick", False, "two attackers, one seed, fewer faces, float heads only, for a trial run")
 flags.DEFINE_enum(
-    "engine", "processes", ["local", "processes", "ray"], "where attacks run: here, on all cores, or on a Ray cluster"
+    "engine",
+    "processes",
+    ["local", "processes", "ray"],
+    "where attacks run: in this process, on all cores, or on a Ray cluster",
 )
 flags.DEFINE_list("quantizations", ["float", "int8"], "heads to attack")
-flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise; figures are means over them")
+flags.DEFINE_list("seeds", ["1", "2", "3"], "seeds of attackers and noise; figures are means over them")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_enum(
     "deep",
     "last",
     ["last", "spatial", "all", "none"],
-    "float heads that the deep attacker is let loose on: activations of the last cut, of every cut, all, none",
+    "float heads for the deep attacker: activations of the last cut, of every cut, all, none",
 )
-flags.DEFINE_integer("deep_epochs", 12, "of the deep attackers, at most", lower_bound=1)
+flags.DEFINE_integer("deep_epochs", 12, "maximum epochs of the deep attackers", lower_bound=1)
 flags.DEFINE_list(
     "epsilons", [], "further budgets to attack models with noise or a code at; codes without it: 1, 2 and 4"
 )
@@ -49,17 +52,19 @@ flags.DEFINE_multi_enum(
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
 flags.DEFINE_bool("yardstick", True, "attack raw pixels first; without it, what the last audit made of them counts")
-flags.DEFINE_bool("looks", True, "reconstruct faces from features too, and trade accuracy for privacy by noise")
-flags.DEFINE_list("decoders", ["linear", "up-convolution"], "of --looks; adversarial is pix2pix's, and slow")
-flags.DEFINE_bool("report", False, "write the page on all audited models")
+flags.DEFINE_bool(
+    "looks", True, "also reconstruct faces from features, and measure the trade-off of accuracy and privacy under noise"
+)
+flags.DEFINE_list("decoders", ["linear", "up-convolution"], "decoders for --looks; adversarial is pix2pix's, and slow")
+flags.DEFINE_bool("report", False, "write the page about all audited models")
 flags.DEFINE_string("report_dir", None, "folder of the page; by default the folder audit/report of --cache_dir")
 flags.DEFINE_string(
     "results",
     None,
-    "Markdown file whose tables --report writes anew; default RESULTS.md, or RESULTS_<network>.md for a network of "
-    "one's own data; empty for none",
+    "Markdown file whose tables --report rewrites; default RESULTS.md, or RESULTS_<network>.md for a network "
+    "trained on your own data; empty for none",
 )
-flags.DEFINE_bool("people", False, "show reconstructed people of research data sets; not on pages to be published")
+flags.DEFINE_bool("people", False, "show reconstructed people of research data sets; not for pages to be published")
 
 
 def _plan() -> Plan:
@@ -69,7 +74,7 @@ def _plan() -> Plan:
     try:
         seeds, epsilons = tuple(map(int, FLAGS.seeds)), tuple(map(float, FLAGS.epsilons))
     except ValueError:
-        raise ConfigError(f"--seeds {FLAGS.seeds} --epsilons {FLAGS.epsilons} are no numbers; give 1,2,3.") from None
+        raise ConfigError(f"--seeds {FLAGS.seeds} --epsilons {FLAGS.epsilons} are not numbers; give 1,2,3.") from None
     cache = Path(FLAGS.cache_dir)
     if FLAGS.quick:
         return Plan(cache, seeds[:1], (1, 100), ("lda", "mlp"), deep="none", epsilons=epsilons)

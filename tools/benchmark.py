@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from privzoo.card import Card
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("architecture", "vgg16", ["vgg16", "vgg_s"], "of the networks")
-flags.DEFINE_list("sizes", ["96", "224"], "sides of the input in pixels, the released models' first")
-flags.DEFINE_list("quantizations", list(QUANTIZATIONS), "of the heads")
-flags.DEFINE_bool("published", True, "measure the network as published too: 4096-wide classifiers, 553 MB, at 224 px")
-flags.DEFINE_bool("onnx", True, "measure the last cut's head on ONNX Runtime too")
-flags.DEFINE_integer("rounds", 10, "how often everything is measured, in changing order", lower_bound=1)
-flags.DEFINE_integer("inferences", 20, "timed in each process", lower_bound=1)
+flags.DEFINE_enum("architecture", "vgg16", ["vgg16", "vgg_s"], "architecture of the networks")
+flags.DEFINE_list("sizes", ["96", "224"], "input sides in pixels, starting with the released models'")
+flags.DEFINE_list("quantizations", list(QUANTIZATIONS), "quantizations of the heads")
+flags.DEFINE_bool("published", True, "also measure the network as published: 4096-wide classifiers, 553 MB, at 224 px")
+flags.DEFINE_bool("onnx", True, "also measure the last cut's head on ONNX Runtime")
+flags.DEFINE_integer("rounds", 10, "how often everything is measured, in random order", lower_bound=1)
+flags.DEFINE_integer("inferences", 20, "inferences timed in each process", lower_bound=1)
 flags.DEFINE_bool(
-    "measure", True, "without it, the run that --out holds is shown again, with the goals that cards answer as they are"
+    "measure", True, "without it, report the run stored in --out again, with the goals according to the current cards"
 )
 flags.DEFINE_string("out", "docs/benchmark", "folder for benchmark.json and the plots")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose part on the benchmark is written anew; empty: none")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose benchmark section is rewritten; empty for none")
 
 IMPORTS = 5
 
@@ -67,7 +67,7 @@ def _measured(answered: list[Row], slim: list[Card]) -> Report:
 
     sizes = [int(size) for size in FLAGS.sizes if size.isdigit()]
     if len(sizes) != len(FLAGS.sizes) or not sizes:
-        raise ConfigError(f"--sizes={','.join(FLAGS.sizes)} cannot be; give whole numbers of pixels, as 96,224.")
+        raise ConfigError(f"--sizes={','.join(FLAGS.sizes)} is invalid; give whole numbers of pixels, as 96,224.")
     for quantization in FLAGS.quantizations:
         if quantization not in QUANTIZATIONS:
             raise ConfigError(f"There is no quantization {quantization!r}; use some of {', '.join(QUANTIZATIONS)}.")

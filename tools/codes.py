@@ -32,16 +32,16 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of a coded model, or of a released one with a reduced feature", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for activations, shared by all tools")
-flags.DEFINE_string("heads_dir", None, "folder with exported heads, NAME_int8.tflite; others are made now")
-flags.DEFINE_integer("faces", 4000, "training faces that a code is fitted on now, evenly spaced", lower_bound=64)
-flags.DEFINE_list("symbols", ["best"], "numbers of symbols to fit now; best: as many as answer training faces best")
-flags.DEFINE_float("epsilon", 3.0, "budget that a code is fitted for now")
-flags.DEFINE_list("budgets", ["1", "2", "3", "4", "6", "8"], "epsilons to measure")
+flags.DEFINE_string("heads_dir", None, "folder with exported heads, NAME_int8.tflite; missing ones are exported now")
+flags.DEFINE_integer("faces", 4000, "number of training faces, evenly spaced, to fit a new code on", lower_bound=64)
+flags.DEFINE_list("symbols", ["best"], "numbers of symbols of new codes; best: the most accurate on training faces")
+flags.DEFINE_float("epsilon", 3.0, "budget that a new code is fitted for")
+flags.DEFINE_list("budgets", ["1", "2", "3", "4", "6", "8"], "epsilons to measure at")
 flags.DEFINE_bool(
-    "device", False, "only time what the code costs on the device, and leave the other figures as they are"
+    "device", False, "only measure the time that the code takes on the device, and keep the other figures"
 )
-flags.DEFINE_bool("write", False, "of a coded model: write the figures into zoo_configs/codes and into --results")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of codes is written anew; empty for none")
+flags.DEFINE_bool("write", False, "for a coded model: write the figures into zoo_configs/codes and --results")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose table of codes is rewritten; empty for none")
 
 
 def _fitted_now(model: SplitModel, sizes: list[int | None]) -> Iterator[Fitted]:
@@ -122,7 +122,7 @@ def _time_only(model: SplitModel) -> None:
     from privzoo.errors import ConfigError
 
     if model.book is None:
-        raise ConfigError(f"{model.name} is no coded model; --device times the code of one.")
+        raise ConfigError(f"{model.name} is not a coded model; --device times the code of one.")
     file = config.config_folder() / "codes" / f"{model.name}.json"
     if FLAGS.write and not file.exists():
         raise ConfigError(f"{model.name} has no figures at {file} yet; run tools/codes.py without --device first.")
@@ -162,7 +162,7 @@ def main(_: list[str]) -> None:
     if not model.config.dimensions or model.config.step:
         raise ConfigError(f"{FLAGS.model} has no reduced feature that is not rounded; a code needs one.")
     if FLAGS.write and model.book is None:
-        raise ConfigError(f"{FLAGS.model} is no coded model; figures of codes that are fitted now are only printed.")
+        raise ConfigError(f"{FLAGS.model} is not a coded model; figures of codes that are fitted now are only printed.")
     test = splits.test_set(model.card.network, FLAGS.data_dir)
     chips, labels = arrays(test, model.input_size, model.card.network.task)
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:

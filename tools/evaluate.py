@@ -16,25 +16,23 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 flags.DEFINE_list("model", ["*"], "names or shell patterns of the models")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_enum("head", "full", ["full", "slim"], "of the models that have it")
-flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure beside the float head")
+flags.DEFINE_enum("head", "full", ["full", "slim"], "which head to measure, of models that have it")
+flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure in addition to the float head")
 flags.DEFINE_string(
-    "heads_dir", None, "folder with exported heads, NAME_QUANTIZATION.tflite, to measure; others are made now"
+    "heads_dir", None, "folder with exported heads to measure, NAME_QUANTIZATION.tflite; missing ones are exported now"
 )
-flags.DEFINE_integer("limit", None, "measure on about this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_integer("limit", None, "measure on about this many faces only, for a trial run", lower_bound=8)
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every Nth face only", lower_bound=1)
-flags.DEFINE_string("cache_dir", "runs/cache", "folder for what the networks' first layers give, shared by all tools")
-flags.DEFINE_integer("draws", 20, "seeded draws of a noisy model's noise, of which figures are means", lower_bound=1)
-flags.DEFINE_bool("subgroups", True, "measure gender by subgroup on UTKFace's validation faces too")
-flags.DEFINE_bool(
-    "detect", False, "let the detector find the faces in LFW's frames: the path of predict(), beside given chips"
-)
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for the first layers' activations, shared by all tools")
+flags.DEFINE_integer("draws", 20, "seeded draws of a noisy model's noise; figures are means over them", lower_bound=1)
+flags.DEFINE_bool("subgroups", True, "also measure gender by subgroup on UTKFace's validation faces")
+flags.DEFINE_bool("detect", False, "also let the detector find the faces in LFW's frames, as predict() does")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
 flags.DEFINE_string(
     "results",
     None,
-    "Markdown file whose table of all cards is written anew; default RESULTS.md, or RESULTS_<network>.md for a network "
-    "of one's own data; empty for none",
+    "Markdown file whose table of all cards is rewritten; default RESULTS.md, or RESULTS_<network>.md for a network "
+    "trained on your own data; empty for none",
 )
 
 

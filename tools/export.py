@@ -26,26 +26,30 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 RELEASED_FOLDER = "tflite"
-flags.DEFINE_bool("released", False, "write the released heads and their list; with it, defaults are others")
-flags.DEFINE_bool("figures", False, "with --released: only bring the figures of the list up to the models' cards")
-flags.DEFINE_bool("keep", False, "with --released: leave heads that are there, of the very weights, as they are")
-flags.DEFINE_string("model", None, "name or shell pattern of the models; default: all, or with --released, recommended")
+flags.DEFINE_bool("released", False, "write the released heads and their list; changes the defaults of other flags")
+flags.DEFINE_bool("figures", False, "with --released: only update the list's figures from the models' cards")
+flags.DEFINE_bool("keep", False, "with --released: keep existing heads that have the same weights")
+flags.DEFINE_string(
+    "model", None, "name or shell pattern of the models; default: all, or with --released, the recommended ones"
+)
 flags.DEFINE_string(
     "out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/; with --released: tflite"
 )
-flags.DEFINE_list("heads", None, "full, slim, where a model has them; default: full, or with --released, both")
-flags.DEFINE_list("quantizations", None, "of the heads; empty for tails only; default: all, or with --released, int8")
-flags.DEFINE_bool("tail", True, "write the tails too")
-flags.DEFINE_bool("overwrite", False, "replace a tail's version where it is there")
-flags.DEFINE_string("calibration_dir", None, "folder of face chips for int8; default: chips that come with packages")
-flags.DEFINE_string(
-    "data_dir", None, "folder with the data sets: int8 is calibrated with faces that the network was trained on"
+flags.DEFINE_list("heads", None, "full, slim, if a model has them; default: full, or with --released, both")
+flags.DEFINE_list(
+    "quantizations", None, "quantizations of the heads; empty for tails only; default: all, or with --released, int8"
 )
-flags.DEFINE_integer("calibration_count", 64, "how many of them, evenly spaced", lower_bound=2)
+flags.DEFINE_bool("tail", True, "also write the tails")
+flags.DEFINE_bool("overwrite", False, "replace a tail's version if it exists")
+flags.DEFINE_string(
+    "calibration_dir", None, "folder of face chips to calibrate int8; default: chips that come with packages"
+)
+flags.DEFINE_string("data_dir", None, "folder with the data sets, to calibrate int8 with the network's training faces")
+flags.DEFINE_integer("calibration_count", 64, "number of calibration faces, evenly spaced", lower_bound=2)
 
 
 def _calibration(model: SplitModel) -> np.ndarray | None:
-    """Face chips for int8, or None for those that come with packages."""
+    """Face chips to calibrate int8, or None for those that come with packages."""
     from privzoo.errors import ConfigError
 
     if FLAGS.calibration_dir and FLAGS.data_dir:
@@ -94,7 +98,7 @@ def _names() -> list[str]:
 
 
 def _models(names: list[str]) -> Iterator[SplitModel]:
-    """Every head that is asked for, one loaded model each; a name or head that is not there is told first."""
+    """Every head that is asked for, one loaded model each; a missing name or head is reported first."""
     import privzoo
     from privzoo import card, config
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with UTKFace and LFW, zips or official layouts", required=True)
-flags.DEFINE_float("share", 1.0, "measure on this share of the pictures only, to try things out; writes nothing", 0, 1)
+flags.DEFINE_float("share", 1.0, "measure on this share of the pictures only, for a trial run; writes nothing", 0, 1)
 flags.DEFINE_string("out", "docs/faces", "folder for the JSON file")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is rewritten; empty for none")
 flags.DEFINE_integer("seed", 1, "seed of all draws")
 
 MODEL = "vgg16_gender_advanced_conv5_3"
@@ -117,7 +117,7 @@ def _goals() -> Iterator[Goal]:
 
 
 def _unseen_frames(samples: list) -> list:
-    """Frames of people whom nothing was chosen on."""
+    """Frames of people on whom nothing was tuned."""
     shuffled = list(samples)
     random.Random(CHOSEN_SEED).shuffle(shuffled)
     known = {sample.labels["identity"] for sample in shuffled[:CHOSEN_FRAMES]}
@@ -269,8 +269,8 @@ def _method() -> str:
     from privzoo import faces
 
     return (
-        f"The detector is {faces.detector()}. A face is found where the box that is answered for lies on it: centre "
-        f"within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing was chosen on these "
+        f"The detector is {faces.detector()}. A face counts as found if the chosen box lies on it: centre "
+        f"within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing was tuned on these "
         f"people and images. Times are processor seconds on one thread. Accuracy is {MODEL}'s before its noise; a face "
         "that is not found counts as wrong."
     )

@@ -13,15 +13,17 @@ flags.DEFINE_string(
     "model", None, "name or shell pattern of registered and planned models, or a YAML file", required=True
 )
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_string("cache_dir", "runs/cache", "folder for the features, 40 KB per face and cut")
-flags.DEFINE_integer("limit", None, "fit on this many faces only, to try things out", lower_bound=8)
-flags.DEFINE_bool("augment", True, "change training chips at random, as in the network's training")
-flags.DEFINE_integer("seed", 1, "of the order of faces, of their changes, and of the noise that the tail is fitted to")
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, 40 KB per face and cut")
+flags.DEFINE_integer("limit", None, "fit on this many faces only, for a trial run", lower_bound=8)
+flags.DEFINE_bool("augment", True, "augment training chips, as in the network's training")
+flags.DEFINE_integer(
+    "seed", 1, "seed of the order of faces, their augmentation, and the noise that the tail is fitted to"
+)
 flags.DEFINE_bool("release", False, "write arrays, record and YAML into zoo_configs")
 
 
 def main(_: list[str]) -> None:
-    """Fits every matching model, network by network, and prints what each reaches on validation data."""
+    """Fits every matching model, network by network, and prints its validation accuracy."""
     from privzoo import config, weights
     from privzoo.architectures import graph
     from privzoo.data import splits

@@ -37,48 +37,52 @@ CLIENTS = {
 SECONDS = {"load": (10, 1), "soak": (3600, 5), "large": (60, 5), "ray": (10, 1)}
 COUNT = {"million": (1_000_000, 2_000), "swap": (10, 2), "malformed": (100_000, 400)}
 flags.DEFINE_enum("mode", "load", MODES, "what to measure")
-flags.DEFINE_bool("quick", False, "a run of seconds, to see that all of it works; its figures are none")
+flags.DEFINE_bool("quick", False, "a run of a few seconds, to check that everything works; its figures mean nothing")
 flags.DEFINE_list(
     "models",
     ["vgg16_gender_reduced_simple_conv5_3", "vgg16_gender_simple_conv5_1"],
-    "models whose tails are asked: a small feature and a large one; million, malformed and ray ask the first, and "
-    "large sends the last its large bodies",
+    "models whose tails get requests: a small feature and a large one; million, malformed and ray use the first, and "
+    "large sends its large bodies to the last",
 )
-flags.DEFINE_string("served", None, "folder with NAME/VERSION/ of their tails; default: they are exported for the run")
-flags.DEFINE_list("clients", None, "counts of clients, up to 256 each; only load and ray take several")
-flags.DEFINE_list("protocols", ["rest", "grpc"], "of rest and grpc, for load, million and swap")
-flags.DEFINE_list("batching", ["off", "on"], "of off and on, for load; all others have it on")
-flags.DEFINE_integer("seconds", None, "of each run, for load, soak, large and ray", lower_bound=1, upper_bound=7200)
-flags.DEFINE_integer("count", None, "of requests for million and malformed, of swaps for swap", lower_bound=1)
+flags.DEFINE_string(
+    "served", None, "folder with NAME/VERSION/ of their tails; by default they are exported for the run"
+)
+flags.DEFINE_list("clients", None, "numbers of clients, up to 256 each; only load and ray take several")
+flags.DEFINE_list("protocols", ["rest", "grpc"], "rest and/or grpc, for load, million and swap")
+flags.DEFINE_list("batching", ["off", "on"], "off and/or on, for load; the other modes use on")
+flags.DEFINE_integer("seconds", None, "seconds per run, for load, soak, large and ray", lower_bound=1, upper_bound=7200)
+flags.DEFINE_integer("count", None, "number of requests for million and malformed, of swaps for swap", lower_bound=1)
 flags.DEFINE_float("pause", 5.0, "seconds between two swaps", lower_bound=0.1, upper_bound=60)
-flags.DEFINE_list("replicas", ["1", "2"], "counts of replicas, up to 16 each, for ray")
-flags.DEFINE_integer("seed", 1, "of malformed requests")
-flags.DEFINE_integer("bare_runs", 300, "of the bare tail, for load", lower_bound=1, upper_bound=100_000)
-flags.DEFINE_string("out", "docs/load", "folder for the JSON files; empty: none")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose part on load is written anew; empty: none")
+flags.DEFINE_list("replicas", ["1", "2"], "numbers of replicas, up to 16 each, for ray")
+flags.DEFINE_integer("seed", 1, "seed of malformed requests")
+flags.DEFINE_integer("bare_runs", 300, "runs of the bare tail, for load", lower_bound=1, upper_bound=100_000)
+flags.DEFINE_string("out", "docs/load", "folder for the JSON files; empty for none")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section on load is rewritten; empty for none")
 
 
 def counts(name: str, most: int, default: list[str]) -> list[int]:
-    """Numbers of a flag that is a list of them."""
+    """The numbers in a list flag."""
     from privzoo.errors import ConfigError
 
     given = getattr(FLAGS, name) or default
     if not all(text.isdigit() and 1 <= int(text) <= most for text in given):
-        raise ConfigError(f"--{name} {','.join(given)} cannot be; give counts of 1 to {most}.")
+        raise ConfigError(f"--{name} {','.join(given)} is invalid; give numbers from 1 to {most}.")
     return [int(text) for text in given]
 
 
 def check() -> list[int]:
-    """Refuses flags that cannot be; gives the counts of clients."""
+    """Refuses invalid flags; returns the numbers of clients."""
     from privzoo.errors import ConfigError
 
     clients = counts("clients", MOST_CLIENTS, CLIENTS.get(FLAGS.mode, ["1"]))
     if len(clients) > 1 and FLAGS.mode not in ("load", "ray"):
-        raise ConfigError(f"--clients {','.join(FLAGS.clients)} cannot be with --mode {FLAGS.mode}; give one count.")
+        raise ConfigError(
+            f"--clients {','.join(FLAGS.clients)} cannot be used with --mode {FLAGS.mode}; give one count."
+        )
     for name, allowed in (("protocols", {"rest", "grpc"}), ("batching", {"off", "on"})):
         given = getattr(FLAGS, name)
         if not given or not set(given) <= allowed:
-            raise ConfigError(f"--{name} {','.join(given)} cannot be; give some of {', '.join(sorted(allowed))}.")
+            raise ConfigError(f"--{name} {','.join(given)} is invalid; give some of {', '.join(sorted(allowed))}.")
     if not FLAGS.models:
         raise ConfigError("--models names no model; give one or more.")
     return clients

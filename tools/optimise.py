@@ -1,4 +1,4 @@
-"""Makes a model's head cheaper in several ways, and measures all beside each other: `tools/optimise.py --help`.
+"""Makes a model's head cheaper in several ways, and compares them all: `tools/optimise.py --help`.
 
     tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --heads_dir tflite
 
@@ -29,32 +29,34 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of the model", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_list("methods", None, f"some of {', '.join(METHODS)}; default: all that the model has")
+flags.DEFINE_list("methods", None, f"some of {', '.join(METHODS)}; default: all that apply to the model")
 flags.DEFINE_string(
-    "heads_dir", None, f"folder with exported heads, as tflite: {', '.join(EXPORTED)} are taken as they are there"
+    "heads_dir", None, f"folder with exported heads, such as tflite: {', '.join(EXPORTED)} are taken from it"
 )
-flags.DEFINE_integer("steps", 300, "of training, for each method that trains", lower_bound=1)
-flags.DEFINE_integer("batch", 16, "chips in a step", lower_bound=1)
-flags.DEFINE_integer("chips", 4096, "training faces to learn from, spread over the set", lower_bound=8)
-flags.DEFINE_list("learning_rates", [f"{name}={rate}" for name, rate in LEARNING_RATES.items()], "at the start")
-flags.DEFINE_float("sparsity", 0.6, "share of each convolution's weights that are pruned")
-flags.DEFINE_integer("clusters", 32, "values that each convolution's weights take", lower_bound=2)
-flags.DEFINE_integer("seed", 1, "of training")
+flags.DEFINE_integer("steps", 300, "training steps, for each method that trains", lower_bound=1)
+flags.DEFINE_integer("batch", 16, "chips per step", lower_bound=1)
+flags.DEFINE_integer("chips", 4096, "training faces to learn from, evenly spaced", lower_bound=8)
+flags.DEFINE_list(
+    "learning_rates", [f"{name}={rate}" for name, rate in LEARNING_RATES.items()], "initial learning rates"
+)
+flags.DEFINE_float("sparsity", 0.6, "share of each convolution's weights to prune")
+flags.DEFINE_integer("clusters", 32, "number of distinct values of each convolution's weights", lower_bound=2)
+flags.DEFINE_integer("seed", 1, "seed of training")
 flags.DEFINE_string("out", "runs/optimise", "folder for heads and training runs")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, shared by all tools")
 flags.DEFINE_bool("measure", True, "measure the heads; without it, only make them")
-flags.DEFINE_integer("every", 1, "measure accuracy on every so manieth test face only", lower_bound=1)
-flags.DEFINE_integer("limit", None, "measure accuracy on about this many faces only, to try things out", lower_bound=8)
-flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
+flags.DEFINE_integer("every", 1, "measure accuracy on every Nth test face only", lower_bound=1)
+flags.DEFINE_integer("limit", None, "measure accuracy on about this many faces only, for a trial run", lower_bound=8)
+flags.DEFINE_list("seeds", ["1", "2", "3"], "seeds of attackers and noise")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attacks.attackers")
-flags.DEFINE_integer("rounds", 5, "how often time and memory are measured, in changing order", lower_bound=1)
-flags.DEFINE_integer("inferences", 20, "timed in each process", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "how often time and memory are measured, in random order", lower_bound=1)
+flags.DEFINE_integer("inferences", 20, "inferences timed in each process", lower_bound=1)
 flags.DEFINE_bool("write", True, "write the figures into zoo_configs; without it, only print them")
-flags.DEFINE_string("results", None, "Markdown file whose section is written anew; default RESULTS.md; empty for none")
+flags.DEFINE_string("results", None, "Markdown file whose section is rewritten; default RESULTS.md; empty for none")
 
 
 def _faces(model: SplitModel) -> Faces:
-    """Training faces, and what the float head makes of them."""
+    """Training faces, and the float head's output for them."""
     import numpy as np
 
     from privzoo.audit.features import keep
@@ -84,7 +86,7 @@ def _job(method: str) -> Job:
             name: float(rate) for name, rate in (pair.split("=") for pair in FLAGS.learning_rates)
         }
     except ValueError:
-        raise ConfigError(f"--learning_rates {FLAGS.learning_rates} cannot be; give qat=1e-6,pruned=3e-5.") from None
+        raise ConfigError(f"--learning_rates {FLAGS.learning_rates} is invalid; give qat=1e-6,pruned=3e-5.") from None
     rate = rates[method]
     options = {"sparsity": FLAGS.sparsity, "clusters": FLAGS.clusters, "seed": FLAGS.seed}
     return Job(method, FLAGS.steps, FLAGS.batch, learning_rate=rate, **options)
@@ -116,7 +118,7 @@ def main(_: list[str]) -> None:
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
-        raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
+        raise ConfigError(f"--seeds {FLAGS.seeds} are not numbers; give 1,2,3.") from None
     described, git = machine.describe(), git_revision()
     config.check_uncoded(config.model(FLAGS.model))
     model = privzoo.load(FLAGS.model)

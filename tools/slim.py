@@ -18,30 +18,30 @@ flags.DEFINE_string("model", None, "name of the model", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
 flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; default runs/slim_NAME")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for images and activations, shared by all tools")
-flags.DEFINE_float("budget", 0.12, "share of the whole network's multiply-adds that the slim head may have")
-flags.DEFINE_integer("images", 1024, "training chips on which channels are chosen and layers fitted")
-flags.DEFINE_integer("steps", 600, "of the distillation, in all; 0: none")
-flags.DEFINE_integer("steps_per_epoch", 50, "between two checkpoints", lower_bound=1)
-flags.DEFINE_integer("batch_size", 64, "images in a step", lower_bound=1)
-flags.DEFINE_float("learning_rate", 2e-5, "peak of the distillation's")
+flags.DEFINE_float("budget", 0.12, "the slim head's maximum share of the whole network's multiply-adds")
+flags.DEFINE_integer("images", 1024, "training chips for choosing channels and fitting layers")
+flags.DEFINE_integer("steps", 600, "total steps of the distillation; 0: none")
+flags.DEFINE_integer("steps_per_epoch", 50, "steps between two checkpoints", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "images per step", lower_bound=1)
+flags.DEFINE_float("learning_rate", 2e-5, "peak learning rate of the distillation")
 flags.DEFINE_integer("copies", 1, "augmented versions of each training chip", lower_bound=1)
-flags.DEFINE_string("precision", "float32", "Keras dtype policy of the distillation, as mixed_bfloat16")
-flags.DEFINE_integer("seed", 1, "of all that is random")
-flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_string("precision", "float32", "Keras dtype policy of the distillation, such as mixed_bfloat16")
+flags.DEFINE_integer("seed", 1, "seed of all randomness")
+flags.DEFINE_integer("limit", None, "train and validate on this many faces only, for a trial run", lower_bound=8)
 flags.DEFINE_bool("release", False, "write weights, record and YAML into zoo_configs")
-flags.DEFINE_string("heads_dir", None, "folder with exported heads, to measure; others are made now")
+flags.DEFINE_string("heads_dir", None, "folder with exported heads to measure; missing ones are exported now")
 flags.DEFINE_bool(
-    "measure", False, "measure the released slim head beside the full one, and decide the goals on validation data"
+    "measure", False, "compare the released slim head with the full one, and decide the goals on validation data"
 )
-flags.DEFINE_bool("make", True, "make or go on making the head; without it, only release or measure")
-flags.DEFINE_list("seeds", ["1", "2", "3"], "of noise and attackers, when measuring")
+flags.DEFINE_bool("make", True, "make the head, resuming if possible; without it, only release or measure")
+flags.DEFINE_list("seeds", ["1", "2", "3"], "seeds of noise and attackers, when measuring")
 flags.DEFINE_list(
     "attackers", ["lda", "logistic", "knn", "mlp"], "names in privzoo.audit.attacks.attackers, when measuring"
 )
 flags.DEFINE_string(
-    "results", None, "Markdown file whose section on slim heads is written anew; default RESULTS.md; empty for none"
+    "results", None, "Markdown file whose section on slim heads is rewritten; default RESULTS.md; empty for none"
 )
-flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
+flags.DEFINE_bool("restart", False, "discard the run in the folder instead of resuming it")
 
 
 def _make(model: SplitModel, run: Path) -> None:
@@ -77,7 +77,7 @@ def _measure(model: SplitModel) -> None:
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
-        raise ConfigError(f"--seeds {FLAGS.seeds} are no numbers; give 1,2,3.") from None
+        raise ConfigError(f"--seeds {FLAGS.seeds} are not numbers; give 1,2,3.") from None
     measured = measure.measure(
         model,
         privzoo.load(model.name, head="slim"),

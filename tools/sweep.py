@@ -24,7 +24,7 @@ flags.DEFINE_integer(
     "faces", None, "training faces that reductions are fitted on, evenly spaced; default: all", lower_bound=64
 )
 flags.DEFINE_string(
-    "results", None, "Markdown file whose section on settings is written anew; default RESULTS.md; empty for none"
+    "results", None, "Markdown file whose section on settings is rewritten; default RESULTS.md; empty for none"
 )
 
 

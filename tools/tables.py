@@ -1,6 +1,6 @@
-"""Writes RESULTS.md, its csv files and README's table again from kept figures, measuring nothing: `tools/tables.py`.
+"""Rewrites RESULTS.md, its csv files and README's table from stored figures, without measuring: `tools/tables.py`.
 
-Needed when what they say changes, and after cards of several checkouts were merged.
+Needed when their text changes, and after cards of several checkouts were merged.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose sections are written anew")
-flags.DEFINE_string("readme", "README.md", "Markdown file whose table of models to choose from is written anew")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose sections are rewritten")
+flags.DEFINE_string("readme", "README.md", "Markdown file whose table of recommended models is rewritten")
 flags.DEFINE_string("docs_dir", "docs", "folder with what audit, benchmark, faces and load tests keep")
 
 

@@ -11,16 +11,16 @@ from absl import app, flags, logging
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "YAML file of the network", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data set, as a zip or in its official layout", required=True)
-flags.DEFINE_string("init_dir", None, "folder of the start weights, where the config names some")
+flags.DEFINE_string("init_dir", None, "folder of the start weights, if the config names any")
 flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; default runs/NAME")
-flags.DEFINE_string("cache_dir", None, "folder for what first layers give; default beside the run")
-flags.DEFINE_integer("limit", None, "train and validate on this many faces only, to try things out", lower_bound=8)
+flags.DEFINE_string("cache_dir", None, "folder for the first layers' activations; default next to the run")
+flags.DEFINE_integer("limit", None, "train and validate on this many faces only, for a trial run", lower_bound=8)
 flags.DEFINE_bool("release", False, "after training, write the weights and the record into zoo_configs")
-flags.DEFINE_bool("restart", False, "discard what the run's folder holds, rather than resume")
+flags.DEFINE_bool("restart", False, "discard the run in the folder instead of resuming it")
 
 
 def main(_: list[str]) -> None:
-    """Trains, then says where the run is."""
+    """Trains, then prints where the run is."""
     from privzoo import config
     from privzoo.data import splits
     from privzoo.training import primary, release, siamese

@@ -1,1 +1,1 @@
-"""Measurements of models: what they tell the service, and what they tell an attacker."""
+"""Measurements of models: what they reveal to the service, and to an attacker."""

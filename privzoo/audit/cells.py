@@ -32,7 +32,7 @@ class Plan:
     seeds: tuple[int, ...] = identity.SEEDS
     queries: tuple[int, ...] = identity.QUERIES
     attackers: tuple[str, ...] = tuple(attackers.ATTACKERS)
-    # Float heads that the deep attacker is let loose on: activations of the "last" cut, those of every cut ("spatial"),
+    # Float heads that the deep attacker attacks: activations of the "last" cut, those of every cut ("spatial"),
     # "all", or "none". Before the last cut, convolutions are to be trained: minutes for each seed.
     deep: str = "last"
     deep_epochs: int = DEEP_EPOCHS
@@ -52,7 +52,7 @@ class Known:
 
     @property
     def ids(self) -> list[str]:
-        """What tells the photographs apart, for every row."""
+        """Identifiers of the photographs, for every row."""
         return list(self.faces.ids) * len(self.features)
 
     def rows(self) -> np.ndarray:
@@ -72,14 +72,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Target:
-    """One feature, under one noise, that attackers are let loose on."""
+    """One feature, under one noise, that is attacked."""
 
     feature: str  # "features", "label", "logit", "gradients"
     view: View
     train: Known
     test: Known
     noise: Noise | Coded | None = None
-    epsilon: float | None = None  # of the noise, where a budget set it
+    epsilon: float | None = None  # of the noise, if a budget set it
     background: Known | None = None
 
     @property
@@ -88,7 +88,7 @@ class Target:
         return int(np.prod(self.test.features[0].read().shape[1:]))
 
     def answers(self, model: SplitModel, cache: Path) -> tuple[Target, Target]:
-        """What the service itself learns, as two further targets: the predicted class, and the probabilities."""
+        """What the service itself learns, as two more targets: the predicted class, and the probabilities."""
         sides = [[_answers(model, f, self.noise) for f in side.features] for side in (self.train, self.test)]
 
         def target(name: str, made: Callable[[np.ndarray], np.ndarray]) -> Target:
@@ -160,7 +160,7 @@ def make(
     names: Sequence[str] | None = None,
     layers: list[dict[str, Any]] | None = None,
 ) -> list[Cell]:
-    """Cells of one attack on one target: one for each seed, or one for all where they share the costly part.
+    """Cells of one attack on one target: one for each seed, or one for all if they share the expensive part.
 
     Args:
         target: what is attacked.
@@ -230,7 +230,7 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
     if label in ("race", "gender"):
         kinds = {"top1": "balanced accuracy"}
     truth = np.unique(target.test.labels(label), return_inverse=True)[1]
-    people = target.test.faces.labels.get("identity")  # where the data set says whose faces these are
+    people = target.test.faces.labels.get("identity")  # if the data set has identities
     found = []
     bound = limits.top1(target.noise, queries, target.dimensions, int(truth.max()) + 1)
     bounded = {"top1": bound, "top5": None, "errors": None}
@@ -305,7 +305,7 @@ def rank(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_ranks(target: Target, plan: Plan) -> list[Cell]:
-    """Cells of rank privacy, one for each kind; mirror images do not count as photographs of their own."""
+    """Cells of rank privacy, one for each kind; mirror images do not count as separate photographs."""
     train, test = (replace(side.light(), features=side.features[:1]) for side in (target.train, target.test))
     noise = limits.described(target.noise)
     settings = {"train": train.keys, "test": test.keys, "noise": noise, "seeds": list(plan.seeds)}
@@ -313,7 +313,7 @@ def make_ranks(target: Target, plan: Plan) -> list[Cell]:
 
 
 def rank_figures(target: Target, plan: Plan, results: Iterable[dict[str, Any]]) -> list[dict]:
-    """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people where features say nothing of the person."""
+    """Figures of rank privacy: 1 / people to 1, and 0.5 + 0.5 / people if features say nothing about the person."""
     shared = common(target, "rank", plan, 1)
     return [
         {**shared, **result, "metric": "rank privacy", "attacker": kind, "best": kind != "per sample"}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import keras
 
 FLOAT, PIXELS = "float head", "pixels"
-BACKGROUND = 3000  # faces of other LFW people, whole people, from which attackers learn what differs between people
+BACKGROUND = 3000  # faces of other LFW people, whole people, for learning what differs between people
 PHOTOGRAPHS = 4  # of a person at most in pairs, so that they are not about the few who are photographed most
 ATTRIBUTE_TRAINING = 6000  # faces from which the gender attack and decoders learn, evenly spaced
 ATTRIBUTE_SCORED = 2400  # LFW faces on which the gender attack is scored, and at most of UTKFace for race and age
@@ -35,7 +35,7 @@ SHARE = 12  # of the faces that attribute attacks learn from and are scored on, 
 
 @dataclass(frozen=True)
 class Faces:
-    """Face chips of one data set at one size, with what is known of them."""
+    """Face chips of one data set at one size, with their labels."""
 
     name: str
     chips: np.ndarray  # uint8 RGB (N, S, S, 3)
@@ -50,7 +50,7 @@ class Faces:
         return activations.key(ids=list(self.ids), **{f"label {k}": v for k, v in self.labels.items()})
 
     def without(self, others: Faces) -> Faces:
-        """These faces but for those whose chips are among others."""
+        """These faces except those whose chips are among others."""
         known = set(others.ids)
         kept = [i for i, name in enumerate(self.ids) if name not in known]
         labels = {label: values[kept] for label, values in self.labels.items()}
@@ -83,7 +83,7 @@ class View:
 
 
 def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = None) -> Faces:
-    """Reads chips of a data set at a network's input size, with all labels, or with one and who it is where known."""
+    """Reads chips of a data set at a network's input size, with all labels, or with one and the identity if known."""
     samples = data.samples if isinstance(data, Dataset) else data
     if task is not None and not all(task in sample.labels for sample in samples):
         samples = [sample for sample in samples if task in sample.labels]
@@ -104,7 +104,7 @@ def lfw100(root: str | Path, size: int, quick: bool = False, after: int = 0) -> 
         after: as for `privzoo.data.lfw.lfw100`; 100 gives the people on whom settings are chosen.
 
     Raises:
-        DataError: the layout is missing, or an image stands on both sides.
+        DataError: the layout is missing, or an image is on both sides.
     """
     from privzoo.audit.attacks.identity import check_apart
 
@@ -134,13 +134,13 @@ def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Face
         if person not in inside:
             people.setdefault(person, []).append(sample)
     chosen: list[Sample] = []
-    # Those with the most images first: they tell most of how photographs of one person differ.
+    # Those with the most images first: they say most about how photographs of one person differ.
     for person in sorted(people, key=lambda p: (-len(people[p]), p)):
         if len(people[person]) < 2 or len(chosen) >= count:
             break
         chosen += people[person]
     if not chosen:
-        raise DataError(f"{root} holds no LFW people beside LFW-100 with two images or more; use the whole data set.")
+        raise DataError(f"{root} holds no LFW people besides LFW-100 with two images or more; use the whole data set.")
     return read(chosen, "lfw-background", size)
 
 
@@ -177,7 +177,7 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
 
 
 def utkface_many(root: str | Path, size: int, quick: bool = False) -> Faces:
-    """UTKFace training faces, evenly spaced: what decoders learn from beside LFW's, for which thousands are wanted."""
+    """UTKFace training faces, evenly spaced: for decoders in addition to LFW's, since thousands are wanted."""
     train = splits.take(utkface.load(root, split="train"), ATTRIBUTE_TRAINING // (SHARE if quick else 1))
     return read(train, "utkface-train", size)
 
@@ -186,7 +186,7 @@ def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Fac
     """Training and scored faces of protocol 4's race and age: halves of UTKFace's validation part, by a hash.
 
     Not the training part: the networks have learnt its faces, so that its features differ from those that the attacker
-    will meet, and an attacker who learns from them is weaker than need be.
+    will meet, and an attacker who learns from them is weaker than necessary.
     """
     halves: tuple[list[Sample], list[Sample]] = ([], [])
     for sample in utkface.load(root, split="validation").samples:
@@ -218,7 +218,7 @@ def float_view(model: SplitModel, cache: Path) -> View:
             kept, _ = activations.trunk(model.network, images, cache)
             _run(between, kept.values, output)
             if not np.allclose(to_cut(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
-                raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
+                raise ConfigError(f"The head of {model.name} does not continue its network's first layers.")
 
         shape = (len(faces.chips), *to_cut.output_shape[1:])
         return _kept(_key(to_cut, faces), shape, compute, cache, faces, model.name)
@@ -270,7 +270,7 @@ def _key(head: keras.Model, faces: Faces | None = None, **facts: Any) -> str:
     from privzoo.architectures import graph
     from privzoo.export.manifests import model_sha256
 
-    # Weights alone do not tell: what a feature is scaled and rounded to is in the layers.
+    # Weights alone do not tell: a feature's scaling and rounding are in the layers.
     described = [[type(layer).__name__, layer.get_config()] for layer in graph.layers(head)]
     structure = keras.saving.serialize_keras_object(described)
     chips = {} if faces is None else {"chips": faces.chips}
@@ -284,7 +284,7 @@ def deployed_view(model: SplitModel, quantization: str, cache: Path, heads: Path
         model: whose head it is.
         quantization: of the head.
         cache: where the file is kept, exported once for all models that share it.
-        heads: folder with exported heads, to take rather than export one where the model has one there.
+        heads: folder with exported heads, to use instead of exporting, if it has the model's.
     """
     from privzoo import activations
     from privzoo.edge.unprotected import UnprotectedHead
@@ -323,14 +323,14 @@ def _kept(
             for i in range(0, len(output), BATCH):
                 if not np.isfinite(output[i : i + BATCH]).all():
                     raise FeatureError(
-                        f"The head of {model} gives NaN or infinity for {faces.name}; its weights are no good."
+                        f"The head of {model} gives NaN or infinity for {faces.name}; its weights are unusable."
                     )
             output.flush()
     return Features(path, key)
 
 
 def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> Features:
-    """Keeps an array on disk under the hash of the facts that decide it; makes it where it is not there yet."""
+    """Keeps an array on disk under the hash of the facts that decide it; creates it if missing."""
     from privzoo import activations
 
     key = activations.key(**facts)

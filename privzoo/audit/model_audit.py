@@ -26,14 +26,14 @@ from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision
 
-ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may tell
+ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may reveal
 YARDSTICK = "raw_pixels"
 CODE_EPSILONS = (1.0, 2.0, 4.0)  # at which codes are attacked beside their own budget, where nothing else is asked
 STRONG = 0.8  # top-1 that attackers must reach on raw pixels, else they are too weak to prove anything
 
 
 class Data:
-    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of one's own data.
+    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of the user's own data.
 
     Args:
         root: folder of the data sets.
@@ -44,7 +44,7 @@ class Data:
 
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
-        # Protocol 7: settings are chosen on other people than those who are measured.
+        # Protocol 7: settings are chosen on different people than those who are measured.
         self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
         self.choosing = functools.cache(lambda size: features.lfw100(root, size, quick, after=100))
         self.background: Callable[[int], Faces | None]
@@ -198,7 +198,7 @@ def _floor(target: Target, label: str, plan: Plan) -> Attack:
 
 
 def yardstick(data: Data, plan: Plan) -> list[Attack]:
-    """The identity attack on raw pixels, with a small convolutional network beside the usual attackers."""
+    """The identity attack on raw pixels, with a small convolutional network in addition to the usual attackers."""
     found = []
     for kind in raw_pixels.KINDS[-1:] if data.quick else raw_pixels.KINDS:
         target = _identity_target(raw_pixels.view(kind, plan.cache), kind, data, raw_pixels.SIDE)
@@ -212,7 +212,7 @@ def yardstick(data: Data, plan: Plan) -> list[Attack]:
 
 
 def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) -> list[dict[str, Any]]:
-    """Runs attacks and gives their figures, with those of guessing."""
+    """Runs attacks and returns their figures, with those of guessing."""
     every = [cell for attack in attacks for cell in attack.cells]
     results = iter(runner.run(every, plan.cache, engine, progress))
     figures, guessed = [], set()
@@ -230,7 +230,7 @@ def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) 
 
 
 def too_weak(figures: Sequence[dict[str, Any]]) -> bool:
-    """Whether even the best attacker of the yardstick misses the people on raw pixels too often."""
+    """Whether even the best attacker of the yardstick fails too often on raw pixels."""
     return max(f["value"] for f in figures if f["metric"] == "top-1") < STRONG
 
 

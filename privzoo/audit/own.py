@@ -1,4 +1,4 @@
-"""The people of one's own data set, for the identity attack by protocol 3 (`docs/own_data.md` says how they are named).
+"""The people of the user's own data set, for the identity attack, protocol 3 (`docs/own_data.md` says how).
 
 An attack on faces that the network was trained on flatters an embedding that hides people. So the people are those of
 the test part where it has enough of them, and else those of the whole data set; the figures' data say which.
@@ -20,13 +20,13 @@ from privzoo.errors import DataError
 
 MOST, IMAGES = 100, 40  # people, and images of each, as in LFW-100
 ENOUGH = 6  # images of a person: four to learn from, two that are scored
-UNSEEN = 10  # people of the test part from whom on the others are not needed
+UNSEEN = 10  # people of the test part, if so many, make the others unnecessary
 SEEN = "trained on too"
 ALSO_MEASURED = "measured on too"
 
 
 class OwnData(Data):
-    """Faces of one's own people; no other face, and no attribute, is known of them.
+    """Faces of the user's own people; no other face, and no attribute, is known of them.
 
     Args:
         network: that was trained on the data.
@@ -52,18 +52,18 @@ def data_of(network: NetworkConfig, root: str | Path, quick: bool = False) -> Da
 def people(
     network: NetworkConfig, root: str | Path, size: int, quick: bool = False, choosing: bool = False
 ) -> tuple[Faces, Faces]:
-    """Training and scored faces of one's own people: those with the most images, every third image scored.
+    """Training and scored faces of the user's own people: those with the most images, every third image scored.
 
     Args:
         network: that was trained on the data.
         root: the data set.
         size: side of the chips in pixels.
         quick: `FEW` training images of a person, and half of the scored ones.
-        choosing: people on whom settings are chosen, which are others where there are `UNSEEN` more; else the same,
+        choosing: people on whom settings are chosen, different ones if there are `UNSEEN` more; otherwise the same,
             and the names of the faces say so.
 
     Raises:
-        DataError: fewer than two people have `ENOUGH` images, or nobody is named.
+        DataError: fewer than two people have `ENOUGH` images, or no people are known.
     """
     data, found = _shown_often(splits.own_people(network, root, unseen=False))
     name = data.facts["folder"]
@@ -82,14 +82,14 @@ def people(
         name += "-choosing"
     if len(chosen) < 2:
         raise DataError(
-            f"{root} shows {len(chosen)} people on {ENOUGH} images or more, and {data.facts['people']} in all; an "
+            f"{root} shows {len(chosen)} people in {ENOUGH} images or more, and {data.facts['people']} in all; an "
             "identity attack needs two: name the files <person>__<number>.jpg, or list them in people.csv with the "
             "columns file and person."
         )
     faces = read([sample for own in chosen for sample in own], name, size, "identity")
     known, scored = _divided(faces, quick)
     if len({*faces.labels["identity"][known]}) < 2:
-        raise DataError(f"{root} shows fewer than two people on {ENOUGH} different images that can be read; add some.")
+        raise DataError(f"{root} shows fewer than two people in {ENOUGH} different images that can be read; add some.")
     return _part(faces, known, f"{name}-people-train{seen}"), _part(faces, scored, f"{name}-people-test{seen}")
 
 
@@ -104,7 +104,7 @@ def _shown_often(data: Dataset) -> tuple[Dataset, list[list[Sample]]]:
 
 
 def _divided(faces: Faces, quick: bool) -> tuple[list[int], list[int]]:
-    """Rows to learn from and rows that are scored; a photograph that is there twice counts once."""
+    """Rows to learn from and rows that are scored; a duplicate photograph counts once."""
     first: dict[str, int] = {}
     for row, name in enumerate(faces.ids):
         first.setdefault(name, row)

@@ -1,4 +1,4 @@
-"""The yardstick: the identity attack on what no head has touched. Attackers that fail here prove nothing elsewhere."""
+"""The yardstick: the identity attack on raw images. Attackers that fail here prove nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def grey(chips: np.ndarray) -> np.ndarray:
 
 
 def gradients(chips: np.ndarray) -> np.ndarray:
-    """Histograms of oriented gradients (Dalal and Triggs 2005), which light changes less than pixels: (N, d)."""
+    """Histograms of oriented gradients (Dalal and Triggs 2005), which lighting changes less than pixels: (N, d)."""
     try:
         from skimage.feature import hog
     except ImportError:

@@ -1,7 +1,7 @@
 """Reconstruction and trade-offs of one model, as cells of the audit's grid.
 
 The faces are those of the identity attack, so that their features are computed once. The attacker's own faces are
-LFW's other people, whose photographs are most like the scored ones, and UTKFace's.
+LFW's other people, whose photographs are most similar to the scored ones, and UTKFace's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from privzoo.files import replacing
 from privzoo.mechanisms.gaussian import Noise, spent_epsilon
 from privzoo.model import SplitModel
 
-SHOWN = 7  # people in a model's picture, beside the one whose portrait may be published
+SHOWN = 7  # people in a model's picture, besides the one whose portrait may be published
 PRIMARY = 2_000  # faces for the accuracy of a trade-off
 PUBLIC = "astronaut"
 
@@ -68,7 +68,7 @@ def reconstruction_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dic
 
 
 def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
-    """One cell: the point of a trade-off at one deviation of the noise."""
+    """One cell: the point of a trade-off at one standard deviation of the noise."""
     primary, train, test = inputs["primary"], inputs["train"], inputs["test"]
     (point,) = tradeoff.curve(
         settings["model"],
@@ -86,7 +86,7 @@ def tradeoff_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str,
 
 @functools.lru_cache(maxsize=1)
 def _loaded(name: str, head: str, tail: str) -> SplitModel:
-    """The model in whichever process the cell runs: a loaded one does not travel."""
+    """The model in whichever process the cell runs: a loaded one cannot be sent between processes."""
     model = privzoo.load(name, head=head)
     if model_sha256(model.tail) != tail:
         raise WeightsError(f"The weights of {name} have changed since the audit began; run it again.")
@@ -282,7 +282,7 @@ def measure(
     engine: str = "local",
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Reconstructs faces from the float head's features, and keeps a model's picture and trade-off beside its results.
+    """Reconstructs faces from the float head's features, and stores a model's picture and trade-off with its results.
 
     Args:
         model: the model.

@@ -1,6 +1,6 @@
 """The grid of models x attacks x seeds: each cell is computed once, kept as JSON, and may run anywhere.
 
-Two kinds of JSON file lie in `--cache_dir`, each written under a temporary name and then renamed.
+There are two kinds of JSON file in `--cache_dir`, each written under a temporary name and then renamed.
 
 `results/<key>.json`, one cell, so that a killed run goes on where it stopped. `<key>` is `key(...)` of all that decides
 the cell: head, data, attack, settings, seed:
@@ -157,8 +157,8 @@ def _in_processes(cells: dict[str, Cell]) -> Iterator[tuple[str, dict[str, Any],
         yield from pool(delayed(_alone)(key, cell) for key, cell in cells.items())
     except BrokenProcessPool:
         raise DataError(
-            "A process of the audit was killed, most likely for want of memory; run it again, which goes on where it "
-            "stopped, with --engine local or a smaller LOKY_MAX_CPU_COUNT."
+            "A process of the audit was killed, most likely because memory ran out; run it again, which resumes it, "
+            "with --engine local or a smaller LOKY_MAX_CPU_COUNT."
         ) from None
 
 

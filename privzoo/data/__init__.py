@@ -1,4 +1,4 @@
-"""Data sets of faces in their official layouts, from a folder or a zip; images are read when asked for.
+"""Data sets of faces in their official layouts, from a folder or a zip; images are read on demand.
 
 Every loader has `load(root, ...) -> Dataset`, where root is the data set's official folder, its zip, or a
 folder that holds either.

@@ -32,15 +32,15 @@ def cut_chip(image: np.ndarray) -> np.ndarray:
 
 
 def load(root: str | Path, split: str = "train", chip: bool = True, attributes: Sequence[str] = ()) -> Dataset:
-    """Load CelebA with the labels gender, identity (where `identity_CelebA.txt` is there) and attributes.
+    """Load CelebA with the labels gender, identity (if `identity_CelebA.txt` exists) and attributes.
 
     Args:
         root: the folder CelebA, its zip, or a folder that holds either. `list_attr_celeba.txt`,
-            `identity_CelebA.txt` and `list_eval_partition.txt` may lie in Anno/ and Eval/ or together; the
+            `identity_CelebA.txt` and `list_eval_partition.txt` may be in Anno/ and Eval/ or together; the
             images in `img_align_celeba/` or, in a folder, still packed in `img_align_celeba.zip`.
         split: "train", "validation", "test" (of list_eval_partition.txt) or "all".
-        chip: give the face chip, not the whole aligned image.
-        attributes: more columns of list_attr_celeba.txt to give as labels: 0 no, 1 yes.
+        chip: return the face chip, not the whole aligned image.
+        attributes: more columns of list_attr_celeba.txt to return as labels: 0 no, 1 yes.
 
     Returns:
         The samples in the list's order; missing images and damaged lines are skipped and counted.
@@ -64,7 +64,7 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
     people = _pairs(files, _find(found, IDENTITIES))
     partition = _pairs(files, _find(found, PARTITION))
     if split != "all" and not partition:
-        raise DataError(f'{files} has no {PARTITION}: put it beside {ATTRIBUTES}, or load with split="all".')
+        raise DataError(f'{files} has no {PARTITION}: put it next to {ATTRIBUTES}, or load with split="all".')
     names = tuple(str(person) for person in sorted(set(people.values())))
     index = {int(person): number for number, person in enumerate(names)}
     samples = []
@@ -92,7 +92,7 @@ def _find(found: list[str], file: str) -> str | None:
 
 
 def _images(files: Files, found: list[str]) -> tuple[Files, dict[str, str]]:
-    """Return where the aligned images lie, and image name -> path there."""
+    """Return where the aligned images are, and image name -> path there."""
     paths = {path.rsplit("/", 1)[-1]: path for path in found if f"/{IMAGES}/" in f"/{path}" and is_image(path)}
     packed = _find(found, f"{IMAGES}.zip")
     if not paths and packed and isinstance(files, Folder):
@@ -130,7 +130,7 @@ def _attributes(files: Files, path: str | None) -> tuple[dict[str, int], list[tu
 
 
 def _pairs(files: Files, path: str | None) -> dict[str, int]:
-    """Return image -> number of a list with these two columns; empty where there is no list."""
+    """Return image -> number of a list with these two columns; empty if there is no list."""
     if path is None:
         return {}
     try:

@@ -76,7 +76,7 @@ def _from_folders(files: Files, split: str) -> tuple[list[Sample], Counter[str]]
         if split not in ("all", parts[0]):
             continue
         if parts[1].lower() not in EMOTIONS:
-            skipped[f"in a folder {parts[1]}, which is no emotion"] += 1
+            skipped[f"in a folder {parts[1]}, which is not an emotion"] += 1
             continue
         name = f"{FOLDER}/{path}"
         labels = {"emotion": EMOTIONS.index(parts[1].lower())}

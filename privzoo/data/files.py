@@ -24,7 +24,7 @@ def is_image(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is hidden or lies in a hidden folder, as what macOS and file managers leave behind."""
+    """Whether a file is hidden or in a hidden folder, such as those that macOS and file managers leave behind."""
     # It may look like images, and must not be counted as damaged ones.
     parts = name.split("/")
     return parts[0] == "__MACOSX" or parts[-1].startswith("Thumbs.db") or any(part.startswith(".") for part in parts)
@@ -164,7 +164,7 @@ def open_files(root: str | Path, folders: Sequence[str]) -> Files:
         taken to be the official folder itself.
 
     Raises:
-        DataError: nothing is there, or it is a file but no zip.
+        DataError: it does not exist, or is a file but not a zip.
     """
     root = Path(root).expanduser()
     if not root.exists():

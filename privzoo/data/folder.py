@@ -1,6 +1,6 @@
-"""A data set of one's own: `folder/<class>/<image>`, from a folder or a zip.
+"""The user's own data set: `folder/<class>/<image>`, from a folder or a zip.
 
-`docs/own_data.md` says for users what the folder may hold, and how its images are divided; `privzoo.data.held_out`
+`docs/own_data.md` tells users what the folder may contain, and how its images are divided; `privzoo.data.held_out`
 divides them.
 """
 
@@ -27,30 +27,30 @@ class _Found:
     """An image in a class folder."""
 
     path: str
-    name: str  # "<class>/<image>": what decides its part
+    name: str  # "<class>/<image>", which decides its part
     category: str  # the class
-    tested: bool  # lies in the folder of test images
+    tested: bool  # in the folder of test images
 
 
 def load(root: str | Path, label: str = "label", classes: Sequence[str] | None = None, split: str = "all") -> Dataset:
-    """Load images whose class is the name of the folder they lie in.
+    """Load images whose class is the name of their folder.
 
     Args:
-        root: the folder that holds one folder for every class, or a zip of it. Beside the classes a folder `test` may
-            hold test images in class folders of its own; the classes may also lie in a folder `train` beside it.
-        label: what the classes say: "gender", "emotion", "race" or any other name.
+        root: a folder with one folder for every class, or a zip of it. Next to the classes a folder `test` may
+            contain test images in its own class folders; the classes may also be in a folder `train` next to it.
+        label: what the classes mean: "gender", "emotion", "race" or any other name.
         classes: class names in the order of the label's numbers; by default those of CLASSES for its
             labels, or else the folders' names, sorted.
         split: "train", "validation", "test" or "all", as `privzoo.data.held_out` divides them. Of the test images,
-            those that are training or validation images too, byte by byte, are left out.
+            those that are also training or validation images, byte for byte, are left out.
 
     Returns:
-        The samples, sorted by name, with the label, and with identity where the person is known
+        The samples, sorted by name, with the label, and with identity if the person is known
         (`privzoo.data.people`). Other files are skipped, and counted with "train" and "all"; `facts` is what a card
         tells of the set.
 
     Raises:
-        DataError: there is no image in a class folder, a folder is none of `classes`, a class has no image, or the
+        DataError: there is no image in a class folder, a folder is not one of `classes`, a class has no image, or the
             wanted part is empty.
         ConfigError: unknown split.
 
@@ -85,7 +85,7 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
         skipped = Counter()
         samples = _unseen(files, samples, [one.path for one, part in divided if part != TEST], skipped)
     elif split == "validation":
-        skipped = Counter()  # told with the training part
+        skipped = Counter()  # reported with the training part
     _check_part(files, samples, split, len(found))
     warn_skipped(str(files), skipped)
     counts = Counter(part for _, part in divided)
@@ -102,7 +102,7 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
 
 
 def _plain(name: str) -> str:
-    """A class's name in one form: macOS stores accents apart from their letters, editors mostly together."""
+    """A class's name in one form: macOS stores accents separate from their letters, most editors together."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -118,13 +118,13 @@ def _open(root: Path) -> tuple[Files, str, tuple[str, ...] | None]:
     if not root.is_dir():
         return _unwrap(Zip(root)), root.stem, None
     whole = root.resolve()
-    if whole.name == TRAIN and (whole.parent / TEST).is_dir():  # the user gave the folder beside the test images
+    if whole.name == TRAIN and (whole.parent / TEST).is_dir():  # the user gave the folder next to the test images
         return Folder(whole.parent), whole.parent.name, (TRAIN, TEST)
     return Folder(root), whole.name, None
 
 
 def _unwrap(files: Zip) -> Zip:
-    """Step into the one folder that holds all class folders, as zips made by packing a folder have."""
+    """Step into the one folder that holds all class folders, as in zips made by packing a folder."""
     images = [name for name in files.names() if is_image(name)]
     tops = {name.split("/")[0] for name in images}
     if len(tops) == 1 and all(name.count("/") >= 2 for name in images):
@@ -135,7 +135,7 @@ def _unwrap(files: Zip) -> Zip:
 def _images(
     files: Files, only: tuple[str, ...] | None, skipped: Counter[str], classes: Sequence[str] | None
 ) -> list[_Found]:
-    """Images in class folders, sorted by path; what else is there is counted."""
+    """Images in class folders, sorted by path; other files are counted."""
     split = []
     for path in files.names(hidden=True):
         parts = path.split("/")
@@ -166,7 +166,7 @@ def _images(
         else:
             skipped["not in a class folder"] += 1
     if not any(not one.tested for one in found):
-        raise DataError(f"{files} holds no <class>/<image>: put the images of each class into a folder of its own.")
+        raise DataError(f"{files} holds no <class>/<image>: put the images of each class into a separate folder.")
     return found
 
 
@@ -174,7 +174,8 @@ def _check_classes(files: Files, found: list[_Found], numbers: dict[str, int], n
     strange = sorted({one.category for one in found if _plain(one.category) not in numbers})
     if strange:
         raise DataError(
-            f"{files} has a folder {strange[0]}, which is none of the classes {', '.join(names)}: rename or remove it."
+            f"{files} has a folder {strange[0]}, which is not one of the classes {', '.join(names)}: rename or remove "
+            "it."
         )
     there = {_plain(one.category) for one in found if not one.tested}
     empty = [name for name in names if _plain(name) not in there]
@@ -188,7 +189,7 @@ def _check_classes(files: Files, found: list[_Found], numbers: dict[str, int], n
 def _check_part(files: Files, samples: list[Sample], split: str, count: int) -> None:
     if samples or split in ("all", "train"):
         return
-    purpose = "tell how training goes" if split == "validation" else "measure on"
+    purpose = "monitor training" if split == "validation" else "measure on"
     other = "" if split == "validation" else ", or put images that training never sees into test/<class>/"
     raise DataError(
         f"{files} holds {count} images, of which none is left to {purpose}: give each class "
@@ -197,7 +198,7 @@ def _check_part(files: Files, samples: list[Sample], split: str, count: int) -> 
 
 
 def _unseen(files: Files, test: list[Sample], others: list[str], skipped: Counter[str]) -> list[Sample]:
-    """Test images that do not lie among the others under another name."""
+    """Test images that are not among the others under another name."""
 
     def digest(path: str) -> bytes | None:
         try:

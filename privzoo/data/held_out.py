@@ -1,10 +1,10 @@
-"""Which images of one's own data set are kept from training, where no folder says so.
+"""Which images of the user's own data set are held out from training, if no folder says so.
 
-Of ten images one goes to the validation part and one to the test part, by the hash of its name `<class>/<image>`: the
-same at every call, and an image that is added moves no other, as a rule. Where people are known, and there are
-`PEOPLE` or more of them, whole people are held out by the hash of their names, so that nobody stands on both sides. A
-class that would be left without images in a part gets the image, or the person, with the lowest hash into it, and one
-of fewer than `LEAST` is trained on as a whole.
+Of ten images one goes to the validation part and one to the test part, by the hash of its name `<class>/<image>`:
+always the same, and an added image usually moves no other. If people are known, and there are `PEOPLE` or more of them,
+whole people are held out by the hash of their names, so that nobody is on both sides. If a class would have no images
+in a part, its image, or person, with the lowest hash goes there, and a class with fewer than `LEAST` is used for
+training only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from privzoo.data.samples import path_hash
 
-PEOPLE = 20  # from so many on, people are held out rather than images
+PEOPLE = 20  # with at least so many, people are held out rather than images
 LEAST = 3  # images, or people, of a class from which some are held out: one for each part
 TENTHS = {0: "validation", 1: "test"}  # hash mod 10 -> part; the others are trained on
 
@@ -23,10 +23,10 @@ def divide(images: Mapping[str, tuple[str, str | None]], tested: bool) -> tuple[
 
     Args:
         images: name -> class, and person where known.
-        tested: there are test images apart, so that none of these becomes one.
+        tested: there are separate test images, so that none of these becomes one.
 
     Returns:
-        Name -> "train", "validation" or "test"; and in words what decides.
+        Name -> "train", "validation" or "test"; and the rule in words.
     """
     people = {person for _, person in images.values() if person is not None}
     apart = len(people) >= PEOPLE
@@ -43,7 +43,7 @@ def divide(images: Mapping[str, tuple[str, str | None]], tested: bool) -> tuple[
         classes.setdefault(category, set()).add(units[name])
     for _, own in sorted(classes.items()):
         _fill(parts, sorted(own, key=lambda unit: (hashes[unit], unit)), ("train", *kept))
-    for _, own in sorted(classes.items()):  # what was moved for one class may have been another's last
+    for _, own in sorted(classes.items()):  # a unit moved for one class may have been another's last
         if not any(parts[unit] == "train" for unit in own):
             parts |= dict.fromkeys(own, "train")
     share = "one person in ten, by the name's hash" if apart else "one image in ten, by the name's hash"

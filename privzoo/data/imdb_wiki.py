@@ -62,7 +62,7 @@ def age(dob: float, photo_taken: int) -> int | None:
         photo_taken: year.
 
     Returns:
-        The age, or None when one of the dates is no date.
+        The age, or None when one of the dates is not a date.
 
     Example:
         >>> age(723671.0, 2009)
@@ -93,12 +93,12 @@ def load(
         split: "train", "validation" (images whose path's md5 is 0 mod 10) or "all"; the set has no split
             of its own.
         min_face_score: least score of the authors' face detector.
-        one_face: leave out images with a second face, where it is not sure whom the labels describe.
+        one_face: leave out images with a second face, if it is unclear which face the labels describe.
         margin: share of the detector's box to add on every side; 0 keeps the box, forehead to chin.
         cropped: whether these are the cropped images; None goes by the folder's name.
 
     Returns:
-        The samples in the .mat file's order; what lacks a label or a face is skipped and counted by reason.
+        The samples in the .mat file's order; those without a label or a face are skipped and counted by reason.
 
     Raises:
         DataError: the .mat file is missing or has other fields, or no image is usable.
@@ -135,7 +135,7 @@ def load(
         samples.append(Sample(f"{name}/{path}", ReadImage(files, path, f"{name}/{path}", cut), labels))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items()) or "its lists are empty"
-        raise DataError(f"{files}/{table} describes no usable image ({reasons}): unpack the images beside it.")
+        raise DataError(f"{files}/{table} describes no usable image ({reasons}): unpack the images next to it.")
     warn_skipped(name, skipped)
     return Dataset(name, hash_split(samples, split), {"gender": CLASSES["gender"]}, skipped)
 
@@ -158,7 +158,7 @@ def _judge(
     elif years is None or not 0 <= years <= MAX_AGE:
         reason = "without a possible age"
     else:
-        # The authors count 0 female, 1 male: the other way round than UTKFace and this package.
+        # The authors count 0 female, 1 male: the opposite of UTKFace and this package.
         labels = {"gender": 1 - int(gender), "age": years}
     return path, labels, location, reason
 

@@ -1,7 +1,7 @@
 """Labeled Faces in the Wild (Huang et al. 2007): identity by folder, gender from AFIF4's lists.
 
-Every LFW frame is centred on the face, so the chip is the centre 122 pixels of the official 250x250 frames
-and of any centre cut of them.
+Every LFW frame is centred on the face, so the chip is the central 122 pixels of the official 250x250 frames
+and of any central crop of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from privzoo.errors import DataError, ImageError
 
 FOLDERS = ("lfw", "lfw-a", "lfw2", "lfw-deepfunneled", "lfw_funneled", "lfw-funneled")
 GENDER_FOLDER = "lfw_gender"
-CHIP = 122  # pixels of the frame that are framed as UTKFace's chips are
+CHIP = 122  # pixels of the frame, framed like UTKFace's chips
 
 
 def centre(image: np.ndarray) -> np.ndarray:
@@ -34,9 +34,9 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
 
     Args:
         root: the folder lfw, its zip, or a folder that holds either; the folder `lfw_gender` with
-            `male_names.txt` and `female_names.txt` stands inside it or beside it.
-        chip: give the face chip, not the whole frame.
-        gender: drop images that stand in both gender lists or in neither (protocol 1). False needs no lists,
+            `male_names.txt` and `female_names.txt` is inside it or next to it.
+        chip: return the face chip, not the whole frame.
+        gender: drop images that are in both gender lists or in neither (protocol 1). False needs no lists,
             keeps every image and gives identity only.
 
     Returns:
@@ -55,7 +55,7 @@ def load(root: str | Path, chip: bool = True, gender: bool = True) -> Dataset:
     if gender and genders is None:
         raise DataError(
             f"{files} has no gender lists: put male_names.txt and female_names.txt into a folder "
-            f"{GENDER_FOLDER} beside it, or load with gender=False."
+            f"{GENDER_FOLDER} next to it, or load with gender=False."
         )
     names, samples = tuple(sorted(people)), []
     skipped: Counter[str] = Counter()
@@ -77,9 +77,9 @@ def lfw100(
 
     Args:
         root: as for `load`; without gender lists the samples have no gender.
-        chip: give the face chip, not the whole frame.
+        chip: return the face chip, not the whole frame.
         people: how many people, those with the most images first, ties by name.
-        images: at most so many images of each, the lowest numbers.
+        images: maximum number of images of each, the lowest numbers.
         after: how many people come before them and are left out; 100: ranks 101 to 200, on whom settings are chosen
             (protocol 7).
 
@@ -133,7 +133,7 @@ def _classes(people: tuple[str, ...], gender: bool) -> dict[str, tuple[str, ...]
 
 
 def _genders(files: Files) -> dict[str, int] | None:
-    """Return file name -> gender of the files that stand in one list only; None where there are no lists."""
+    """Return file name -> gender of the files that are in one list only; None if there are no lists."""
     inside = Folder(files.path / GENDER_FOLDER) if isinstance(files, Folder) else None
     packed = Zip(files.path).below([GENDER_FOLDER]) if isinstance(files, Zip) else None
     beside = Folder(files.path.parent / GENDER_FOLDER)

@@ -1,4 +1,4 @@
-"""What every loader gives: samples whose images are read when asked for, and arrays made from them."""
+"""What every loader returns: samples whose images are read on demand, and arrays made from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 class Sample:
     """One image of a data set with what is known about it."""
 
-    name: str  # path inside the set, as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
+    name: str  # path inside the set, such as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
     image: Callable[[], np.ndarray]  # reads the chip, uint8 RGB (H, W, 3); ImageError when damaged
     labels: Mapping[str, int | float | str]  # gender, race, emotion, identity: index into classes; age: years
 
@@ -47,7 +47,7 @@ class Dataset:
     samples: list[Sample]
     classes: dict[str, tuple[str, ...]]  # label -> class names in the order of the label's numbers
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> how many files were left out
-    facts: dict[str, Any] = field(default_factory=dict)  # of one's own data, what a card tells; see `folder.load`
+    facts: dict[str, Any] = field(default_factory=dict)  # of the user's own data, for the card; see `folder.load`
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -41,7 +41,7 @@ def of_network(network: NetworkConfig, root: str | Path) -> tuple[Dataset, Datas
     """Loads the training and validation parts of the data that a network's config names.
 
     Args:
-        network: whose task and classes are those of one's own data.
+        network: whose task and classes are those of the user's own data.
         root: as for `load_splits`.
 
     Raises:
@@ -58,16 +58,16 @@ def validation_name(data: Dataset) -> str:
 
 
 def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
-    """Loads what a network is measured on, and was never trained on.
+    """Loads the data that a network is measured on, and was never trained on.
 
     Args:
-        network: trained on one's own data, whose test part it is then; else by the task, LFW for gender and FER2013's
+        network: for one trained on the user's own data, its test part; else by the task, LFW for gender and FER2013's
             test part for emotion (protocols 1 and 2).
-        root: folder of the data sets, or of one's own data.
+        root: folder of the data sets, or of the user's own data.
 
     Raises:
-        DataError: the data are missing, or one's own have no test part.
-        ConfigError: nobody said on what such a network is to be measured.
+        DataError: the data are missing, or the user's own have no test part.
+        ConfigError: it is not defined what such a network is measured on.
     """
     if network.own_data:
         return _own(network, root, "test")
@@ -77,12 +77,12 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
         return fer2013.load(root, split="test")
     raise ConfigError(
         f"{network.name} learns {network.task!r} from {network.training.dataset}, for which there are no test data; "
-        "measured are gender, emotion, and any task of one's own folder of class folders."
+        "test data exist for gender, emotion, and any task of your own class folders."
     )
 
 
 def own_people(network: NetworkConfig, root: str | Path, unseen: bool) -> Dataset:
-    """Loads one's own images for the identity attack: those of the test part, or all."""
+    """Loads the user's own images for the identity attack: those of the test part, or all."""
     return _own(network, root, "test" if unseen else "all")
 
 

@@ -57,7 +57,7 @@ def load(root: str | Path, split: str = "train") -> Dataset:
     samples: list[Sample] = []
     skipped: Counter[str] = Counter()
     for path in files.names():
-        # The archive has one flat folder: whatever lies deeper is another data set that shares the root.
+        # The archive has one flat folder: anything deeper is another data set that shares the root.
         if "/" in path or not is_image(path):
             continue
         labels = parse(path)
@@ -68,7 +68,7 @@ def load(root: str | Path, split: str = "train") -> Dataset:
         samples.append(Sample(name, ReadImage(files, path, name), labels))
     if not samples:
         raise DataError(
-            f"{files} holds no file named as UTKFace's are: give the folder or zip of the aligned and "
+            f"{files} holds no file named like UTKFace's: give the folder or zip of the aligned and "
             "cropped faces, <age>_<gender>_<race>_<date>.jpg.chip.jpg."
         )
     warn_skipped("UTKFace", skipped)

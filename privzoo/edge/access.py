@@ -1,4 +1,4 @@
-"""Where a client's features go, by what way, and what it shows there: the model, proxy, key, certificates."""
+"""Where a client sends features, how, and with which credentials: the model, proxy, key, certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from privzoo import checks, texts
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
-_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; no more of them may be missing from a sum
+_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most so many
 _ROUNDING = 1e-3  # of tails in float16 and float32
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -23,7 +23,7 @@ class Target:
     """A tail on a server.
 
     Raises:
-        ConfigError: a name or version that cannot be.
+        ConfigError: an invalid name or version.
     """
 
     model: str  # its name on the server
@@ -36,17 +36,17 @@ class Target:
     def __post_init__(self) -> None:
         """Checks names and version."""
         if not isinstance(self.model, str) or not self.model:
-            raise ConfigError(f"model_name={self.model!r} cannot be; give the name under which the server has it.")
+            raise ConfigError(f"model_name={self.model!r} is invalid; give the name that the server uses.")
         for name in ("model", "signature", "feature", "budget"):
             text = getattr(self, name)
-            if isinstance(text, str) and texts.storable(text) != text:  # no request could hold it
-                raise ConfigError(f"{name}={text!r} cannot be sent; give a name of letters that UTF-8 has.")
+            if isinstance(text, str) and texts.storable(text) != text:  # no request can carry it
+                raise ConfigError(f"{name}={text!r} cannot be sent; give a name that is valid UTF-8.")
         if self.version is not None:
             object.__setattr__(self, "version", checks.count("version", self.version, least=0))
 
     @property
     def what(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
         return f"model {self.model!r}" + ("" if self.version is None else f" version {self.version}")
 
     def mismatch(self, url: str) -> MismatchError:
@@ -61,16 +61,16 @@ class Target:
         return MismatchError(f"The server at {url} has no {self.what} ({reason}); check name and version.")
 
     def most_bytes(self, count: int) -> int:
-        """Bytes that an answer about so many features may have, in either protocol and with room to spare."""
+        """Maximum bytes of an answer for so many features, in either protocol, with a margin."""
         return 2**20 + 64 * count * self.classes
 
     def checked(self, outputs: np.ndarray | None, count: int, url: str) -> np.ndarray:
         """The probabilities of an answer, float32 (count, classes).
 
-        They may be off by as much as a tail in int8 rounds: it answers in steps of 1/256.
+        They may be off by an int8 tail's rounding, whose step is 1/256.
 
         Raises:
-            ServerError: they are something else.
+            ServerError: they are not probabilities.
         """
         if outputs is None:
             raise self.unusable("no rows of numbers", count, url)
@@ -80,15 +80,15 @@ class Target:
         return outputs
 
     def unusable(self, found: str, count: int, url: str) -> ServerError:
-        """The error for an answer that is no prediction.
+        """The error for an answer that is not a prediction.
 
         Args:
-            found: what it is instead, as "more than 9 bytes".
-            count: features that were asked about.
+            found: what it is instead, such as "more than 9 bytes".
+            count: features sent.
             url: of the server.
         """
         return ServerError(
-            f"The server at {url} answered with something else than {count} x {self.classes} probabilities ({found}); "
+            f"The server at {url} answered with something other than {count} x {self.classes} probabilities ({found}); "
             f"check that {self.what} is this head's tail."
         )
 
@@ -99,7 +99,7 @@ class Target:
             return "values that are not finite"
         worst = outputs.flat[np.abs(outputs - 0.5).argmax()]
         if abs(worst - 0.5) > 0.5 + _STEP + _ROUNDING:
-            return f"a value of {worst:.6g}, which is no probability"
+            return f"a value of {worst:.6g}, which is not a probability"
         sums = outputs.sum(1, dtype=np.float64)
         worst = sums[np.abs(sums - 1).argmax()]
         if abs(worst - 1) > _STEP * min(self.classes, _MOST_STEPS) + _ROUNDING:
@@ -108,7 +108,7 @@ class Target:
 
 
 def check_finite(features: np.ndarray) -> None:
-    """Raises FeatureError, before anything is sent, where a value is not finite."""
+    """Raises FeatureError, before anything is sent, if a value is not finite."""
     if not np.isfinite(features).all():
         raise FeatureError("A feature has values that are not finite; it was not sent.")
 
@@ -121,7 +121,7 @@ def check_open(closed: bool) -> None:
 
 @dataclass(frozen=True)
 class Access:
-    """What a client shows a server, and whom it trusts."""
+    """The client's credentials, and which servers it trusts."""
 
     key: str | None = field(default=None, repr=False)  # API key; sent as authorization: Bearer KEY
     ca: str | os.PathLike[str] | None = None  # PEM file of the authority to trust; None: the system's
@@ -131,15 +131,15 @@ class Access:
     proxy: str | None = field(default=None, repr=False)
 
     def check(self, url: str, host: str, secure: bool) -> None:
-        """Refuses to send what an address would give away.
+        """Refuses to send secrets that would be readable on the way to an address.
 
         Raises:
-            ConfigError: a key over a plain connection to another machine, or a key that no header can hold.
+            ConfigError: a key over an unencrypted connection to another machine, or a key that no header can hold.
         """
         if self.key is not None and (
             not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
         ):
-            raise ConfigError("The key cannot be; give the text that the server's operator handed out.")
+            raise ConfigError("The key is invalid; give the text that the server's operator handed out.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
         if self.key is not None and not secure and not is_this_machine(host):
@@ -151,14 +151,14 @@ class Access:
             )
 
     def proxy_to(self, host: str, schemes: tuple[str, ...] = PROXY_SCHEMES) -> str | None:
-        """The proxy by which to reach a host; None: none, as always for this machine itself.
+        """The proxy for a host; None: none, as always for this machine itself.
 
         Args:
             host: name or address of the server.
-            schemes: of proxies that the protocol's library knows.
+            schemes: of proxies that the protocol's library supports.
 
         Raises:
-            ConfigError: an address that cannot be, or a kind of proxy that is not known here.
+            ConfigError: an invalid address, or an unsupported kind of proxy.
         """
         if self.proxy is None:
             return None
@@ -169,10 +169,10 @@ class Access:
             usable = False
         if not usable:
             # Not repeated: it may hold a password.
-            raise ConfigError("The proxy's address cannot be; give one as http://proxy:3128.")
+            raise ConfigError("The proxy's address is invalid; give one as http://proxy:3128.")
         if address.scheme not in schemes:
             known = ", ".join(f"{scheme}://" for scheme in schemes)
-            raise ConfigError(f"A proxy by {address.scheme}:// is not known here; give one by {known}.")
+            raise ConfigError(f"A proxy over {address.scheme}:// is not supported; give one over {known}.")
         return None if is_this_machine(host) else self.proxy
 
     def headers(self) -> dict[str, str]:
@@ -183,9 +183,9 @@ class Access:
         """For HTTPS.
 
         Raises:
-            ConfigError: a file that cannot be read, or is no PEM.
+            ConfigError: a file that cannot be read, or is not PEM.
         """
-        self._files()  # says which cannot be read
+        self._files()  # reports which cannot be read
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:
@@ -194,7 +194,7 @@ class Access:
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(
                 f"The certificates {self.ca}, {self.certificate} cannot be used ({type(error).__name__}); "
-                "give PEM files that belong together."
+                "give matching PEM files."
             ) from None
         return context
 
@@ -202,7 +202,7 @@ class Access:
         """For gRPC: authority, own key, own chain.
 
         Raises:
-            ConfigError: a file that cannot be read, or is no PEM.
+            ConfigError: a file that cannot be read, or is not PEM.
         """
         self.context()
         authority, key, chain = self._files()
@@ -212,7 +212,7 @@ class Access:
         if self.certificate is not None and not (
             isinstance(self.certificate, tuple | list) and len(self.certificate) == 2
         ):
-            raise ConfigError("The certificate cannot be; give the paths of two PEM files: certificate, then key.")
+            raise ConfigError("The certificate is invalid; give the paths of two PEM files: certificate, then key.")
         chain, key = self.certificate or (None, None)
         found = []
         for name, path in (("ca", self.ca), ("certificate", key), ("certificate", chain)):

@@ -1,4 +1,4 @@
-"""The whole path from the device's side: face, head, wire, answer (Osia et al. 2017, Figure 1)."""
+"""The whole path from the device: face, head, wire, answer (Osia et al. 2017, Figure 1)."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from privzoo.errors import BudgetError, ConfigError, FeatureError
 from privzoo.faces import Answers, Box, Face, Skipped, require_some
 
 TIMEOUT, ATTEMPTS = 10.0, 3  # seconds, and tries, where the user sets no others
-# Faces in one request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers take by default.
+# Faces per request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers accept by default.
 BATCH = 32
-_FEATURE = "features"  # input of the zoo's tails, for heads whose manifest leaves its name out
+_FEATURE = "features"  # input of the zoo's tails, for heads whose manifest omits its name
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the cloud said of one face, and what asking cost."""
+    """The cloud's answer for one face, and what it cost."""
 
     image: str  # name of the photograph
     face: Box  # the face chip's square in it, with the detector's score and the face's rotation
     number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the photograph; 1 for a given chip
-    label: str  # the likeliest class
+    label: str  # the most likely class
     probabilities: dict[str, float]  # class -> 0..1
     edge_ms: float  # milliseconds in the head, without finding the face
     cloud_ms: float  # milliseconds of the request, wire included, shared among the faces in it
@@ -51,12 +51,12 @@ class Answer:
 
     @property
     def rotation(self) -> float | None:
-        """Degrees by which the face is turned clockwise in the photograph; None for a chip that was given."""
+        """Degrees by which the face is rotated clockwise in the photograph; None for a chip that was given."""
         return None if self.score is None else self.face.angle
 
 
 class _Asking:
-    """What `Client` and `AsyncClient` share: a head, a server, and how to read its replies."""
+    """Common to `Client` and `AsyncClient`: a head, a server, and how to read its replies."""
 
     _asynchronous = False
 
@@ -100,7 +100,7 @@ class _Asking:
     def _prepare(
         self, images: Any, face: str, all_faces: bool, strict: bool, slot: str | None
     ) -> tuple[np.ndarray, list[Face], list[Skipped]]:
-        """Cuts all faces out before anything is computed: what is skipped, or is too much together, spends nothing."""
+        """Cuts out all faces before anything is computed: skipped or too many faces spend nothing."""
         self.head.check_slot(slot)
         chips, found, skipped = self.head.prepare(images, face, bulk=not strict, all_faces=all_faces)
         require_some(found, skipped)
@@ -108,8 +108,8 @@ class _Asking:
         left = None if self.head.permanent else self.head.remaining()
         if left is not None and len(chips) > left:
             raise BudgetError(
-                f"{len(chips)} faces are more than the {left} that the total of {self.head.owner!r} still allows, so "
-                "that nothing was computed; give fewer, or set another total."
+                f"{len(chips)} faces are more than the {left} that the total budget of {self.head.owner!r} allows, so "
+                "nothing was computed; give fewer, or raise the total."
             )
         return chips, found, skipped
 
@@ -132,27 +132,27 @@ class _Asking:
 
 
 class Client(_Asking):
-    """Asks a TF Serving server, as `privzoo serve`, about faces, and sends it nothing but features.
+    """Gets answers about faces from a TF Serving server, such as `privzoo serve`, sending it only features.
 
     Args:
         head: the open head.
         url: address of the server: `http://cloud:8501` or `https://...` for REST, `grpc://cloud:8500` or
             `grpcs://...` for gRPC.
         model_name: name of the tail on the server; None: the model's own name, from the head's manifest.
-        version: of the tail on the server; None: the newest. A tail that is not the head's is refused either way.
+        version: of the tail on the server; None: the newest. Another head's tail is refused either way.
         timeout: seconds for each of connecting, sending and reading; over gRPC for a whole attempt.
-        attempts: at most so many, while the server is away or busy, with growing random waits between.
-        deadline: seconds for one request with all its attempts; None: no bound of its own.
+        attempts: maximum number, while the server is away or busy, with growing random waits in between.
+        deadline: seconds for one request with all its attempts; None: no limit.
         key: API key; it is refused over plain http or grpc to another machine.
-        ca: PEM file of the authority that signed the server's certificate; None: those that the system trusts.
+        ca: PEM file of the authority that signed the server's certificate; None: the system's.
         certificate: PEM files of the device's own certificate and key, for mutual TLS.
-        proxy: address of a proxy, as `http://proxy:3128`, for https and grpcs addresses alone: it carries TLS and sees
-            neither key nor feature. None: no proxy, whatever the environment says. This machine is never reached
+        proxy: address of a proxy, e.g. `http://proxy:3128`, for https and grpcs addresses only: it carries TLS and sees
+            neither key nor feature. None: no proxy, regardless of the environment. This machine is never reached
             through one.
         queue: file that keeps features while the server is away, for `later` and `send`; or a `Queue`.
 
     Raises:
-        ConfigError: an address, name, version, time, key or file that cannot be.
+        ConfigError: an invalid address, name, version, time, key or file.
         MissingExtraError: a package for the protocol is not installed.
 
     Example:
@@ -213,9 +213,9 @@ class Client(_Asking):
 
         Args:
             images: one or many paths, open files, bytes, PIL images or uint8 arrays.
-            face: "detect" finds the face, "given" takes each image as a face chip already.
-            all_faces: ask about each face of each image, small ones too, which takes ten times as long to find them;
-                each is a feature of its own, which spends its budget.
+            face: "detect" finds the face, "given" means that each image already is a face chip.
+            all_faces: answer for every face in each image, including small ones, which takes ten times as long;
+                each is a separate feature, which spends its own budget.
             strict: raise at the first image that cannot be used, before anything is computed.
             slot: in which permanent answers repeat, for a head that has them: a person, a day.
 
@@ -223,7 +223,7 @@ class Client(_Asking):
             A list with an answer for each image, or face, in their order; its `skipped` has the images without one.
 
         Raises:
-            ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError where they show
+            ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError if they show
                 no face.
             BudgetError: the faces together would exceed the head's total; none of them was computed.
             ServerUnavailableError: the server could not be reached, or is busy.
@@ -240,12 +240,12 @@ class Client(_Asking):
         return Answers(answers, skipped)
 
     def stream(self, frames: Iterable[Any], face: str = "detect", *, slot: str | None = None) -> Stream:
-        """Asks about the frames of a camera as they come; frames that come while it is busy are dropped.
+        """Answers for the frames of a camera as they arrive; frames that arrive while it is busy are dropped.
 
-        Each frame is a feature of its own: of a head with noise, each spends its budget (`Head.spent_epsilon`).
+        Each frame is a separate feature: with noise, each spends its budget (`Head.spent_epsilon`).
 
         Args:
-            frames: anything that gives images in real time, as a generator over a camera; read in a thread.
+            frames: any iterable of images in real time, such as a generator over a camera; read in a thread.
             face: as for `predict`.
             slot: as for `predict`; of a head with permanent answers, a symbol costs its budget once in all of them.
 
@@ -254,7 +254,7 @@ class Client(_Asking):
             `read`, `dropped` and `without_face`; `close` stops it early, as does the end of a `with` block.
 
         Raises (while iterating):
-            As `predict`, but for FaceNotFoundError; and whatever reading a frame raises.
+            As `predict`, except FaceNotFoundError; and whatever reading a frame raises.
 
         Example:
             >>> for answer in client.stream(camera):  # doctest: +SKIP
@@ -274,7 +274,7 @@ class Client(_Asking):
         strict: bool = False,
         slot: str | None = None,
     ) -> Answers[str]:
-        """Finds the faces, runs the head, and keeps the features in the queue; asks nobody yet.
+        """Finds the faces, runs the head, and queues the features, without sending them yet.
 
         Args:
             images: as for `predict`.
@@ -294,7 +294,7 @@ class Client(_Asking):
         """
         queue = self._queue()
         chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
-        places = [place_to_json(one) for one in found]  # whatever can fail does before the budget is spent
+        places = [place_to_json(one) for one in found]  # anything that can fail must do so before the budget is spent
         queue.check_room(len(chips), 4 * len(chips) * math.prod(self.head.feature_shape))
         features, edge_ms = self._features(chips, slot)
         if not np.isfinite(features).all():
@@ -308,23 +308,23 @@ class Client(_Asking):
         return Answers(tickets, skipped)
 
     def send(self) -> Iterator[tuple[str, Answer]]:
-        """Asks about the features in the queue, those that wait longest first.
+        """Sends the features in the queue, the oldest first.
 
-        A feature leaves the queue when the loop takes the next answer, or ends: an answer that was under way when the
-        device went down comes again, under the same ticket.
+        A feature leaves the queue when the loop takes the next answer, or ends: an answer that was in transit when the
+        device went down is sent again, under the same ticket.
 
         Returns:
             Tickets and answers, as they come.
 
         Raises:
             ConfigError: the client has no queue, or its file cannot be used.
-            ServerUnavailableError: the server is still away; what was not answered stays.
-            MismatchError: the server has another tail; all stays.
-            FeatureRefusedError: once all others are answered: the server refused some features by its protocol's own
+            ServerUnavailableError: the server is still away; unanswered features stay.
+            MismatchError: the server has another tail; all stay.
+            FeatureRefusedError: once all others are answered: the server refused some features with its protocol's own
                 error, and answered others after that; or they cannot be sent. These are set aside: `queue.refused()`
-                says why, `queue.retry_refused()` lets them wait again, `queue.forget(ticket)` drops one.
-            ServerError: the server refuses features and answers none after them, as where a proxy refuses
-                everything; or it answers otherwise, as to a key that was revoked; all stays.
+                says why, `queue.retry_refused()` queues them again, `queue.forget(ticket)` drops one.
+            ServerError: the server refuses features and answers none after them, as when a proxy refuses
+                everything; or it answers with another error, as for a revoked key; all stay.
 
         Example:
             >>> for ticket, answer in client.send():  # doctest: +SKIP
@@ -372,7 +372,7 @@ class AsyncClient(_Asking):
         strict: bool = False,
         slot: str | None = None,
     ) -> Answers[Answer]:
-        """As `Client.predict`; a task of its own for each call may run beside others."""
+        """As `Client.predict`; several calls may run concurrently, each in its own task."""
         self._wire.check_open()
         chips, found, skipped = await asyncio.to_thread(self._prepare, images, face, all_faces, strict, slot)
         answers = []

@@ -1,8 +1,8 @@
-"""The released heads' list, and the proof that this device's interpreter computes them: golden input and output.
+"""The list of released heads, and a check that this device's interpreter computes them right: golden input and output.
 
 `tflite/manifest.json` lists every released head with its size, hashes, its own manifest, and for one golden face chip
 the output of the head before any rounding or noise. Runtimes round int8 arithmetic in different places; the list says
-how far an output may lie from the golden one.
+how far an output may be from the golden one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read_list(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         WeightsError: it is missing or cannot be read.
-        ConfigError: it is no JSON, or of another format.
+        ConfigError: it is not valid JSON, or of another format.
     """
     path = Path(folder) / LIST
     try:
@@ -45,7 +45,7 @@ def read_list(folder: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         raise WeightsError(f"The list of heads {path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
-        raise ConfigError(f"The list of heads {path} is no valid JSON ({error}); fetch or write it again.") from None
+        raise ConfigError(f"The list of heads {path} is not valid JSON ({error}); fetch or write it again.") from None
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT or not isinstance(found.get("heads"), list):
         raise ConfigError(
@@ -88,7 +88,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
         File -> largest difference from the golden output, as a share of the tolerance: 1 at most.
 
     Raises:
-        WeightsError: a file is missing, is not the released one, or computes something else here.
+        WeightsError: a file is missing, is not the released one, or does not reproduce its golden output here.
         MissingExtraError: no TFLite interpreter is installed.
         ConfigError: a list or manifest that this version cannot read.
 
@@ -110,7 +110,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
         share = float(np.abs(found - expected).max()) / golden["tolerance"]
         if not share <= 1:  # written so that NaN is refused too
             raise WeightsError(
-                f"{path} computes something else here than its golden output ({share:.3g} times the tolerance); "
+                f"{path} does not reproduce its golden output here ({share:.3g} times the tolerance); "
                 "use another version of the TFLite interpreter."
             )
         shares[entry["file"]] = share

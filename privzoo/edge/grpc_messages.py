@@ -78,7 +78,7 @@ def decode(data: bytes) -> dict[str, np.ndarray]:
     """The float32 outputs of a serialized PredictResponse, by name.
 
     Raises:
-        ValueError: no such message, or an output that is no float32 tensor.
+        ValueError: no such message, or an output that is not a float32 tensor.
     """
     from google.protobuf.message import DecodeError
 

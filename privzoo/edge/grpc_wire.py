@@ -16,17 +16,17 @@ from privzoo.edge.retry import Patience, unavailable
 from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
 
 SCHEMES = ("grpc", "grpcs")
-PROXY_SCHEMES = ("http",)  # all that gRPC's library speaks
+PROXY_SCHEMES = ("http",)  # all that gRPC's library supports
 OUTPUT = "probabilities"
-_MOST_FEATURES = 4096  # of one request, whose answer has to fit
+_MOST_FEATURES = 4096  # per request, whose answer must fit
 _AWAY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
-# What the library says of an answer beyond our bound, before and after it was decompressed.
+# The library's errors for an answer beyond our limit, before and after decompression.
 _TOO_LARGE = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),  # the server's limit decides
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.enable_retries", 0),  # one place decides when to ask again
+    ("grpc.enable_retries", 0),  # one place decides when to retry
 ]
 
 
@@ -41,7 +41,7 @@ class Grpc:
         asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address or proxy that cannot be, or certificates that cannot be read.
+        ConfigError: an invalid address or proxy, or certificates that cannot be read.
         MissingExtraError: grpcio or protobuf is not installed.
     """
 
@@ -69,12 +69,12 @@ class Grpc:
             or address.path.strip("/")
             or address.query
         ):
-            raise ConfigError(f"The server's address {url!r} cannot be; give one as grpc://cloud:8500.")
+            raise ConfigError(f"The server's address {url!r} is invalid; give one as grpc://cloud:8500.")
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)
         proxy = access.proxy_to(host, PROXY_SCHEMES)
         limit = ("grpc.max_receive_message_length", target.most_bytes(_MOST_FEATURES))
-        # Else the library reads the environment: no proxy that nobody asked for.
+        # Else the library reads the environment: no proxy unless asked for.
         options = (
             [*_OPTIONS, limit, ("grpc.enable_http_proxy", 0)]
             if proxy is None
@@ -161,8 +161,8 @@ class Grpc:
             )
         if code in _AWAY:
             return unavailable(
-                f"The server at {self.url} gave no answer within {seconds:g} s ({code}: {reason}); "
-                "check that it runs, the address and its certificate."
+                f"The server at {self.url} did not answer within {seconds:g} s ({code}: {reason}); "
+                "check that it is running, its address and its certificate."
             )
         if code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND") and self.target.signature in reason:
             return self.target.mismatch(self.url)

@@ -27,43 +27,43 @@ class Head:
     """A head that privzoo exported, open on LiteRT or tflite-runtime.
 
     It cannot be changed once it is open: no assignment to an attribute, and no edit of its manifest, switches off the
-    noise or the ledger. (This keeps mistakes out. Python code that means to reach inside always can.)
+    noise or the ledger. (This prevents mistakes. Python code that deliberately reaches inside always can.)
 
     Args:
         path: the `.tflite` file.
         threads: CPU threads for one inference, 1 or more.
-        epsilon: local-differential-privacy budget of one feature, from which the noise is set; None: the noise that the
+        epsilon: local-differential-privacy budget of one feature, which determines the noise; None: the noise that the
             head's manifest asks for. Only for heads with noise or codes; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; None: 1e-5. Codes have none, so that it is refused for them.
+        delta: of the same budget; None: 1e-5. Refused for codes, which have none.
         total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
             None: no limit. Only for heads with noise.
         total_delta: of the same total; None: 1e-5.
-        ledger: file in which the spending is written down, made where it is not there; or a `Ledger`. All heads that
+        ledger: file that records the spending, created if missing; or a `Ledger`. All heads that
             see the same people should share one.
-        permanent: file of the device's secret, made where it is not there, with which answers of a coded head are drawn
-            once and repeated: `features(chips, slot=...)`, and `privzoo.mechanisms.permanent` for what that promises
-            and costs. None: each answer is drawn anew.
-        owner: whose budget is spent: a person, or, where people are not told apart, the device, whose faces then all
+        permanent: file of the device's secret, created if missing, with which answers of a coded head are drawn
+            once and repeated: `features(chips, slot=...)`, and `privzoo.mechanisms.permanent` for what that guarantees
+            and costs. None: each answer is a fresh draw.
+        owner: whose budget is spent: a person, or, if people are not distinguished, the device, whose faces then all
             count as one person's.
 
     Attributes:
         path: of the file.
-        manifest: what the file says of itself, a copy; see `privzoo.edge.read_manifest`.
+        manifest: of the file, a copy; see `privzoo.edge.read_manifest`.
         input_size: side of the chips in pixels.
         feature_shape: shape of one feature.
-        classes: names of the classes that the tail tells apart.
+        classes: names of the tail's classes.
         noise: what every feature gets before it is given out, or None.
         queries: features given out so far, by this object alone.
-        ledger: the `Ledger`; None where none was given.
+        ledger: the `Ledger`; None if none was given.
         permanent: whether answers repeat in a slot.
         owner: whose budget is spent.
 
     Raises:
-        WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
-        ConfigError: the manifest asks for what this version cannot do, `threads` is no count, a budget cannot be, is
-            less than one feature costs, lacks its ledger, or belongs to a head without noise; or the ledger or the
-            secret cannot be used.
+        WeightsError: the file is missing, truncated, damaged, or contradicts its manifest.
+        ConfigError: the manifest needs what this version cannot do; `threads` is not a count; a budget is invalid, less
+            than one feature costs, without its ledger, or for a head without noise; or the ledger or the secret cannot
+            be used.
         MissingExtraError: no TFLite interpreter is installed.
 
     Example:
@@ -72,7 +72,7 @@ class Head:
         (1, 4)
     """
 
-    # No __dict__, and properties without setters: an assignment fails instead of taking the place of what protects.
+    # No __dict__, and properties without setters: an assignment fails instead of replacing the protection.
     __slots__ = (
         "__book",
         "__count",
@@ -115,8 +115,8 @@ class Head:
         if ledger is not None and not isinstance(ledger, Ledger):
             ledger = Ledger(ledger)
         if ledger is not None:
-            ledger.cost(owner)  # refuses an owner or a file now rather than at the first face
-        self.__ledger = ledger  # the last of all: from now on nothing can be changed
+            ledger.cost(owner)  # rejects an invalid owner or file now rather than at the first face
+        self.__ledger = ledger  # set last: from now on nothing can be changed
 
     def _codebook(self) -> Codebook | None:
         entry = self.__unprotected.manifest.get("noise")
@@ -130,7 +130,7 @@ class Head:
     def _mechanism(self, epsilon: float | None, delta: float | None) -> Gaussian | RandomizedResponse | None:
         entry = self.__unprotected.manifest.get("noise")
         if entry is None and epsilon is not None:
-            raise ConfigError(f"The head {self.path} adds no noise, so that no epsilon can be kept; use another.")
+            raise ConfigError(f"The head {self.path} adds no noise, so it cannot keep an epsilon; use another.")
         delta = check_delta(epsilon, delta, f"the head {self.path}", None if entry is None else self.__book is not None)
         if entry is None:
             return None
@@ -149,14 +149,14 @@ class Head:
             return None, DELTA
         if self.__noise is None:
             raise ConfigError(
-                f"The head {self.path} adds no noise, so that each of its features is beyond every total; use a head "
-                "with noise, or give neither total_epsilon nor ledger."
+                f"The head {self.path} adds no noise, so its features have no finite budget; use a head "
+                "with noise, or omit total_epsilon and ledger."
             )
         if epsilon is None:
             return None, DELTA
         epsilon, delta = check_epsilon(epsilon, delta, prefix="total_")
         if ledger is None:
-            raise ConfigError("A total outlives the process only in a file; give ledger=FILE with total_epsilon.")
+            raise ConfigError("A total must be kept in a file; give ledger=FILE with total_epsilon.")
         if not within(one := self.__noise.epsilon(delta=delta), epsilon):
             raise ConfigError(
                 f"One feature of {self.path} costs epsilon {rounded_up(one, 6)} at delta {delta:g}, more than the "
@@ -176,7 +176,7 @@ class Head:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the file says of itself; a copy, so that edits change nothing."""
+        """The file's manifest; a copy, so that edits change nothing."""
         return copy.deepcopy(self.__unprotected.manifest)
 
     @property
@@ -191,7 +191,7 @@ class Head:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that the tail tells apart."""
+        """Names of the tail's classes."""
         return tuple(self.__unprotected.manifest["classes"])
 
     @property
@@ -201,12 +201,12 @@ class Head:
 
     @property
     def queries(self) -> int:
-        """Features given out so far by this object; the ledger knows those of others and of earlier processes."""
+        """Features given out so far by this object; the ledger also has those of other objects and processes."""
         return self.__count
 
     @property
     def ledger(self) -> Ledger | None:
-        """Where the spending is written down, or None."""
+        """The ledger that records the spending, or None."""
         return self.__ledger
 
     @property
@@ -226,7 +226,7 @@ class Head:
             image: path, bytes of an image file, PIL image, or uint8 array.
 
         Returns:
-            Squares of the chips in the photograph, in pixels; empty where no face is seen.
+            Squares of the chips in the photograph, in pixels; empty if no face is seen.
 
         Raises:
             ImageError: the image cannot be read.
@@ -241,9 +241,9 @@ class Head:
 
         Args:
             images: one or many paths, open files, bytes, PIL images or uint8 arrays.
-            face: "detect" finds the face, "given" takes each image as a chip already.
-            bulk: skip what cannot be used, rather than raise.
-            all_faces: give a chip of each face, small ones too.
+            face: "detect" finds the face, "given" means that each image already is a chip.
+            bulk: skip unusable images instead of raising.
+            all_faces: give a chip of every face, including small ones.
 
         Returns:
             uint8 array (N, input_size, input_size, 3); where each chip came from; the images that were skipped.
@@ -254,10 +254,10 @@ class Head:
         return faces.chips(images, self.input_size, face, bulk, all_faces)
 
     def check_slot(self, slot: str | None) -> None:
-        """Refuses a slot where answers do not repeat, none where they do, and one that is no text.
+        """Refuses a slot if answers do not repeat, a missing one if they do, and one that is not text.
 
         Raises:
-            ConfigError: so it is.
+            ConfigError: the slot is refused.
         """
         answers.at(self.__permanent, slot)
 
@@ -265,12 +265,12 @@ class Head:
         """Spends the budget, runs the head, adds its noise and counts; threads take turns.
 
         With a ledger, the whole batch is on the disk as spent before the first chip is computed. It stays spent
-        whatever fails afterwards. Chips that are refused for their shape or type cost nothing. Permanent answers are
+        even if something fails afterwards. Chips refused for their shape or type cost nothing. Permanent answers are
         computed first, since one that was given before costs nothing, and drawn once they are on the disk as spent.
 
         Args:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
-            slot: in which permanent answers repeat: a person, a day, a service, as the caller tells them apart.
+            slot: in which permanent answers repeat: a person, a day, a service, as the caller chooses.
 
         Returns:
             float32 array (N, *feature_shape); of a coded head (N, 2), the symbol that may be sent and the epsilon that
@@ -281,7 +281,7 @@ class Head:
             BudgetError: the batch would exceed the total; none of it was given out or spent.
             ConfigError: the ledger cannot be written, and nothing was given out; or a slot without permanent answers,
                 or none with them.
-            FeatureError: the head gave a value that is not finite.
+            FeatureError: the head's output is not finite.
         """
         chips, permanent = as_chips(chips, self.input_size), answers.at(self.__permanent, slot)
         if permanent is not None:
@@ -323,7 +323,7 @@ class Head:
             self.__tags.update(tags)
 
     def spent_epsilon(self, delta: float = DELTA) -> float:
-        """Budget that the owner has spent, by the ledger; without one, if all of `queries` were one person's.
+        """Budget that the owner has spent, according to the ledger; without one, as if all `queries` were one person's.
 
         Args:
             delta: of the total.
@@ -332,7 +332,7 @@ class Head:
             epsilon; infinite once a head without noise has given out a feature.
 
         Raises:
-            ConfigError: a delta that cannot be, or a ledger that cannot be read.
+            ConfigError: an invalid delta, or a ledger that cannot be read.
         """
         if self.__ledger is not None:
             return self.__ledger.spent(self.__owner, delta)
@@ -341,9 +341,9 @@ class Head:
         return self.__noise.epsilon(self.queries if self.__permanent is None else len(self.__tags), delta)
 
     def remaining(self) -> int | None:
-        """Features that the owner's total still allows this head to give out; None without a total.
+        """How many more features the owner's total allows this head to give out; None without a total.
 
-        Permanent answers that were given before come on top: they cost nothing.
+        Repeated permanent answers do not count: they cost nothing.
 
         Raises:
             ConfigError: the ledger cannot be read.

@@ -1,7 +1,7 @@
 """Reads the manifest that a head carries: what goes in, what comes out, and which tail it belongs to.
 
 A head is a TFLite flatbuffer with a zip archive behind it (TFLite metadata's associated-file format), whose stored
-entry `privzoo.json` is the manifest. Runtimes ignore what stands behind the flatbuffer.
+entry `privzoo.json` is the manifest. Runtimes ignore what follows the flatbuffer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FIELDS: dict[tuple[str, ...], type] = {
 
 
 def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
-    """Reads a manifest from its JSON text and checks what a device relies on.
+    """Reads a manifest from its JSON text and checks the entries that a device relies on.
 
     Args:
         data: UTF-8 JSON text.
@@ -50,7 +50,7 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
     try:
         manifest = json.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise ConfigError(f"The manifest in {source} is no valid JSON ({error}); export the model again.") from None
+        raise ConfigError(f"The manifest in {source} is not valid JSON ({error}); export the model again.") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise ConfigError(
@@ -63,15 +63,15 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(
-                f"The manifest in {source} has {'.'.join(path)} = {value!r}, which is no {kind.__name__}; "
+                f"The manifest in {source} has {'.'.join(path)} = {value!r}, which is not of type {kind.__name__}; "
                 "export the model again."
             )
     shape = manifest["feature"]["shape"]
     if not shape or not all(type(side) is int and side > 0 for side in shape) or manifest["input"]["size"] < 1:
-        raise ConfigError(f"The manifest in {source} has sizes that cannot be; export the model again.")
+        raise ConfigError(f"The manifest in {source} has impossible sizes; export the model again.")
     other = {key: manifest["input"].get(key) for key, value in INPUT.items() if manifest["input"].get(key) != value}
     if other:
-        raise ConfigError(f"The head in {source} needs {other} as input, which this privzoo cannot do; update privzoo.")
+        raise ConfigError(f"The head in {source} needs unsupported preprocessing, {other}; update privzoo.")
     return manifest
 
 
@@ -85,7 +85,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        WeightsError: the file is missing, is no TFLite file, is cut short or damaged, or carries no manifest.
+        WeightsError: the file is missing, is not a TFLite file, is truncated or damaged, or has no manifest.
         ConfigError: the manifest is not one that this version can use.
 
     Example:
@@ -97,11 +97,11 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         with open(path, "rb") as file:
             start = file.read(8)
         if start[4:] != _FLATBUFFER_MARK:
-            raise WeightsError(f"{path} is no TFLite file; give a head that privzoo exported.")
+            raise WeightsError(f"{path} is not a TFLite file; give a head that privzoo exported.")
         manifest = parse_manifest(_member(path), path)
         length, expected = manifest["head"].get("bytes"), manifest["head"].get("sha256")
         if not isinstance(length, int) or _sha256(path, length) != expected:
-            raise WeightsError(f"{path} is damaged: its SHA-256 is not its manifest's; fetch or export it again.")
+            raise WeightsError(f"{path} is damaged: its SHA-256 differs from its manifest's; fetch or export it again.")
     except PrivzooError:
         raise
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def _member(path: str) -> bytes:
         raise
     except Exception:  # zipfile raises many things for damaged archives: BadZipFile, KeyError, struct.error, ...
         raise WeightsError(
-            f"{path} carries no readable privzoo manifest: it was cut short while it was written, or is not an export "
+            f"{path} has no readable privzoo manifest: it was truncated while being written, or is not an export "
             "of privzoo; fetch or export it again."
         ) from None
 

@@ -1,4 +1,4 @@
-"""The former home of `privzoo.mechanisms.gaussian`, for programs that import it; a later version drops it."""
+"""The old home of `privzoo.mechanisms.gaussian`, for programs that import it; a later version drops it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Features that wait on the device for a connection: bounded, in one SQLite file, so that a restart loses none.
+"""Features queued on the device until there is a connection: bounded, in one SQLite file, so that a restart loses none.
 
-Only features are kept, never an image. What protects them on their way protects them here no more than the file's
-permissions (its owner alone may read it) and the device's own encryption do.
+Only features are kept, never an image. Here they are protected only by the file's permissions (only its owner may read
+it) and the device's own encryption.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from privzoo import checks, databases, texts
 from privzoo.errors import ConfigError, FeatureError, PrivzooError, ServerUnavailableError
 
 _WAITING = ("number", "ticket", "since", "signature", "image", "box", "edge_ms", "shape", "feature")
-# Version 1 had no table of refused features, 2 kept no numbers of them; both had no application_id. Such a file is
-# brought up to date when it is opened.
+# Version 1 had no table of refused features, version 2 did not keep their values; neither had an application_id. Such
+# files are migrated when opened.
 _REFUSED = ("ticket", "since", "image", "reason")
 KIND = databases.Kind("queue", 0x505A5155, 3, {"waiting": _WAITING, "refused": _REFUSED})  # "PZQU"
 _SCHEMA = (
@@ -55,7 +55,7 @@ _MOST_BYTES = 2**40
 
 @dataclass(frozen=True)
 class Entry:
-    """One feature on its way into the queue."""
+    """One feature to be queued."""
 
     feature: Any  # numbers of one face, as an array or lists; kept as float32
     signature: str  # of the tail that it is for
@@ -68,7 +68,7 @@ class Entry:
 class Waiting:
     """One feature in the queue."""
 
-    ticket: str  # names it, on every device and after every restart alike
+    ticket: str  # its identifier, the same on every device and after every restart
     image: str
     box: str  # JSON of the face's square
     edge_ms: float
@@ -89,13 +89,13 @@ class Queue:
     """A queue of features in a file; its methods may be called from several threads.
 
     Args:
-        path: of the file; it is made where it is not there. One that others may read becomes its owner's alone.
-        most: features that it takes, those that were refused included; more are not taken.
-        most_bytes: of all these features together.
-        days: after which a feature is dropped unsent.
+        path: of the file; it is created if missing. One that others may read is restricted to its owner.
+        most: maximum number of features, including refused ones.
+        most_bytes: maximum total size of these features.
+        days: age at which a feature is dropped unsent.
 
     Raises (the methods too):
-        ConfigError: the file cannot be used, or is no such queue, and stays as it is; or an argument cannot be.
+        ConfigError: the file cannot be used, or is not such a queue, and stays as it is; or an argument is invalid.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class Queue:
             ) from None
 
     def _prepare(self) -> None:
-        """Makes the tables, or brings them up to date; another program's file is left as it is."""
+        """Creates or migrates the tables; another program's file is left unchanged."""
         base = self._base
         KIND.version_of(base, self.path)  # before the first change
         databases.make_private(self.path)
         base.execute("PRAGMA journal_mode=WAL")
-        base.execute("PRAGMA synchronous=FULL")  # what add() has taken is on the disk
+        base.execute("PRAGMA synchronous=FULL")  # what add() has accepted is on disk
         base.execute("PRAGMA secure_delete=ON")  # sent features do not linger in the file
         with _whole(base):
             if KIND.version_of(base, self.path) < KIND.version:
@@ -141,21 +141,21 @@ class Queue:
                 base.execute(f"PRAGMA user_version={KIND.version}")
 
     def __len__(self) -> int:
-        """Features that wait."""
+        """Number of waiting features."""
         with self._use() as base:
             return int(base.execute("SELECT COUNT(*) FROM waiting").fetchone()[0])
 
     def close(self) -> None:
         """Closes the file."""
-        with self._lock, contextlib.suppress(sqlite3.Error):  # nothing is lost: each change is on the disk already
+        with self._lock, contextlib.suppress(sqlite3.Error):  # nothing is lost: each change is on disk already
             self._base.close()
 
     def check_room(self, count: int, size: int) -> None:
-        """Refuses features before they are made, and their budget spent, where there is no room for them.
+        """Refuses features before they are computed, and their budget spent, if there is no room for them.
 
         Args:
-            count: features that are to come.
-            size: bytes of all of them.
+            count: expected features.
+            size: their total bytes.
 
         Raises:
             ServerUnavailableError: the queue is too full.
@@ -167,11 +167,11 @@ class Queue:
             self._check_room(base, count, size)
 
     def add(self, feature: Any, signature: str, image: str, box: str, edge_ms: float) -> str:
-        """Takes one feature, as `add_all`; returns its ticket."""
+        """Adds one feature, as `add_all`; returns its ticket."""
         return self.add_all([Entry(feature, signature, image, box, edge_ms)])[0]
 
     def add_all(self, entries: Sequence[Entry]) -> list[str]:
-        """Takes features, all or none; one that is there already is not taken twice, one that was refused waits again.
+        """Adds features, all or none; one that is queued already is not added again, a refused one is queued again.
 
         Args:
             entries: the features.
@@ -180,11 +180,11 @@ class Queue:
             The ticket of each.
 
         Raises:
-            FeatureError: what is no feature: no numbers, or a single one without an axis.
-            ConfigError: a text or time of an entry that is none.
-            ServerUnavailableError: the queue is full, for the server was away too long.
+            FeatureError: not a feature: no numbers, or a single one without an axis.
+            ConfigError: an entry with an invalid text or time.
+            ServerUnavailableError: the queue is full, since the server was away too long.
         """
-        rows = [_row(entry) for entry in entries]  # what can be wrong with them, before any is taken
+        rows = [_row(entry) for entry in entries]  # finds errors before any is added
         with self._change() as base:
             self._drop_old(base)
             for ticket, *fields in rows:
@@ -200,11 +200,11 @@ class Queue:
         return [row[0] for row in rows]
 
     def first(self, signature: str, count: int) -> list[Waiting]:
-        """The features for a tail that wait longest; one whose entry in the file is damaged is set aside.
+        """The oldest features for a tail; one whose entry in the file is damaged is set aside.
 
         Args:
             signature: of the tail; features for others stay where they are.
-            count: at most so many.
+            count: maximum number.
         """
         signature, count = _text("signature", signature), checks.count("count", count, least=1, most=_MOST_BYTES)
         found: list[Waiting] = []
@@ -228,12 +228,12 @@ class Queue:
                 self.set_aside(ticket, "Its entry in the queue's file is damaged.")
 
     def remove(self, ticket: str) -> None:
-        """Drops a feature that has been answered; nothing happens where it is not there."""
+        """Drops a feature that has been answered; nothing happens if it is missing."""
         with self._change() as base:
             base.execute("DELETE FROM waiting WHERE ticket = ?", [_text("ticket", ticket)])
 
     def move_back(self, ticket: str) -> None:
-        """Puts a feature behind all others, so that they come first; nothing happens where it does not wait."""
+        """Moves a feature to the end of the queue; nothing happens if it is not waiting."""
         with self._change() as base:
             base.execute(
                 "UPDATE waiting SET number = (SELECT MAX(number) + 1 FROM waiting) WHERE ticket = ?",
@@ -241,10 +241,10 @@ class Queue:
             )
 
     def set_aside(self, ticket: str, reason: str) -> None:
-        """Takes a feature that no server will answer out of the way; it is kept until `forget`.
+        """Sets aside a feature that no server will answer; it is kept until `forget`.
 
         Args:
-            ticket: of the feature; nothing happens where it does not wait.
+            ticket: of the feature; nothing happens if it is not waiting.
             reason: one sentence for `refused`.
         """
         ticket, reason = _text("ticket", ticket), _text("reason", reason)
@@ -258,19 +258,19 @@ class Queue:
             base.execute("DELETE FROM waiting WHERE ticket = ?", [ticket])
 
     def refused(self) -> list[Refused]:
-        """The features that were set aside, the earliest first."""
+        """The features that were set aside, oldest first."""
         with self._use() as base:
             rows = base.execute("SELECT ticket, image, reason, since FROM refused ORDER BY since, rowid").fetchall()
         return [Refused(*row) for row in rows]
 
     def retry_refused(self, ticket: str | None = None) -> int:
-        """Lets features that were set aside wait again, behind all others and for as many days as new ones.
+        """Queues features that were set aside again, behind all others and for as many days as new ones.
 
         Args:
             ticket: of the one to retry; None: all.
 
         Returns:
-            How many wait again. Those that an earlier release set aside stay: it kept no numbers of them.
+            How many were queued. Those set aside by an earlier release stay: it did not keep their values.
         """
         chosen = "feature IS NOT NULL AND (?1 IS NULL OR ticket = ?1)"
         columns = "image, " + ", ".join(_KEPT)
@@ -284,7 +284,7 @@ class Queue:
             return base.execute(f"DELETE FROM refused WHERE {chosen}", wanted).rowcount
 
     def forget(self, ticket: str) -> None:
-        """Drops a feature that was set aside, and what `refused` says of it."""
+        """Drops a feature that was set aside."""
         with self._change() as base:
             base.execute("DELETE FROM refused WHERE ticket = ?", [_text("ticket", ticket)])
 
@@ -306,7 +306,7 @@ class Queue:
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:
-        """The file, for one thread at a time; what SQLite says of it becomes one sentence."""
+        """The file, for one thread at a time; SQLite's errors become one sentence."""
         with self._lock:
             try:
                 if databases.identity(self.path) != self._file:
@@ -316,12 +316,12 @@ class Queue:
                 raise
             except sqlite3.ProgrammingError:
                 raise ConfigError(f"The queue {self.path} is closed; open it again.") from None
-            except (OSError, sqlite3.Error) as error:  # a full or broken disk, a file that somebody else holds
+            except (OSError, sqlite3.Error) as error:  # a full or broken disk, a file locked by another program
                 raise ConfigError(f"The queue {self.path} cannot be used ({error}); check the file and disk.") from None
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """The same, for a change that is made in whole or not at all."""
+        """The same, for an atomic change."""
         with self._use() as base, _whole(base):
             yield base
 
@@ -340,9 +340,9 @@ def _whole(base: sqlite3.Connection) -> Iterator[None]:
 
 
 def _text(name: str, value: Any) -> str:
-    """A text as SQLite takes it: what is no UTF-8, as bytes of a file's name, is escaped."""
+    """A text for SQLite: what is not UTF-8, such as bytes in a file name, is escaped."""
     if not isinstance(value, str):
-        raise ConfigError(f"{name}={value!r} cannot be; give a text.")
+        raise ConfigError(f"{name}={value!r} is invalid; give a text.")
     return texts.storable(value)
 
 
@@ -354,7 +354,7 @@ def _row(entry: Entry) -> list[Any]:
         feature = np.asarray(None)
     if feature.dtype.kind not in "fiu" or feature.ndim == 0 or feature.size == 0:
         raise FeatureError(
-            f"{texts.said(repr(entry.feature))} is no feature; give the numbers of one face, as an array of float32."
+            f"{texts.said(repr(entry.feature))} is not a feature; give the numbers of one face, as an array of float32."
         )
     with np.errstate(over="ignore"):  # infinite then, and set aside as such
         blob = np.ascontiguousarray(feature, "<f4").tobytes()

@@ -1,4 +1,4 @@
-"""What a server sends back over REST: read up to a bound, decoded, and taken for what it is."""
+"""Replies of a REST server: read up to a limit, decoded, and interpreted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GZIP = ("gzip", "x-gzip")
 
 
 class UnreadableError(ValueError):
-    """A body that is too large, or is not what its encoding says; the message is a part of a sentence."""
+    """A body that is too large or wrongly encoded; the message is part of a sentence."""
 
 
 class Body:
@@ -22,7 +22,7 @@ class Body:
 
     Args:
         headers: of the answer.
-        most: bytes that it may have, as it comes and once decoded: little compressed data may decode to very much.
+        most: maximum bytes, both as received and decoded: a little compressed data may decode to a lot.
     """
 
     def __init__(self, headers: Mapping[str, str], most: int) -> None:
@@ -30,7 +30,7 @@ class Body:
         self._most, self._content = most, bytearray()
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next part, as it came over the wire; raises UnreadableError where it is too much."""
+        """Takes the next part, as received; raises UnreadableError if there is too much."""
         if len(self._content) + len(chunk) > self._most:
             raise UnreadableError(f"more than {self._most} bytes")
         self._content += chunk
@@ -39,7 +39,7 @@ class Body:
         """The whole body, decoded.
 
         Raises:
-            UnreadableError: it is too large, damaged, or in an encoding that nobody asked for.
+            UnreadableError: it is too large, damaged, or in an encoding that was not requested.
         """
         if self._encoding in ("", "identity"):
             return bytes(self._content)
@@ -49,11 +49,11 @@ class Body:
         try:
             content = decoder.decompress(bytes(self._content), self._most + 1)
         except zlib.error:
-            raise UnreadableError("a body that says it is gzip, and is not") from None
+            raise UnreadableError("a body that claims to be gzip but is not") from None
         if len(content) > self._most:
             raise UnreadableError(f"more than {self._most} bytes")
         if not decoder.eof:
-            raise UnreadableError("a body whose gzip is cut off")
+            raise UnreadableError("a truncated gzip body")
         return content
 
 
@@ -72,7 +72,7 @@ def numbers(content: bytes) -> np.ndarray | None:
         isinstance(rows, list) and rows and all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows)
     ):
         return None
-    # By their types: NumPy takes truth values, and texts that look like numbers, for numbers.
+    # Checked by type: NumPy accepts booleans and numeric text as numbers.
     if not all(type(value) in (int, float) for row in rows for value in row):
         return None
     with np.errstate(over="ignore"):  # infinite then, and refused as such
@@ -80,7 +80,7 @@ def numbers(content: bytes) -> np.ndarray | None:
 
 
 def _json(content: bytes) -> Any:
-    """A JSON document, or None for what is none; nesting without end is none."""
+    """A JSON document, or None if it is invalid, including endless nesting."""
     import orjson
 
     try:

@@ -17,12 +17,12 @@ from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, Miss
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
-_AWAY = (408, 429, 502, 503, 504)  # the server, or what stands before it, cannot answer now
+_AWAY = (408, 429, 502, 503, 504)  # the server, or what is in front of it, cannot answer now
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one request."""
+    """The reply to one request."""
 
     outputs: np.ndarray  # float32 (N, classes)
     bytes_sent: int  # of the request's body
@@ -30,7 +30,7 @@ class Reply:
 
 
 def encode(features: np.ndarray, signature: str, names: tuple[str, str] | None = None) -> bytes:
-    """Body of a predict request in row format; each float32 is written with the fewest digits that give it back.
+    """Body of a predict request in row format; each float32 is written with the fewest digits that restore it.
 
     Args:
         features: float32 array (N, *shape), finite.
@@ -53,14 +53,14 @@ class Rest:
     """One model on one server; its connections are kept open between requests.
 
     Args:
-        url: address of the REST interface, as `http://cloud:8501`; a path in it is kept as a prefix.
+        url: address of the REST interface, such as `http://cloud:8501`; a path in it is kept as a prefix.
         target: the model on the server.
         patience: how long to try.
         access: key, certificates and proxy.
         asynchronous: for `predict_async`; else for `predict`.
 
     Raises:
-        ConfigError: an address or proxy that cannot be, or certificates that cannot be read.
+        ConfigError: an invalid address or proxy, or certificates that cannot be read.
         MissingExtraError: httpx or orjson is not installed, or a SOCKS proxy lacks its package.
     """
 
@@ -78,7 +78,7 @@ class Rest:
             address = None
         if address is None or address.scheme not in ("http", "https") or not address.host:
             raise ConfigError(
-                f"The server's address {url!r} cannot be; give one as http://cloud:8501, or grpc://cloud:8500."
+                f"The server's address {url!r} is invalid; give one as http://cloud:8501, or grpc://cloud:8500."
             )
         access.check(url, address.host, address.scheme == "https")
         proxy = access.proxy_to(address.host)
@@ -91,11 +91,11 @@ class Rest:
             "verify": access.context() if address.scheme == "https" else True,
             "headers": {
                 "content-type": "application/json",
-                "accept-encoding": "identity",  # an answer is short, and what decodes to much is a trap
+                "accept-encoding": "identity",  # answers are short, and one that decodes to a lot is an attack
                 **access.headers(),
             },
             "proxy": proxy,
-            "trust_env": False,  # no proxy that nobody asked for
+            "trust_env": False,  # no proxy unless asked for
         }
         self._blocking: httpx.Client | None = None
         self._awaited: httpx.AsyncClient | None = None
@@ -135,7 +135,7 @@ class Rest:
             ServerUnavailableError: no answer, in time or at all.
             MismatchError: the server has no such model, version or tail.
             FeatureRefusedError: the server refuses these features.
-            ServerError: any other answer that is no prediction.
+            ServerError: any other answer that is not a prediction.
         """
         body, http = self._body(features), self._blocking
         assert http is not None, "an asynchronous one has predict_async"
@@ -191,11 +191,11 @@ class Rest:
 
     def _away(self, error: Exception, seconds: float) -> ServerError:
         reason = texts.said(str(error)) or "no reason given"
-        advice = "check that it runs and the address"
+        advice = "check that it is running, and the address"
         if "certificate" in reason.lower():
             advice = "check its certificate, and the ca that this client trusts"
         return unavailable(
-            f"The server at {self.url} gave no answer within {seconds:g} s ({type(error).__name__}: {reason}); "
+            f"The server at {self.url} did not answer within {seconds:g} s ({type(error).__name__}: {reason}); "
             f"{advice}."
         )
 
@@ -212,7 +212,7 @@ class Rest:
         reason = None if isinstance(content, UnreadableError) else error_text(content)
         if status in _AWAY:
             return unavailable(
-                f"The server at {self.url} cannot answer now ({status}: {reason}); try later.",
+                f"The server at {self.url} cannot answer now ({status}: {reason}); try again later.",
                 _seconds(response.headers.get("retry-after")),
             )
         if reason and status in (400, 404) and self.target.signature in reason:
@@ -221,10 +221,10 @@ class Rest:
             return self.target.missing(self.url, reason)
         if reason is None:
             sentence = (
-                f"The server at {self.url} answered {status} without an error message of TF Serving's protocol; "
+                f"The server at {self.url} answered {status} without a TF Serving error message; "
                 "check that the address is that of its REST interface."
             )
-            # Not TF Serving's own: of what stands before it, as when the machine behind went away in between.
+            # Not TF Serving's own: of what is in front of it, as when the machine behind it disappeared.
             return unavailable(sentence) if status >= 500 else ServerError(sentence)
         kind = FeatureRefusedError if status in (400, 413) else ServerError
         return kind(f"The server at {self.url} refused the request ({status}: {reason}).")

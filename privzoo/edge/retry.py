@@ -1,6 +1,6 @@
-"""Asks again when a server cannot answer now: jittered exponential back-off (tenacity), within a deadline.
+"""Retries when a server cannot answer now: jittered exponential back-off (tenacity), within a deadline.
 
-Asking again is safe: a prediction changes nothing on the server, so that two answers to one feature are the same.
+Retrying is safe: a prediction changes nothing on the server, so two answers to one feature are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from privzoo.errors import MissingExtraError, ServerUnavailableError
 
 T = TypeVar("T")
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 10.0  # the wait before attempt k is random up to FIRST * 2^(k-1)
-MOST_PATIENCE = 60.0  # seconds of a server's Retry-After that are taken seriously
+MOST_PATIENCE = 60.0  # maximum seconds of a server's Retry-After that are honoured
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Patience:
     """How long to try.
 
     Raises:
-        ConfigError: a number that cannot be.
+        ConfigError: an invalid number.
         MissingExtraError: tenacity is not installed.
     """
 
     timeout: float = 10.0  # seconds for each of connecting, sending and reading in one attempt
     attempts: int = 3  # at most
-    deadline: float | None = None  # seconds for all of them and the waits between; None: no bound of its own
+    deadline: float | None = None  # seconds for all of them and the waits in between; None: no limit
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -45,13 +45,13 @@ class Patience:
             raise MissingExtraError("The client needs tenacity; run: pip install tenacity") from None
 
     def call(self, ask: Callable[[float], T]) -> T:
-        """Calls until there is an answer.
+        """Calls until there is an answer, or gives up.
 
         Args:
-            ask: gets the seconds that this attempt has.
+            ask: takes the seconds left for this attempt.
 
         Raises:
-            ServerUnavailableError: of the last attempt.
+            ServerUnavailableError: the last attempt's.
         """
         import tenacity
 
@@ -93,7 +93,7 @@ def unavailable(sentence: str, retry_after: float | None = None) -> ServerUnavai
 
     Args:
         sentence: what happened.
-        retry_after: seconds that the server asked to wait.
+        retry_after: seconds to wait, as the server asked.
     """
     error = ServerUnavailableError(sentence)
     error.retry_after = retry_after  # type: ignore[attr-defined]

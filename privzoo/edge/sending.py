@@ -1,10 +1,10 @@
-"""Sends what waits in the queue, and tells features that a server refuses from a server that refuses everything.
+"""Sends the queue, and distinguishes features that a server refuses from a server that refuses everything.
 
 The rule. A feature is set aside only if the server refused it alone and, later in the same call, answered another one
-of the same tail. While nothing has been answered since, the fault may be the server's, or of something before it: a
-proxy that refuses in the protocol's own words, a tail that fails for everybody. Then all are kept. Where something was
-answered before, that very feature is sent again to find out, which costs no budget. What is set aside is kept as well,
-until `Queue.forget`, and waits again after `Queue.retry_refused`: whatever servers say, no feature is lost.
+for the same tail. Until another one is answered, the fault may be the server's, or of something in front of it: a
+proxy that refuses in the protocol's own words, a tail that fails for everyone. Then all are kept. If something was
+answered before, that same feature is sent again to find out, which costs no budget. Features set aside are also kept,
+until `Queue.forget`, and are queued again by `Queue.retry_refused`: whatever servers say, no feature is lost.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from privzoo.edge.rest import Reply
 
 T = TypeVar("T")
-# Refused one after the other, and none answered: enough to believe that the server refuses all. Those go to the queue's
-# end, so that the next call begins with others.
+# So many refused in a row, and none answered: the server probably refuses all. They go to the end of the queue, so that
+# the next call begins with others.
 PATIENCE = 96
 
 
@@ -37,8 +37,8 @@ class Sending(Generic[T]):
         signature: of the tail that they are for.
         shape: of one feature.
         batch: features in one request.
-        ask: sends features (N, *shape); raises FeatureRefusedError where the server refuses these.
-        answers: reads a reply: faces with the head's milliseconds, and the reply, to an answer for each.
+        ask: sends features (N, *shape); raises FeatureRefusedError if the server refuses these.
+        answers: turns faces with the head's milliseconds, and the reply, into an answer for each.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class Sending(Generic[T]):
     ) -> None:
         self._queue, self._signature, self._shape, self._batch = queue, signature, shape, batch
         self._ask, self._answers = ask, answers
-        self._suspects: dict[str, str] = {}  # ticket -> why it was refused; nothing was answered since
-        self._aside: list[str] = []  # why those were refused that were set aside
+        self._suspects: dict[str, str] = {}  # ticket -> why it was refused; nothing has been answered since
+        self._aside: list[str] = []  # reasons of the features set aside
         self._answered: np.ndarray | None = None
 
     def run(self) -> Iterator[tuple[str, T]]:
-        """Tickets and answers, as they come; `Client.send` says the rest."""
+        """Tickets and answers, as they come; see `Client.send`."""
         while True:
             yield from self._pass()
             if not self._suspects or self._answered is None:
                 break
             try:
                 self._ask(self._answered[None])
-            except FeatureRefusedError:  # it refuses what it answered before
+            except FeatureRefusedError:  # it refuses a feature that it answered before
                 break
             self._convict()
         self._conclude()
@@ -91,7 +91,7 @@ class Sending(Generic[T]):
                     self._queue.remove(one.ticket)
 
     def _next(self) -> list[tuple[Waiting, Face]]:
-        """The next features, with their faces' squares; sets those aside that no server could answer."""
+        """The next features, with their faces' squares; sets aside those that no server could answer."""
         while waiting := self._queue.first(self._signature, self._batch + len(self._suspects)):
             if not (fresh := [one for one in waiting if one.ticket not in self._suspects]):
                 return []
@@ -119,7 +119,7 @@ class Sending(Generic[T]):
         return None
 
     def _convict(self) -> None:
-        """The server has just answered another one: what it refused before is at fault itself."""
+        """The server has just answered another feature, so the refused ones are at fault themselves."""
         for ticket, reason in self._suspects.items():
             self._set_aside(ticket, reason)
         self._suspects.clear()
@@ -130,7 +130,7 @@ class Sending(Generic[T]):
 
     def _conclude(self) -> None:
         aside = (
-            f"{len(self._aside)} of the queue's features can't be answered and were set aside ({self._aside[0]}); "
+            f"{len(self._aside)} of the queued features cannot be answered and were set aside ({self._aside[0]}); "
             "queue.refused() lists them"
             if self._aside
             else ""
@@ -140,8 +140,8 @@ class Sending(Generic[T]):
                 self._queue.move_back(ticket)
             reason = next(iter(self._suspects.values()))
             raise ServerError(
-                f"The server refused {len(self._suspects)} of the queue's features and answered none after them, so "
-                f"that it may refuse all ({reason}); they were kept: check address, model and version, then send again"
+                f"The server refused {len(self._suspects)} of the queued features and answered none after them, so "
+                f"it may refuse all ({reason}); they were kept: check address, model and version, then send again"
                 f"{aside and '. ' + aside}."
             )
         if aside:
@@ -149,14 +149,14 @@ class Sending(Generic[T]):
 
 
 def place_to_json(face: Face) -> str:
-    """A face's place in its photograph, as the queue keeps it: there, and only there, its number counts from 0."""
+    """A face's place in its photograph, as stored in the queue, where alone its number counts from 0."""
     return json.dumps({**dataclasses.asdict(face.box), "number": face.number - 1, "found": face.found})
 
 
 def place_of(one: Waiting) -> Face:
-    """Inverse of `place_to_json`; raises ValueError, TypeError or RecursionError for what is none."""
+    """Inverse of `place_to_json`; raises ValueError, TypeError or RecursionError for invalid input."""
     place = json.loads(one.box)
     if not isinstance(place, dict):
-        raise TypeError(f"{type(place).__name__} is no place")
+        raise TypeError(f"{type(place).__name__} is not a place")
     number, found = place.pop("number", 0) + 1, place.pop("found", 1)
     return Face(one.image, Box(**place), found, number)

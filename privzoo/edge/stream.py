@@ -1,4 +1,4 @@
-"""Answers for the frames of a camera: the newest frame each time, those that came meanwhile are dropped."""
+"""Answers for the frames of a camera: the newest frame each time, those that arrived in between are dropped."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _NOTHING = object()
 
 
 class Stream:
-    """Iterates over the answers for frames; `Client.stream` makes it.
+    """Iterates over the answers for frames; made by `Client.stream`.
 
-    A thread reads the frames as they come, so that a camera's buffer does not fill with old ones, and keeps the newest.
-    Only one frame is worked on at a time. The last frame of all is always among those that are looked at.
+    A thread reads the frames as they arrive and keeps the newest, so a camera's buffer does not fill with old ones.
+    Only one frame is processed at a time. The last frame is always processed.
 
     Args:
-        frames: anything that gives frames, as uint8 RGB (H, W, 3), in real time; read in a thread of its own.
-        ask: gives the answer for one frame, and its name for errors.
+        frames: any iterable of frames in real time, such as uint8 RGB (H, W, 3); read in a separate thread.
+        ask: returns the answer for one frame; takes its name for errors.
 
     Attributes:
         read: frames read so far.
-        dropped: of them, those that a newer one replaced before anything was done with them.
-        without_face: of them, those that were looked at and showed no face.
+        dropped: frames replaced by a newer one before they were processed.
+        without_face: frames that were processed and showed no face.
 
     Raises (while iterating):
-        Whatever `ask` raises but FaceNotFoundError, and whatever the frames raise.
+        Whatever `ask` raises except FaceNotFoundError, and whatever the frames raise.
     """
 
     def __init__(self, frames: Iterable[Any], ask: Callable[[Any, str], Answer]) -> None:
@@ -67,14 +67,14 @@ class Stream:
                 raise
 
     def close(self) -> None:
-        """Stops reading frames; the thread ends as soon as the frame that it waits for has come."""
+        """Stops reading frames; the thread ends as soon as the frame that it is waiting for has arrived."""
         with self._changed:
             self._ended, self._newest = True, _NOTHING
             self._changed.notify_all()
 
     def _take(self) -> tuple[Any, int]:
-        if self._thread is None:  # a camera is not read before someone wants its frames
-            # A daemon: a camera that gives no more frames must not keep the program from ending.
+        if self._thread is None:  # a camera is not read before its frames are wanted
+            # A daemon: a camera without frames must not keep the program from ending.
             self._thread = threading.Thread(target=self._read, name="privzoo-frames", daemon=True)
             self._thread.start()
         with self._changed:
@@ -97,7 +97,7 @@ class Stream:
                     self.dropped += self._newest is not _NOTHING
                     self._newest = frame
                     self._changed.notify_all()
-        except BaseException as error:  # it belongs to the one who iterates
+        except BaseException as error:  # the iterating thread raises it
             self._error = error
         finally:
             with self._changed:

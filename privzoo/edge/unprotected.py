@@ -1,6 +1,6 @@
 """What a head's file computes, before its noise: for audits and other measurements.
 
-Nothing here may be sent. On a device, features come from `privzoo.edge.Head` alone, which adds the noise and keeps the
+Nothing here may be sent. On a device, features come only from `privzoo.edge.Head`, which adds the noise and keeps the
 budget.
 """
 
@@ -21,7 +21,7 @@ MOST_THREADS = 1024  # more than any device has cores
 
 
 def as_chips(chips: Any, size: int) -> np.ndarray:
-    """Brings face chips to the type that a head reads, or refuses them.
+    """Converts face chips to the type that a head reads, or refuses them.
 
     Args:
         chips: uint8 or floating-point array (N, size, size, 3), RGB, values 0..255.
@@ -36,7 +36,7 @@ def as_chips(chips: Any, size: int) -> np.ndarray:
     try:
         array = np.asarray(chips)
     except (ValueError, TypeError, OverflowError):  # lists whose lengths differ
-        raise ImageError(f"The chips are no array; give one of shape (N, {size}, {size}, 3).") from None
+        raise ImageError(f"The chips are not an array; give one of shape (N, {size}, {size}, 3).") from None
     if array.ndim != 4 or array.shape[1:] != (size, size, 3):
         raise ImageError(
             f"The chips have shape {array.shape}; give (N, {size}, {size}, 3), as Head.prepare makes them from images."
@@ -62,13 +62,13 @@ class UnprotectedHead:
 
     Attributes:
         path: of the file.
-        manifest: what the file says of itself; see `privzoo.edge.read_manifest`.
+        manifest: of the file; see `privzoo.edge.read_manifest`.
         input_size: side of the chips in pixels.
         feature_shape: shape of one feature.
 
     Raises:
-        WeightsError: the file is missing, cut short, damaged, or contradicts its manifest.
-        ConfigError: the manifest asks for what this version cannot do, or `threads` is no count.
+        WeightsError: the file is missing, truncated, damaged, or contradicts its manifest.
+        ConfigError: the manifest asks for what this version cannot do, or `threads` is not a count.
         MissingExtraError: no TFLite interpreter is installed.
 
     Example:
@@ -98,7 +98,7 @@ class UnprotectedHead:
         return details[0]["index"]
 
     def features(self, chips: Any) -> np.ndarray:
-        """Runs the head chip by chip, and rounds where the manifest says so; threads take turns.
+        """Runs the head chip by chip, and rounds if the manifest says so; threads take turns.
 
         Args:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
@@ -108,7 +108,7 @@ class UnprotectedHead:
 
         Raises:
             ImageError: chips of another shape, type or range.
-            FeatureError: the head gave a value that is not finite.
+            FeatureError: the head's output is not finite.
         """
         chips = as_chips(chips, self.input_size)
         features = np.empty((len(chips), *self.feature_shape), np.float32)
@@ -118,5 +118,5 @@ class UnprotectedHead:
                 self._interpreter.invoke()
                 features[index] = self._interpreter.get_tensor(self._output)[0]
         if not np.isfinite(features).all():
-            raise FeatureError(f"The head {self.path} gave values that are not finite; export it again.")
+            raise FeatureError(f"The head {self.path} gave non-finite values; export it again.")
         return np.rint(features) if self.manifest["feature"].get("rounded") else features

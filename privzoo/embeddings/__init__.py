@@ -7,7 +7,7 @@ from types import ModuleType
 
 from privzoo.errors import UnknownNameError
 
-# Embedding -> its module; where two share one, their networks differ.
+# Embedding -> its module; if two share one, their networks differ.
 EMBEDDINGS = {
     "simple": "simple",
     "reduced_simple": "reduced",

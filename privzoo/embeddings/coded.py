@@ -1,11 +1,11 @@
 """The coded embedding's tail: class probabilities from a symbol and the budget that it was sent under.
 
-The device sends a symbol by randomized response at a budget of its own choosing. With J the chance of a class and the
+The device sends a symbol by randomized response at a budget that it chooses. With J the probability of a class and the
 true symbol, as counted on training data, and p and q those of a true and of each other symbol, Bayes' rule says
 
     P(class | received r) is proportional to (p - q) J[class, r] + q P(class),   p = e^eps / (e^eps + k - 1)
 
-so that one tail serves all budgets, and a symbol that was received at a small budget is weak evidence.
+so that one tail serves all budgets, and a symbol received at a small budget is weak evidence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from privzoo.mechanisms.codebook import Codebook
 if TYPE_CHECKING:
     from privzoo.config import ModelConfig
 
-# Names of a code's arrays. None ends in "/kernel": weights files would code that in integers, and move the regions.
+# Names of a code's arrays. None ends in "/kernel": weights files would quantize it, and move the regions.
 REGIONS, OFFSETS, SYMBOLS, JOINT = "code/regions", "code/offsets", "code/symbols", "code/joint"
 SYMBOL, EPSILON = "symbol", "epsilon"  # names of the tail's inputs
 
@@ -32,7 +32,7 @@ SYMBOL, EPSILON = "symbol", "epsilon"  # names of the tail's inputs
 def attach(
     head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """Puts the base model's reduction behind the head, and Bayes' rule in place of the tail.
+    """Appends the base model's reduction to the head, and replaces the tail by Bayes' rule.
 
     Args:
         head: `image` -> activation (N, h, w, c), as the cut left it.
@@ -67,7 +67,7 @@ def check(arrays: Mapping[str, np.ndarray], classes: int, model: ModelConfig) ->
 
 
 def arrays_of(book: Codebook, joint: np.ndarray) -> dict[str, np.ndarray]:
-    """Arrays of a weights file; as float32, which a book of `rounded` survives to the bit."""
+    """Arrays of a weights file; as float32, which preserves a book of `rounded` exactly."""
     return {
         REGIONS: np.asarray(book.kernel, np.float32),
         OFFSETS: np.asarray(book.bias, np.float32),
@@ -81,7 +81,7 @@ def book_of(arrays: Mapping[str, np.ndarray], model: ModelConfig) -> Codebook:
 
     Raises:
         WeightsError: it has none yet.
-        ConfigError: the arrays are no codebook, or have another number of symbols than the config says.
+        ConfigError: the arrays are not a codebook, or have another number of symbols than the config says.
     """
     for key in (REGIONS, OFFSETS, SYMBOLS, JOINT):
         if key not in arrays:
@@ -112,12 +112,12 @@ class Posterior(keras.layers.Layer):
         self.joint = self.add_weight(shape=(symbols, classes), name="joint", trainable=False)
 
     def call(self, symbol: Any, epsilon: Any) -> Any:
-        """Chances of the classes, (N, classes), from symbols (N,) and budgets (N,).
+        """Probabilities of the classes, (N, classes), from symbols (N,) and budgets (N,).
 
-        A symbol that the code does not have says nothing, nor does a budget of 0 or below: they give the prior.
+        An unknown symbol, or a budget of 0 or below, carries no information: these give the prior.
         """
         prior = keras.ops.sum(self.joint, 0)
-        # Both over e^eps: that neither overflows nor loses the lie at a large budget.
+        # Both divided by e^eps, which neither overflows nor loses the lie at a large budget.
         lie = keras.ops.exp(-keras.ops.maximum(epsilon, 0.0))[:, None]
         true = keras.ops.matmul(keras.ops.one_hot(symbol, self.symbols, dtype=self.joint.dtype), self.joint)
         weight = (1 - lie) * true + lie * prior
@@ -134,17 +134,17 @@ def tail_of(joint: np.ndarray) -> keras.Model:
     """Builds the tail.
 
     Args:
-        joint: (classes, k), above 0: chance of a class and the true symbol.
+        joint: (classes, k), above 0: probability of a class and the true symbol.
 
     Returns:
         `symbol` int32 (N,) and `epsilon` float32 (N,) -> probabilities float32 (N, classes).
 
     Raises:
-        ConfigError: a table that is none of chances.
+        ConfigError: a table that is not one of probabilities.
     """
     table = np.asarray(joint, np.float64)
     if table.ndim != 2 or min(table.shape) < 2 or not (np.isfinite(table).all() and (table > 0).all()):
-        raise ConfigError(f"The chances of class and symbol, of shape {table.shape}, cannot be; fit the code again.")
+        raise ConfigError(f"The joint probabilities, of shape {table.shape}, are invalid; fit the code again.")
     symbol = keras.Input((), name=SYMBOL, dtype="int32")
     epsilon = keras.Input((), name=EPSILON, dtype="float32")
     posterior = Posterior(*table.shape, name="posterior")

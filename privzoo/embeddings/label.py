@@ -1,7 +1,7 @@
-"""The baseline that every split model has to beat: the whole network on the device, which sends the class it finds.
+"""The baseline that every split model has to beat: the whole network on the device, which sends the predicted class.
 
-The class is sent as a code is, by randomized response, and the tail is Bayes' rule (`privzoo.embeddings.coded`).
-Nothing of the network is left for the cloud. What a tail is for, the label does without: several tasks from one
+The class is sent like a code, by randomized response, and the tail is Bayes' rule (`privzoo.embeddings.coded`).
+Nothing of the network is left for the cloud. It lacks the advantages of a tail: several tasks from one
 feature, finer probabilities, weights that stay secret.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def attach(
     head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """Keeps the whole network as the head, and puts Bayes' rule in place of the tail.
+    """Keeps the whole network as the head, and replaces the tail by Bayes' rule.
 
     Args:
         head: `image` -> logits (N, classes), the network cut after its last layer.
@@ -32,7 +32,7 @@ def attach(
         model: with a code that has no base, and as many dimensions and symbols as there are classes.
 
     Returns:
-        head: `image` -> logits, whose largest `book` takes, and the tail of `coded.tail_of`.
+        head: `image` -> logits, of which `book` takes the largest, and the tail of `coded.tail_of`.
 
     Raises:
         ConfigError: the model's config has no code, or arrays do not fit it.

@@ -1,8 +1,8 @@
 """The noisy reduced embeddings, among them the advanced one: a reduced feature to which the device adds noise.
 
-Osia et al. 2017, section III.C. Head and tail are the reduced embedding's. The noise is no layer:
+Osia et al. 2017, section III.C. Head and tail are the reduced embedding's. The noise is not a layer:
 `privzoo.mechanisms.gaussian` draws it on the device from the operating system's secure source.
-`privzoo.training.reduction` scales the components so that one deviation and one clipping radius are right for all, and
+`privzoo.training.reduction` scales the components so that one standard deviation and one clipping radius suit all, and
 fits the tail's reconstruction (the linear estimate of least mean squared error) and its classifier to what arrives with
 the noise.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def attach(
     head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """As `reduced.attach`; what the head gives still lacks the noise.
+    """As `reduced.attach`; the head's output still lacks the noise.
 
     Raises:
         ConfigError: the model's config has no noise: without it, the feature is not what the name promises.

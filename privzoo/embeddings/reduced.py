@@ -6,8 +6,8 @@ analysis or as an auto-encoder in `privzoo.training.reduction`. They are:
     reduced = (activation as a vector) @ reduce/kernel + reduce/bias
     activation = reduced @ reconstruct/kernel + reconstruct/bias, for the rest of the network
 
-Where the config has a step, the reduced feature is in units of it and rounded to whole numbers: a few levels for each
-component carry the class, and directions of tiny variance, in which an attacker finds people, are gone.
+If the config has a step, the reduced feature is in units of it and rounded to integers: a few levels per
+component carry the class, and directions of tiny variance, which identify people, are gone.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 def attach(
     head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """Puts the reduction behind the head and the reconstruction before the tail.
+    """Appends the reduction to the head and puts the reconstruction in front of the tail.
 
     Args:
         head: `image` -> activation (N, h, w, c), as the cut left it; its layers are shared, not copied.
         tail: activation -> probabilities (N, classes), likewise.
         arrays: `reduce/kernel` (h*w*c, k), `reduce/bias` (k,), `reconstruct/kernel` (k, h*w*c), `reconstruct/bias`
-            (h*w*c,), and `fc8/kernel` and `fc8/bias` where the classifier was fitted anew.
+            (h*w*c,), and `fc8/kernel` and `fc8/bias` if the classifier was refitted.
         model: with `dimensions`, k.
 
     Returns:
@@ -64,7 +64,7 @@ def attach(
 
 def reducing(shape: tuple[int, ...], model: ModelConfig) -> list[keras.layers.Layer]:
     """Layers from an activation of a shape (h, w, c) to the reduced feature, the first of them with the weights."""
-    # A convolution as large as the activation, not a dense layer: TFLite gives each of its components an int8 scale.
+    # A convolution as large as the activation, not a dense layer: TFLite gives each component its own int8 scale.
     return [
         keras.layers.Conv2D(model.dimensions, shape[:2], name="reduce"),
         keras.layers.Reshape((model.dimensions,), name="vector"),

@@ -1,7 +1,7 @@
 """The simple embedding: the network is cut, and the cut's activation is the feature (Osia et al. 2017, section III).
 
-Where the config has a step, the activation is sent in units of it, rounded to whole numbers: that leaves of each value
-what the class needs, if the network was trained for it, and drops the small differences in which people are found.
+If the config has a step, the activation is sent in units of it, rounded to integers: that keeps what the class
+needs of each value, if the network was trained for it, and drops the small differences that identify people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def attach(
     head: keras.Model, tail: keras.Model, arrays: Mapping[str, np.ndarray], model: ModelConfig
 ) -> tuple[keras.Model, keras.Model]:
-    """Head and tail as the cut left them, with the rounding between them where the model has a step.
+    """Head and tail as the cut left them, with the rounding between them if the model has a step.
 
     Args:
         head: `image` -> activation (N, h, w, c); its layers are shared, not copied.

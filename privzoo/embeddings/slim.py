@@ -1,7 +1,7 @@
 """Slim heads: another head for the same tail, with fewer channels in every convolution.
 
-A slim head ends with the same reduction to as many numbers, which mean the same: it was taught to give its parent's
-feature. So rounding, clipping and noise are the parent's too. `privzoo.optimise` makes them.
+A slim head ends with the same reduction to as many numbers, which mean the same: it was trained to reproduce its
+parent's feature. So rounding, clipping and noise are the parent's too. `privzoo.optimise` makes them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def build(network: NetworkConfig, model: ModelConfig, channels: Mapping[str, int
     Args:
         network: that the parent's head is cut from.
         model: of reduced features.
-        channels: convolution -> its output channels; those that are missing stay as wide as the parent's.
+        channels: convolution -> its output channels; missing ones keep the parent's width.
 
     Returns:
         `image` float32 RGB 0..255 (N, S, S, 3) -> `features` (N, k).
 
     Raises:
-        ConfigError: the model's feature is an activation, or channels that cannot be.
+        ConfigError: the model's feature is an activation, or invalid channels.
         UnknownNameError: channels of a layer that the network lacks.
     """
     if model.dimensions is None:

@@ -1,1 +1,1 @@
-"""How sure a figure is: intervals, bars, shares by class and by subgroup, and what an epsilon means."""
+"""The uncertainty of figures: intervals, bars, shares by class and by subgroup, and what an epsilon means."""

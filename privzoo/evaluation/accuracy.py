@@ -42,7 +42,7 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-    """Predicted classes by variant: with the model's noise, and of some faces with that of usual budgets."""
+    """Predicted classes by variant: with the model's noise, and for some faces with that of the usual budgets."""
     found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book)}
     if isinstance(model.noise, Noise):  # budgets of codes are measured by tools/codes.py
         for epsilon in EPSILONS:
@@ -52,7 +52,7 @@ def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequenc
 
 
 def budget_name(epsilon: float) -> str:
-    """What is measured with the noise of a budget, as cards name it."""
+    """Variant measured with the noise of a budget, as cards name it."""
     return f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}"
 
 
@@ -66,15 +66,15 @@ def float_answers(
 ) -> tuple[np.ndarray, Iterator[tuple[SplitModel, dict[str, np.ndarray]]]]:
     """Predicted classes of the whole network, and of head and tail of each model.
 
-    The first layers are by far the most expensive, and the models of one network, often also of several, share them:
-    so what they give is kept, the rest of the network runs once, its activations at the cuts go on through the heads'
-    last layers, and all this is checked on the first batch. Features are kept too where they are short: noise is drawn
+    The first layers are by far the most expensive, and the models of one network, often of several, share them:
+    so their outputs are cached, the rest of the network runs once, its activations at the cuts go through the heads'
+    last layers, and all this is checked on the first batch. Features are cached too if they are short: noise is drawn
     for all faces at once, from seeds.
 
     Args:
         models: of one network.
         chips: uint8 (N, S, S, 3).
-        cache: folder for what the first layers give.
+        cache: folder for the first layers' outputs.
         progress: show a progress bar.
         every: noise of other budgets than the model's is drawn for every Nth face only.
         seeds: of the noise: each is one draw for all faces.
@@ -107,7 +107,7 @@ def float_answers(
                 features = np.asarray(model.head(images.batch(start // BATCH), training=False))
             else:
                 features = embedding(found[model.config.cut])
-                # A value between two levels may be rounded to either, by the smallest difference.
+                # A value halfway between two levels may be rounded either way by the smallest difference.
                 off = ~np.isclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4) if start == 0 else False
                 if np.mean(off) > (ROUNDED_APART if model.config.step else 0):
                     raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
@@ -132,8 +132,8 @@ def deployed_answers(
 ) -> tuple[np.ndarray, str]:
     """Predicted classes, int (draws, N), of an exported head on LiteRT with the tail; and the SHA-256 of the head.
 
-    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. What a
-    coded model's head gives is kept in the cache: it is the same as of the model whose feature it takes.
+    The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. The
+    output of a coded model's head is cached: it is the same as that of its base.
     """
     from privzoo.edge.unprotected import UnprotectedHead
     from privzoo.evaluation.deployed import head_features
@@ -161,14 +161,14 @@ class _Faces:
     name: str
     chips: np.ndarray  # uint8 (N, S, S, 3)
     truth: np.ndarray  # int (N,)
-    people: np.ndarray | None  # person of each, where the data set says who it is
+    people: np.ndarray | None  # person of each, if known
     found: np.ndarray | None  # bool (N,): where the detector found a face; None: chips were given
 
 
 def _read(data: Dataset, size: int, task: str, progress: bool, detect: bool) -> _Faces:
     samples = [sample for sample in data.samples if task in sample.labels] or data.samples
     if detect:
-        # Whole photographs: what the detector does not find counts as wrong.
+        # Whole photographs: faces that the detector misses count as wrong.
         chips, found = detected.chips((sample.image for sample in samples), size)
         known = {task: np.array([sample.labels[task] for sample in samples])}
         if all("identity" in sample.labels for sample in samples):
@@ -193,19 +193,19 @@ def evaluate(
     seeds: Sequence[int] = drawn.DRAWS,
     detect: bool = False,
 ) -> Iterator[tuple[SplitModel, list[Measurement]]]:
-    """Measures what the models of one network tell the service, one model after the other.
+    """Measures the answers of one network's models, one model after the other.
 
     Args:
         models: of one network.
-        data: samples with the network's task among their labels; people among them make intervals over people.
-        quantizations: of the exported heads to measure, as "int8".
-        command: name of a model -> what the user types to measure it again, for the card.
-        cache: folder for what the networks' first layers give.
+        data: samples with the network's task among their labels; with people among them, intervals are over people.
+        quantizations: of the exported heads to measure, such as "int8".
+        command: name of a model -> the command to measure it again, for the card.
+        cache: folder for the networks' first layers' outputs.
         progress: show progress bars.
         every: exported heads, and budgets other than the model's, take every Nth face only: they share no work, and
-            take long.
-        heads: folder with exported heads, to measure rather than make some.
-        seeds: of a noisy model's draws, of which the figure is the mean.
+            are slow.
+        heads: folder with exported heads to measure, instead of exporting them.
+        seeds: of a noisy model's draws; the figure is their mean.
         detect: the samples are whole photographs, in which the detector looks for the face.
 
     Yields:
@@ -223,11 +223,13 @@ def evaluate(
         sheet.baselines()
         sheet.add(NETWORK, reference, digest)
         sheet.add(FLOAT, found.pop(FLOAT), digest)
-        for budget, told in found.items():
-            sheet.add(budget, told, digest, every)
+        for budget, predicted in found.items():
+            sheet.add(budget, predicted, digest, every)
         for quantization in quantizations:
-            told, sha256 = deployed_answers(model, quantization, faces.chips[::every], progress, heads, seeds, cache)
-            sheet.add(f"{quantization} TFLite head + tail", told, sha256, every, agreement=True)
+            predicted, sha256 = deployed_answers(
+                model, quantization, faces.chips[::every], progress, heads, seeds, cache
+            )
+            sheet.add(f"{quantization} TFLite head + tail", predicted, sha256, every, agreement=True)
         yield model, sheet.results
 
 
@@ -248,25 +250,25 @@ class _Sheet:
         self.results: list[Measurement] = []
 
     def baselines(self) -> None:
-        """What one answer for all faces gets; and how many faces the detector found, where it was asked."""
+        """The accuracy of one answer for all faces; and how many faces the detector found, where it was asked."""
         best, got = classes.most_frequent(self.faces.truth, self.names, self.faces.people)
         self._write(classes.ACCURACY, classes.always(best), got, "", self.faces.name)
         if self.faces.found is not None:
             found = intervals.share(self.faces.found, self.faces.people)
             self._write(detected.FOUND, "detector", found, "", self.faces.name)
 
-    def add(self, variant: str, told: np.ndarray, sha256: str, every: int = 1, agreement: bool = False) -> None:
+    def add(self, variant: str, predicted: np.ndarray, sha256: str, every: int = 1, agreement: bool = False) -> None:
         """Adds all figures of some predicted classes, int (draws, N / every)."""
         faces, some = self.faces, slice(None, None, every)
         people = None if faces.people is None else faces.people[some]
-        told = detected.with_misses(told, None if faces.found is None else faces.found[some])
+        predicted = detected.with_misses(predicted, None if faces.found is None else faces.found[some])
         where = faces.name if every == 1 else f"{faces.name}{PART}{every}"
         variant += detected.GIVEN if faces.found is None else detected.DETECTED
-        for metric, estimate in classes.figures(told, faces.truth[some], self.names, people).items():
-            self._write(metric, variant, estimate, sha256, where, len(told))
+        for metric, estimate in classes.figures(predicted, faces.truth[some], self.names, people).items():
+            self._write(metric, variant, estimate, sha256, where, len(predicted))
         if agreement:
-            alike = intervals.share(told == self.reference[:, some], people)
-            self._write(AGREEMENT, variant, alike, sha256, where, len(told))
+            alike = intervals.share(predicted == self.reference[:, some], people)
+            self._write(AGREEMENT, variant, alike, sha256, where, len(predicted))
 
     def _write(self, metric: str, variant: str, estimate: Estimate, sha256: str, where: str, draws: int = 1) -> None:
         self.results.append(
@@ -311,8 +313,8 @@ def subgroups_of(
     git = git_revision()
     _, answers = float_answers(models, chips, cache, progress, len(chips), seeds)
     for model, found in answers:
-        told = found[FLOAT]
-        rows = subgroups.figures(told == labels[model.card.network.task], labels, data.classes)
+        predicted = found[FLOAT]
+        rows = subgroups.figures(predicted == labels[model.card.network.task], labels, data.classes)
         yield (
             model,
             {

@@ -40,7 +40,7 @@ def needed(found: Estimate, limit: float, at_least: bool = False) -> float | Non
         limit: as for `judge`, as is the next.
 
     Returns:
-        The factor, at least 1; None where no number would do, as the value itself misses the limit.
+        The factor, at least 1; None if no number would do, as the value itself misses the limit.
 
     Example:
         >>> needed(Estimate(0.0, -0.6, 0.6), 0.3)
@@ -54,7 +54,7 @@ def needed(found: Estimate, limit: float, at_least: bool = False) -> float | Non
 
 
 def undecided(found: Estimate, limit: float, at_least: bool = False) -> str:
-    """What it would take to show that a goal is met, in words; empty where the interval tells."""
+    """What it would take to show that a goal is met, in words; empty if the interval tells."""
     if judge(found, limit, at_least) != NOT_SHOWN:
         return ""
     factor = needed(found, limit, at_least)

@@ -27,7 +27,7 @@ def ceiling(confusion: np.ndarray, epsilon: float) -> float:
         Share of right guesses, 0..1.
 
     Raises:
-        ConfigError: a confusion or a budget that cannot be.
+        ConfigError: an invalid confusion matrix or budget.
 
     Example:
         >>> round(ceiling(np.array([[45, 5], [5, 45]]), 3.0), 4)
@@ -87,7 +87,7 @@ def _joint(confusion: np.ndarray, epsilon: float) -> np.ndarray:
     table = np.asarray(confusion, np.float64)
     usable = table.ndim == 2 and min(table.shape) >= 1 and np.isfinite(table).all() and (table >= 0).all()
     if not (usable and table.sum() > 0):
-        raise ConfigError("The confusion is no table of counts (classes, findings); give one with a count above 0.")
+        raise ConfigError("The confusion is not a table of counts (classes, findings); give one with a count above 0.")
     if not 0 < epsilon < math.inf:
-        raise ConfigError(f"epsilon={epsilon!r} is no budget; give a number above 0.")
+        raise ConfigError(f"epsilon={epsilon!r} is not a budget; give a number above 0.")
     return table / table.sum()

@@ -14,7 +14,7 @@ ACCURACY, BALANCED, F1 = "accuracy", "balanced accuracy", "macro F1"
 
 
 def recall_of(name: str) -> str:
-    """Metric of the share of a class's faces that are told to be of it."""
+    """Metric of the share of a class's faces that are classified correctly."""
     return f"recall of {name}"
 
 
@@ -90,9 +90,9 @@ def macro_f1(answers: np.ndarray, truth: np.ndarray, clusters: Sequence | np.nda
     kept = np.unique(truth)
     influence, values = np.zeros(answers.shape), []
     for index in kept:
-        right, told = truth == index, answers == index
-        size = told + right.astype(np.float64)  # sums to 2 TP + FP + FN
-        doubled = 2.0 * (told & right)
+        right, predicted = truth == index, answers == index
+        size = predicted + right.astype(np.float64)  # sums to 2 TP + FP + FN
+        doubled = 2.0 * (predicted & right)
         value = doubled.sum() / size.sum()
         influence += (doubled - value * size) / (size.sum() / len(answers)) / len(kept)
         values.append(value)

@@ -1,4 +1,4 @@
-"""What an exported head makes of many faces, before its noise, computed once and kept on disk."""
+"""An exported head's output for many faces, before its noise, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def head_features(path: str | Path, chips: np.ndarray, cache: Path, progress: bo
         float32 (N, *feature shape), and the SHA-256 of the head's flatbuffer.
 
     Raises:
-        WeightsError: the file is no head.
+        WeightsError: the file is not a head.
         ImageError: chips of another shape or type.
     """
     from tqdm import trange

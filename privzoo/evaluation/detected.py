@@ -37,7 +37,7 @@ def chips(images: Iterable[Callable[[], np.ndarray]], size: int) -> tuple[np.nda
 
 
 def with_misses(answers: np.ndarray, found: np.ndarray | None) -> np.ndarray:
-    """Answers, but none where no face was found: who asked got no answer there.
+    """Answers, but none if no face was found: who asked got no answer there.
 
     Args:
         answers: int (draws, N).

@@ -119,7 +119,9 @@ def labels(
         assert book is not None, "a randomized response sends the symbols of a book"
         k, symbols = noise.k, book.encode(features)
         # One answer for each symbol is all that there is to the tail.
-        told = classify(np.stack([np.arange(k), np.full(k, noise.budget)], axis=1).astype(np.float32)).argmax(axis=1)
-        return np.stack([told[noise.send(symbols, np.random.default_rng(seed).bytes)] for seed in seeds])
+        predicted = classify(np.stack([np.arange(k), np.full(k, noise.budget)], axis=1).astype(np.float32)).argmax(
+            axis=1
+        )
+        return np.stack([predicted[noise.send(symbols, np.random.default_rng(seed).bytes)] for seed in seeds])
     draws = [np.random.default_rng(seed) for seed in (seeds if noise else seeds[:1])]
     return np.stack([classify(np.float32(arrived(features, noise, rng))).argmax(axis=1) for rng in draws])

@@ -9,17 +9,17 @@ from privzoo.mechanisms.budget import DELTA, rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
-LITTLE = 0.9  # from this share of right guesses on, a budget is said to promise little
+LITTLE = 0.9  # at this share of right guesses or more, a budget is said to guarantee little
 
 
 def best_guess(sigma: float, clip: float) -> float:
-    """How often the best distinguisher of two faces is right, both equally likely, who sees one noisy feature.
+    """How often the best distinguisher of two equally likely faces is right, given one noisy feature.
 
-    Two features in a ball of radius C are at most 2 C apart. Of two Gaussians at that distance no test tells better
-    than by the nearer mean, which is right with probability Phi(C / sigma) (Dong, Roth, Su 2022: mu = 2 C / sigma).
+    Two features in a ball of radius C are at most 2 C apart. For two Gaussians at that distance the best test picks the
+    nearer mean, which is right with probability Phi(C / sigma) (Dong, Roth, Su 2022: mu = 2 C / sigma).
 
     Args:
-        sigma: deviation of the noise on each component.
+        sigma: standard deviation of the noise on each component.
         clip: radius C.
 
     Example:
@@ -41,20 +41,20 @@ def words(sigma: float, clip: float, delta: float = DELTA) -> str:
     said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two faces is right {guess:.1%} of the time"
     if guess < LITTLE:
         return said
-    return f"{said}, so that what hides people here is clipping and reduction, not the budget"
+    return f"{said}, so people are hidden by clipping and reduction here, not by the budget"
 
 
 def words_of_code(symbols: int | None, epsilon: float) -> str:
-    """As `words`, for one of some symbols that randomized response sends; empty before the code is fitted.
+    """As `words`, for a code's symbol sent by randomized response; empty before the code is fitted.
 
     Example:
         >>> words_of_code(2, 3.0)
-        'epsilon 3 at delta 0: from one answer no attacker names more than 1.91% of 100 equally likely people'
+        'epsilon 3 at delta 0: from one answer no attacker identifies more than 1.91% of 100 equally likely people'
     """
     if symbols is None:
         return ""
     top1 = bounds(RandomizedResponse(symbols, epsilon)).top1()
     return (
-        f"epsilon {rounded_up(epsilon)} at delta 0: from one answer no attacker names more than {top1:.2%} of {PEOPLE} "
-        "equally likely people"
+        f"epsilon {rounded_up(epsilon)} at delta 0: from one answer no attacker identifies more than {top1:.2%} of "
+        f"{PEOPLE} equally likely people"
     )

@@ -1,7 +1,7 @@
-"""The one place that says how sure a figure is: estimates with 95 % intervals, made of hits, errors or differences.
+"""The one home of uncertainty: estimates with 95 % intervals, from hits, errors or differences.
 
-Faces of one person are not independent, so whoever has people gives them as `clusters`: an interval then says what
-other people would give, not other photographs of the same. Rows are further sources of luck, as seeds of an attacker
+Faces of one person are not independent, so known people are passed as `clusters`: an interval then says what other
+people would give, not other photographs of the same. Rows are another source of chance, such as an attacker's seeds
 or draws of noise; their variance is added to that of the people. All is computed in closed form (linearisation, with
 Student's t), so that the same data always give the same interval. Shares get Wilson's interval at the effective number
 of faces (Dean and Pagano 2015), which stays within 0 and 1; everything else gets a symmetric one.
@@ -89,11 +89,11 @@ def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.nd
         clusters: as for `share`.
 
     Raises:
-        DataError: as `share`, or the two do not belong together.
+        DataError: as `share`, or the two do not match.
     """
     a, b = _table(first), _table(second)
     if a.shape != b.shape:
-        raise DataError(f"Values of shape {a.shape} and {b.shape} are no pairs; give both for the same faces.")
+        raise DataError(f"Values of shape {a.shape} and {b.shape} are not pairs; give both for the same faces.")
     return dataclasses.replace(mean(a - b, clusters), method="paired")
 
 
@@ -172,7 +172,7 @@ def best_of(tables: Sequence[np.ndarray], people: np.ndarray, draws: int = 1000)
 
     Args:
         tables: for each attacker hits (seeds, faces).
-        people: int (faces,), 0..P-1, whom the draws take with replacement; the same people for all attackers.
+        people: int (faces,), 0..P-1, resampled with replacement; the same people for all attackers.
         draws: of the bootstrap, with seed 0.
 
     Returns:
@@ -191,7 +191,7 @@ def _table(values: np.ndarray, within: bool = False) -> np.ndarray:
     if table.ndim != 2 or not table.size:
         raise DataError(f"Values of shape {np.shape(values)} have no mean; give one for each face, at least one.")
     if not np.isfinite(table).all() or (within and (table.min() < 0 or table.max() > 1)):
-        raise DataError(f"Values from {table.min()} to {table.max()} are no {'shares' if within else 'numbers'}.")
+        raise DataError(f"Values from {table.min()} to {table.max()} are not {'shares' if within else 'numbers'}.")
     return table
 
 

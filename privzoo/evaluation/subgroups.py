@@ -1,4 +1,4 @@
-"""Accuracy by subgroup, protocol 8: by perceived gender, race and age, each with its count and its interval."""
+"""Accuracy by subgroup, protocol 8: by perceived gender, race and age, each with its count and interval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from privzoo.errors import DataError
 from privzoo.evaluation import intervals
 from privzoo.evaluation.intervals import Estimate
 
-SMALL = 30  # faces below which a subgroup is too small to say anything
+SMALL = 30  # faces; smaller subgroups are not reported
 AGES = (0, 3, 10, 20, 40, 60)  # first year of each group
 AGE_NAMES = ("0-2", "3-9", "10-19", "20-39", "40-59", "60+")
 TRAITS = ("gender", "race", "age")
@@ -27,11 +27,11 @@ NO_LABELS = {
 class Subgroup:
     """One subgroup's accuracy."""
 
-    gender: str  # empty: all, as in the next two
+    gender: str  # empty: all; likewise below
     race: str
     age: str
     count: int  # faces
-    value: float | None  # 0..1; None where the subgroup is too small
+    value: float | None  # 0..1; None if the subgroup is too small
     low: float | None
     high: float | None
 
@@ -44,12 +44,12 @@ class Subgroup:
 
     @property
     def name(self) -> str:
-        """As "asian female, 20-39"."""
+        """For example "asian female, 20-39"."""
         return ", ".join(part for part in (f"{self.race} {self.gender}".strip(), self.age) if part) or "all"
 
     @property
     def shown(self) -> str:
-        """The figure as people read it."""
+        """The figure, formatted for people."""
         if self.value is None:
             return f"too small ({self.count})"
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}; {self.count:,} faces)"
@@ -63,7 +63,7 @@ def age_groups(years: np.ndarray) -> np.ndarray:
 def figures(
     hits: np.ndarray, labels: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]
 ) -> tuple[Subgroup, ...]:
-    """Accuracy of every subgroup, by one trait, by two, and by all three.
+    """Accuracy of every subgroup by one, two and all three traits.
 
     Args:
         hits: whether the answer is right, bool (N,) or (draws, N).
@@ -71,7 +71,7 @@ def figures(
         classes: names of genders and races.
 
     Returns:
-        All subgroups with at least one face, those by fewer traits first.
+        All subgroups with at least one face, those with fewer traits first.
 
     Raises:
         DataError: a trait is missing.
@@ -107,7 +107,7 @@ def by(found: Sequence[Subgroup], *traits: str) -> list[Subgroup]:
 
 
 def widest_gap(found: Sequence[Subgroup]) -> tuple[Subgroup, Subgroup] | None:
-    """The worst and the best subgroup by all three traits, of those large enough; None with fewer than two."""
+    """The worst and the best of the large enough subgroups by all three traits; None if fewer than two."""
     large = [(s.value, s) for s in by(found, *TRAITS) if s.value is not None]
     if len(large) < 2:
         return None
@@ -115,7 +115,7 @@ def widest_gap(found: Sequence[Subgroup]) -> tuple[Subgroup, Subgroup] | None:
 
 
 def sentence(found: Sequence[Subgroup]) -> str:
-    """The widest gap in one line; empty where there is none."""
+    """The widest gap in one line; empty if there is none."""
     gap = widest_gap(found)
     if gap is None:
         return ""

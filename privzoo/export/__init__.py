@@ -1,3 +1,3 @@
-"""Writes models for where they run: heads as TFLite files for the device, tails as SavedModels for TF Serving."""
+"""Exports models: heads as TFLite files for the device, tails as SavedModels for TF Serving."""
 
 from __future__ import annotations

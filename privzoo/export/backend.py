@@ -1,4 +1,4 @@
-"""What the exporters need of the process they run in: TensorFlow as Keras's backend, and a quiet standard error."""
+"""Process setup for the exporters: TensorFlow as Keras's backend, and a quiet standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from privzoo.errors import ConfigError, MissingExtraError, WeightsError
 
 
 def require_tensorflow() -> None:
-    """Refuses to go on where Keras does not run on TensorFlow.
+    """Raises an error unless Keras runs on TensorFlow.
 
     Raises:
         MissingExtraError: TensorFlow or Keras is not installed.
@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """`privzoo.files.replacing` with this package's error.
 
     Raises:
-        WeightsError: the file cannot be written, as where its folder is missing: a path with a slip of the pen.
+        WeightsError: the file cannot be written, for example because its folder is missing: a mistyped path.
     """
     if not path.parent.is_dir():
         raise WeightsError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
@@ -74,10 +74,10 @@ def write_out(archive: Any, folder: str | os.PathLike[str]) -> None:
 
     Args:
         archive: a `keras.export.ExportArchive` with its endpoints.
-        folder: that becomes the SavedModel.
+        folder: the SavedModel to write.
 
     Raises:
-        OSError: the folder cannot be written, as on a full disk, which TensorFlow has errors of its own for.
+        OSError: the folder cannot be written, as on a full disk, for which TensorFlow has its own errors.
     """
     import tensorflow as tf
 

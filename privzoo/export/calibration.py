@@ -1,4 +1,4 @@
-"""Face chips to calibrate int8 heads with, made of photographs that scikit-image's package carries."""
+"""Face chips to calibrate int8 heads with, made from photographs in scikit-image's package."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _TEXTURES = ("chelsea", "coffee", "camera", "grass", "gravel", "brick")
 
 
 def default_calibration(size: int, count: int = COUNT) -> np.ndarray:
-    """Makes varied face chips of the one free face at hand, the same ones at each call.
+    """Makes varied face chips from the one free face available, the same ones at each call.
 
-    One face alone excites only part of a network: its last layers then saturate in int8 on other faces. Turned,
-    scaled, lit otherwise and half of them blended with other photographs, the chips reach the activations that a set of
-    real faces reaches. Chips of the faces that a head is meant for are still the better choice.
+    One face alone excites only part of a network: its last layers then saturate in int8 on other faces. Rotated,
+    scaled, relit and half of them blended with other photographs, the chips reach the activations that a set of real
+    faces reaches. Chips of the faces that a head is meant for are still better.
 
     Args:
         size: side of the chips in pixels.
-        count: how many.
+        count: number of chips.
 
     Returns:
         uint8 array (count, size, size, 3), RGB.

@@ -1,4 +1,4 @@
-"""Builds the manifest that goes with each head and tail, and puts it into a head's file; `privzoo.edge` reads it."""
+"""Builds the manifest of each head and tail, and puts it into a head's file; `privzoo.edge` reads it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_NAME, FEATURE_NAME, OUTPUT_NAME = "image", "features", "probabilities"
 SYMBOL_NAME, BUDGET_NAME = "symbol", "epsilon"  # inputs of a coded model's tail
 BYTES_OF_FLOAT32 = 4
-# Zip archives hold a date; a fixed one makes equal heads equal files.
+# Zip archives contain a date; a fixed one makes equal heads equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -38,14 +38,14 @@ class Code:
     """What the device does to the feature of a coded model.
 
     Raises:
-        ConfigError: a budget that cannot be.
+        ConfigError: an invalid budget.
     """
 
     book: Codebook
-    epsilon: float  # budget of one inference, where the user sets no other
+    epsilon: float  # budget of one inference, unless the user sets another
 
     def __post_init__(self) -> None:
-        """Refuses a budget that no device could keep."""
+        """Refuses a budget that no device can keep."""
         check_budget(self.epsilon)
 
     def describe(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _check_code(code: Code, shape: list[int], tail: keras.Model, noise: Noise | 
 
 
 def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
-    """Canonical hash of float weights: the same on every machine, whatever order or float type they come in.
+    """Canonical hash of float weights: the same on every machine, regardless of order and float type.
 
     Args:
         weights: name -> array of any shape; hashed as float32.
@@ -86,9 +86,9 @@ def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
 def model_sha256(model: keras.Model) -> str:
     """`weights_sha256` of a Keras model's float weights, under their paths `<layer>/<variable>`.
 
-    Layers need names of their own: Keras numbers unnamed ones in the order in which a process makes them.
+    Layers need explicit names: Keras numbers unnamed ones in the order in which a process makes them.
     """
-    floats = [v for v in model.weights if "float" in str(v.dtype)]  # a dropout's seed state is no weight
+    floats = [v for v in model.weights if "float" in str(v.dtype)]  # a dropout's seed state is not a weight
     return weights_sha256({v.path: np.asarray(v) for v in floats})
 
 
@@ -127,15 +127,15 @@ def build_manifest(
         multiply_adds: of head and tail, for one image.
         licence: of the weights.
         noise: what the device has to add to a feature; None for nothing.
-        rounded: whether features are whole numbers, which int8 heads give as close ones.
+        rounded: whether features are integers, which int8 heads only approximate.
         kind: which of the model's heads it is, "full" or "slim"; the tail is the same.
-        code: of a coded model, whose tail takes `symbol` and `epsilon`; it goes without noise.
+        code: of a coded model, whose tail takes `symbol` and `epsilon`; excludes noise.
 
     Returns:
-        A mapping that JSON can hold; the exporters add the quantization and hash of what they write.
+        A JSON-compatible mapping; the exporters add the quantization and hash of what they write.
 
     Raises:
-        ConfigError: tail and classes, or head and tail, do not fit each other.
+        ConfigError: tail and classes, or head and tail, do not match.
     """
     shape = [int(side) for side in head.output_shape[1:]]
     if code is not None:
@@ -165,7 +165,7 @@ def build_manifest(
             "rounded": rounded,
             **({"name": SYMBOL_NAME, "budget": BUDGET_NAME, "bytes": 1} if code else {}),
         },
-        # Under `noise`, where versions of privzoo that know no codes refuse the head instead of sending its feature.
+        # Under `noise`, so that versions of privzoo without codes refuse the head instead of sending its feature.
         "noise": code.describe() if code else to_manifest(noise) if noise is not None else None,
         "head": {"kind": kind, "weights_sha256": model_sha256(head)},
         "tail": {"weights_sha256": tail_hash, "signature": f"tail_{tail_hash[:12]}"},
@@ -178,7 +178,7 @@ def build_manifest(
 def build(
     card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None = None, code: Code | None = None
 ) -> dict[str, Any]:
-    """Builds the manifest of a model of the zoo from its card; without another noise, it has the card's."""
+    """Builds the manifest of a model of the zoo from its card; with the card's noise by default."""
     if noise is None and card.model.noise is not None:
         noise = Noise(card.model.noise.sigma, card.model.noise.clip)
     return build_manifest(
@@ -222,7 +222,7 @@ def to_json(manifest: Mapping[str, Any]) -> bytes:
 
 
 def append_manifest(flatbuffer: bytes, manifest: Mapping[str, Any]) -> bytes:
-    """Puts the manifest behind a TFLite flatbuffer, as TFLite metadata's associated file.
+    """Appends the manifest to a TFLite flatbuffer, as TFLite metadata's associated file.
 
     Args:
         flatbuffer: the converter's output.

@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from privzoo.card import Card
     from privzoo.model import SplitModel
 
-# The first is what the demo and the page show: its budget is one that holds for every attacker. The noisy ones were
-# slimmed and audited furthest; that Siamese fine-tuning makes them hide more than `noisy_reduced_simple` at that cut
-# is not shown (RESULTS.md, "What the cloud learns").
+# The first is what the demo and the page show: its budget holds against every attacker. The noisy ones were
+# slimmed and audited furthest; it is not shown that Siamese fine-tuning makes them hide more than
+# `noisy_reduced_simple` at that cut (RESULTS.md, "What the cloud learns").
 RECOMMENDED = ("vgg16_gender_coded_conv5_3", "vgg16_gender_advanced_conv5_3", "vgg_s_emotion_advanced_conv5")
 # How far another runtime's output may lie from the golden one, in standard deviations of the feature over faces.
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "dynamic": 0.1, "int8": 0.1}
 SPREAD_CHIPS = 16
-# A piece of the portrait of Eileen Collins (NASA, public domain) that scikit-image carries, and the face in it.
+# Part of scikit-image's portrait of Eileen Collins (NASA, public domain), and the face in it.
 PIECE, FACE = faces.Box(130, 30, 190), faces.Box(46, 48, 93)
 PHOTOGRAPH = "golden/astronaut.png"
 PHOTOGRAPH_LICENCE = "public domain (NASA; scikit-image's data.astronaut())"
 PREPROCESSING = {
     "document": "docs/face_chip.md",
     "chip": "a square of whole pixels around the face, edge pixels repeated beyond the border, resized with the "
-    "triangle filter in integers, 8 bits a channel",
-    "tensor": "float32 (1, size, size, 3), RGB, values 0 to 255 as they are; the head normalises them itself",
+    "triangle filter in integers, 8 bits per channel",
+    "tensor": "float32 (1, size, size, 3), RGB, values 0 to 255 unchanged; the head normalises them itself",
 }
 
 
@@ -84,10 +84,10 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
 
 
 def _write_head(model: SplitModel, path: Path, quantization: str, calibration: np.ndarray | None, keep: bool) -> None:
-    """Exports a head; with `keep`, only where there is none of the model's weights.
+    """Exports a head; with `keep`, only if there is none with the model's weights.
 
-    A coded model's head is its base's: that one's flatbuffer is taken where it lies beside, so that both stay the same
-    to the bit and figures of the one are figures of the other.
+    A coded model's head is its base's: its flatbuffer is reused if it is in the same folder, so that both are identical
+    and figures of one apply to the other.
     """
     base = path.with_name(f"{model.config.code.base}_{quantization}.tflite") if model.config.code else None
     wanted = model.manifest()
@@ -137,7 +137,7 @@ def _figures(card: Card, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Brings the figures in `manifest.json` up to the models' cards, and leaves the heads as they are.
+    """Updates the figures in `manifest.json` from the models' cards, and leaves the heads unchanged.
 
     Returns:
         The list of heads as it was written.
@@ -154,12 +154,12 @@ def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -> Path | None:
-    """An exported head of a model, to be measured as it is rather than exported anew; None where it is not there.
+    """An exported head of a model, to be measured as it is rather than exported again; None if it is not there.
 
     Args:
-        model: whose head it is. A coded model's is the head of its base too, whose file serves where it has no own.
+        model: whose head it is. A coded model's head is its base's, whose file is used if it has none of its own.
         quantization: of the head.
-        folder: with `NAME_QUANTIZATION.tflite`, as `tflite/` of a checkout.
+        folder: with `NAME_QUANTIZATION.tflite`, such as `tflite/` of a checkout.
 
     Raises:
         WeightsError: the head cannot be read, or was exported from other weights; or the folder has no heads at all.
@@ -172,7 +172,7 @@ def find(model: SplitModel, quantization: str, folder: str | os.PathLike[str]) -
             raise WeightsError(f"{folder} holds no exported heads; name the folder that tools/export.py wrote.")
         return None
     if read_manifest(path)["head"]["weights_sha256"] != model.manifest()["head"]["weights_sha256"]:
-        raise WeightsError(f"{path} was exported from other weights than {model.name} has; export it again.")
+        raise WeightsError(f"{path} was not exported from the weights of {model.name}; export it again.")
     return path
 
 
@@ -187,11 +187,11 @@ def release(
 
     Args:
         models: to release.
-        folder: `tflite/` of a checkout; made where there is none.
+        folder: `tflite/` of a checkout; created if missing.
         quantizations: of each head.
         calibration: name of a model, with `_slim` for its slim head -> face chips for int8, uint8 (N, S, S, 3);
             without: chips that come with packages.
-        keep: leave heads that lie in the folder, of the models' very weights, as they are.
+        keep: keep heads in the folder that have the models' weights.
 
     Returns:
         The list of heads as it was written.
@@ -202,7 +202,7 @@ def release(
         MissingExtraError: TensorFlow, LiteRT or scikit-image is not installed.
     """
     if not models or not quantizations:
-        raise ConfigError("There is nothing to release; name one model and one quantization or more.")
+        raise ConfigError("There is nothing to release; give at least one model and one quantization.")
     folder = Path(folder)
     photograph = _photograph()
     _save(photograph, folder / PHOTOGRAPH)

@@ -32,7 +32,7 @@ def export_tail(
     """Writes `<directory>/<name>/<version>/`: the SavedModel, and in `assets.extra` its manifest and warm-up requests.
 
     The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
-    asks for the second, so that any TF Serving refuses features of a head that belongs to another tail.
+    asks for the second, so that any TF Serving refuses features of another tail's head.
 
     Args:
         tail: float32 model `features` (N, *shape) -> probabilities (N, classes); a coded one takes `symbol` int32 (N,)
@@ -41,13 +41,13 @@ def export_tail(
         name: of the model on the server.
         version: of the model on the server, 1 or more.
         manifest: of `privzoo.export.manifests.build_manifest` for this tail.
-        overwrite: replace this version where it is there already.
+        overwrite: replace this version if it exists already.
 
     Returns:
         Folder of the version.
 
     Raises:
-        ConfigError: a name or version that cannot be, a version that is there already, or a manifest of another tail.
+        ConfigError: an invalid name or version, a version that exists already, or a manifest of another tail.
         WeightsError: the folder cannot be written.
         MissingExtraError: TensorFlow, Keras or tensorflow-serving-api is not installed.
 
@@ -57,13 +57,13 @@ def export_tail(
     """
     version = checks.count("version", version, least=1)
     if not name or name.startswith(".") or Path(name).name != name:
-        raise ConfigError(f"name={name!r} cannot be; give the name of a folder, without a path.")
+        raise ConfigError(f"name={name!r} is invalid; give the name of a folder, without a path.")
     check_weights(tail, "tail", manifest)
     base = Path(directory) / name
     final = base / str(version)
     if final.exists() and not overwrite:
-        raise ConfigError(f"{final} is there already; choose another version, or pass overwrite=True.")
-    # TF Serving looks at names that are numbers only, so that it never loads a half-written folder.
+        raise ConfigError(f"{final} already exists; choose another version, or pass overwrite=True.")
+    # TF Serving only reads folders named by a number, so that it never loads a half-written one.
     temporary = base / f".{version}.{os.getpid()}.part"
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def export_tail(
         extra = temporary / "assets.extra"
         extra.mkdir()
         (extra / MEMBER).write_bytes(to_json(manifest))
-        # Ones, not zeros: 0 is no budget, and a server may refuse it.
+        # Ones, not zeros: 0 is not a budget, and a server may refuse it.
         ones: dict[str, np.ndarray] = {
             name: np.ones((1, *shape), dtype) for name, (shape, dtype) in _inputs(tail, manifest).items()
         }
@@ -118,7 +118,7 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
 
 
 def _inputs(tail: keras.Model, manifest: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name, shape and type of what comes over the wire, in the order of the signature; a symbol is one byte."""
+    """Name, shape and type of what is sent over the wire, in the order of the signature; a symbol is one byte."""
     if len(tail.inputs) > 1:
         return {SYMBOL_NAME: ((), np.uint8), BUDGET_NAME: ((), np.float32)}
     return {FEATURE_NAME: (tuple(manifest["feature"]["shape"]), np.float32)}

@@ -1,4 +1,4 @@
-"""Writes a head as a `.tflite` file for LiteRT, tflite-runtime and LiteRT.js, and proves that it computes the head."""
+"""Writes a head as a `.tflite` file for LiteRT, tflite-runtime and LiteRT.js, and checks that it computes the head."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CHECKED_CHIPS = 8
 def agreement(features: np.ndarray, expected: np.ndarray) -> float:
     """Share of the expected features' variation over the chips that the features reproduce.
 
-    Subtracting the mean over the chips matters: all faces' raw features are much alike, so that a similarity of raw
-    features is high even where what tells faces apart is lost.
+    Subtracting the mean over the chips matters: the raw features of all faces are similar, so that their similarity
+    is high even if the differences between faces are lost.
 
     Args:
         features: array (N, ...), N at least 2.
         expected: array of the same shape.
 
     Returns:
-        1 for equality, 0 or less for features that say nothing; NaN where nothing varies or is not finite.
+        1 for equality, 0 or less for uninformative features; NaN if nothing varies or is not finite.
     """
     expected = expected.astype(np.float64)
     varied = np.square(expected - expected.mean(0)).sum()
@@ -53,13 +53,13 @@ def export_head(
 ) -> Path:
     """Writes a head as TFLite with fixed batch 1, input `image` and output `features`, both float32.
 
-    The file is run against the Keras head before it gets its name, and refused where the two disagree.
+    The file is compared with the Keras head before it gets its name, and refused if they disagree.
 
     Args:
         head: float32 model `image` (N, S, S, 3), RGB 0..255 -> features.
         path: the `.tflite` file to write; an old one is replaced.
         quantization: "float32"; "float16" weights; "dynamic": int8 weights, activations quantized while running;
-            "int8": weights and activations int8, with float32 at both ends.
+            "int8": weights and activations int8, with float32 input and output.
         manifest: of `privzoo.export.manifests.build_manifest` for this head.
         calibration: uint8 or float array (N, S, S, 3), 0..255, N at least 2: chips that set the range of int8
             activations and check every export; None: `default_calibration`.
@@ -79,7 +79,7 @@ def export_head(
     size = manifest["input"]["size"]
     chips = as_chips(default_calibration(size) if calibration is None else calibration, size)
     if len(chips) < 2:
-        raise ConfigError(f"{len(chips)} calibration chips are too few; give 2 or more, better 64.")
+        raise ConfigError(f"{len(chips)} calibration chips are too few; give 2 or more, preferably 64.")
     if str(head.outputs[0].dtype) != "float32":
         raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
     chips = chips.astype(np.float32)
@@ -100,7 +100,7 @@ def export_head(
 
 
 def _check(head: keras.Model, path: Path, chips: np.ndarray) -> float:
-    # Not edge.Head: it refuses heads whose noise it cannot draw, and the check wants the features before noise.
+    # Not edge.Head: it refuses heads whose noise it cannot draw, and the check needs the features before noise.
     return agreement(golden.run(path, chips), np.asarray(head(chips, training=False)))
 
 
@@ -126,7 +126,7 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder, quiet():
-        # By way of a SavedModel: it alone names the output, and from_concrete_functions writes NaN for Keras 3.
+        # Via a SavedModel: it alone names the output, and from_concrete_functions writes NaN for Keras 3.
         archive = keras.export.ExportArchive()
         archive.track(head)
         archive.add_endpoint(
@@ -159,7 +159,7 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
 
 
 def _full_range(chips: np.ndarray) -> np.ndarray:
-    """Chips that hold 0 and 255 for sure, so that int8 input is x - 128 exactly, whatever the chips."""
+    """Chips that include 0 and 255, so that int8 input is exactly x - 128, whatever the chips."""
     chips = chips.copy()
     chips[0, 0, 0], chips[0, 0, 1] = 0, 255
     return chips

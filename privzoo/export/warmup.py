@@ -1,4 +1,4 @@
-"""Writes the requests that a server runs before a version takes others.
+"""Writes the requests that a server runs before a version serves others.
 
 The file is TF Serving's own, `assets.extra/tf_serving_warmup_requests`: a TFRecord of PredictionLog messages.
 """

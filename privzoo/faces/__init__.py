@@ -1,7 +1,7 @@
-"""Photographs in, face chips out: decode, detect, crop and resize, in training as on the device.
+"""Photographs in, face chips out: decode, detect, crop and resize, the same in training and on the device.
 
 A *face chip* is a square cut from a photograph in which the face, from forehead to chin, fills most of the
-picture, framed as in UTKFace. `docs/face_chip.md` specifies the arithmetic for other languages.
+image, framed as in UTKFace. `docs/face_chip.md` specifies the arithmetic for other languages.
 """
 
 from privzoo.faces.answers import Answers, Skipped, require_some

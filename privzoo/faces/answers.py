@@ -1,4 +1,4 @@
-"""What is said of many photographs: the answers, and which photographs there is none for."""
+"""Results for many photographs: the answers, and the photographs without one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Skipped:
         return f"{self.image}: {self.reason}"
 
     def error(self) -> ImageError:
-        """What is raised for this photograph where none may be skipped."""
+        """The error for this photograph when none may be skipped."""
         return (FaceNotFoundError if self.faceless else ImageError)(str(self))
 
     def to_dict(self) -> dict[str, str]:
@@ -35,7 +35,7 @@ class Skipped:
 class Answers(list[T]):
     """A list of answers in the order of the photographs, with those that were skipped.
 
-    There may be fewer answers than photographs, or with `all_faces` more: go by each answer's `image` and `number`.
+    There may be fewer answers than photographs, or with `all_faces` more: use each answer's `image` and `number`.
 
     Args:
         answers: for the faces that were found.
@@ -47,20 +47,20 @@ class Answers(list[T]):
         self.skipped: tuple[Skipped, ...] = tuple(skipped)
 
     def __repr__(self) -> str:
-        """As a list's, with the skipped photographs where there are some."""
+        """As a list's, with the skipped photographs if any."""
         return f"Answers({super().__repr__()}, skipped={list(self.skipped)})" if self.skipped else super().__repr__()
 
 
 def require_some(found: Sequence[Any], skipped: Sequence[Skipped]) -> None:
-    """Refuses photographs of which none is left.
+    """Raises an error if no photograph is left.
 
     Args:
         found: what was found in the others.
         skipped: the photographs without a face or a readable image.
 
     Raises:
-        ImageError: no image was given, or none can be used; its `skipped` says why of each. FaceNotFoundError where
-            they show no face. Of a single photograph it is that photograph's own error.
+        ImageError: no image was given, or none can be used; its `skipped` says why for each. FaceNotFoundError where
+            they show no face. For a single photograph it is that photograph's own error.
     """
     if found:
         return
@@ -70,6 +70,6 @@ def require_some(found: Sequence[Any], skipped: Sequence[Skipped]) -> None:
         error = skipped[0].error()
     else:
         kind = FaceNotFoundError if all(one.faceless for one in skipped) else ImageError
-        error = kind(f"None of the {len(skipped)} images can be used, the first for this reason: {skipped[0]}")
+        error = kind(f"None of the {len(skipped)} images can be used; the first one: {skipped[0]}")
     error.skipped = tuple(skipped)
     raise error

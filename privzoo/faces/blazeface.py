@@ -1,6 +1,6 @@
-"""BlazeFace (Bazarevsky et al. 2019) on LiteRT: faces with six landmarks in a square picture.
+"""BlazeFace (Bazarevsky et al. 2019) on LiteRT: faces with six landmarks in a square image.
 
-The network is MediaPipe's for short range, unchanged (`models/README.md`). For every anchor of two fixed grids it gives
+The network is MediaPipe's short-range model, unchanged (`models/README.md`). Each anchor of two fixed grids gets
 a score and sixteen numbers: centre and size of a box, and six landmarks, in pixels of its input from the anchor.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from privzoo import litert
 from privzoo.errors import WeightsError
 
-LANDMARKS = 6  # right eye, left eye, tip of the nose, mouth, right and left ear, as the person has them
-OVERLAP = 0.3  # intersection over union from which on two boxes are one face
+LANDMARKS = 6  # right eye, left eye, tip of the nose, mouth, right and left ear, from the person's own view
+OVERLAP = 0.3  # intersection over union above which two boxes are one face
 MIN_SCORE = 0.5  # MediaPipe's own
 
 
@@ -42,7 +42,7 @@ def find(picture: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 array (N, 17), the best score first: score 0..1; x, y of the box's upper left and lower right corner;
-        x, y of the six landmarks. All in shares of the picture's side; they may lie outside it.
+        x, y of the six landmarks. All as fractions of the image's side; they may lie outside it.
 
     Raises:
         WeightsError: the network's file is missing or damaged.
@@ -62,7 +62,7 @@ def find(picture: np.ndarray) -> np.ndarray:
 
 @cache
 def anchors() -> np.ndarray:
-    """Centres of the anchors, float64 (N, 2) of x, y in shares of the side."""
+    """Centres of the anchors, float64 (N, 2) of x, y as fractions of the side."""
     rows = []
     for cells, many in GRIDS:
         places = (np.arange(cells) + 0.5) / cells
@@ -72,7 +72,7 @@ def anchors() -> np.ndarray:
 
 
 def decode(numbers: np.ndarray, logits: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Turns what the network gives for some anchors into rows as `find` returns them, in no order.
+    """Converts the network's output for some anchors into rows as in `find`, in no order.
 
     Args:
         numbers: float array (N, 16), pixels from the anchors.
@@ -89,7 +89,7 @@ def decode(numbers: np.ndarray, logits: np.ndarray, which: np.ndarray) -> np.nda
 
 
 def merge(rows: np.ndarray) -> np.ndarray:
-    """Averages the rows that overlap, weighted by their scores, the best first: one row a face, with the best score."""
+    """Averages the rows that overlap, weighted by score, the best first: one row per face, with its best score."""
     rest, found = rows[np.argsort(-rows[:, 0], kind="stable")], []
     while len(rest):
         same = _overlap(rest[0], rest) > OVERLAP

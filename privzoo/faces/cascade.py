@@ -18,29 +18,29 @@ WORK_PIXELS = 160_000
 SMALL_SIDE = 128  # Photographs with a shorter side below it are enlarged to it, by four at most.
 MAX_ENLARGEMENT = 4.0
 PYRAMID_STEP = 1.1
-BORDER = 6  # Pixels of the window: by how much it may pass the photograph's border, where a face is cut.
+BORDER = 6  # Pixels of the window: how far it may extend beyond the photograph's border, for cut-off faces.
 SIMILAR = 0.2  # Of the smaller window's side: how far apart the edges of two windows on one face may lie.
 # Measured by `tools/calibrate_faces.py --data_dir ../shared/data` on 500 of UTKFace's training chips and 500 LFW
 # frames, 2026-11-21. The side of UTKFace's chip over that of the detector's window, and how far the chip's centre
 # lies below the window's, in sides of the window:
 GROW = 0.97
 SHIFT = 0.09
-# The least score of a face; and one that no picture without a face reached, 52 of scikit-image's searched.
+# The lowest score of a face; and a score that none of 52 of scikit-image's pictures without a face reached.
 MIN_SCORE = 6
 SURE_SCORE = 10
 
 
 def windows(image: np.ndarray) -> np.ndarray:
-    """Find square windows that hold a frontal face, one a face.
+    """Find square windows with a frontal face, one per face.
 
     The cascade scales its features by truncation, which costs accuracy, and merges in an order that depends on
-    threads. So it is asked only at its own size, on each level of a pyramid, for single windows, merged here.
+    threads. So it is only run at its own size, on each level of a pyramid, for single windows, merged here.
 
     Args:
         image: uint8 array (H,W,3), RGB.
 
     Returns:
-        float64 array (N,4) of x, y, side in pixels and score, best score first; a window may pass the border. The
+        float64 array (N,4) of x, y, side in pixels and score, best score first; windows may pass the border. The
         score is the number of single windows that were merged, those of coarsely searched levels counted twice.
 
     Raises:
@@ -82,7 +82,7 @@ def detect(image: np.ndarray) -> list[Box]:
 
 
 def share(count: float) -> float:
-    """A count of windows in BlazeFace's range: 0.7 for the least that counts, 0.75 for a sure face, always below 1."""
+    """A count of windows in BlazeFace's range: 0.7 for the lowest that counts, 0.75 for a sure face, always below 1."""
     return 1 - 0.3 / (1 + max(0.0, count - MIN_SCORE) / (SURE_SCORE - MIN_SCORE) * 0.2)
 
 
@@ -134,7 +134,7 @@ def _level(cascade: Any, picture: Image.Image, factor: float, step: int) -> np.n
 
 
 def _merge(hits: np.ndarray) -> np.ndarray:
-    """Average the windows that lie together, then drop those whose centre a better one holds, or the reverse."""
+    """Average windows that are close together, then drop those whose centre a better one holds, or the reverse."""
     edges = np.column_stack([hits[:, :2], hits[:, :2] + hits[:, 2:3]])
     group = np.full(len(hits), -1)
     for first in range(len(hits)):

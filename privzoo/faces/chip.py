@@ -1,4 +1,4 @@
-"""The chip's square and its arithmetic: crop and resize, to the bit as `docs/face_chip.md` specifies them."""
+"""The chip's square and its arithmetic: crop and resize, bit for bit as specified in `docs/face_chip.md`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_CHIP_SIZE = 4096
 
 @dataclass(frozen=True)
 class Box:
-    """The square of one face chip in a photograph; it may pass the photograph's border.
+    """The square of one face chip in a photograph; it may extend beyond the photograph's border.
 
     Args:
         x: left edge, whole pixels from the photograph's left border.
         y: upper edge, whole pixels from the photograph's upper border.
         size: side of the square, whole pixels, 1 or more.
-        score: confidence of the detector; 0 where no detector was asked.
-        angle: degrees, -180 to 180, by which the face is turned clockwise in the photograph; `crop` turns it upright.
+        score: confidence of the detector; 0 if no detector was used.
+        angle: degrees, -180 to 180, by which the face is rotated clockwise in the photograph; `crop` turns it upright.
     """
 
     x: int
@@ -41,8 +41,8 @@ def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
     """Cut the square out of a photograph and resize it to a chip: the arithmetic of docs/face_chip.md.
 
     Pixels beyond the border repeat the nearest border pixel; Pillow's triangle filter (BILINEAR) then
-    resizes, first along rows and then along columns, with rounding to 8 bits after each. A turned face is turned
-    upright: the box's square is taken as if it were turned by the box's angle about its centre.
+    resizes, first along rows and then along columns, with rounding to 8 bits after each. A rotated face is
+    turned upright: the box's square is cut as if it were rotated by the box's angle about its centre.
 
     Args:
         image: uint8 array (H,W,3), RGB.
@@ -53,8 +53,8 @@ def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
         uint8 array (size,size,3), RGB.
 
     Raises:
-        ImageError: the image is no uint8 array, or the box lies outside it or is over four times its size.
-        ConfigError: the size is no whole number from 1 to 4096.
+        ImageError: the image is not a uint8 array, or the box lies outside it or is over four times its size.
+        ConfigError: the size is not a whole number from 1 to 4096.
     """
     image = decode(image)
     check_size(size)
@@ -89,11 +89,11 @@ def _resized(square: np.ndarray, size: int) -> np.ndarray:
 def _turned(image: np.ndarray, x: int, y: int, side: int, size: int, angle: float) -> np.ndarray:
     """A turned square: the upright one around it at the chip's resolution, then sampled along turned lines.
 
-    All in whole numbers, so that every language gives the same pixels: angles to 2^-16, places to 2^-17 of a pixel,
+    All in integers, so that every language gives the same pixels: angles to 2^-16, places to 2^-17 of a pixel,
     weights of the four pixels around a place to 2^-8.
     """
     if not math.isfinite(angle):
-        raise ImageError(f"Box angle={angle!r} is no angle; give degrees.")
+        raise ImageError(f"Box angle={angle!r} is not an angle; give degrees.")
     cosine, sine = (round(65536 * f(math.radians(angle))) for f in (math.cos, math.sin))
     border = max(0, -(-side * (abs(cosine) + abs(sine) - 65536) // 131072))  # rounded up
     around = side + 2 * border
@@ -115,7 +115,7 @@ def _turned(image: np.ndarray, x: int, y: int, side: int, size: int, angle: floa
 
 
 def resize(chip: np.ndarray, size: int) -> np.ndarray:
-    """Resize a whole chip by the arithmetic of `crop`; of an image that is not square, its centre square.
+    """Resize a whole chip by the arithmetic of `crop`; for an image that is not square, its centre square.
 
     Args:
         chip: uint8 array (H,W,3), RGB.
@@ -125,15 +125,15 @@ def resize(chip: np.ndarray, size: int) -> np.ndarray:
         uint8 array (size,size,3), RGB.
 
     Raises:
-        ImageError: the chip is no uint8 RGB array.
-        ConfigError: the size is no whole number from 1 to 4096.
+        ImageError: the chip is not a uint8 RGB array.
+        ConfigError: the size is not a whole number from 1 to 4096.
     """
     chip = decode(chip)
     return crop(chip, centre(chip), size)
 
 
 def centre(image: np.ndarray) -> Box:
-    """Give the largest centred square of an image; an odd rest leaves the extra pixel right or below.
+    """Give the largest centred square of an image; an odd remainder leaves the extra pixel at the right or bottom.
 
     Args:
         image: array (H,W,...).
@@ -147,11 +147,11 @@ def centre(image: np.ndarray) -> Box:
 
 
 def check_size(size: int) -> None:
-    """Raises ConfigError for a side of a chip that is no whole number of pixels from 1 to 4096."""
+    """Raises ConfigError for a side of a chip that is not a whole number of pixels from 1 to 4096."""
     checks.count("size", size, least=1, most=MAX_CHIP_SIZE, unit="pixels")
 
 
 def _whole(value: Any, field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ImageError(f"Box {field}={value!r} is no whole number of pixels; round it.")
+        raise ImageError(f"Box {field}={value!r} is not a whole number of pixels; round it.")
     return int(value)

@@ -23,7 +23,7 @@ class Face:
     Args:
         image: name of the photograph: its path, or "image 3" for the fourth of several arrays.
         box: the chip's square in it.
-        found: how many faces the detector saw in it; 1 where the chip was given.
+        found: how many faces the detector found in it; 1 if the chip was given.
         number: which of them this is, from 1: the largest first, doubtful ones last.
     """
 
@@ -39,24 +39,24 @@ class Face:
 
     @property
     def rotation(self) -> float | None:
-        """Degrees by which the face is turned clockwise in the photograph; None for a chip that was given."""
+        """Degrees by which the face is rotated clockwise in the photograph; None for a chip that was given."""
         return None if self.score is None else self.box.angle
 
 
 def chips(
     images: Any, size: int, face: str = DETECT, bulk: bool = False, all_faces: bool = False
 ) -> tuple[np.ndarray, list[Face], list[Skipped]]:
-    """Turn photographs into face chips, of each photograph its first face or all of them.
+    """Turn photographs into face chips: the first face of each photograph, or all faces.
 
     Args:
         images: one or many images in any form that `sources` reads.
         size: side of the chips in pixels.
-        face: "detect" finds the face; "given" takes each image as a chip already (its centre square).
-        bulk: skip what cannot be read or shows no face; otherwise the first such image raises.
-        all_faces: look for small faces too, which takes ten times as long, and give a chip of each.
+        face: "detect" finds the face; "given" means that each image already is a chip (its centre square).
+        bulk: skip images that cannot be read or show no face; otherwise the first such image raises.
+        all_faces: also look for small faces, which takes ten times as long, and return a chip of each face.
 
     Returns:
-        uint8 array (N,size,size,3) RGB; N `Face`s, those of one photograph together; what was skipped (nothing unless
+        uint8 array (N,size,size,3) RGB; N `Face`s, grouped by photograph; what was skipped (nothing unless
         `bulk`).
 
     Raises:
@@ -93,7 +93,7 @@ def chips(
 
 
 def check_face(face: str, all_faces: bool = False) -> None:
-    """Raises ConfigError for an unknown value, or where all faces of given chips are asked for."""
+    """Raises ConfigError for an unknown value, or for all faces of given chips."""
     if not (isinstance(face, str) and face in (DETECT, GIVEN)):
         raise ConfigError(f'face={face!r} is unknown; use "detect" or "given".')
     if all_faces and face == GIVEN:

@@ -1,4 +1,4 @@
-"""From a photograph to the squares of its faces: BlazeFace, or the cascade where BlazeFace's file is not installed."""
+"""From a photograph to the squares of its faces: BlazeFace, or the cascade if BlazeFace's file is not installed."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from privzoo.faces.images import decode
 from privzoo.faces.search import Landmarks, search
 
 BLAZEFACE, CASCADE = "blazeface", "cascade"
-# How the landmarks lie in a face chip, measured by `tools/calibrate_faces.py --data_dir DIR` on UTKFace's training
+# Where the landmarks are in a face chip, measured by `tools/calibrate_faces.py --data_dir DIR` on UTKFace's training
 # chips: the side of a chip over `Landmarks.span`, and how far its centre lies below the point at 3/10 of the way from
 # the eyes to the mouth, in sides of the chip.
 GROW = 1.748
 DOWN = 0.075
 TOWARDS_MOUTH = 0.3
-# Degrees: nine of ten of UTKFace's upright faces seem turned by less than half of it, ninety-nine of a hundred by less.
+# Degrees: nine in ten of UTKFace's upright faces seem rotated by less than half of it, 99 in 100 by less than it.
 LEVEL = 10.0
-SURE_SCORE = 0.75  # no picture without a face that was tried reached it
+SURE_SCORE = 0.75  # no tested picture without a face reached it
 
 
 def detector() -> str:
-    """Which detector is in use: "blazeface", or "cascade" (scikit-image's) where BlazeFace's file is absent."""
+    """Which detector is in use: "blazeface", or "cascade" (scikit-image's) if BlazeFace's file is missing."""
     return BLAZEFACE if blazeface.available() else CASCADE
 
 
 def detect(image: np.ndarray, thorough: bool = False) -> list[Box]:
-    """Finds the faces of a photograph and gives the squares that frame them as UTKFace's chips do.
+    """Finds the faces in a photograph and returns squares that frame them like UTKFace's chips.
 
     Args:
         image: uint8 array (H,W,3), RGB.
-        thorough: look for small faces too where large ones were found; it takes ten times as long.
+        thorough: also look for small faces if large ones were found, which takes ten times as long.
 
     Returns:
         The chips' squares, the largest face first, doubtful ones last; empty if no face is seen. With BlazeFace the
-        score is a probability, 0.7 to 1, and faces turned by 10 degrees or more have their angle; with the cascade,
-        which sees upright faces alone, the score is a count of windows, scaled to the same range.
+        score is a probability, 0.7 to 1, and faces rotated by 10 degrees or more have an angle; with the cascade,
+        which finds upright faces only, the score is a count of windows, scaled to the same range.
 
     Raises:
-        ImageError: the image is no uint8 RGB array.
+        ImageError: the image is not a uint8 RGB array.
         WeightsError: BlazeFace's file is damaged.
         MissingExtraError: no TFLite interpreter is installed; for the cascade, scikit-image is not.
     """
@@ -67,7 +67,7 @@ def frame(face: Landmarks) -> Box:
 
 
 def _usable(box: Box, image: np.ndarray) -> bool:
-    """Whether `crop` takes it."""
+    """Whether `crop` accepts it."""
     height, width = image.shape[:2]
     inside = box.x < width and box.y < height and box.x + box.size > 0 and box.y + box.size > 0
     return inside and box.size <= MAX_BOX_RATIO * min(height, width)

@@ -13,27 +13,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from privzoo.errors import ImageError
 
-# Pillow's own default: beyond it a small file may be a decompression bomb, which expands to gigabytes.
+# Pillow's own default: beyond it a small file may be a decompression bomb that expands to gigabytes.
 MAX_PIXELS = 89_478_485
-MAX_STREAM_BYTES = 4 * MAX_PIXELS  # of an open file, whose size is not known before: all pixels uncompressed
+MAX_STREAM_BYTES = 4 * MAX_PIXELS  # of an open file, whose size is unknown: all pixels uncompressed
 
 
 def decode(source: Any, name: str | None = None) -> np.ndarray:
     """Read one image as upright 8-bit RGB.
 
-    EXIF orientation is applied, transparency is laid over white, grey is repeated in three channels, of
-    16 bits the upper 8 are kept, of several frames the first; colour profiles are ignored.
+    EXIF orientation is applied, transparency is put on white, grey is repeated in three channels, the upper 8
+    of 16 bits are kept, and the first of several frames; colour profiles are ignored.
 
     Args:
         source: path, open file (bytes), bytes of an image file, PIL image, or uint8 array (H,W) or (H,W,1) grey,
             (H,W,3) RGB, (H,W,4) RGBA.
-        name: what errors call the image; by default its path, or "image".
+        name: of the image in errors; by default its path, or "image".
 
     Returns:
         uint8 array (H,W,3), RGB.
 
     Raises:
-        ImageError: the source is no image, is damaged, is too large, or has the wrong shape or type.
+        ImageError: the source is not an image, is damaged, is too large, or has the wrong shape or type.
 
     Example:
         >>> decode(np.zeros((4, 6), np.uint8)).shape
@@ -58,7 +58,7 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
     try:
         image = Image.open(file)
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: no image format that is known here; give a JPEG, PNG or WebP file.") from None
+        raise ImageError(f"{name}: unknown image format; give a JPEG, PNG or WebP file.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except Exception as error:  # On damaged files Pillow raises OSError, SyntaxError, struct.error and more.
@@ -71,7 +71,7 @@ def sources(images: Any) -> Iterator[tuple[str, Any]]:
     """Yield (name, source) of one or many sources, still undecoded.
 
     Args:
-        images: one source as for `decode`; several in any iterable, as a list, a generator, or a column of a table; a
+        images: one source as for `decode`; several in any iterable, such as a list, a generator, or a table column; a
             uint8 array (N,H,W,3); or an array (N,) of paths.
     """
     single = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, dict)
@@ -91,7 +91,7 @@ def sources(images: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _name(source: Any) -> str | None:
-    """What the source calls itself: a path, or the name of an open file."""
+    """The source's own name: a path, or the name of an open file."""
     for name in (source, getattr(source, "filename", None), getattr(source, "name", None)):
         if isinstance(name, str | os.PathLike) and (found := os.fsdecode(name)):
             return found
@@ -114,7 +114,7 @@ def _regular_file(path: str | bytes, name: str) -> str | bytes:
 
 
 def _content(file: Any, name: str) -> bytes:
-    """All bytes of an open file, from its beginning where it has one: it may have been read before."""
+    """All bytes of an open file, from its beginning if it is seekable: it may have been read before."""
     try:
         if getattr(file, "seekable", lambda: False)():
             file.seek(0)
@@ -122,7 +122,7 @@ def _content(file: Any, name: str) -> bytes:
     except Exception as error:  # Whatever the file's own code raises; of a closed file a ValueError.
         raise _unreadable(name, error) from error
     if not isinstance(content, bytes):
-        raise ImageError(f'{name}: the open file gives {type(content).__name__}; open it for bytes, by mode "rb".')
+        raise ImageError(f'{name}: the open file gives {type(content).__name__}; open it in mode "rb".')
     if len(content) > MAX_STREAM_BYTES:
         raise ImageError(f"{name}: the open file has more than {MAX_STREAM_BYTES:,} bytes; give an image file.")
     return content
@@ -160,7 +160,7 @@ def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.array(image.convert("RGB"))
-    except Exception as error:  # As above: a damaged file may show itself only when its pixels are decoded.
+    except Exception as error:  # As above: damage may only show when the pixels are decoded.
         raise _unreadable(name, error) from error
     raise ImageError(f"{name}: pixels of mode {image.mode} have no fixed range; save it with 8 bits.")
 

@@ -1,7 +1,7 @@
-"""Where BlazeFace is asked to look: the whole photograph at four turns, then tiles for small faces; each face twice.
+"""Where BlazeFace looks: the whole photograph at four rotations, then tiles for small faces; each face twice.
 
-A face that a first look finds is looked at again, upright and near. The second look gives the landmarks that the chip
-is cut by, and what it does not see was no face.
+A face found in a first look is looked at again, upright and close up. The second look gives the landmarks for cutting
+the chip; what it does not find is not a face.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from privzoo.faces.blazeface import SIDE, find
 from privzoo.faces.views import View
 
-TURNS = (0, 90, 180, 270)  # degrees: BlazeFace finds faces turned by up to about 45
-WIDE = 1.8  # sides of the photograph: a face that fills it is found in so much black around it
+TURNS = (0, 90, 180, 270)  # degrees: BlazeFace finds faces rotated by up to about 45
+WIDE = 1.8  # sides of the photograph: a face that fills it is found with so much black around it
 NEAR = 2.2  # sides of the first look's box that the second look sees
-# Sides of the tiles in which small faces are looked for, and the most from one to the next: shares of the photograph's
-# longer side. A face is found from about a sixth of its tile on: 60 pixels of 1,600.
+# Sides of the tiles for small faces, and the largest distance between them, as fractions of the photograph's longer
+# side. A face is found if it is at least about a sixth of its tile: 60 pixels of 1,600.
 TILES = ((0.5, 0.35), (0.2, 0.144))
 MIN_TILE_SIDE = 96  # pixels of the photograph: smaller tiles are only enlarged
 MIN_SIDE = 12  # pixels of the photograph: smaller boxes show too little of a face
@@ -28,10 +28,10 @@ MIN_SIDE = 12  # pixels of the photograph: smaller boxes show too little of a fa
 # that is sure needs no more; otherwise the mean with four further looks (two sizes, each mirrored too) has to reach
 # the last.
 MIN_FIRST, MIN_TURNED, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN = 0.5, 0.7, 0.6, 0.55, 0.8, 0.7
-PLAIN = 0.85  # an upright face seen so surely needs no look from other sides
-MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # a face turned by more degrees than these is rarer, and has to be surer
+PLAIN = 0.85  # an upright face with this score needs no other views
+MIN_MEAN_TURNED, UPRIGHT = 0.75, 45.0  # faces rotated by more degrees are rarer, and need a higher score
 FURTHER = (2.6, 3.2)  # sides of further looks over the hypotenuse of `Landmarks.span`
-MAX_TURN = 25.0  # degrees: a second look that sees the face turned by more was no upright one
+MAX_TURN = 25.0  # degrees: a second look in which the face is rotated by more was not upright
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Landmarks:
     """A face, in pixels of the photograph."""
 
     score: float  # 0..1, of the second look
-    points: np.ndarray  # float64 (6, 2): right eye, left eye, nose, mouth, right ear, left ear, as the person has them
+    points: np.ndarray  # float64 (6, 2): right eye, left eye, nose, mouth, right ear, left ear, as the person's
 
     @property
     def span(self) -> float:
@@ -49,7 +49,7 @@ class Landmarks:
 
     @property
     def angle(self) -> float:
-        """Degrees by which the line of the eyes is turned clockwise, -180..180."""
+        """Degrees by which the line of the eyes is rotated clockwise, -180..180."""
         across, down = self.points[1] - self.points[0]
         return math.degrees(math.atan2(down, across))
 
@@ -59,7 +59,7 @@ def search(photograph: np.ndarray, thorough: bool = False) -> list[Landmarks]:
 
     Args:
         photograph: uint8 RGB (H, W, 3).
-        thorough: look for small faces too where large ones were found.
+        thorough: also look for small faces if large ones were found.
 
     Returns:
         The faces, in no order.
@@ -73,7 +73,7 @@ def search(photograph: np.ndarray, thorough: bool = False) -> list[Landmarks]:
 
 
 def _stages(photograph: np.ndarray) -> Iterator[Iterable[tuple[View, float]]]:
-    """First looks, the cheapest and likeliest first: each with the least score that counts."""
+    """First looks, the cheapest and most likely first, each with its minimum score."""
     height, width = photograph.shape[:2]
     x, y, side = width / 2, height / 2, max(height, width)
     for turns in (TURNS[:1], TURNS[1:]):
@@ -81,7 +81,7 @@ def _stages(photograph: np.ndarray) -> Iterator[Iterable[tuple[View, float]]]:
             yield [(View(x, y, share * side, turn), MIN_TURNED if turn else MIN_FIRST) for turn in turns]
     for turn in TURNS:
         for tile, step in TILES:
-            if tile * side >= MIN_TILE_SIDE:  # else the looks before saw all that can be seen
+            if tile * side >= MIN_TILE_SIDE:  # otherwise the earlier looks saw everything
                 yield ((view, MIN_TILE) for view in _tiles(width, height, tile * side, step * side, turn))
 
 
@@ -110,7 +110,7 @@ def _second_looks(photograph: np.ndarray, looks: Iterable[tuple[View, float]]) -
     found: list[Landmarks] = []
     seen: list[tuple[np.ndarray, float]] = []
     for _, centre, side, angle in sorted(first, key=lambda one: -one[0]):
-        # The same face at another turn, with a lower score: its landmarks are the worse ones.
+        # The same face at another rotation, with a lower score and worse landmarks.
         if any(np.abs(centre - other).max() < 0.4 * max(side, size) for other, size in seen):
             continue
         near = _second_look(photograph, centre, side, angle)
@@ -122,7 +122,7 @@ def _second_looks(photograph: np.ndarray, looks: Iterable[tuple[View, float]]) -
 
 
 def _second_look(photograph: np.ndarray, centre: np.ndarray, side: float, angle: float) -> Landmarks | None:
-    """A face near and upright, if it is one: at the turn at which it is most like one, for first looks mistake it."""
+    """A face close up and upright, if it is one: at its best rotation, since first looks can be wrong about it."""
     looks = []
     for turn in TURNS:
         face = _look(photograph, View(centre[0], centre[1], NEAR * side, angle + turn))
@@ -140,7 +140,7 @@ def _second_look(photograph: np.ndarray, centre: np.ndarray, side: float, angle:
 
 
 def _look(photograph: np.ndarray, view: View, mirrored: bool = False) -> Landmarks | None:
-    """The face in the middle of a view, if one is seen there."""
+    """The face in the middle of a view, if there is one."""
     picture = view.picture(photograph, SIDE)
     for row in find(np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture):
         if np.abs(row[1:5].reshape(2, 2).mean(axis=0) - 0.5).max() < 0.25:
@@ -162,7 +162,7 @@ def _difference(one: float, other: float) -> float:
 
 
 def _distinct(faces: list[Landmarks]) -> list[Landmarks]:
-    """Of faces that several looks found, the one with the best score."""
+    """The best of the detections of each face by several looks."""
     kept: list[Landmarks] = []
     for face in sorted(faces, key=lambda one: -one.score):
         reach = np.ptp(face.points, axis=0).max()

@@ -1,4 +1,4 @@
-"""Square views of a photograph, turned and scaled for a detector: cheap also where the photograph has many pixels."""
+"""Square views of a photograph, rotated and scaled for a detector: cheap even for large photographs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-SAMPLES = 2  # pixels of the photograph that are read for each pixel of a view, along each axis, at least
+SAMPLES = 2  # pixels of the photograph read for each pixel of a view, along each axis, at least
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class View:
 
     Args:
         x, y: its centre, pixels of the photograph.
-        side: of the square, pixels of the photograph; it may pass the border, beyond which all is black.
-        angle: degrees by which it is turned clockwise in the photograph.
+        side: of the square, pixels of the photograph; it may pass the border, beyond which everything is black.
+        angle: degrees by which it is rotated clockwise in the photograph.
     """
 
     x: float
@@ -40,12 +40,12 @@ class View:
         part = Image.fromarray(np.ascontiguousarray(photograph[top:bottom:step, left:right:step]))
         across, down = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         part = part.resize((across, down), Image.Resampling.BILINEAR)
-        if self.angle % 90 == 0:  # no pixel has to be mixed anew: three times as fast
+        if self.angle % 90 == 0:  # no pixel has to be interpolated: three times as fast
             seen = Image.new("RGB", (size, size))
             corner = size / 2 - (self.x - left) * scale, size / 2 - (self.y - top) * scale
             seen.paste(part, (round(corner[0]), round(corner[1])))
             return np.rot90(np.asarray(seen), round(self.angle / 90) % 4)
-        # From the view's pixels to the part's, whose scale is the view's but for rounding.
+        # From the view's pixels to the part's, whose scale is the view's up to rounding.
         wide, high = across / (right - left), down / (bottom - top)
         cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
         middle = size / 2

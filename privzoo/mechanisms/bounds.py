@@ -1,22 +1,22 @@
 """What no attacker can exceed, whatever they know or compute: bounds that follow from a mechanism alone.
 
 Nothing here is estimated: every figure is a closed form or a finite sum, and holds for the worst case over faces.
-Photographs of the queries may all differ; each is sent with a draw of its own. With permanent answers the queries are
-of one photograph, and tell what one tells.
+The queries' photographs may all differ; each has its own draw. With permanent answers the queries are about one
+photograph, and reveal what one query reveals.
 
 - *Leakage*: maximal leakage is log2 L with L = sum over outputs of the largest likelihood (Issa, Wagner and Kamath
-  2020). A guess among n equally likely people is right with probability L / n at most. Over independent draws the L
+  2020). A guess among n equally likely people is right with probability at most L / n. Over independent draws the L
   multiply. Randomized response: L = k p. Gaussian noise on a ball of radius C in d dimensions: the integral of the
   largest density is that of the normal density at the distance to the ball, which Steiner's formula solves:
   L = sum over j of binomial(d, j) kappa_d / kappa_(d-j) (C / (sigma sqrt(2 pi)))^j, kappa_i the i-ball's volume.
-- *True-accept rate*: to verify a person is to test whether a feature is theirs or another's. Of any two distributions
-  that a mechanism can give, n draws of the extreme pair are the easiest to tell apart, and the test of Neyman and
-  Pearson is the best: for randomized response a threshold on (answers for one symbol) - (answers for the other), with a
-  random decision at the threshold; for Gaussian noise Phi(Phi^-1(FAR) + mu), mu = 2 C sqrt(n) / sigma. Mixtures over
-  faces do no better, because this trade-off is concave.
+- *True-accept rate*: to verify a person is to test whether a feature is theirs or someone else's. Of all pairs of
+  distributions that a mechanism can have, n draws from the extreme pair are the easiest to distinguish, and the
+  Neyman-Pearson test is the best: for randomized response a threshold on (answers for one symbol) - (answers for the
+  other), with a random decision at the threshold; for Gaussian noise Phi(Phi^-1(FAR) + mu), mu = 2 C sqrt(n) / sigma.
+  Mixtures over faces do no better, because this trade-off is concave.
 - *Information*: mutual information between a face and what is sent is at most the channel's capacity, which adds up:
   log2 k - H(p, q, ..., q) for randomized response; for Gaussian noise d / 2 log2(1 + C^2 / (d sigma^2)), the capacity
-  with mean square C^2, which a ball of that radius keeps. It never exceeds the leakage either.
+  at mean square C^2, which a ball of that radius respects. It never exceeds the leakage either.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NONE = "no bound"
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits on any attacker; infinite, or a share of 1, where there is none."""
+    """Limits on any attacker; infinite, or a share of 1, if there is none."""
 
     queries: int  # of one person
     permanent: bool  # answers are repeated, and the queries are of one photograph
@@ -91,14 +91,14 @@ def bounds(
         delta: of the total for Gaussian noise; for randomized response it is 0.
 
     Raises:
-        ConfigError: numbers that cannot be, or permanent answers of Gaussian noise.
+        ConfigError: invalid numbers, or permanent answers of Gaussian noise.
 
     Example:
         >>> round(bounds(RandomizedResponse(2, 3.0)).top1(), 4)
         0.0191
     """
     if type(queries) is not int or queries < 1 or type(dimensions) is not int or dimensions < 1:
-        raise ConfigError(f"queries={queries!r}, dimensions={dimensions!r} cannot be; give whole numbers, 1 or more.")
+        raise ConfigError(f"queries={queries!r}, dimensions={dimensions!r} are invalid; give whole numbers, 1 or more.")
     if permanent and not isinstance(mechanism, RandomizedResponse):
         raise ConfigError("Only codes have permanent answers; drop permanent, or give a randomized response.")
     if mechanism is None:
@@ -124,7 +124,7 @@ def bounds(
         accepts = tuple((far, normal.cdf(normal.inv_cdf(far) + mu)) for far in FALSE_ACCEPTS)
         epsilon = Cost(mu_squared=mu * mu).epsilon(delta)
     else:
-        raise ConfigError(f"{mechanism!r} is no mechanism whose bounds are known; add them to privzoo.mechanisms.")
+        raise ConfigError(f"{mechanism!r} is not a mechanism whose bounds are known; add them to privzoo.mechanisms.")
     return Bounds(queries, permanent, epsilon, delta, leakage * draws, information * draws, accepts)
 
 
@@ -169,7 +169,7 @@ def accepted(response: RandomizedResponse, draws: int, false_accepts: float) -> 
     """
     same = float(response.probability_same)
     other = (1 - same) / (response.k - 1)
-    # One answer adds 1 where it is the first face's symbol, -1 where it is the second's, 0 otherwise.
+    # One answer adds 1 if it is the first face's symbol, -1 if it is the second's, 0 otherwise.
     step = np.array([other, 1 - same - other if response.k > 2 else 0.0, same])
     genuine = np.ones(1)
     for _ in range(draws):

@@ -1,24 +1,25 @@
 """How the budgets of what a device sends add up: the arithmetic of the ledger, in pure Python.
 
-The units. Whatever a mechanism sends costs two numbers, both of which add up over everything that is sent of a person:
+The units. Whatever a mechanism sends has two costs, both of which add up over everything that is sent about a person:
 
-- `mu_squared`, for Gaussian noise. A feature of sensitivity D with noise of deviation sigma is mu-Gaussian
-  differentially private with mu = D / sigma: telling two faces apart is as hard as telling N(0, 1) from N(mu, 1). Seen
-  together, several are as hard to tell apart as two Gaussian vectors whose means differ by (mu_1, ..., mu_n). Turned
-  so that this difference lies along one axis, only that axis tells anything: mu is exactly the root of the sum of the
-  squares (Dong, Roth and Su 2019, Corollary 3.3). As mu^2 = D^2 / sigma^2, Gaussian features add in 1 / sigma^2.
-- `pure`, for mechanisms of pure epsilon (delta 0), as randomized response. The likelihood ratio of what was sent
-  together is the product of the single ratios, each within e^epsilon_i: the epsilons add.
+- `mu_squared`, for Gaussian noise. A feature of sensitivity D with noise of standard deviation sigma is mu-Gaussian
+  differentially private with mu = D / sigma: distinguishing two faces is as hard as distinguishing N(0, 1) from
+  N(mu, 1). Several features together are as hard to distinguish as two Gaussian vectors whose means differ by
+  (mu_1, ..., mu_n). Rotate them so that this difference lies along one axis; then only that axis carries information,
+  and mu is exactly the root of the sum of the squares (Dong, Roth and Su 2019, Corollary 3.3). As mu^2 = D^2 / sigma^2,
+  Gaussian features add up in 1 / sigma^2.
+- `pure`, for mechanisms of pure epsilon (delta 0), such as randomized response. The likelihood ratio of everything sent
+  is the product of the individual ratios, each within e^epsilon_i: the epsilons add up.
 
 Gaussian and pure together. Let P and Q be the distributions of what is sent for two faces, S a set of outcomes, and G
-the Gaussian part. Given G, the pure part changes a probability by e^pure at most, so that
+the Gaussian part. Given G, the pure part changes a probability by at most e^pure, so that
 P(S) <= E_P[f(G)] with f(G) = min(1, e^pure Q(S | G)). G is (epsilon, delta)-private, and f lies in 0..1, so that
 E_P[f(G)] <= e^epsilon E_Q[f(G)] + delta <= e^(epsilon + pure) Q(S) + delta. The two epsilons add, at the delta of the
 Gaussian part (basic composition).
 
-What may be chosen on the way. Of one kind alone, whether to ask again, and with how much noise, may depend on all that
-was sent before: the sum is what is bounded (for Gaussian noise Smith and Thakurta 2022). Of both kinds together, which
-kind comes next must not depend on earlier noisy features; when to stop may.
+What may be chosen adaptively. Within one kind, whether to ask again, and with how much noise, may depend on everything
+sent before: only the sum is bounded (for Gaussian noise: Smith and Thakurta 2022). With both kinds, which kind comes
+next must not depend on earlier noisy features; when to stop may.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ from privzoo.errors import ConfigError
 DELTA = 1e-5  # the usual one: a chance of one in a hundred thousand that epsilon is exceeded
 
 _ROUNDING = 1e-9
-_FAR = 26.0  # from here on the tail is taken from its series, since e^epsilon would overflow soon
+_FAR = 26.0  # from here on the tail is computed from its series, since e^epsilon would overflow soon
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What sent features give away together; costs add up (module docstring: why)."""
+    """The privacy cost of sent features; costs add up (the module docstring says why)."""
 
     mu_squared: float = 0.0  # of Gaussian differential privacy: (sensitivity / sigma)^2, summed
     pure: float = 0.0  # epsilons of mechanisms with delta 0, summed
@@ -81,7 +82,7 @@ class Mechanism(Protocol):
 
 
 def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, float]:
-    """Refuses what is no budget.
+    """Refuses an invalid budget.
 
     Args:
         epsilon: has to be a finite number above 0.
@@ -92,7 +93,7 @@ def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, fl
         The two as Python's floats.
 
     Raises:
-        ConfigError: epsilon is no finite number above 0, or delta none between 0 and 1.
+        ConfigError: epsilon is not a finite number above 0, or delta is not between 0 and 1.
     """
     return (
         checks.number(f"{prefix}epsilon", epsilon, above=0),
@@ -118,9 +119,9 @@ def check_delta(epsilon: Any, delta: Any, name: str, pure: bool | None) -> float
     if delta is None:
         return DELTA
     if pure:
-        reason = f"no part of the budget of {name}, whose code keeps its epsilon at delta 0; leave it out"
+        reason = f"not part of the budget of {name}, whose code keeps its epsilon at delta 0; leave it out"
     elif pure is None:
-        reason = f"no use for {name}, which adds no noise; leave it out"
+        reason = f"not used by {name}, which adds no noise; leave it out"
     elif epsilon is None:
         reason = "only half of a budget; give an epsilon with it, or leave it out"
     else:

@@ -1,9 +1,9 @@
 """The codebook: from the few numbers of a reduced feature to one of k symbols, the same on every device.
 
-The reduced space is cut into regions: a feature x lies in the one whose x @ kernel + bias is largest, and regions have
-symbols. That is one form for all that the zoo needs: levels of a score (their lines' upper envelope), nearest codewords
-(kernel 2 c, bias -|c|^2), and the regions of a linear classifier. Products are added one by one in float64, in the
-order of the feature's numbers, so that a program in another language finds the same symbol to the bit.
+The reduced space is divided into regions: a feature x lies in the one whose x @ kernel + bias is largest, and each
+region has a symbol. This form covers all that the zoo needs: levels of a score (their lines' upper envelope), nearest
+codewords (kernel 2 c, bias -|c|^2), and the regions of a linear classifier. Products are added one by one in float64,
+in the order of the feature's numbers, so that a program in another language finds exactly the same symbol.
 
 A symbol alone is no protection: `privzoo.mechanisms.randomized_response` is.
 """
@@ -27,7 +27,7 @@ class Codebook:
     """Regions of the reduced space, and their symbols.
 
     Raises:
-        ConfigError: numbers that do not fit each other, or symbols that are not all of 0..k - 1.
+        ConfigError: sizes that do not match, or symbols that are not all of 0..k - 1.
 
     Example:
         >>> Codebook(((0.0, 1.0),), (0.0, 0.0), (0, 1)).encode(np.array([[-0.5], [2.0]])).tolist()
@@ -39,12 +39,12 @@ class Codebook:
     symbols: tuple[int, ...]  # of each region
 
     def __post_init__(self) -> None:
-        """Refuses a book that gives no symbols."""
+        """Refuses an unusable book."""
         regions = len(self.bias)
         values = [*self.bias, *(value for row in self.kernel for value in row)]
         fits = self.kernel and len(self.symbols) == regions and all(len(row) == regions for row in self.kernel)
         if not (fits and all(isinstance(value, float) and math.isfinite(value) for value in values)):
-            raise ConfigError(f"A codebook of {regions} regions has other or unusable weights; fit it again.")
+            raise ConfigError(f"A codebook of {regions} regions has missing or unusable weights; fit it again.")
         whole = all(type(symbol) is int for symbol in self.symbols)
         if not (whole and 2 <= self.k <= MOST_SYMBOLS and set(self.symbols) == set(range(self.k))):
             raise ConfigError(f"A codebook's symbols are {self.symbols[:9]}; give all of 0 to k - 1, 2 to 256 of them.")
@@ -122,7 +122,7 @@ def from_manifest(entry: Any, source: str) -> Codebook:
     """Codebook of a manifest's entry `codebook`.
 
     Raises:
-        ConfigError: an entry that is no codebook, or not the one that it is named after.
+        ConfigError: an entry that is not a codebook, or not the one that it is named after.
     """
     try:
         book = Codebook(

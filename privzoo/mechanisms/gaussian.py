@@ -1,29 +1,29 @@
 """Noise on the device: the Gaussian mechanism, one inference at a time (Osia et al. 2017, section III.C, and beyond).
 
-The guarantee. A reduced feature is clipped to a ball of radius C and gets Gaussian noise. Whatever two faces are before
-the camera, the probabilities that they leave in what is sent differ by at most a factor e^epsilon, but for a part
-delta: (epsilon, delta)-local differential privacy of the whole face, whoever receives it and whatever else they know or
-compute. Any two faces count as neighbours, so that the sensitivity is 2C, and sigma is that of the analytic Gaussian
-mechanism (Balle and Wang 2018), by `privzoo.mechanisms.budget`.
+The guarantee. A reduced feature is clipped to a ball of radius C and gets Gaussian noise. For any two faces in front of
+the camera, the probabilities of what is sent differ by at most the factor e^epsilon, plus at most delta:
+(epsilon, delta)-local differential privacy of the whole face, whoever receives it and whatever else they know or
+compute. Any two faces count as neighbours, so the sensitivity is 2C, and sigma is that of the analytic Gaussian
+mechanism (Balle and Wang 2018), computed by `privzoo.mechanisms.budget`.
 
 What it does not cover. Budgets add up: n features of one person at sigma are one feature at sigma / sqrt(n), and a
-feature that is sent again must be the one sent before, not a new draw; `privzoo.mechanisms.ledger` keeps the total. The
-guarantee begins at the feature: photographs on the device, the time that a request takes, the network address it comes
-from and the answers of the cloud are outside.
+feature that is sent again must be the same one, not a new draw; `privzoo.mechanisms.ledger` keeps the total. The
+guarantee begins at the feature: it does not cover photographs on the device, the time that a request takes, the network
+address that it comes from, or the cloud's answers.
 
-Floating point. The guarantee is proved for real numbers. A float cast as such is fine, as it happens after the noise,
-but sums of floats are not real sums: near 0, where floats lie close together, which of them can come out depends on the
-feature (Mironov 2012). So the sum is rounded to whole multiples of a step g, a power of two between sigma 2^-21 and
-sigma 2^-20: far coarser than what floats of double precision get wrong, and far finer than the noise. Let S = x + N be
-the real sum, and let the computed one be off by eta = 2^-50 (|S| + |N|) at most, some last bits of sum and draw. The
-output is then that of exact arithmetic but where S lies within eta of the border between two multiples. Let B be any
-set of outputs, and B' the sums that give one of B and lie at least eta within its borders: a sum in B' comes out in B
-whatever the error. Then P(out in B | x) <= P(S in B' | x) + tau <= e^epsilon P(S in B' | x') + delta + tau
+Floating point. The guarantee is proved for real numbers. Casting the result to float is fine, since it happens after
+the noise, but sums of floats are not real sums: near 0, where floats are dense, the feature determines which of them
+can occur (Mironov 2012). So the sum is rounded to multiples of a step g, a power of two between sigma 2^-21 and
+sigma 2^-20: far coarser than double-precision errors, and far finer than the noise. Let S = x + N be the real sum, and
+let the computed sum be off by at most eta = 2^-50 (|S| + |N|), a few last bits of sum and draw. The output is then that
+of exact arithmetic unless S lies within eta of the border between two multiples. Let B be any set of outputs, and B'
+the sums that give one of B and lie at least eta within its borders: a sum in B' gives an output in B whatever the
+error. Then P(out in B | x) <= P(S in B' | x) + tau <= e^epsilon P(S in B' | x') + delta + tau
 <= e^epsilon P(out in B | x') + delta + tau, where tau is the chance of a sum within eta of any border: at most
-2 E[eta] / g <= (C / sigma + 2) 2^-28 for each component. Epsilon stays as it is, and delta grows by tau: for ten
+2 E[eta] / g <= (C / sigma + 2) 2^-28 for each component. Epsilon is unchanged, and delta grows by tau: for ten
 components and C = 5 sigma by less than 3e-7, a thirtieth of the usual 1e-5. With a float32 cast alone it would be of
-the order of delta itself, since its borders crowd near 0. The cast that follows is exact up to 8 sigma, and beyond
-that a function of what was rounded already. Draws are taken to be normal up to their last bits.
+the order of delta itself, since its borders are dense near 0. The cast that follows is exact up to 8 sigma, and beyond
+that a function of the rounded value. Draws are assumed to be normal up to their last bits.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ GRID_BITS = 20  # by which what is sent is finer than the noise; see "Floating p
 
 @dataclass(frozen=True)
 class Gaussian:
-    """How a feature is protected before it leaves the device: clipped to a ball, then with noise.
+    """How a feature is protected before it leaves the device: it is clipped to a ball, then gets noise.
 
     Raises:
-        ConfigError: a deviation or radius that is no finite number above 0.
+        ConfigError: a deviation or radius that is not a finite number above 0.
 
     Example:
         >>> Gaussian(sigma=0.5, clip=1.0).send(np.zeros((1, 4))).shape
@@ -124,7 +124,7 @@ def clip(features: np.ndarray, radius: float) -> np.ndarray:
         float64 array of the same shape.
     """
     rows = np.asarray(features, np.float64).reshape(len(features), math.prod(np.shape(features)[1:]))
-    # By way of the largest value: the squares of large values would overflow.
+    # Via the largest value: the squares of large values would overflow.
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
     largest[largest == 0] = 1
     with np.errstate(over="ignore", under="ignore"):
@@ -138,14 +138,14 @@ def protect(features: np.ndarray, noise: Gaussian, rng: random.Random | None = N
     Args:
         features: array of numbers (N, ...), one reduced feature per face.
         noise: deviation and radius.
-        rng: for tests and measurements alone: a random source that can be repeated protects nobody. By default the
+        rng: for tests and measurements only: a random source that can be repeated protects nobody. By default the
             operating system's cryptographically secure one.
 
     Returns:
         float32 array of the same shape.
 
     Raises:
-        FeatureError: the features are no numbers, have no batch, or hold NaN or infinity.
+        FeatureError: the features are not numbers, have no batch, or hold NaN or infinity.
 
     Example:
         >>> protect(np.zeros((1, 4)), Gaussian(sigma=0.5, clip=1.0)).shape
@@ -184,7 +184,7 @@ def budget_sigma(epsilon: float, delta: float, radius: float) -> float:
         Sigma of the analytic Gaussian mechanism with sensitivity 2 * radius.
 
     Raises:
-        ConfigError: what is no budget, or one for which no finite noise is enough.
+        ConfigError: an invalid budget, or one for which no finite noise is enough.
 
     Example:
         >>> round(budget_sigma(4, 1e-5, 1.0), 3)
@@ -209,7 +209,7 @@ def spent_epsilon(noise: Gaussian, queries: int, delta: float = DELTA) -> float:
         epsilon of (epsilon, delta)-differential privacy; 0 for no query.
 
     Raises:
-        ConfigError: a delta or number that cannot be.
+        ConfigError: an invalid delta or number.
     """
     queries = checks.count("queries", queries, least=0)
     return (noise.cost * queries).epsilon(checks.number("delta", delta, above=0, below=1))
@@ -229,7 +229,7 @@ def from_manifest(entry: Any, source: str) -> Gaussian:
     """Noise of a manifest's entry `noise`.
 
     Raises:
-        ConfigError: a kind of noise that this version does not draw, or numbers that cannot be.
+        ConfigError: a kind of noise that this version does not draw, or invalid numbers.
     """
     try:
         if entry["kind"] == KIND:

@@ -1,13 +1,13 @@
 """The ledger: what a device has spent of a person's privacy budget, in one SQLite file that outlives the process.
 
-What is spent is on the disk before a feature is computed, so that a crash can only count a feature that was never sent.
-What was spent stays spent: nothing is paid back where computing or sending fails later, and no budget comes back with
+Spending is on disk before a feature is computed, so the worst that a crash can do is count a feature that was never
+sent. Spending is never undone: nothing is paid back if computing or sending fails later, and no budget is restored over
 time, whatever the clock says. Costs add up as `privzoo.mechanisms.budget` proves. Processes and threads that share the
 file take turns (SQLite's write lock), so that they cannot overspend together.
 
-The file knows when which model was used how often, never a feature or an image; its owner alone may read it. Whoever
-deletes the file, or puts an older copy in its place, makes it forget: what protects it is the folder that it lies in.
-While a `Ledger` is open, it knows its file by a name that was drawn for it, and gives nothing out on another one.
+The file records when which model was used and how often, never a feature or an image; only its owner may read it.
+Anyone who deletes the file, or restores an older copy, makes it forget: only its folder protects it. While a `Ledger`
+is open, it identifies its file by a random name inside, and gives nothing out on another file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OWNER = "device"
 
 KIND = databases.Kind("ledger", 0x505A4C47, 1, {})  # "PZLG"
-# One row for each day: a camera that asks all day must not fill the disk.
+# One row per day: a camera that asks all day must not fill the disk.
 _SCHEMA = """
 CREATE TABLE spending (
     owner TEXT NOT NULL,
@@ -84,14 +84,14 @@ class Entry:
 class Ledger:
     """A ledger in a file; any number of threads and processes may share it.
 
-    The total belongs to whoever spends, not to the file: heads with different totals see the same spending, and each
-    refuses beyond its own. It cannot be changed once it is open.
+    The total belongs to the spender, not to the file: heads with different totals see the same spending, and each
+    refuses beyond its own total. A ledger cannot be changed once it is open.
 
-    A file that was deleted is made anew, and knows of nothing: keep it in a folder that only the app may write. Once it
-    is deleted, replaced or set back while it is open here, nothing is given out any more.
+    A deleted file is created again, empty: keep it in a folder that only the app can write to. If it is deleted,
+    replaced or rolled back while it is open here, nothing more is given out.
 
     Args:
-        path: of the file; it is made where it is not there. One that others may read becomes its owner's alone.
+        path: of the file; it is created if missing. One that others may read is restricted to its owner.
         timeout: seconds to wait for others that hold the file.
 
     Attributes:
@@ -99,7 +99,7 @@ class Ledger:
         timeout: seconds to wait for others.
 
     Raises:
-        ConfigError: the file cannot be used, is damaged, or is no ledger of this version.
+        ConfigError: the file cannot be used, is damaged, or is not a ledger of this version.
 
     Example:
         >>> ledger = Ledger("ledger.sqlite")  # doctest: +SKIP
@@ -149,7 +149,7 @@ class Ledger:
         total_delta: float = DELTA,
         tags: Sequence[bytes] | None = None,
     ) -> None:
-        """Writes down features that are about to be given out: all of them, or none where they are too many.
+        """Writes down features that are about to be given out: all of them, or none if they are too many.
 
         Args:
             mechanism: that protects each of them.
@@ -164,7 +164,7 @@ class Ledger:
 
         Raises:
             BudgetError: the total would be exceeded; nothing was written.
-            ConfigError: the file cannot be written, or an argument cannot be; nothing was written.
+            ConfigError: the file cannot be written, or an argument is invalid; nothing was written.
         """
         _check_owner(owner)
         queries = checks.count("queries", queries, least=0, most=_MOST, unit="features")
@@ -211,10 +211,10 @@ class Ledger:
             delta: of the total.
 
         Returns:
-            epsilon of (epsilon, delta)-differential privacy; 0 for an owner of whom nothing was sent.
+            epsilon of (epsilon, delta)-differential privacy; 0 for an owner about whom nothing was sent.
 
         Raises:
-            ConfigError: the file cannot be read, or a delta that cannot be.
+            ConfigError: the file cannot be read, or an invalid delta.
         """
         check_epsilon(1.0, delta)
         return self.cost(owner).epsilon(delta)
@@ -231,7 +231,7 @@ class Ledger:
             owner: whose budget.
 
         Raises:
-            ConfigError: the file cannot be read, or what is no budget.
+            ConfigError: the file cannot be read, or an invalid budget.
         """
         total_epsilon, total_delta = check_epsilon(total_epsilon, total_delta, prefix="total_")
         return _fitting(self.cost(owner), mechanism.cost, total_epsilon, total_delta)
@@ -345,11 +345,11 @@ def _new(base: sqlite3.Connection, owner: str, tags: Sequence[bytes]) -> int:
 
 def _check_owner(owner: Any) -> None:
     if not (isinstance(owner, str) and owner and owner.isprintable()):
-        raise ConfigError(f"owner={owner!r} cannot be; give a name, as 'device' or a person's.")
+        raise ConfigError(f"owner={owner!r} is invalid; give a name, as 'device' or a person's.")
 
 
 def _fitting(spent: Cost, cost: Cost, total: float, delta: float) -> int:
-    """Most features whose cost fits into a total beside what is spent."""
+    """Largest number of features whose cost fits into a total, given what is spent."""
     low, high = 0, 1
     while high <= _MOST and within((spent + cost * high).epsilon(delta), total):
         low, high = high, 2 * high

@@ -1,30 +1,30 @@
 """Permanent answers: a symbol's response is drawn once and repeated, against averaging (after RAPPOR, 2014).
 
 The device keeps a secret of 32 random bytes. The answer to a true symbol in a slot (the caller's: a person, a day)
-under a book and a budget is randomized response whose random bytes are derived instead of drawn: HMAC-SHA256 under the
-secret, over slot, book, k, budget, symbol and a counter. Nothing needs storing; the same question has the same answer.
+under a codebook and a budget is randomized response whose random bytes are derived instead of drawn: HMAC-SHA256 under
+the secret, over slot, book, k, budget, symbol and a counter. Nothing is stored; the same question has the same answer.
 
-The guarantee. One photograph that is asked about any number of times tells no more than one randomized response:
-epsilon. In general, compare two sequences of true symbols in one slot that are alike in which of their symbols are
-equal, each with d different ones, d <= min(queries, k): any answers have probabilities that differ by a factor
-e^(d epsilon) at most, however many queries there were.
+The guarantee. Any number of queries about one photograph reveal no more than one randomized response: epsilon. In
+general, take two sequences of true symbols in one slot with the same pattern of equal symbols, each with d different
+ones, d <= min(queries, k): the probabilities of any answers differ by at most the factor e^(d epsilon), however many
+queries there were.
 
-The proof. Taking HMAC-SHA256 as a random function (it is one for whoever lacks the secret, as far as anybody knows),
+The proof. Taking HMAC-SHA256 as a random function (it is one for anyone without the secret, as far as is known),
 the answers are R(s_1), ..., R(s_n), where R(0), ..., R(k - 1) are independent randomized responses of each symbol.
-Equal symbols have equal answers, so that the likelihood of all answers is a product of d factors, one for each
-different symbol, or 0, for both sequences alike, where equal symbols had unequal answers. Each factor differs between
-the two by e^epsilon at most.
+Equal symbols have equal answers, so the likelihood of all answers is a product of d factors, one for each different
+symbol, or 0, for both sequences alike, if equal symbols had unequal answers. Each factor differs between the two by at
+most e^epsilon.
 
 What it does not cover, and costs. *Which of a slot's queries had equal symbols* is not hidden: unequal answers prove
-unequal symbols, for which no epsilon is a bound. Answers link: a slot whose answers repeat is recognised by whoever
-receives them, so that services that compare notes can tell a device, and a person on it; under two budgets or books the
-answers are independent, and their epsilons add. A new slot is a new draw, and adds to the total. Who reads the secret
-can undo every answer: it stays on the device, in a file that its owner alone may read.
+unequal symbols, and no epsilon bounds that. Answers are linkable: anyone who receives a slot's repeated answers
+recognises the slot, so that colluding services can identify a device, and a person on it; under two budgets or
+codebooks the answers are independent, and their epsilons add up. A new slot is a new draw, and adds to the total.
+Anyone who reads the secret can undo every answer: it stays on the device, in a file that only its owner may read.
 
-In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: over all,
-d epsilon for a slot, as was proved. For that the ledger keeps a tag of each answered symbol, derived from the secret
-too, which names neither slot nor symbol to whoever lacks it. Whether the total has room for a query then depends on
-which of the slot's queries had equal symbols, which is not hidden in any case.
+In the ledger. A true symbol costs epsilon when it is first asked about in a slot, and nothing when it recurs: in total
+d epsilon per slot, as proved above. For that the ledger keeps a tag of each answered symbol, also derived from the
+secret, which reveals neither slot nor symbol to anyone without it. Whether the total has room for a query then depends
+on which of the slot's queries had equal symbols, which is not hidden in any case.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _PURPOSE, _TAG = b"privzoo permanent 1", b"privzoo spent 1"
 
 
 def read_secret(path: str | os.PathLike[str]) -> bytes:
-    """The device's secret; it is made where there is none, once, whichever process comes first.
+    """The device's secret; it is created if missing, once, whichever process comes first.
 
     Args:
         path: of the file, which its owner alone may read.
 
     Raises:
-        ConfigError: the file cannot be made or read, is no secret, or others may read it.
+        ConfigError: the file cannot be made or read, is not a secret, or others may read it.
     """
     path = checks.path("permanent", path)
     try:
@@ -74,7 +74,7 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"The secret {path} cannot be used ({reason}); give a file that can be written.") from None
     if len(secret) != SECRET_BYTES:
-        raise ConfigError(f"{path} has {len(secret)} bytes and is no secret of {SECRET_BYTES}; choose another file.")
+        raise ConfigError(f"{path} has {len(secret)} bytes and is not a secret of {SECRET_BYTES}; choose another file.")
     return secret
 
 
@@ -111,7 +111,7 @@ class Permanent:
         """The answers of a slot.
 
         Raises:
-            ConfigError: it is no text, or empty.
+            ConfigError: it is not text, or empty.
         """
         return PermanentResponse(self.response, self.secret, slot, self.book)
 
@@ -120,7 +120,7 @@ def permanent(path: str | os.PathLike[str] | None, noise: Any, book: str | None,
     """Permanent answers by the secret in a file; None for no file.
 
     Args:
-        path: of the file, made where it is not there; None: answers are drawn anew each time.
+        path: of the file, created if missing; None: each answer is a fresh draw.
         noise: the mechanism of a model or head.
         book: name of its codebook; None: it has no code.
         of: what the sentence calls it.
@@ -136,7 +136,7 @@ def permanent(path: str | os.PathLike[str] | None, noise: Any, book: str | None,
 
 
 def at(answers: Permanent | None, slot: Any) -> PermanentResponse | None:
-    """The permanent answers of a slot, or None where answers are drawn anew.
+    """The permanent answers of a slot, or None if answers are fresh draws.
 
     Raises:
         ConfigError: a slot without permanent answers, or none with them.
@@ -157,11 +157,11 @@ class PermanentResponse:
     Args:
         response: the code's size and the budget.
         secret: of `read_secret`.
-        slot: whose answers these are: a person, a day, a service, as the caller tells them apart.
+        slot: whose answers these are: a person, a day, a service, as the caller chooses.
         book: name of the codebook, so that another model's answers are independent.
 
     Raises:
-        ConfigError: no secret, or a slot or book that is no text.
+        ConfigError: no secret, or a slot or book that is not text.
 
     Example:
         >>> answers = PermanentResponse(RandomizedResponse(2, 1.0), bytes(32), "anna, Monday", "book").send([1, 1, 1])
@@ -175,12 +175,12 @@ class PermanentResponse:
     book: str
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be told apart from nothing."""
+        """Refuses what cannot be distinguished from nothing."""
         if not (isinstance(self.secret, bytes) and len(self.secret) == SECRET_BYTES):
             raise ConfigError(f"A secret has {SECRET_BYTES} bytes; take it from read_secret.")
         for what, text in (("slot", self.slot), ("book", self.book)):
             if not (isinstance(text, str) and text and _encodes(text)):
-                raise ConfigError(f"{what}={text!r} cannot be; give a text that is not empty.")
+                raise ConfigError(f"{what}={text!r} is invalid; give a text that is not empty.")
 
     def __repr__(self) -> str:
         """All but the secret."""
@@ -217,10 +217,10 @@ class PermanentResponse:
                 queries, or of symbols, whichever is less.
 
         Raises:
-            ConfigError: a number that cannot be.
+            ConfigError: an invalid number.
         """
         if different < 0:
-            raise ConfigError(f"{different} different symbols cannot be; give 0 or more.")
+            raise ConfigError(f"{different} is not a number of different symbols; give 0 or more.")
         return self.response.cost * min(different, self.response.k)
 
     def _source(self, symbol: int) -> Source:

@@ -1,20 +1,20 @@
 """Randomized response: the device sends one of k symbols, not always the true one (Warner 1965; Kairouz 2016).
 
-The guarantee. Whatever two faces are before the camera, any symbol leaves with probabilities that differ by a factor
-e^epsilon at most: pure epsilon-local differential privacy (delta 0) of the whole face, whoever receives the symbol and
+The guarantee. For any two faces in front of the camera, the probabilities of sending any symbol differ by at most the
+factor e^epsilon: pure epsilon-local differential privacy (delta 0) of the whole face, whoever receives the symbol and
 whatever else they know or compute.
 
 The proof. The true symbol is sent with probability T / M, and each of the k - 1 others with O / M, where M is
-2^32 (k - 1) and T + (k - 1) O = M; all are whole numbers. A symbol's likelihood under two faces therefore is T / M or
-O / M, and the largest ratio T / O. T is the largest number of its form with T / O <= e^epsilon, which is checked in
-whole numbers against a bound of e^epsilon from below (the partial sum of its series). Draws are uniform exactly: whole
-bytes, drawn again where they would favour some values. So the bound holds for the very program, not for real numbers
-that it rounds. What is computed from the symbol afterwards cannot undo it.
+2^32 (k - 1) and T + (k - 1) O = M; all are integers. So a symbol's likelihood under any face is T / M or O / M, and the
+largest ratio is T / O. T is the largest number of its form with T / O <= e^epsilon, which is checked in integers
+against a lower bound of e^epsilon (the partial sum of its series). Draws are exactly uniform: whole bytes, drawn again
+if they would favour some values. So the bound holds for the program itself, not only for the real numbers that it
+approximates. Nothing computed from the symbol afterwards can undo it.
 
 What it does not cover. Budgets add up: n draws for one person cost n epsilon (`privzoo.mechanisms.ledger` keeps the
-total, `privzoo.mechanisms.permanent` repeats answers instead of drawing them anew). The guarantee begins at the symbol:
-photographs on the device, when and from where a request comes, the time that it takes, and that there was one at all
-are outside. It supposes that the operating system's random source cannot be told from a fair one.
+total, `privzoo.mechanisms.permanent` repeats answers instead of drawing fresh ones). The guarantee begins at the
+symbol: it does not cover photographs on the device, when and from where a request comes, how long it takes, or that
+there was one at all. It assumes that the operating system's random source is indistinguishable from a fair one.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class RandomizedResponse:
             less.
 
     Raises:
-        ConfigError: a number of symbols or a budget that cannot be.
+        ConfigError: an invalid number of symbols or budget.
 
     Example:
         >>> RandomizedResponse(k=2, budget=3.0).send(np.array([0, 1, 1])).shape
@@ -116,7 +116,7 @@ class RandomizedResponse:
     def __post_init__(self) -> None:
         """Rounds the probability of the truth down."""
         if type(self.k) is not int or not 2 <= self.k <= MOST_SYMBOLS:
-            raise ConfigError(f"k={self.k!r} cannot be; give a whole number of symbols from 2 to {MOST_SYMBOLS}.")
+            raise ConfigError(f"k={self.k!r} is invalid; give a whole number of symbols from 2 to {MOST_SYMBOLS}.")
         check_budget(self.budget)
         object.__setattr__(self, "budget", float(self.budget))
         # One of the k - 1 others has chance O / (UNIT (k - 1)), the truth (UNIT - O) / UNIT. Their ratio,
@@ -148,10 +148,10 @@ class RandomizedResponse:
         """Budget of several draws for one person together; it holds at every delta, 0 among them.
 
         Raises:
-            ConfigError: a number of queries that cannot be.
+            ConfigError: an invalid number of queries.
         """
         if queries < 0:
-            raise ConfigError(f"{queries} queries cannot be; give 0 or more.")
+            raise ConfigError(f"{queries} is not a number of queries; give 0 or more.")
         return self.budget * queries
 
     def send(self, symbols: Any, source: Source = secrets.token_bytes) -> np.ndarray:
@@ -210,5 +210,5 @@ def check_budget(epsilon: Any) -> None:
     number = isinstance(epsilon, Real) and not isinstance(epsilon, bool | np.bool_)
     if not (number and LEAST_EPSILON <= epsilon <= MOST_EPSILON):
         raise ConfigError(
-            f"epsilon={epsilon!r} is no budget for a code; give a number from {LEAST_EPSILON:g} to {MOST_EPSILON:g}."
+            f"epsilon={epsilon!r} is not a budget for a code; give a number from {LEAST_EPSILON:g} to {MOST_EPSILON:g}."
         )

@@ -48,7 +48,7 @@ class Faces:
     """What heads are made with."""
 
     chips: np.ndarray  # uint8 (N, S, S, 3), training faces
-    features: np.ndarray  # float32 (N, ...), what the float head makes of them before any rounding
+    features: np.ndarray  # float32 (N, ...), the float head's output for them before any rounding
 
     @property
     def calibration(self) -> np.ndarray:
@@ -139,7 +139,7 @@ def seal(
 
     Args:
         flatbuffer: int8, float input and output.
-        path: to write to, in whole or not at all.
+        path: to write to, atomically.
         manifest: of the model.
         described: how the head was made, for its manifest.
         model: whose float head it stands for.
@@ -159,8 +159,8 @@ def seal(
         measured = agreement(np.rint(features) if manifest["feature"].get("rounded") else features, expected)
         if not measured >= LEAST_AGREEMENT:  # written so that NaN is refused too
             raise WeightsError(
-                f"The head of {model.name} by {described['method']} gives other features (agreement {measured:.3f}, at "
-                f"least {LEAST_AGREEMENT} is needed) and was not kept; train it for more steps, or at a lower rate."
+                f"The head of {model.name} by {described['method']} gives different features (agreement {measured:.3f} "
+                f"of {LEAST_AGREEMENT}) and was not kept; train it for more steps, or at a lower rate."
             )
         head = {**manifest["head"], "agreement": round(measured, 4), "optimisation": dict(described)}
         temporary.write_bytes(append_manifest(flatbuffer, {**manifest, "quantization": "int8", "head": head}))

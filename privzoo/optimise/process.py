@@ -1,4 +1,4 @@
-"""Starts the process on tf_keras, hands it a head and faces, and takes what it trained."""
+"""Starts the process on tf_keras, passes it a head and faces, and collects the trained head."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that, with the head and the faces, decides what comes of a method."""
+    """Everything that, with the head and the faces, determines the result of a method."""
 
     method: str  # one of `TRAINED`
     steps: int = 300
     batch: int = 16  # chips in a step
-    epoch_steps: int = 25  # after so many, what was learnt is kept on disk
-    learning_rate: float = 1e-6  # at the start; a cosine to zero
+    epoch_steps: int = 25  # after so many, the weights are saved
+    learning_rate: float = 1e-6  # initial; a cosine to zero
     sparsity: float = 0.6  # share of each convolution's weights that are pruned
     clusters: int = 32  # values that each convolution's weights take
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a job that cannot be."""
+        """Raises ConfigError for an invalid job."""
         if self.method not in TRAINED:
             raise ConfigError(f"There is no method {self.method!r} to train by; there are {', '.join(TRAINED)}.")
         counts = (self.steps, self.batch, self.epoch_steps)
         if min(counts) < 1 or not 0 < self.learning_rate < 1 or not 0 < self.sparsity < 1 or self.clusters < 2:
             raise ConfigError(
                 f"Steps, batch and epoch of {counts}, rate {self.learning_rate}, sparsity {self.sparsity}, "
-                f"{self.clusters} clusters cannot be; give counts of 1 or more, shares between 0 and 1, 2 clusters or "
-                "more."
+                f"{self.clusters} clusters are invalid; give counts of 1 or more, shares between 0 and 1, and at least "
+                "2 clusters."
             )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a process left."""
+    """The results of a process."""
 
     flatbuffer: bytes  # int8, without manifest
     weights: dict[str, np.ndarray]  # `<layer>/<variable>` -> float32
@@ -66,7 +66,7 @@ class Trained:
 
 
 def require() -> None:
-    """Refuses to go on where the packages for training are not installed; imports none of them.
+    """Raises an error unless the packages for training are installed; imports none of them.
 
     Raises:
         MissingExtraError: one is missing.
@@ -88,14 +88,14 @@ def run(
     calibration: np.ndarray,
     runs: Path,
 ) -> Trained:
-    """Trains a head by one method, unless that was done before; goes on where it was stopped.
+    """Trains a head by one method, unless that was done before; resumes an interrupted run.
 
     Args:
         head: Keras 3 chain, `image` float32 (N, size, size, 3), 0..255 -> features.
         size: side of its input in pixels.
         job: what to do.
         chips: uint8 (N, size, size, 3), faces to learn from.
-        features: float32 (N, ...), what the head makes of them before any rounding.
+        features: float32 (N, ...), the head's output for them before any rounding.
         calibration: float32 chips that set the ranges of int8 activations, and with which the carried head is checked.
         runs: folder of the runs; this one's is named by the hash of all of the above.
 

@@ -18,7 +18,7 @@ SIGNATURE = "serving_default"
 
 
 def require() -> None:
-    """Refuses to go on without ai-edge-quantizer.
+    """Raises an error without ai-edge-quantizer.
 
     Raises:
         MissingExtraError: it is not installed, or does not run here.
@@ -71,7 +71,7 @@ def quantize(float_head: Path, calibration: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Drops what the quantizer prints; it has no switch for that."""
+    """Discards the quantizer's output, which cannot be switched off."""
     kept = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,7 +1,7 @@
-"""Carries a head to tf_keras: plain data of its layers and its weights, without either Keras in sight.
+"""Converts a head for tf_keras: plain data of its layers and its weights, independent of both versions of Keras.
 
-tensorflow-model-optimization takes tf_keras models alone, and importing it switches TensorFlow to tf_keras for the
-whole process. So a head goes as files to a process of its own (`privzoo.optimise.tf_keras_training`), and comes back
+tensorflow-model-optimization only takes tf_keras models, and importing it switches TensorFlow to tf_keras for the
+whole process. So a head is passed in files to a separate process (`privzoo.optimise.tf_keras_training`), and comes back
 as files.
 """
 
@@ -16,7 +16,7 @@ from privzoo.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-# Layer -> what of its config decides what it computes.
+# Layer -> the config entries that determine what it computes.
 LAYERS = {
     "Rescaling": ("scale", "offset"),
     "Conv2D": ("filters", "kernel_size", "strides", "padding", "activation", "use_bias"),
@@ -30,7 +30,7 @@ UNIT = {"dilation_rate": (1, 1), "groups": 1, "depth_multiplier": 1, "data_forma
 
 
 def describe(head: keras.Model) -> list[dict[str, Any]]:
-    """Layers of a head as data that JSON can hold, in their order.
+    """Layers of a head as JSON-compatible data, in order.
 
     Args:
         head: a chain of layers, `image` -> features.

@@ -1,7 +1,7 @@
 """The process that trains heads on tf_keras; `process.run` starts it with the folder of a job.
 
 The folder holds `job.json` (see `process.Job`), `weights.npz`, `chips.npy`, `features.npy`, `calibration.npy` and
-`expected.npy`. The process leaves `trained.npz`, `trained.tflite` and, last, `result.json`. It goes on after the last
+`expected.npy`. The process leaves `trained.npz`, `trained.tflite` and, last, `result.json`. It resumes after the last
 finished epoch, if it was killed.
 """
 
@@ -24,15 +24,15 @@ from privzoo.files import replacing, write_arrays, write_bytes
 from privzoo.provenance import write_json
 
 SAME = 1e-4  # largest difference from the Keras 3 head, as a share of the largest feature
-PREDICTED = 64  # chips that go through at once
+PREDICTED = 64  # chips per batch
 RANGE_BATCHES = 4  # of chips, from which activations' ranges are taken before training
 PRUNED_BY = 0.6  # share of the steps after which the last weight is pruned
-MASKS = 50  # how often, at most, masks are made anew until then
+MASKS = 50  # how often, at most, masks are made again until then
 PACKAGES = ("tensorflow-model-optimization", "tf_keras")
 
 
 def require() -> tuple[Any, Any, Any]:
-    """TensorFlow, tf_keras and tensorflow-model-optimization, with TensorFlow on tf_keras for good.
+    """TensorFlow, tf_keras and tensorflow-model-optimization, with TensorFlow switched to tf_keras for good.
 
     Raises:
         MissingExtraError: one of them is not installed.
@@ -96,7 +96,7 @@ def trained_weights(model: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
         names: `<layer>/<variable>`, as they came.
 
     Returns:
-        The same names -> array, without what wrappers added.
+        The same names -> array, without the wrappers' own.
     """
     layers = {getattr(layer, "layer", layer).name: layer for layer in model.layers}
     found = {}
@@ -120,14 +120,14 @@ def check_same(model: Any, chips: np.ndarray, expected: np.ndarray) -> float:
     apart = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not apart <= SAME:  # written so that NaN is refused too
         raise WeightsError(
-            f"The head carried to tf_keras gives other features (apart by {apart:.2g} of the largest, {SAME} at most "
-            "is usual); check that tf_keras and TensorFlow are of the same version."
+            f"The head converted to tf_keras gives different features (by {apart:.2g} of the largest; usual: {SAME}); "
+            "check that tf_keras and TensorFlow have the same version."
         )
     return apart
 
 
 class Quantized:
-    """Quantization-aware training: the network learns with weights and activations rounded as the device rounds them.
+    """Quantization-aware training: the network is trained with weights and activations rounded as on the device.
 
     Args:
         model: of `build`.
@@ -196,7 +196,7 @@ def _convolutions(keras: Any, model: Any) -> set[str]:
 
 
 class Pruned:
-    """Magnitude pruning: the smallest weights become zero, more and more of them, while the others learn on."""
+    """Magnitude pruning: more and more of the smallest weights become zero, while the others are trained."""
 
     calibrated, per_channel = True, True
 
@@ -219,7 +219,7 @@ class Pruned:
 
 
 class Clustered:
-    """Weight clustering: each layer's weights take few values, which learn on."""
+    """Weight clustering: each layer's weights take few values, which are trained."""
 
     # One scale for the whole kernel: its few values stay few bytes, the same ones in each channel.
     calibrated, per_channel = True, False
@@ -258,7 +258,7 @@ def loss_of(model: Any, chips: np.ndarray, features: np.ndarray, variance: float
 
 
 def train(tf: Any, keras: Any, method: Any, job: dict[str, Any], data: dict[str, np.ndarray], folder: Path) -> list:
-    """Trains towards the float head's features, and keeps each finished epoch.
+    """Trains towards the float head's features, and saves each finished epoch.
 
     Args:
         tf: TensorFlow.
@@ -279,7 +279,7 @@ def train(tf: Any, keras: Any, method: Any, job: dict[str, Any], data: dict[str,
     rows = np.concatenate([order.permutation(len(chips)) for _ in range(-(-epochs * per_epoch * batch // len(chips)))])
 
     class Batches(keras.utils.Sequence):
-        """Batches of one epoch after the other, the same ones however often the run was stopped."""
+        """Batches of one epoch after the other, the same ones however often the run was interrupted."""
 
         epoch = 0
 
@@ -350,7 +350,7 @@ def convert(tf: Any, model: Any, size: int, calibration: np.ndarray | None, per_
 
 
 def run(folder: Path) -> None:
-    """Does the job in a folder."""
+    """Runs the job in a folder."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     names = ("chips", "features", "calibration", "expected")
     data = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}

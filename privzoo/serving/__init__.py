@@ -1,13 +1,15 @@
-"""The cloud: serves tails, and any other SavedModel, over TF Serving's REST and gRPC protocols.
+"""The cloud side: serves tails, or any other SavedModel, over TF Serving's REST and gRPC protocols.
 
-Importing this package imports neither TensorFlow nor the web server. What a client can notice beside TF Serving: bodies
-over `--max_body_bytes` are refused (413), features of the zoo's tails have to be finite and of the head's shape, error
-messages leave the insides of lists and objects out, JSON comes without indentation, there is no MultiInference, a
-tail's answer that is not finite is an error, bodies in other encodings than gzip are refused (415), and a server that
-is busy, or whose memory for requests (`--max_bytes_in_flight`) is taken, says so (429, RESOURCE_EXHAUSTED). What an
-operator can: the server listens on the loopback interface unless `--host` says otherwise, `--rest_api_port` has a
-default, 0 as a port means any free one, a model whose versions all disappear keeps its last one, models change on
-request for an admin's key only, and `--ssl_config_file` holds for REST too.
+Importing this package imports neither TensorFlow nor the web server.
+
+Differences from TF Serving that a client can notice: bodies over `--max_body_bytes` are refused (413), features for the
+zoo's tails must be finite and of the head's shape, error
+messages omit the contents of lists and objects, JSON is not indented, there is no MultiInference, a tail's answer that
+is not finite is an error, bodies in encodings other than gzip are refused (415), and a server that is busy, or whose
+memory for requests (`--max_bytes_in_flight`) is used up, says so (429, RESOURCE_EXHAUSTED). Differences that an
+operator can notice: the server listens on the loopback interface unless `--host` says otherwise, `--rest_api_port` has
+a default, port 0 means any free one, a model whose versions all disappear keeps its last one, only an admin's key may
+change the models, and `--ssl_config_file` applies to REST too.
 
 Example:
     >>> with Server("served/vgg16_gender_simple_conv5_3", "vgg16_gender_simple_conv5_3") as server:  # doctest: +SKIP
@@ -38,7 +40,7 @@ _HEAVY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the parts that need the server's packages when they are asked for."""
+    """Imports the parts that need the server's packages on first use."""
     if name not in _HEAVY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

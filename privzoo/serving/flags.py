@@ -1,4 +1,4 @@
-"""The server's command line, with TF Serving's names of flags."""
+"""The server's command line, with TF Serving's flag names."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     models = parser.add_argument_group("models")
     which = models.add_mutually_exclusive_group(required=True)
     which.add_argument("--model_base_path", metavar="DIR", help="folder with <version>/saved_model.pb in it")
-    which.add_argument("--model_config_file", metavar="FILE", help="many models: a ModelServerConfig in text protobuf")
+    which.add_argument(
+        "--model_config_file", metavar="FILE", help="multiple models: a ModelServerConfig in text protobuf"
+    )
     _add(models, "model_name", "name for clients", "NAME")
-    _add(models, "file_system_poll_wait_seconds", "time between two looks for new versions, 0: never", "S", _seconds)
+    _add(models, "file_system_poll_wait_seconds", "time between checks for new versions, 0: never", "S", _seconds)
     _add(models, "model_config_file_poll_wait_seconds", "the same for the config file", "S", _seconds)
     _switch(models, "allow_version_labels_for_unavailable_models", "labels may name versions that are not served")
     models.add_argument(
@@ -35,19 +37,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=_boolean,
         default=True,
         metavar="BOOL",
-        help="run assets.extra/tf_serving_warmup_requests before a version takes requests (default: true)",
+        help="run assets.extra/tf_serving_warmup_requests before a version serves requests (default: true)",
     )
     addresses = parser.add_argument_group("addresses")
     _add(addresses, "host", "address to listen on, 0.0.0.0 for every interface", "ADDRESS")
     _add(addresses, "port", "port of the gRPC interface, 0: any free one, -1: none", "PORT", int)
     _add(addresses, "rest_api_port", "port of the REST interface, 0: any free one", "PORT", int)
     running = parser.add_argument_group("running")
-    _add(
-        running, "rest_api_num_threads", "threads that run requests, four for each processor by default", "N", _positive
-    )
-    _switch(running, "enable_batching", "run requests together")
+    _add(running, "rest_api_num_threads", "threads that run requests, by default four per processor", "N", _positive)
+    _switch(running, "enable_batching", "run requests in batches")
     _add(running, "batching_parameters_file", "a BatchingParameters in text protobuf", "FILE")
-    _add(running, "monitoring_config_file", f"a MonitoringConfig; figures at {settings.METRICS_PATH}", "FILE")
+    _add(running, "monitoring_config_file", f"a MonitoringConfig; metrics at {settings.METRICS_PATH}", "FILE")
     running.add_argument(
         "--engine", choices=("embedded", "ray"), default=_DEFAULTS.engine, help="ray: REST on a Ray Serve cluster"
     )
@@ -57,45 +57,46 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _add(
         safety,
         "api_key_file",
-        "hashes of the keys that clients need; python -m privzoo.serving.keys makes them",
+        "hashes of the clients' keys; python -m privzoo.serving.keys makes them",
         "FILE",
     )
     _switch(
         safety,
         "allow_reload_without_key",
-        "take HandleReloadConfigRequest without an admin's key: whoever reaches the gRPC port, through a proxy on this "
-        "machine too, can then make the server load any SavedModel that it can read, and a SavedModel is a program",
+        "accept HandleReloadConfigRequest without an admin's key: anyone who reaches the gRPC port, even through a "
+        "proxy on this machine, can then make the server load any SavedModel that it can read, and a SavedModel is a "
+        "program",
     )
     _add(safety, "max_body_bytes", "largest body of a request", "N", _positive)
     _add(
         safety,
         "max_bytes_in_flight",
-        "memory for the requests that are read and answered at once, over both interfaces; more are told to come back; "
+        "memory for the requests being read and answered, over both interfaces; clients beyond it are told to retry; "
         "half of this process's memory by default",
         "N",
         _positive,
     )
-    _add(safety, "max_rows", "most features in one request", "N", _positive)
-    _add(safety, "max_concurrent_requests", "requests at once; more are told to come back", "N", _positive)
+    _add(safety, "max_rows", "maximum number of features in one request", "N", _positive)
+    _add(safety, "max_concurrent_requests", "concurrent requests; clients beyond it are told to retry", "N", _positive)
     _add(safety, "max_connections", "open connections of the REST interface", "N", _positive)
-    _add(safety, "header_seconds", "time for the head of a request", "S", _seconds)
+    _add(safety, "header_seconds", "time limit for a request's header", "S", _seconds)
     parser.add_argument(
         "--demo_page",
         nargs="?",
         const=str(Path(__file__).resolve().parents[2] / "tflite"),
         metavar="DIR",
-        help="serve the browser page too, at /demo/web/ (default folder: tflite of the checkout)",
+        help="also serve the browser page, at /demo/web/ (default folder: the checkout's tflite)",
     )
     parser.add_argument(
-        "--stop_on_eof", action="store_true", help="stop when standard input ends, as when the parent process is gone"
+        "--stop_on_eof", action="store_true", help="stop when standard input ends, such as when the parent process ends"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Serves until it is stopped; the process is meant to end after it.
+    """Serves until it is stopped; the process should end after it.
 
     Args:
-        args: parsed flags of `add_flags`; others in it are ignored.
+        args: parsed flags of `add_flags`; others are ignored.
 
     Returns:
         Exit code 0.
@@ -110,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
         raise MissingExtraError(f"The server needs {error.name}; run: pip install 'privzoo[cloud]'") from None
     log_to_stderr()
     serve(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
-    # TensorFlow takes its time to leave; a second signal meanwhile is not to turn code 0 into another.
+    # TensorFlow takes a while to shut down; a second signal in the meantime must not change exit code 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     return 0
@@ -143,5 +144,5 @@ def _positive(text: str) -> int:
 def _seconds(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no time")
+        raise argparse.ArgumentTypeError(f"{text} is not a valid time")
     return number

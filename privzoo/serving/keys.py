@@ -1,6 +1,6 @@
-"""API keys: who may ask the server.
+"""API keys: who may use the server.
 
-A key file has one key a line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for who
+A key file has one key per line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for who
 may also load models; UNTIL is a day (`2027-01-31`) after which the key no longer counts. The file holds hashes only:
 keys are 256 random bits, for which one SHA-256 is enough. To rotate, add the new key, hand it out, remove the old one;
 the server sees the changed file within a second.
@@ -58,12 +58,12 @@ def new_key(name: str, role: str = "predict", until: datetime.date | None = None
         The key, for the client, and its line, for the key file.
 
     Raises:
-        ConfigError: a name or role that cannot be.
+        ConfigError: an invalid name or role.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"The key's name {name!r} cannot be; use letters, digits, dots, dashes and underscores.")
+        raise ConfigError(f"The key's name {name!r} is invalid; use letters, digits, dots, dashes and underscores.")
     if role not in ROLES:
-        raise ConfigError(f"The role {role!r} cannot be; use one of {', '.join(ROLES)}.")
+        raise ConfigError(f"The role {role!r} is invalid; use one of {', '.join(ROLES)}.")
     key = "pz_" + secrets.token_urlsafe(32)
     line = f"{name} {role} {hashlib.sha256(key.encode()).hexdigest()}"
     return key, line if until is None else f"{line} {until.isoformat()}"
@@ -80,7 +80,7 @@ def read_keys(path: str | os.PathLike[str]) -> tuple[Key, ...]:
     except OSError as error:
         raise ConfigError(f"The key file {path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"The key file {path} is no text; write NAME ROLE SHA256 lines in it.") from None
+        raise ConfigError(f"The key file {path} is not text; write NAME ROLE SHA256 lines in it.") from None
     keys = []
     for number, line in enumerate(lines, start=1):
         parts = line.split("#", 1)[0].split()
@@ -93,7 +93,9 @@ def read_keys(path: str | os.PathLike[str]) -> tuple[Key, ...]:
         except ValueError:
             right = False
         if not right:
-            raise ConfigError(f"Line {number} of the key file {path} is no NAME ROLE SHA256 [UNTIL]; correct it.")
+            raise ConfigError(
+                f"Line {number} of the key file {path} is not of the form NAME ROLE SHA256 [UNTIL]; correct it."
+            )
         keys.append(Key(name, role, bytes.fromhex(digest), until))
     if not keys:
         raise ConfigError(f"The key file {path} has no key in it; add one with python -m privzoo.serving.keys NAME.")
@@ -140,7 +142,7 @@ class Keys:
             raise Refusal("UNAUTHENTICATED", "This server needs an API key; send it as authorization: Bearer KEY.")
         digest = hashlib.sha256(given[:_LONGEST].encode("utf-8", "surrogateescape")).digest()
         found = None
-        for key in self._keys:  # every one, so that the time tells nothing of where the right one stands
+        for key in self._keys:  # every one, so that the time reveals nothing about which one matched
             if hmac.compare_digest(digest, key.sha256):
                 found = key
         today = datetime.datetime.now(datetime.timezone.utc).date()

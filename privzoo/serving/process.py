@@ -60,7 +60,7 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Number of the server's process; None where none runs."""
+        """Number of the server's process; None if none runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> Server:
@@ -101,7 +101,7 @@ class Server:
         """Ends the server: it answers what it has begun, or is killed when that takes too long.
 
         Returns:
-            Its exit code; None where none ran.
+            Its exit code; None if none ran.
         """
         process, self._process = self._process, None
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-# TF Serving listens on every interface; without keys and TLS, asking for that has to be on purpose.
+# TF Serving listens on every interface; without keys and TLS, asking for that must be deliberate.
 HOST = "127.0.0.1"
 GRPC_PORT = 8500
 REST_API_PORT = 8501
@@ -30,7 +30,7 @@ def default_threads() -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """What `privzoo serve` can be told; each field is a flag of the same name."""
+    """Options of `privzoo serve`; each field is a flag of the same name."""
 
     model_base_path: str | os.PathLike[str] | None = None  # folder with <version>/saved_model.pb in it
     model_name: str = MODEL_NAME

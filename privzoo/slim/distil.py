@@ -1,8 +1,8 @@
-"""A slim head learns its parent's feature: no labels, only what the parent's head gives (Hinton et al. 2015).
+"""A slim head learns its parent's feature: no labels, only the parent's features (Hinton et al. 2015).
 
 The loss is the squared error of the feature, before rounding and noise, in units of its variance over all components:
-components that the model shrank, as they say little of the class, drown in the noise and count as little here. To it
-comes the divergence of what the tail, which stays as it is, answers to the two features, clipped as on the device.
+components that the model shrank, as they say little about the class, drown in the noise and count as little here. The
+divergence of the fixed tail's answers to the two features, clipped as on the device, is added to it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ LEAST_PROBABILITY = 1e-6  # of the divergence's logarithms
 class Distillation:
     """Everything that, with the parent, the data, the code and the start weights, decides a run."""
 
-    steps: int = 600  # of the optimizer, in all; 0: the head stays as it was fitted
+    steps: int = 600  # of the optimizer, in total; 0: the head stays as fitted
     steps_per_epoch: int = 50  # between two checkpoints
     batch_size: int = 64
-    peak_learning_rate: float = 2e-5  # of Adam; the start is near, and much more would shake it
+    peak_learning_rate: float = 2e-5  # of Adam; the start is close to the target, and a higher rate would disturb it
     warm_up: float = 0.05  # share of the steps
     clip_norm: float = 1.0  # of the whole gradient
     divergence: float = 1.0  # weight of the tail's answers; the squared error has 1
@@ -52,7 +52,7 @@ class Distillation:
         """Raises ConfigError for steps that make no whole epochs."""
         if self.steps < 0 or self.steps % self.steps_per_epoch:
             raise ConfigError(
-                f"{self.steps} steps are no whole number of epochs of {self.steps_per_epoch}; change one of them."
+                f"{self.steps} steps are not a whole number of epochs of {self.steps_per_epoch}; change one of them."
             )
 
     @property
@@ -63,7 +63,7 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Taught:
-    """Images with what the parent's head gives for them."""
+    """Images with the parent head's features."""
 
     images: np.ndarray  # uint8 (N, S, S, 3)
     features: np.ndarray  # float32 (N, k), before rounding and noise
@@ -71,7 +71,7 @@ class Taught:
 
 
 def teach(model: SplitModel, data: Dataset, cache: Path, copies: int = 0) -> tuple[Taught, list[Path]]:
-    """Asks the parent's head for features, piece by piece, and keeps everything on disk.
+    """Computes the parent head's features, piece by piece, and stores everything on disk.
 
     Args:
         model: the parent.
@@ -94,7 +94,7 @@ def teach(model: SplitModel, data: Dataset, cache: Path, copies: int = 0) -> tup
 
 
 def read_images(files: Sequence[Path]) -> np.ndarray:
-    """Images of one or more files, mapped from disk where it is one."""
+    """Images of one or more files, mapped from disk if it is one."""
     images = [np.load(file, mmap_mode="r") for file in files]
     return images[0] if len(images) == 1 else np.concatenate(images)
 
@@ -111,7 +111,7 @@ def _images(source: activations.Source, size: int, cache: Path) -> Path:
 
 
 def _features(model: SplitModel, source: activations.Source, cache: Path) -> np.ndarray:
-    """By way of the cut's activation, which may be there already from when the model was fitted."""
+    """Via the cut's activation, which may be cached from fitting the model."""
     cut = model.config.cut
     kept = activations.at_cuts(model.network, source, [cut], cache)[cut]
     last = graph.after(unrounded(model.head), cut)
@@ -142,7 +142,7 @@ class Ball(keras.layers.Layer):
 
 
 def student(slim: keras.Model, model: SplitModel) -> keras.Model:
-    """The slim head with the parent's tail behind it, frozen: `image` -> `features` and `probabilities`."""
+    """The slim head followed by the parent's frozen tail: `image` -> `features` and `probabilities`."""
     model.tail.trainable = False
     image = keras.Input(slim.input_shape[1:], name="image")
     x = image
@@ -191,7 +191,7 @@ def compile_student(network: keras.Model, settings: Distillation, features: np.n
 
 
 class Lessons(keras.utils.PyDataset):
-    """Batches of images and what the parent made of them; they depend on seed and epoch alone.
+    """Batches of images and the parent's outputs; they depend on seed and epoch alone.
 
     Args:
         taught: images and features.
@@ -199,7 +199,7 @@ class Lessons(keras.utils.PyDataset):
         batch_size: images in a batch.
         steps: batches in an epoch, however many images there are; None: all in their order, for validation.
         seed: of the order.
-        epoch: the one to begin with, counted from 0.
+        epoch: the first one, counted from 0.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class Lessons(keras.utils.PyDataset):
         if self.steps is None:
             chosen = np.arange(index * self.batch_size, min(len(self.answers), (index + 1) * self.batch_size))
         else:
-            # Epochs go on where the last one ended: every image once, then all in another order.
+            # Epochs continue where the last one ended: every image once, then all in another order.
             in_turn = max(1, len(self.answers) // self.batch_size)
             turn, place = divmod(self.epoch * self.steps + index, in_turn)
             order = np.random.default_rng((self.seed, turn)).permutation(len(self.answers))
@@ -227,12 +227,12 @@ class Lessons(keras.utils.PyDataset):
         return self.taught.images[chosen].astype(np.float32), targets
 
     def on_epoch_end(self) -> None:
-        """Goes on."""
+        """Moves to the next epoch."""
         self.epoch += 1
 
 
 def answers(model: SplitModel, features: np.ndarray) -> np.ndarray:
-    """What the tail makes of features that are clipped, without noise; float32 (N, classes)."""
+    """The tail's output for clipped features, without noise; float32 (N, classes)."""
     from privzoo.mechanisms.gaussian import clip
 
     noise = model.gaussian
@@ -254,7 +254,7 @@ def distil(
     run: Path,
     mark: str,
 ) -> int:
-    """Trains a slim head, resuming where the run's folder holds a part of it; writes `log.csv` there.
+    """Trains a slim head, resuming if the run's folder holds a part of it; writes `log.csv` there.
 
     Args:
         slim: with start weights; it is changed in place.

@@ -1,4 +1,4 @@
-"""From a model to its slim head: channels chosen, weights fitted layer by layer, then taught by the parent."""
+"""From a model to its slim head: channels chosen, weights fitted layer by layer, then distilled from the parent."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ FINISHED, RECORD = "slim.npz", "record.json"
 
 @dataclass(frozen=True)
 class Pruning:
-    """Everything that, with the parent, the data and the code, decides the start of a slim head."""
+    """Everything that, with the parent, the data and the code, determines the start of a slim head."""
 
     budget: float = 0.12  # share of the whole network's multiply-adds, head and tail, that the slim head may have
     images: int = 1024  # training chips on which channels are chosen and layers fitted
     seed: int = 1  # of the positions in them
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a pruning that cannot be."""
+        """Raises ConfigError for an invalid pruning."""
         if not 0 < self.budget < 1 or self.images < 2:
             raise ConfigError(
-                f"A budget of {self.budget} of the multiply-adds on {self.images} images cannot be; give a share "
+                f"A budget of {self.budget} of the multiply-adds on {self.images} images is invalid; give a share "
                 "between 0 and 1, and 2 images or more."
             )
 
 
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Writes arrays as they are, in whole or not at all."""
+    """Writes arrays unchanged and atomically."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         write_arrays(file, arrays)
 
@@ -137,7 +137,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def kept_taught(path: Path, copies: int = 0) -> Taught | None:
-    """Images and features of a run that goes on, without reading the data set again; None: they are not there."""
+    """Images and features of a resumed run, without reading the data set again; None: missing."""
     if not path.exists():
         return None
     kept = read(path)
@@ -166,13 +166,13 @@ def make(
     pruning: Pruning,
     training: Distillation,
 ) -> dict[str, Any]:
-    """Prunes and distils, going on where the run's folder holds a part of it.
+    """Prunes and distils, resuming if the run's folder holds a part of it.
 
     Args:
         model: the parent.
         train_set, validation_set: of `privzoo.data`; the second only measures.
-        run: folder; in the end it holds `slim.npz`, float32, and `record.json`. Where training did harm on validation
-            faces, the weights are those from before it.
+        run: folder; in the end it holds `slim.npz`, float32, and `record.json`. If training made validation
+            results worse, the weights are those from before it.
         cache: folder for images and activations, shared by all tools.
         pruning, training: settings.
 
@@ -198,7 +198,7 @@ def make(
     seconds = distil.distil(head, model, train, validation, training, run, mark) if training.steps else 0
     trained = graph.get_weights(head)
     after = check(model, heads.filled(network, model.config, facts["channels"], trained), validation)
-    # Chosen on validation faces: a training that did harm is not released.
+    # Chosen on validation faces: weights made worse by training are not released.
     better = after["error"] < facts["before_training"]["error"]
     save(trained if better else read(run / START), run / FINISHED)
     record = {
@@ -228,7 +228,7 @@ def make(
 
 
 def check(model: SplitModel, head: keras.Model, data: Taught) -> dict[str, float]:
-    """How well a slim head does on validation chips, without noise and coding.
+    """A slim head's results on validation chips, without noise and quantization.
 
     Returns:
         `error`: mean squared error in units of the feature's variance; `agreement` with the parent's labels;

@@ -1,4 +1,4 @@
-"""Measures what a slim head gives up beside the full one, in one run: accuracy, and who is told from its feature."""
+"""Measures what a slim head loses compared with the full one, in one run: accuracy, and identification rate."""
 
 from __future__ import annotations
 

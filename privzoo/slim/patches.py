@@ -1,4 +1,4 @@
-"""A head taken apart into its convolutions, and what single positions of them see: the data of the linear fits."""
+"""A head taken apart into its convolutions, and their inputs at single positions: the data of the linear fits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from privzoo.architectures import graph
 from privzoo.errors import ConfigError
 
-BATCH = 64  # images that go through a layer at once
-POSITIONS = 40  # of each image in which a convolution is looked at
+BATCH = 64  # images per batch
+POSITIONS = 40  # sampled per image and convolution
 REDUCE = "reduce"  # the last convolution of a reduced head: as large as its input, so that it has one position
 
 
@@ -44,7 +44,7 @@ def stages(head: keras.Model) -> list[Stage]:
 
 
 def run(layers: Sequence[keras.layers.Layer], values: np.ndarray) -> np.ndarray:
-    """What layers make of activations, batch by batch, kept as float16: they are many.
+    """The outputs of layers, batch by batch, stored as float16 to save space.
 
     Args:
         layers: in their order.
@@ -71,7 +71,7 @@ def output_shape(layer: keras.layers.Conv2D, shape: tuple[int, int]) -> tuple[in
 
 
 def patches(values: np.ndarray, layer: keras.layers.Conv2D, where: np.ndarray) -> np.ndarray:
-    """What a convolution sees at some positions.
+    """A convolution's inputs at some positions.
 
     Args:
         values: its input, (N, h, w, c).

@@ -1,7 +1,7 @@
-"""The weights of a slim head before any training: every layer fitted, by least squares, to what the parent's gives.
+"""The weights of a slim head before any training: every layer fitted, by least squares, to the parent's output.
 
-From the front to the back, each convolution of the slim head sees what the slim layers before it give, and learns to
-give what the parent's convolution gives there before its ReLU (He et al. 2017, section 3.2): errors do not add up.
+From front to back, each convolution of the slim head gets the outputs of the slim layers before it, and is fitted to
+the output of the parent's convolution before its ReLU (He et al. 2017, section 3.2): so errors do not accumulate.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from absl import logging
 from privzoo.slim import patches
 from privzoo.slim.patches import Stage
 
-STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # tried where there are fewer images than weights
+STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # tried if there are fewer images than weights
 RIDGE = 1e-3  # of the mean variance: how strongly the parent's own weights are kept
 
 
 def solve(
     seen: np.ndarray, wanted: np.ndarray, start: np.ndarray, strength: float = RIDGE
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights of least squared error, near to given ones where the data do not tell.
+    """Least-squares weights, close to given ones where the data do not determine them.
 
     Args:
         seen: float (R, inputs).
         wanted: float (R, outputs).
         start: float (inputs, outputs).
-        strength: of the ridge that keeps the weights near to `start`, as a share of the mean variance.
+        strength: of the ridge that keeps the weights close to `start`, as a share of the mean variance.
 
     Returns:
         Weights float64 (inputs, outputs), biases (outputs,), and the share of the variance of `wanted` that is left.

@@ -1,4 +1,4 @@
-"""From a finished run to a released slim head: kernels coded, the cost of the coding measured, the model's YAML."""
+"""From a finished run to a released slim head: kernels quantized, its cost measured, the model's YAML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from privzoo.training.release import golden_output
 
 
 def golden(head: keras.Model, tail: keras.Model) -> list[float]:
-    """Probabilities for the image of `training.release.golden_output`: what every later release must give."""
+    """Probabilities for the image of `training.release.golden_output`: which every later release must reproduce."""
     whole = graph.chain([*graph.layers(head), *graph.layers(tail)], head.input_shape[1:], "image", "whole")
     return golden_output(whole)
 
@@ -46,7 +46,7 @@ def release(model: SplitModel, run: Path) -> ModelConfig:
     record: dict[str, Any] = json.loads((run / fit.RECORD).read_text(encoding="utf-8"))
     own = model.manifest()["head"]["weights_sha256"]
     if (record["model"], record["parent_head_weights_sha256"]) != (model.name, own):
-        raise ConfigError(f"{run} was taught by another head than {model.name} has now; make it again with --restart.")
+        raise ConfigError(f"{run} was distilled from an earlier head of {model.name}; start over with --restart.")
     network, channels = model.card.network, record["channels"]
     trained = fit.read(run / fit.FINISHED)
     path = configs.config_folder() / "weights" / f"{model.name}_slim.npz"

@@ -33,7 +33,7 @@ def lines(measured: Mapping[str, Any]) -> list[str]:
 
 
 def unit(row: Mapping[str, Any]) -> str:
-    """In what a goal and its figure are told: a share of the network's work, or a difference."""
+    """The unit of a goal and its figure: a share of the network's work, or a difference."""
     return "%" if row["goal"].startswith(MULTIPLY_ADDS) else "points"
 
 
@@ -108,7 +108,7 @@ def text(measured: Sequence[Mapping[str, Any]], link: str) -> str:
         ]
         header = ("goal", "at most", "found", "verdict")
         parts += [_sentence(found), markdown.table(header, rows)]
-    return "\n\n".join([*parts, f"Both heads beside each other: {link}."])
+    return "\n\n".join([*parts, f"Both heads compared: {link}."])
 
 
 def _sentence(found: Mapping[str, Any]) -> str:

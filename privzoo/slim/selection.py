@@ -1,11 +1,11 @@
-"""Which channels a slim head keeps: those without which the feature could not be put together again.
+"""Which channels a slim head keeps: those without which the feature could not be reconstructed.
 
-A convolution's output is a linear function of what it sees. So what is lost by dropping some of the channels it sees,
-where the others are weighted anew, is known in closed form (the optimal brain surgeon, Hassibi and Stork 1993; for
-whole channels as in He et al. 2017): with W the kernel and H the inverse covariance of what it sees, dropping the rows
-R of W costs trace(W_R' inverse(H_RR) W_R), and what stays becomes W_K - H_KR inverse(H_RR) W_R. Outputs count by what
-they contribute to the feature. From the costs of all layers, the number of channels of each is chosen for a budget of
-multiply-adds.
+A convolution's output is a linear function of its input. So the loss from dropping some of its input channels, with
+the others reweighted, is known in closed form (the optimal brain surgeon, Hassibi and Stork 1993; for whole channels
+as in He et al. 2017): with W the kernel and H the inverse covariance of its input, dropping the rows
+R of W costs trace(W_R' inverse(H_RR) W_R), and what stays becomes W_K - H_KR inverse(H_RR) W_R. Outputs are weighted by
+their contribution to the feature. From the costs of all layers, each layer's number of channels is chosen for a budget
+of multiply-adds.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from privzoo.errors import ConfigError
 from privzoo.slim import patches
 from privzoo.slim.patches import Stage
 
-MULTIPLE = 8  # of which numbers of channels are: int8 kernels work on so many at once
+MULTIPLE = 8  # numbers of channels are multiples of this: int8 kernels process so many at once
 LEAST = 1 / 8  # share of its channels that each layer keeps at least
 RIDGE = 1e-4  # of the mean variance, added to all: the inverse must exist
 
 
 @dataclass(frozen=True)
 class Order:
-    """In which order a layer's channels may go, and what is lost by it."""
+    """The order in which a layer's channels may be dropped, and the loss."""
 
     kept: np.ndarray  # int (C,): channels, the one to keep longest first
     lost: np.ndarray  # float (C + 1,): share of what reads them that is lost with the first 0, 1, .. C kept
 
 
 def eliminate(covariance: np.ndarray, kernel: np.ndarray, channels: int, least: int, at_once: int = 1) -> Order:
-    """Drops channels one after the other, each time those that cost the least.
+    """Drops channels one after another, each time the cheapest ones.
 
     Args:
-        covariance: of what a convolution sees, float64 (positions * channels, same), channels counting fastest.
+        covariance: of a convolution's input, float64 (positions * channels, same), channels counting fastest.
         kernel: float64 (positions * channels, outputs), each output in units of its weight.
         channels: of the input.
         least: number of channels that stay, whatever they are.
         at_once: channels that go in one step.
 
     Returns:
-        Their order; what is lost with fewer than `least` is infinite.
+        Their order; the loss with fewer than `least` is infinite.
     """
     width = len(covariance) // channels
     total = float(np.einsum("io,ij,jo->", kernel, covariance, kernel, optimize=True))
@@ -82,12 +82,12 @@ def eliminate(covariance: np.ndarray, kernel: np.ndarray, channels: int, least: 
 
 
 def orders(found: Sequence[Stage], images: np.ndarray, seed: int) -> dict[str, Order]:
-    """Orders of the channels of every convolution but the last.
+    """Orders of the channels of every convolution except the last.
 
     Args:
         found: of the parent's head.
         images: uint8 or float (N, S, S, 3), training chips as the head gets them.
-        seed: of the positions that are looked at.
+        seed: of the sampled positions.
 
     Returns:
         Name of a convolution -> order of its output channels.

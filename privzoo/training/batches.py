@@ -27,17 +27,17 @@ def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[int
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Shuffled, augmented batches; order and changes depend on seed and epoch alone, so a resumed run repeats them.
+    """Shuffled, augmented batches; order and augmentation depend only on seed and epoch, so a resumed run repeats them.
 
     Args:
         chips: uint8 (N, side, side, 3).
         labels: output name -> array (N,).
-        batch_size: images in a batch, or as many as there are where these are fewer; the remainder of an epoch is
+        batch_size: images per batch, or all if there are fewer; the remainder of an epoch is
             left out.
         size: side of the images in pixels.
-        augmentation: how chips change.
+        augmentation: of the chips.
         seed: of the run.
-        epoch: the one to begin with, counted from 0.
+        epoch: the first one, counted from 0.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TrainingBatches(keras.utils.PyDataset):
         seed: int,
         epoch: int = 0,
     ):
-        super().__init__(workers=2)  # threads that prepare the next batches while the network learns
+        super().__init__(workers=2)  # threads that prepare the next batches during training
         self.chips, self.labels, self.batch_size = chips, labels, min(batch_size, len(chips))
         self.size, self.augmentation, self.seed, self.epoch = size, augmentation, seed, epoch
         self._shuffle()
@@ -70,13 +70,13 @@ class TrainingBatches(keras.utils.PyDataset):
         return images, {name: values[chosen] for name, values in self.labels.items()}
 
     def on_epoch_end(self) -> None:
-        """Shuffles anew."""
+        """Reshuffles."""
         self.epoch += 1
         self._shuffle()
 
 
 class PlainBatches(keras.utils.PyDataset):
-    """Whole chips in their order, resized and otherwise unchanged.
+    """Whole chips in order, resized and otherwise unchanged.
 
     Args:
         chips: uint8 (N, side, side, 3).
@@ -94,7 +94,7 @@ class PlainBatches(keras.utils.PyDataset):
         return -(-len(self.chips) // self.batch_size)
 
     def __getitem__(self, index: int) -> np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Batch `index`: images, with labels where there are any."""
+        """Batch `index`: images, with labels if any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)
         return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})

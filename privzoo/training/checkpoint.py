@@ -1,4 +1,4 @@
-"""What every recipe's run shares: checkpoints after each epoch, resuming, log, curves and record."""
+"""Common to all recipes: checkpoints after each epoch, resuming, log, curves and record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from privzoo.training.batches import remaining_stages
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the last finished epoch on disk, in whole or not at all.
+    """Keeps the last finished epoch on disk, written atomically.
 
     Args:
         folder: of the run.
@@ -47,7 +47,7 @@ class Checkpoint(keras.callbacks.Callback):
         state = json.loads(self.state.read_text(encoding="utf-8"))
         if state["fingerprint"] != self.fingerprint:
             raise ConfigError(
-                f"{self.folder} holds a run of another config; give another --run_dir, or --restart to drop it."
+                f"{self.folder} holds a run of another config; give another --run_dir, or --restart to discard it."
             )
         path = self.folder / state["weights"]
         model.optimizer.build(model.trainable_variables)
@@ -93,14 +93,14 @@ def fit(
     checkpoint: Checkpoint,
     data: dict[str, Any],
 ) -> None:
-    """Trains the epochs that are left, then writes `log.csv`, `curves.png` and `record.json` into the run's folder.
+    """Trains the remaining epochs, then writes `log.csv`, `curves.png` and `record.json` into the run's folder.
 
     Args:
         network: compiled, with the last finished epoch restored.
         config: of the run.
         batches: image size in pixels and first epoch, counted from 0 -> batches of training and of validation.
         checkpoint: of the run, after `resume`.
-        data: what the record says of the data.
+        data: what the record says about the data.
     """
     run, done = checkpoint.folder, checkpoint.done
     epochs = sum(stage.epochs for stage in config.training.stages)

@@ -1,10 +1,10 @@
 """Fits the codebook of a coded model on training features: which regions of the reduced space share a symbol.
 
 Two classes: logistic regression gives each face a score; its quantiles cut the scores into `LEVELS` fine levels, and
-the best k - 1 of the cuts are found exactly by dynamic programming. More classes: the regions of multinomial logistic
-regression, merged two at a time while more than two symbols are left, each time those whose merging keeps most.
+the best k - 1 cuts are found exactly by dynamic programming. More classes: the regions of multinomial logistic
+regression, merged two at a time while more than two symbols are left, each time the pair whose merging loses least.
 
-What is best: the accuracy of the best guess from the received symbol at the stated budget, and between equals its
+The criterion: the accuracy of the best guess from the received symbol at the stated budget, with ties broken by its
 mutual information with the class. Both are sums over symbols s of what depends on P(class, s) alone, for the chance of
 (class, received) is (p - q) P(class, s) + q P(class): that is why cutting sorted levels one by one is exact. (Sorting,
 partitioning and randomizing is the idea of arXiv 2606.07443; the programme here is our own.)
@@ -23,28 +23,28 @@ from privzoo.mechanisms.codebook import Codebook, levels
 from privzoo.mechanisms.randomized_response import check_budget
 
 LEVELS = 64  # fine levels of a score, equally many faces in each
-SYMBOLS = (2, 3, 4, 6, 8, 12, 16)  # numbers of symbols that are tried
-SMOOTHING = 0.5  # a face's worth of each class in each symbol, so that no posterior is certain
-_TIE = 1e-9  # weight of a bit of information beside accuracy
+SYMBOLS = (2, 3, 4, 6, 8, 12, 16)  # numbers of symbols to try
+SMOOTHING = 0.5  # pseudo-count of each class in each symbol, so that no posterior is certain
+_TIE = 1e-9  # weight of a bit of information relative to accuracy
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A codebook and what the tail has to know of it."""
+    """A codebook and what the tail needs to know about it."""
 
     book: Codebook
-    joint: np.ndarray  # float64 (classes, k), sums to 1: chance of a class and the true symbol, on training data
+    joint: np.ndarray  # float64 (classes, k), sums to 1: probability of a class and the true symbol, on training data
     facts: dict[str, Any]  # for the record
 
 
 def gain(joint: np.ndarray, prior: np.ndarray, epsilon: float, k: int) -> np.ndarray:
-    """What symbols are worth at a budget (module docstring).
+    """The value of symbols at a budget (module docstring).
 
     Args:
-        joint: (..., classes): chance of each class together with a symbol.
-        prior: (classes,): chance of each class.
+        joint: (..., classes): joint probability of each class and a symbol.
+        prior: (classes,): probability of each class.
         epsilon: budget.
-        k: symbols in all, each of which costs its share of the truth.
+        k: total number of symbols.
 
     Returns:
         (...): the symbol's part of the accuracy, and a billionth of its part of the information in bits.
@@ -61,12 +61,12 @@ def partition(fine: np.ndarray, epsilon: float, k: int) -> tuple[list[int], floa
     """Best cuts of sorted levels into k symbols, exactly.
 
     Args:
-        fine: (levels, classes): chance of each class in each level, in the order of the score.
+        fine: (levels, classes): probability of each class in each level, in the order of the score.
         epsilon: budget.
         k: symbols, at most as many as levels.
 
     Returns:
-        The first level of each symbol but the first, and the sum of `gain`.
+        The first level of each symbol except the first, and the sum of `gain`.
     """
     count = len(fine)
     if not 2 <= k <= count:
@@ -91,7 +91,7 @@ def merged(fine: np.ndarray, epsilon: float) -> tuple[np.ndarray, float]:
     """Symbols of regions, by merging two at a time and keeping the best of all numbers of symbols.
 
     Args:
-        fine: (regions, classes): chance of each class in each region.
+        fine: (regions, classes): probability of each class in each region.
         epsilon: budget.
 
     Returns:
@@ -121,11 +121,11 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
     Args:
         features: reduced, float (N, d), of training data.
         labels: primary class, int (N,), each of 0..classes - 1.
-        epsilon: budget that the codebook is the best for; it may be sent under any.
+        epsilon: budget that the codebook is optimised for; it may be used with any.
         symbols: how many; None: the best of `SYMBOLS`. For more than two classes they are always chosen.
 
     Raises:
-        ConfigError: a budget that cannot be, or too few faces.
+        ConfigError: an invalid budget, or too few faces.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -156,7 +156,7 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
 
 
 def rounded(book: Codebook) -> Codebook:
-    """The book with weights that float32 holds, as weights files store them."""
+    """The book with weights rounded to float32, as weights files store them."""
     kernel = tuple(tuple(float(np.float32(value)) for value in row) for row in book.kernel)
     return Codebook(kernel, tuple(float(np.float32(value)) for value in book.bias), book.symbols)
 
@@ -165,7 +165,7 @@ def expected_accuracy(fitted: Fitted, features: np.ndarray, labels: np.ndarray, 
     """Accuracy on faces that the code was not fitted on: the mean over all draws, in closed form.
 
     Args:
-        fitted: code, whose table decides what the tail answers to a symbol.
+        fitted: code, whose table determines the tail's answer to a symbol.
         features: reduced, float (N, d).
         labels: primary class, int (N,).
         epsilon: budget.
@@ -173,19 +173,19 @@ def expected_accuracy(fitted: Fitted, features: np.ndarray, labels: np.ndarray, 
     k, classes = fitted.book.k, len(fitted.joint)
     other = 1 / (math.exp(epsilon) + k - 1)
     received = other + (math.exp(epsilon) - 1) * other * np.eye(k)  # true symbol (row), received one (column)
-    told = (fitted.joint @ received).argmax(0)
+    predicted = (fitted.joint @ received).argmax(0)
     seen = confusion(labels, fitted.book.encode(features), classes, k) / len(labels)
-    return float((seen @ received)[told, np.arange(k)].sum())
+    return float((seen @ received)[predicted, np.arange(k)].sum())
 
 
 def choose(train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray], epsilon: float) -> Fitted:
-    """Fits codes of several numbers of symbols, and takes the one that answers held-out faces best.
+    """Fits codes of several numbers of symbols, and takes the most accurate one on held-out faces.
 
-    On the training faces, which the head has seen, scores are surer than on others, and more symbols look better.
+    On the training faces, which the head has seen, scores are more confident, and more symbols look better.
 
     Args:
         train: reduced features and classes that the codes are fitted on.
-        held_out: those that decide; between equals, the fewest symbols win.
+        held_out: those that decide; of equals, the fewest symbols win.
         epsilon: budget.
     """
     sizes = SYMBOLS if len(np.unique(train[1])) == 2 else (None,)
@@ -200,13 +200,13 @@ def choose(train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.
 def of_book(
     book: Codebook, train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray], epsilon: float
 ) -> Fitted:
-    """Counts what the symbols of a given codebook say of the classes.
+    """Counts classes by the symbols of a given codebook.
 
     Args:
         book: codebook, as of the network's own classes.
         train: features and classes that are counted.
-        held_out: features and classes on which accuracy is told, for the record.
-        epsilon: budget at which it is told.
+        held_out: features and classes on which the recorded accuracy is measured.
+        epsilon: budget at which it is measured.
     """
     features, labels = train
     classes = int(max(labels.max(), held_out[1].max())) + 1
@@ -219,7 +219,7 @@ def of_book(
 
 
 def confusion(labels: np.ndarray, found: np.ndarray, classes: int, findings: int) -> np.ndarray:
-    """Counts of each class (row) and what was found of it (column), float64 (classes, findings)."""
+    """Counts of each true class (row) and predicted class (column), float64 (classes, findings)."""
     table = np.zeros((classes, findings))
     np.add.at(table, (labels, found), 1)
     return table

@@ -1,4 +1,4 @@
-"""From a released network to its reduced and noisy models: features once for all cuts, then each model's arrays."""
+"""From a released network to its reduced and noisy models: features for all cuts at once, then each model's arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cut_features(
         cuts: names of layers.
         data: samples with the primary label.
         cache: folder for the activations.
-        augmented: change each chip at random as in training, so that the network is not seen on what it was fitted to.
+        augmented: change each chip at random as in training, so that the network sees no chip that it was trained on.
 
     Returns:
         Cut -> float16 (N, h, w, c) on disk, and the primary classes, int (N,).
@@ -129,7 +129,7 @@ class Fitter:
         own = {key: value for key, value in fitted.items() if not key.startswith("fc8")}
         found = {"no noise, the network's fc8": right(plain, own), "the network's fc8": right(model, own)}
         if model.refit:
-            found["fc8 fitted anew"] = right(model, fitted)
+            found["fc8 refitted"] = right(model, fitted)
         parts = [heldout[i : i + BATCH].astype(np.float32) for i in range(0, len(heldout), BATCH)]
         whole = [keras.ops.convert_to_numpy(tail(part, training=False)).argmax(1) for part in parts]
         found["the network"] = round(float(np.mean(np.concatenate(whole) == wanted)), 5)

@@ -1,4 +1,4 @@
-"""Losses of the recipes: classification, and what makes the features of a class alike (Osia et al. 2017, III.A).
+"""Losses of the recipes: classification, and those that make the features of a class similar (Osia et al. 2017, III.A).
 
 The losses of a batch of pairs take the features of the first faces and then of their partners, float32 (2P, d), and
 as target float32 (2P, 2): whether the face's pair is similar (1 or 0), and the face's class.
@@ -17,7 +17,7 @@ TINY = 1e-12  # keeps the root's gradient finite where two features are the same
 
 
 def classification(training: TrainingConfig, classes: int) -> Loss:
-    """Cross-entropy of logits (N, classes) with labels (N,), smoothed as the config says."""
+    """Cross-entropy of logits (N, classes) with labels (N,), smoothed according to the config."""
     if not training.label_smoothing:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
@@ -43,7 +43,7 @@ def contrastive(margin: float) -> Loss:
 
 
 def _centred(target: keras.KerasTensor, features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
-    """Features less the mean of their class in the batch."""
+    """Features minus the mean of their class in the batch."""
     members = keras.ops.one_hot(keras.ops.cast(target[:, 1], "int32"), classes, dtype="float32")
     counts = keras.ops.maximum(keras.ops.sum(members, axis=0), 1)
     means = keras.ops.matmul(keras.ops.transpose(members / counts), features)
@@ -51,7 +51,7 @@ def _centred(target: keras.KerasTensor, features: keras.KerasTensor, classes: in
 
 
 def within(classes: int) -> Loss:
-    """Variance within the classes of a batch over all variance: 0 where each class is one point."""
+    """Variance within the classes of a batch over all variance: 0 if each class is one point."""
 
     def loss(target: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
         inside = keras.ops.sum(keras.ops.square(_centred(target, features, classes)))
@@ -62,10 +62,10 @@ def within(classes: int) -> Loss:
 
 
 def information(classes: int, noise: float) -> Loss:
-    """What features say beside their class when each value gets Gaussian noise: capacity of that channel, in nats.
+    """What features reveal besides their class when each value gets Gaussian noise: capacity of that channel, in nats.
 
     log det(1 + covariance within classes / noise^2) / 2 bounds the information about anything else, identity first, for
-    a Gaussian spread. Unlike a distance it sees directions of tiny variance, which an attacker who whitens reads.
+    a Gaussian spread. Unlike a distance it captures directions of tiny variance, which an attacker can whiten.
     """
 
     def loss(target: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,6 +1,6 @@
 """Pairs of faces for Siamese training: similar ones share the primary class and never the identity.
 
-Osia et al. 2017, section III.A: drawing faces of one class but different people together is what hides the people.
+Osia et al. 2017, section III.A: pulling together faces of one class but different people is what hides identity.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from privzoo.errors import DataError
 
 
 class Pairs:
-    """Draws pairs that depend on the seed and the epoch alone, so that a resumed run repeats them.
+    """Draws pairs that depend only on the seed and the epoch, so that a resumed run repeats them.
 
     Args:
         classes: primary class of each face, int (N,).
-        identities: who each face is, any type (N,); None where nobody knows, as in UTKFace: then every file counts as
-            a person of its own, and a pair may show one person in two photographs.
+        identities: identity of each face, any type (N,); None if nobody knows, as in UTKFace: then every file counts as
+            a separate person, and a pair may show one person in two photographs.
         seed: of the run.
 
     Raises:
-        DataError: there is but one class, or a class in which everyone is the same person.
+        DataError: there is only one class, or a class with only one person.
     """
 
     def __init__(self, classes: np.ndarray, identities: np.ndarray | None, seed: int):
         self.classes = np.unique(classes, return_inverse=True)[1]
         people = np.arange(len(classes)) if identities is None else np.unique(identities, return_inverse=True)[1]
         self.count, self.people, self.seed = int(self.classes.max()) + 1, people, seed
-        # Faces sorted by class, and by person within it: the faces of a person in a class stand in one block.
+        # Faces sorted by class, and by person within it: the faces of a person in a class form one block.
         key = self.classes * (people.max() + 1) + people
         self.order = np.argsort(key, kind="stable")
         self.sorted = key[self.order]

@@ -1,6 +1,6 @@
-"""The recipe for a primary network: cross-entropy on the task, auxiliary labels beside it, one learning-rate cycle.
+"""The recipe for a primary network: cross-entropy on the task, with auxiliary labels and one learning-rate cycle.
 
-Runs on any Keras backend (TensorFlow or JAX); it uses numpy pipelines and `keras.ops` alone.
+Runs on any Keras backend (TensorFlow or JAX); it only uses numpy pipelines and `keras.ops`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def build(config: NetworkConfig, training: TrainingConfig) -> keras.Model:
     """The network as it is trained: batch norm, dropout, logits, auxiliary outputs, frozen layers.
 
     Raises:
-        ConfigError: an auxiliary label that no output is known for, or a frozen layer that does not exist.
+        ConfigError: an unknown auxiliary label, or a frozen layer that does not exist.
     """
     for label in training.auxiliary:
         if label not in AUXILIARY:
@@ -52,7 +52,7 @@ def build(config: NetworkConfig, training: TrainingConfig) -> keras.Model:
     if training.frozen:
         names = [layer.name for layer in network.layers]
         if training.frozen not in names:
-            raise ConfigError(f"{config.name} freezes up to {training.frozen!r}, which is no layer of it.")
+            raise ConfigError(f"{config.name} freezes up to {training.frozen!r}, which is not a layer of it.")
         for layer in network.layers[: names.index(training.frozen) + 3]:  # with its batch norm and ReLU
             layer.trainable = False
     return network
@@ -90,7 +90,7 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
 
 
 def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndarray]) -> None:
-    """Refuses a data set that lacks a label which the config learns, or has the classes in another order.
+    """Refuses a data set that lacks a label of the config, or has its classes in another order.
 
     Raises:
         ConfigError: it names the label or both lists of classes.
@@ -99,7 +99,7 @@ def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndar
         if label not in labels:
             raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
     if len(config.classes) < 2:
-        raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network tells two or more apart.")
+        raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network needs two or more.")
     known = data.classes.get(config.task)
     if known != config.classes:
         raise ConfigError(f"{config.name} has the classes {config.classes}; {data.name} has {known}, in this order.")
@@ -137,7 +137,7 @@ def train(
     run: Path,
     init_dir: Path | None = None,
 ) -> keras.Model:
-    """Trains a primary network, from its last finished epoch if the run was broken off.
+    """Trains a primary network, from its last finished epoch if the run was interrupted.
 
     Args:
         config: the network.
@@ -149,7 +149,7 @@ def train(
         The trained network, as `build` gives it.
 
     Raises:
-        ConfigError, WeightsError, DataError: each says in a sentence what to correct.
+        ConfigError, WeightsError, DataError: each says what to correct.
     """
     training = config.training
     run.mkdir(parents=True, exist_ok=True)

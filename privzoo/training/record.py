@@ -1,4 +1,4 @@
-"""What is written down about a training run: config, data, code, time, curves."""
+"""The record of a training run: config, data, code, time, curves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from privzoo.provenance import write_json
 
 
 def fingerprint(config: NetworkConfig) -> str:
-    """Hash of everything in a config that decides the run: 16 hex digits.
+    """Hash of everything in a config that affects the run: 16 hex digits.
 
-    Entries at their default are left out, so that a run can be resumed after a new option came with a default
+    Entries at their default are left out, so that a run can be resumed after a new option was added with a default
     that changes nothing.
     """
     relevant = dataclasses.replace(config, weights=None, description="", licence="")
@@ -41,9 +41,9 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 def trim_log(path: Path, epochs: int) -> None:
-    """Drops rows of a CSV log from epoch `epochs` (counted from 0) on: those that a resumed run will write again."""
+    """Drops rows of a CSV log from epoch `epochs` (counted from 0) on: which a resumed run will rewrite."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if not lines:  # killed within the first epoch, a run leaves an empty file
+    if not lines:  # a run killed within the first epoch leaves an empty file
         return
     header, *rows = lines
     kept = [row for row in rows if int(row.split(",")[header.split(",").index("epoch")]) < epochs]

@@ -1,9 +1,9 @@
 """Fits reduced and noisy embeddings to training features (Osia et al. 2017, sections III.B and III.C).
 
 A feature x becomes a code by PCA or an auto-encoder; a linear map makes the code's components uncorrelated, of mean 0
-and deviation 1, and shrinks those that say little of the class; the device rounds the result, or clips it and adds
-noise; the tail estimates the code from what arrives, with the least mean squared error that a linear map can have, and
-x from the code. All linear steps on the device are one layer of the head, and all in the cloud one layer of the tail.
+and standard deviation 1, and shrinks those that say little about the class; the device rounds the result, or clips it
+and adds noise; the tail estimates the code from what arrives, with the smallest mean squared error of any linear map,
+and x from the code. All linear steps on the device are one layer of the head, and all in the cloud one of the tail.
 """
 
 from __future__ import annotations
@@ -145,17 +145,17 @@ def autoencoder(
 
 
 def scaling(codes: np.ndarray, labels: np.ndarray, relevance: float) -> tuple[Linear, np.ndarray]:
-    """Map that makes codes uncorrelated, of mean 0 and deviation 1, and then shrinks them by their relevance.
+    """Map that makes codes uncorrelated, of mean 0 and standard deviation 1, and then shrinks them by their relevance.
 
     Args:
         codes: float (N, k) of training data.
         labels: primary class, int (N,).
-        relevance: exponent r. 0 shrinks nothing. Otherwise the components are turned so that the first separates the
+        relevance: exponent r. 0 shrinks nothing. Otherwise the components are rotated so that the first separates the
             classes most, and each is multiplied by (share of its variance that the classes explain) ** (r / 2): equal
-            noise on all then costs the classes little and drowns what says nothing of them.
+            noise on all then costs the classes little and hides the rest.
 
     Returns:
-        The map, and the share of each component's variance that the classes explain, largest first where it turned.
+        The map, and the share of each component's variance that the classes explain, largest first if rotated.
     """
     mean = codes.mean(0)
     values, vectors = np.linalg.eigh(np.cov(codes.T, ddof=0).reshape(codes.shape[1], codes.shape[1]))
@@ -180,11 +180,11 @@ def estimate(codes: np.ndarray, sent: np.ndarray, sigma: float) -> Linear:
     Args:
         codes: what is wanted, float (N, k).
         sent: what is sent, clipped or rounded, before noise, float (N, k).
-        sigma: deviation of the noise that is added to it.
+        sigma: standard deviation of the noise added to it.
     """
     centre, middle = sent.mean(0), codes.mean(0)
     covariance = (sent - centre).T @ (sent - centre) / len(sent) + sigma**2 * np.eye(sent.shape[1])
-    # The pseudo-inverse: a component that is always rounded to one value says nothing.
+    # The pseudo-inverse: a component that is always rounded to one value carries no information.
     kernel = np.linalg.pinv(covariance, hermitian=True) @ ((sent - centre).T @ (codes - middle) / len(sent))
     return Linear(kernel, middle - centre @ kernel)
 
@@ -205,7 +205,7 @@ def fit(
         labels: primary class, int (N,).
         tail: features -> probabilities, as the cut left it.
         seed: of all that is random here.
-        basis: maps of `basis_of`, where they are known already.
+        basis: maps of `basis_of`, if already computed.
 
     Returns:
         Arrays as `privzoo.embeddings.reduced` takes them, and facts for the record.
@@ -249,11 +249,11 @@ def basis_of(
 
 
 def noisy(reduced: np.ndarray, noise: NoiseConfig | None, seed: int, copies: int = 1) -> np.ndarray:
-    """What arrives in the cloud, from a random source that can be repeated: to fit and measure, not to protect.
+    """What arrives in the cloud, with reproducible noise: for fitting and measuring, not for protection.
 
     Args:
         reduced: float (N, k).
-        noise: of the model; without any, there is one copy.
+        noise: of the model; without it, there is one copy.
         seed: of the draws.
         copies: draws per feature, one after the other.
 
@@ -269,7 +269,7 @@ def noisy(reduced: np.ndarray, noise: NoiseConfig | None, seed: int, copies: int
 def refitted(
     arrays: dict[str, np.ndarray], arrived: np.ndarray, labels: np.ndarray, tail: keras.Model
 ) -> dict[str, np.ndarray]:
-    """Fits the last layer anew, by logistic regression on what the layers before it make of what arrives.
+    """Refits the last layer, by logistic regression on the outputs of the layers before it for what arrives.
 
     Args:
         arrays: with the reconstruction.

@@ -1,4 +1,4 @@
-"""From a finished run to released weights: batch norm folded, kernels coded, the cost of the coding measured."""
+"""From a finished run to released weights: batch norm folded, kernels quantized, the cost of quantization measured."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from privzoo.training import primary, record, siamese
 from privzoo.training.checkpoint import Checkpoint
 
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
-ARRAYS_DTYPE = "int16"  # coding of embeddings' arrays: sums over a whole activation want more than int8
-LARGEST_FILE = 50_000_000  # bytes; what the repository takes
+ARRAYS_DTYPE = "int16"  # encoding of embeddings' arrays: sums over a whole activation need more than int8
+LARGEST_FILE = 50_000_000  # bytes; the repository's limit
 
 
 def find_models(pattern: str) -> list[ModelConfig]:
@@ -70,7 +70,7 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
 
 
 def golden_output(network: keras.Model) -> list[float]:
-    """Probabilities for the image whose values count 0, 1, ... 255, 0, ...: what every later release must give."""
+    """Probabilities for the image whose values count 0, 1, ... 255, 0, ...; every later release must reproduce them."""
     return np.asarray(network(_counting(network.input_shape[1:])))[0].round(6).tolist()
 
 
@@ -86,7 +86,7 @@ def _counting(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def whole_answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
-    """Probabilities of chips, (N, classes); what the first layers give is kept, as a parent's children share it."""
+    """Probabilities of chips, (N, classes); the first layers' outputs are cached, as a parent's children share them."""
     kept, rest = activations.trunk(network, activations.whole_chips(chips, size), cache)
     return rest.predict(kept.values, batch_size=activations.BATCH, verbose=0)
 
@@ -98,7 +98,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
         config: the network.
         run: folder of its finished run.
         validation_set: on which float and coded weights are compared, for the record.
-        cache: folder for what the networks' first layers give.
+        cache: folder for the networks' first layers' outputs.
 
     Returns:
         The config with its `weights` entry.
@@ -156,7 +156,7 @@ def release_model(model: ModelConfig, arrays: Mapping[str, np.ndarray], facts: d
 
 
 def _register(config: NetworkConfig | ModelConfig, kind: str) -> None:
-    """Writes a released config's YAML, which then is planned no more."""
+    """Writes a released config's YAML, which is then no longer planned."""
     folder = configs.config_folder()
     configs.write(config, folder / kind / f"{config.name}.yaml")
     (folder / PLANNED / kind / f"{config.name}.yaml").unlink(missing_ok=True)

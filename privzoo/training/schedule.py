@@ -52,7 +52,7 @@ class FastClassifierSGD(keras.optimizers.SGD):
         self.multiplier = multiplier
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Notes which variables are the classifier's: backends hide their names later."""
+        """Records which variables are the classifier's: backends hide their names later."""
         self._is_classifier = [f"{CLASSIFIER}/" in v.path for v in variables]
         super().build(variables)
 

@@ -1,8 +1,8 @@
 """The recipe for a Siamese network: its parent, fine-tuned on pairs at a cut (Osia et al. 2017, III.A, equation 1).
 
 Both branches share all weights, so that a batch holds the first faces and then their partners. The layers before
-`trained_from` stay as they are: what they make of some augmented copies of each chip is computed once and kept on disk,
-and an epoch runs the rest of the network only.
+`trained_from` stay fixed: their outputs for some augmented copies of each chip are computed once and kept on disk, and
+an epoch only runs the rest of the network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from privzoo.training.schedule import optimizer
 
 
 class PairBatches(keras.utils.PyDataset):
-    """Batches of pairs from kept activations; they depend on seed and epoch alone, so a resumed run repeats them.
+    """Batches of pairs from stored activations; they depend only on seed and epoch, so a resumed run repeats them.
 
     Args:
         copies: activations of each augmented version of the data set, each (N, ...).
@@ -36,8 +36,8 @@ class PairBatches(keras.utils.PyDataset):
         pairs: draws the partners.
         similar: share of similar pairs.
         names: of the losses at the cut.
-        batch_size: faces in a batch, two for each pair.
-        fixed: every face once, the same pairs always: for validation. Otherwise each epoch draws anew as many pairs as
+        batch_size: faces per batch, two for each pair.
+        fixed: every face once, the same pairs always: for validation. Otherwise each epoch draws as many new pairs as
             there are faces for two, and leaves out the remainder.
     """
 
@@ -94,7 +94,7 @@ def check(config: NetworkConfig) -> tuple[SiameseConfig, NetworkConfig]:
     parent = configs.network(config.parent)
     for name in ("architecture", "task", "classes", "input_size", "classifier", "lrn"):
         if getattr(parent, name) != getattr(config, name):
-            raise ConfigError(f"{config.name} has another {name} than its parent {parent.name}; make them the same.")
+            raise ConfigError(f"{config.name} and its parent {parent.name} differ in {name}; make them the same.")
     if len(training.stages) != 1 or training.stages[0].input_size != config.input_size:
         raise ConfigError(f"{config.name} needs one stage at its input size, {config.input_size} px.")
     if training.start or training.frozen or training.auxiliary:
@@ -116,13 +116,13 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
         features, float32 (N, d), under the name of each loss at the cut. Both have the parent's weights.
 
     Raises:
-        ConfigError: layers that do not exist, or that stand in the wrong order.
+        ConfigError: layers that do not exist, or that are in the wrong order.
         WeightsError: the parent's weights are missing or damaged.
     """
     siamese, parent = check(config)
     training = config.training
     values = weights.load(parent)
-    # In float32, whatever the training's precision is: other networks and measurements go on from what it gives.
+    # In float32, whatever the training's precision: other networks and measurements use its output.
     released = graph.inference_network(parent, values)
     names = [layer.name for layer in graph.layers(released)]
     if siamese.trained_from not in names[1:] or names.index(siamese.trained_from) > names.index(siamese.cut):
@@ -175,7 +175,7 @@ def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> 
 
 
 def _pairs(classes: np.ndarray, identities: np.ndarray | None, seed: int, fixed: bool) -> Pairs:
-    """Pairs of other people; of a few faces to validate on, where too few people are left, pairs of any faces."""
+    """Pairs of different people; if a small validation set has too few people, pairs of any faces."""
     try:
         return Pairs(classes, identities, seed)
     except DataError:
@@ -187,7 +187,7 @@ def _pairs(classes: np.ndarray, identities: np.ndarray | None, seed: int, fixed:
 def train(
     config: NetworkConfig, train_set: Dataset, validation_set: Dataset, run: Path, cache: Path | None = None
 ) -> keras.Model:
-    """Fine-tunes a network on pairs, from its last finished epoch if the run was broken off.
+    """Fine-tunes a network on pairs, from its last finished epoch if the run was interrupted.
 
     Args:
         config: the network, with `siamese` and a released `parent`.
@@ -199,7 +199,7 @@ def train(
         The trained layers, as `build` gives them.
 
     Raises:
-        ConfigError, WeightsError, DataError: each says in a sentence what to correct.
+        ConfigError, WeightsError, DataError: each says what to correct.
     """
     training, siamese = config.training, _settings(config)
     run.mkdir(parents=True, exist_ok=True)

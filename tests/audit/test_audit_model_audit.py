@@ -423,7 +423,7 @@ runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
     [
         (["--model=nothing*"], "No model with a full head matches 'nothing*'"),
         (["--quick"], "do not belong into the cards"),
-        (["--seeds=one"], "are no numbers"),
+        (["--seeds=one"], "are not numbers"),
         (["--quick", "--nowrite"], "no_such_folder"),
     ],
 )

@@ -85,8 +85,8 @@ def test_a_photograph_that_is_there_twice_counts_once(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"people": 3, "named": "{person}-{number}.jpg"}, "shows 0 people on 6 images or more, and 0 in all"),
-        ({"people": 3, "images": 5}, "shows 0 people on 6 images or more, and 3 in all"),
+        ({"people": 3, "named": "{person}-{number}.jpg"}, "shows 0 people in 6 images or more, and 0 in all"),
+        ({"people": 3, "images": 5}, "shows 0 people in 6 images or more, and 3 in all"),
         ({"people": 1}, "name the files <person>__<number>.jpg, or list them in people.csv"),
     ],
 )

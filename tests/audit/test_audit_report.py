@@ -234,7 +234,7 @@ def test_page_reads_well(folder):
     assert (
         f"from {name('advanced')}, 6.0% by averaging 100 features of one photograph, at an accuracy of 94.0%" in words
     )
-    assert "the same attackers name 87.1%" in words
+    assert "the same attackers identify 87.1%" in words
     assert "knows 69.3% of the photographs themselves" in words
 
 
@@ -302,10 +302,10 @@ def test_the_section_stands_between_its_marks_with_its_csv_and_plots(folder, tmp
     with (tmp_path / "docs" / "results" / "identity.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == name("simple")]
     found = {row["figure"]: row for row in rows}
-    assert found["people named"]["value"] == str(LEAKS["simple"]) and found["people named"]["unit"] == "share"
+    assert found["identified"]["value"] == str(LEAKS["simple"]) and found["identified"]["unit"] == "share"
     assert found["age, mean error"]["unit"] == "years" and found["age, mean error"]["value"] == "9.8765"
-    assert found["people named"]["date"] == "2026-01-02" and found["people named"]["seeds"] == "1 2 3"
-    assert found["people named"]["heads"].startswith("float head abababababab; ")
+    assert found["identified"]["date"] == "2026-01-02" and found["identified"]["seeds"] == "1 2 3"
+    assert found["identified"]["heads"].startswith("float head abababababab; ")
     assert json.loads((tmp_path / "out" / f"{name('simple')}.json").read_text()) == result("simple")
 
 

@@ -76,7 +76,7 @@ def test_table_comes_back(points, tmp_path):
         tradeoff.add_csv(other, tmp_path / "tradeoff.csv")
     assert tradeoff.read_csv(tmp_path / "tradeoff.csv") == [*other, *points]
     (tmp_path / "tradeoff.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="no table of trade-offs"):
+    with pytest.raises(DataError, match="not a table of trade-offs"):
         tradeoff.read_csv(tmp_path / "tradeoff.csv")
     with pytest.raises(DataError, match="No such file"):
         tradeoff.read_csv(tmp_path / "none.csv")

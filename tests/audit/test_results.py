@@ -27,7 +27,7 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     assert text.startswith("# Ours\n\nbefore\n") and text.count(codes.SECTION.begin) == 1
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows[2:] == ["| 0.5 | 91.0 | 91.5 | 1.91 | no bound |", "| 3 | 91.0 | 91.5 | 1.91 | no bound |"]
-    assert "the network without privacy is right for 95.0%" in text and "from epsilon 0.5 on it does better" in text
+    assert "the network without privacy is right for 95.0%" in text and "from epsilon 0.5 up it does better" in text
     assert text.splitlines()[-1] == codes.SECTION.end
     with (tmp_path / "docs" / "results" / "codes.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -43,10 +43,10 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     path.write_text(json.dumps({**found, "git": "abc", "figures": figures, "device": timed}))
     codes.write(page, [path])
     text = page.read_text()
-    assert "drawn anew 0.0250 (0.0240 to 0.0260) ms, met; permanent 0.0500 (0.0400 to 0.0600) ms, not shown" in text
+    assert "fresh 0.0250 (0.0240 to 0.0260) ms, met; permanent 0.0500 (0.0400 to 0.0600) ms, not shown" in text
     with (tmp_path / "docs" / "results" / "codes_device.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert [line["answers"] for line in lines] == ["drawn anew", "permanent"] and lines[0]["machine"] == "On a phone."
+    assert [line["answers"] for line in lines] == ["fresh", "permanent"] and lines[0]["machine"] == "On a phone."
     assert lines[0]["ms"] == "0.025" and lines[1]["verdict"] == "not shown" and lines[1]["revision"] == "def"
 
 

@@ -127,7 +127,7 @@ def test_damaged_zip_of_the_table_is_refused(tmp_path, table):
 def test_folder_that_is_no_emotion_is_skipped_and_counted(tmp_path, files):
     root = write_folder(files | {"train/bored/1.jpg": encoded(PIXELS), "train/happy/notes.txt": b""}, tmp_path)
     data = fer2013.load(root)
-    assert len(data) == 21 and data.skipped == {"in a folder bored, which is no emotion": 1}
+    assert len(data) == 21 and data.skipped == {"in a folder bored, which is not an emotion": 1}
 
 
 def test_folders_of_emotions_may_be_capitalised(tmp_path):

@@ -69,7 +69,7 @@ def test_classes_may_have_any_names(tmp_path):
 @pytest.mark.parametrize("options", [{"label": "gender"}, {"classes": ["male", "female"]}])
 def test_folder_that_is_no_class_is_named(tmp_path, options):
     root = make(tmp_path, FILES | {"other/1.jpg": jpeg(20)}, "folder")
-    with pytest.raises(DataError, match="has a folder other, which is none of the classes male, female"):
+    with pytest.raises(DataError, match="has a folder other, which is not one of the classes male, female"):
         folder.load(root, **options)
 
 
@@ -146,7 +146,7 @@ def test_what_the_card_tells(tmp_path):
     assert folder.load(tmp_path / "mine", split="test").facts["seen"] != before
 
 
-@pytest.mark.parametrize(("split", "words"), [("validation", "tell how training goes"), ("test", "measure on")])
+@pytest.mark.parametrize(("split", "words"), [("validation", "monitor training"), ("test", "measure on")])
 def test_too_few_images_are_named(tmp_path, split, words):
     root = make(tmp_path, FILES, "folder")
     assert len(folder.load(root, split="train")) == 3
@@ -165,7 +165,9 @@ def test_damaged_image_is_refused_by_name_and_skipped_in_bulk(tmp_path, form):
 @pytest.mark.parametrize("files", [{}, {"1.jpg": jpeg(8)}, {"a/b/1.jpg": jpeg(8), "c/1.txt": b""}])
 def test_wrong_layout_is_named(tmp_path, files):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(DataError, match="holds no <class>/<image>: put the images of each class into a folder"):
+    with pytest.raises(
+        DataError, match="holds no <class>/<image>: put the images of each class into a separate folder"
+    ):
         folder.load(make(tmp_path, files, "folder"))
 
 

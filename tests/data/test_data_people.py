@@ -51,11 +51,11 @@ def test_nobody_is_known(tmp_path):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (b"name,who\na/1.jpg,x\n", "its first line has to be file,person"),
-        (b"", "its first line has to be file,person"),
+        (b"name,who\na/1.jpg,x\n", "its first line must be file,person"),
+        (b"", "its first line must be file,person"),
         (b"file,person\na/anna__1.jpg,x\na/anna__1.jpg,y\n", "gives a/anna__1.jpg two persons, x and y"),
-        (b"file,person\na/anna__1.jpg,\xff\n", "no CSV in UTF-8"),
-        (b'file,person\n"a/anna__1.jpg,x\n', "no CSV in UTF-8"),
+        (b"file,person\na/anna__1.jpg,\xff\n", "not a CSV in UTF-8"),
+        (b'file,person\n"a/anna__1.jpg,x\n', "not a CSV in UTF-8"),
     ],
 )
 def test_a_bad_table_is_named(tmp_path, table, words):

@@ -90,7 +90,7 @@ def test_other_files_beside_it_are_left_alone(tmp_path, files):
 
 def test_folder_without_utkface_is_refused(tmp_path):
     write_folder({"lfw/A/A_0001.jpg": jpeg(8), "1.jpg": jpeg(8)}, tmp_path)
-    with pytest.raises(DataError, match=r"holds no file named as UTKFace's are: give .*<age>_<gender>") as caught:
+    with pytest.raises(DataError, match=r"holds no file named like UTKFace's: give .*<age>_<gender>") as caught:
         utkface.load(tmp_path)
     assert isinstance(caught.value, PrivzooError) and str(tmp_path) in str(caught.value)
 

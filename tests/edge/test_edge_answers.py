@@ -113,8 +113,8 @@ def test_a_small_body_that_decodes_to_much_is_refused_within_bounds(head):
     [
         (b" " * 2_000_000, "", "more than 1048832 bytes"),
         (b" " * 2_000_000, "gzip", "more than 1048832 bytes"),
-        (gzip.compress(b"x" * 50, mtime=0)[:-9], "gzip", "a body whose gzip is cut off"),
-        (b"no gzip", "x-gzip", "a body that says it is gzip, and is not"),
+        (gzip.compress(b"x" * 50, mtime=0)[:-9], "gzip", "a truncated gzip body"),
+        (b"no gzip", "x-gzip", "a body that claims to be gzip but is not"),
         (b"x", "gzip, gzip", "a body encoded with 'gzip, gzip'"),
         (b"x", "br", "a body encoded with 'br'"),
         (b"x", "zstd", "a body encoded with 'zstd'"),
@@ -134,9 +134,9 @@ def test_nobody_is_asked_to_compress_and_who_does_is_understood(head):
 
 
 NO_PREDICTIONS = {
-    "[[5, 7], [0, 1]]": "a value of 7, which is no probability",
-    "[[0, 1], [-3, 4]]": "a value of -3, which is no probability",
-    "[[0, 1], [-3, 2]]": "a value of -3, which is no probability",
+    "[[5, 7], [0, 1]]": "a value of 7, which is not a probability",
+    "[[0, 1], [-3, 4]]": "a value of -3, which is not a probability",
+    "[[0, 1], [-3, 2]]": "a value of -3, which is not a probability",
     "[[0.2, 0.2], [0, 1]]": "probabilities of one face that add up to 0.4",
     "[[0.9, 0.9], [0, 1]]": "probabilities of one face that add up to 1.8",
     "[[true, false], [0, 1]]": "no rows of numbers",
@@ -157,7 +157,7 @@ NO_PREDICTIONS = {
 def test_answers_that_are_no_probabilities_are_named(head, predictions):
     error = error_of(head, 200, f'{{"predictions": {predictions}}}'.encode())
     assert type(error) is ServerError
-    assert f"something else than 2 x 2 probabilities ({NO_PREDICTIONS[predictions]}); check that model" in str(error)
+    assert f"something other than 2 x 2 probabilities ({NO_PREDICTIONS[predictions]}); check that model" in str(error)
 
 
 @given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.floats(0, 20))
@@ -183,7 +183,7 @@ GRPC = {
     "large": "(more than 1572864 bytes)",
     "bomb": "(more than 1572864 bytes)",
     "details": r"refused the request (INTERNAL: red \x1b[31m two).",
-    "values": "(a value of 7, which is no probability)",
+    "values": "(a value of 7, which is not a probability)",
     "other": "(no rows of numbers)",
 }
 

@@ -38,14 +38,14 @@ def test_a_ledger_adds_pure_budgets(tmp_path):
 @pytest.mark.parametrize("budget", [{}, {"epsilon": 3}])
 def test_a_delta_is_refused_rather_than_ignored(budget):
     with pytest.raises(
-        ConfigError, match=r"^delta=1e-05 is no part of the budget of the head .* at delta 0; leave it out"
+        ConfigError, match=r"^delta=1e-05 is not part of the budget of the head .* at delta 0; leave it out"
     ):
         Head(exported()[0], delta=1e-5, **budget)
 
 
 @pytest.mark.parametrize("epsilon", [0, -1, 21, math.nan, "3"])
 def test_budgets_that_cannot_be_are_refused(epsilon):
-    with pytest.raises(ConfigError, match="no budget for a code"):
+    with pytest.raises(ConfigError, match="not a budget for a code"):
         Head(exported()[0], epsilon=epsilon)
 
 
@@ -88,5 +88,5 @@ def test_a_code_that_does_not_fit_its_head_is_refused():
     head, book = keras.Model(image, x), levels(np.ones(2), 0.0, np.zeros(1))
     with pytest.raises(ConfigError, match="does not fit a head"):
         manifest_of(head, coded.tail_of(JOINT), code=manifests.Code(book, 3.0))
-    with pytest.raises(ConfigError, match="no budget"):
+    with pytest.raises(ConfigError, match="not a budget"):
         manifests.Code(book, 0.0)

@@ -273,7 +273,7 @@ def test_paths_that_cannot_be(head, file, path):
 
 @pytest.mark.parametrize("key", [3, b"key", [], {}, True], ids=repr)
 def test_keys_that_are_no_text(head, key):
-    with pytest.raises(ConfigError, match="The key cannot be"):
+    with pytest.raises(ConfigError, match="The key is invalid"):
         Client(head, NOWHERE, key=key)
 
 

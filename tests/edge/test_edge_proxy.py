@@ -163,12 +163,12 @@ def test_a_proxy_without_tls_is_refused(head, scheme):
 @pytest.mark.parametrize(
     "wrong, sentence",
     [
-        ("ftp://proxy:21", "ftp:// is not known"),
-        ("proxy:3128", "proxy's address cannot be|proxy:// is not known"),
-        ("http://", "proxy's address cannot be"),
-        ("http://proxy:x", "proxy's address cannot be"),
-        ("", "proxy's address cannot be"),
-        (7, "proxy's address cannot be"),
+        ("ftp://proxy:21", "ftp:// is not supported"),
+        ("proxy:3128", "proxy's address is invalid|proxy:// is not supported"),
+        ("http://", "proxy's address is invalid"),
+        ("http://proxy:x", "proxy's address is invalid"),
+        ("", "proxy's address is invalid"),
+        (7, "proxy's address is invalid"),
     ],
 )
 def test_a_proxy_that_cannot_be(head, address, wrong, sentence):
@@ -177,7 +177,7 @@ def test_a_proxy_that_cannot_be(head, address, wrong, sentence):
 
 
 def test_a_socks_proxy(head, monkeypatch):
-    with pytest.raises(ConfigError, match="socks5:// is not known here; give one by http://"):
+    with pytest.raises(ConfigError, match="socks5:// is not supported; give one over http://"):
         Client(head, "grpcs://cloud:8500", proxy="socks5://proxy:1080")
     monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(MissingExtraError, match="pip install socksio"):

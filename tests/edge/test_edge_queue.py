@@ -178,7 +178,7 @@ def test_a_feature_that_is_refused_holds_nobody_up(head, path):
             else answer(self, request)
         )
         answered = []
-        with pytest.raises(FeatureRefusedError, match="1 of the queue's features .*not this one"):
+        with pytest.raises(FeatureRefusedError, match="1 of the queued features .*not this one"):
             for ticket, _ in client.send():
                 answered.append(ticket)
         assert answered == [tickets[0], tickets[2]] and len(client.queue) == 0

@@ -99,7 +99,7 @@ def test_many_bad_ones_after_good_ones_are_set_aside(tmp_path, monkeypatch):
     monkeypatch.setattr(sending, "PATIENCE", 3)
     queue, _ = filled(tmp_path / "q", 9)
     found, error = run(queue, Cloud(bad=range(1, 8)), batch=1)
-    assert found == [0, 8] and aside(queue) == list(range(1, 8)) and "7 of the queue's features" in str(error)
+    assert found == [0, 8] and aside(queue) == list(range(1, 8)) and "7 of the queued features" in str(error)
     queue.close()
 
 
@@ -149,7 +149,7 @@ FEATURES = [None, "1", [], 3.0, np.float32(3), [[1], [2, 3]], [None], np.array([
 @pytest.mark.parametrize("feature", FEATURES, ids=repr)
 def test_what_is_no_feature_is_not_taken(tmp_path, feature):
     queue = Queue(tmp_path / "q")
-    with pytest.raises(FeatureError, match="is no feature; give the numbers of one face"):
+    with pytest.raises(FeatureError, match="is not a feature; give the numbers of one face"):
         queue.add(feature, "s", "image", BOX, 1.0)
     assert len(queue) == 0
     queue.close()

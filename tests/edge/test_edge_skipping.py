@@ -113,7 +113,7 @@ def test_too_many_faces_together_spend_nothing(kind, tmp_path, astronaut, monkey
     """Also where the first request of several would still fit."""
     monkeypatch.setattr("privzoo.edge.client.BATCH", 1)
     head = budgeted(tmp_path, 2)
-    with pytest.raises(BudgetError, match="^3 faces are more than the 2 that the total of 'device' still allows"):
+    with pytest.raises(BudgetError, match="^3 faces are more than the 2 that the total budget of 'device' allows"):
         asking(kind, head, NOWHERE, "predict", [astronaut, BLANK, astronaut, astronaut])
     assert head.remaining() == 2 and head.queries == 0
 

@@ -53,5 +53,5 @@ def test_what_cannot_be_is_refused():
         with pytest.raises(ConfigError, match="confusion"):
             ceiling(np.array(confusion), 1.0)
     for epsilon in (0, -1, math.nan, math.inf):
-        with pytest.raises(ConfigError, match="no budget"):
+        with pytest.raises(ConfigError, match="not a budget"):
             ceiling(np.eye(2), epsilon)

@@ -137,8 +137,8 @@ def test_the_best_distinguisher_is_right_as_often_as_said():
     sent = ends[which] + rng.normal(0, sigma, (len(which), 2))
     told = (np.linalg.norm(sent - ends[1], axis=1) < np.linalg.norm(sent - ends[0], axis=1)).astype(int)
     assert (told == which).mean() == pytest.approx(epsilon.best_guess(sigma, clip), abs=0.005)
-    assert "99.9%" in epsilon.words(0.1, 0.3) and "not the budget" in epsilon.words(0.1, 0.3)
-    assert "not the budget" not in epsilon.words(2.0, 0.3)
+    assert "99.9%" in epsilon.words(0.1, 0.3) and "not by the budget" in epsilon.words(0.1, 0.3)
+    assert "not by the budget" not in epsilon.words(2.0, 0.3)
 
 
 def test_what_the_detector_misses_counts_as_wrong(monkeypatch):

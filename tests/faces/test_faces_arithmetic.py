@@ -193,9 +193,9 @@ def test_border_pixels_repeat():
         (Box(0, 0, -3), "no pixel in the image of 10x8"),
         (Box(0, 0, 33), "far larger than the image"),
         (Box(0, 0, 10**12), "far larger than the image"),
-        (Box(0.5, 0, 4), "x=0.5 is no whole number"),
-        (Box(0, float("nan"), 4), "y=nan is no whole number"),
-        (Box(0, 0, True), "size=True is no whole number"),
+        (Box(0.5, 0, 4), "x=0.5 is not a whole number"),
+        (Box(0, float("nan"), 4), "y=nan is not a whole number"),
+        (Box(0, 0, True), "size=True is not a whole number"),
     ],
 )
 def test_impossible_boxes_are_refused(box, sentence):

@@ -157,8 +157,8 @@ def test_none_left():
         ([], ImageError, "No image was given: the list is empty."),
         ([one], FaceNotFoundError, "a.png: no face."),
         ([other], ImageError, "b.png: no file."),
-        ([one, one], FaceNotFoundError, "None of the 2 images can be used, the first for this reason: a.png: no face."),
-        ([one, other], ImageError, "None of the 2 images can be used, the first for this reason: a.png: no face."),
+        ([one, one], FaceNotFoundError, "None of the 2 images can be used; the first one: a.png: no face."),
+        ([one, other], ImageError, "None of the 2 images can be used; the first one: a.png: no face."),
     ]:
         with pytest.raises(ImageError) as caught:
             faces.require_some([], skipped)

@@ -3,7 +3,7 @@
 `run`: tests/project/test_docs.py, as it stands; `run server`: with a server that holds the page's exported tail.
 `serve`: the same, a server; `serve=npm`: that needs npm's packages. `file=NAME`: it is written to that file.
 `data`: it needs data sets, without which it has to end in a sentence that says so.
-`by=FILE`: that test runs it. `skip="..."`: nobody does, for that reason. `text` without any of these is no code.
+`by=FILE`: that test runs it. `skip="..."`: nobody does, for that reason. `text` without any of these is not code.
 """
 
 from __future__ import annotations

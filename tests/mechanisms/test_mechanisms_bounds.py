@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused():
             bounds(Gaussian(1.0, 1.0), **arguments)
     with pytest.raises(ConfigError, match="permanent"):
         bounds(Gaussian(1.0, 1.0), permanent=True)
-    with pytest.raises(ConfigError, match="no mechanism"):
+    with pytest.raises(ConfigError, match="not a mechanism"):
         bounds("noise")
 
 

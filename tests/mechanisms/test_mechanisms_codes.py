@@ -130,7 +130,7 @@ def test_sizes_that_cannot_be_are_refused(k):
 
 @pytest.mark.parametrize("epsilon", [0, -1.0, math.nan, math.inf, 21, 1e-9, True, None, "3"])
 def test_budgets_that_cannot_be_are_refused(epsilon):
-    with pytest.raises(ConfigError, match="no budget for a code"):
+    with pytest.raises(ConfigError, match="not a budget for a code"):
         RandomizedResponse(2, epsilon)
 
 
@@ -208,7 +208,7 @@ def test_secrets_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "short").chmod(0o600)
     (tmp_path / "open").write_bytes(bytes(32))
     (tmp_path / "open").chmod(0o644)
-    for path, words in (("short", "is no secret"), ("open", "Others may read"), ("no/where", "cannot be used")):
+    for path, words in (("short", "is not a secret"), ("open", "Others may read"), ("no/where", "cannot be used")):
         with pytest.raises(ConfigError, match=words):
             read_secret(tmp_path / path)
     for arguments in ((b"short", "a", "b"), (SECRET, "", "b"), (SECRET, "a", 1), (SECRET, "\ud800", "b")):

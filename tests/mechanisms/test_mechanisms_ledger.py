@@ -206,7 +206,7 @@ def test_files_that_are_no_ledger(path, tmp_path):
     with pytest.raises(ConfigError, match="cannot be used .*not a database.*check the file"):
         Ledger(tmp_path / "text")
     Queue(tmp_path / "queue").close()
-    with pytest.raises(ConfigError, match="is no ledger of privzoo"):
+    with pytest.raises(ConfigError, match="is not a ledger of privzoo"):
         Ledger(tmp_path / "queue")
     for wrong in (tmp_path, tmp_path / "nowhere" / "ledger"):
         with pytest.raises(ConfigError, match="cannot be used"):

@@ -147,9 +147,9 @@ def test_a_model_is_exported_and_answers(recipe):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"classes": ["glasses"]}, "has a folder none, which is none of the classes glasses"),
+        ({"classes": ["glasses"]}, "has a folder none, which is not one of the classes glasses"),
         ({"classes": ["glasses", "none", "hats"]}, "has no image of the class hats"),
-        ({"classes": ["glasses", False]}, "which is no str; put it in quotes"),
+        ({"classes": ["glasses", False]}, "which is not of type str; put it in quotes"),
     ],
 )
 def test_slips_get_one_sentence(tmp_path, change, words):
@@ -165,5 +165,5 @@ def test_one_class_is_too_few(tmp_path):
     network = config.from_dict(
         config.NetworkConfig, yaml.safe_load(FILES[0][1]) | {"classes": ["glasses"], "name": "one"}, "one"
     )
-    with pytest.raises(PrivzooError, match="one has one class, glasses; a network tells two or more apart"):
+    with pytest.raises(PrivzooError, match="one has one class, glasses; a network needs two or more"):
         primary.train(network, *splits.of_network(network, tmp_path / "my_faces"), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A tail's answer that is no number is an error, as a request that is none; whoever asks beside it gets theirs."""
+"""A tail's answer that is not a number is an error, as a request that is none; whoever asks beside it gets theirs."""
 
 from __future__ import annotations
 

@@ -138,9 +138,9 @@ def test_nothing_is_lost_or_mixed_up(sizes, largest, micros, threads):
         ("num_batch_threads { value: 0 }", "num_batch_threads 0"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros -1"),
         ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "end with max_batch_size, 8"),
-        ("max_batch_size { value: 8 } allowed_batch_sizes: [4, 2, 8]", "have to rise"),
+        ("max_batch_size { value: 8 } allowed_batch_sizes: [4, 2, 8]", "must increase"),
         ("pad_variable_length_inputs: true", "sets pad_variable_length_inputs"),
-        ("max_batch_size: 8", "no BatchingParameters"),
+        ("max_batch_size: 8", "not a BatchingParameters"),
     ],
 )
 def test_parameters_that_cannot_be(tmp_path, text, words):

@@ -59,9 +59,9 @@ def test_gzip_of_several_parts_and_of_many_pieces(http):
 def test_what_is_no_gzip(http):
     packed = gzip.compress(ONE)
     for body in (ONE, b"\x1f\x8b\x08garbage", packed + b"more", packed[:-6] + b"\0" * 6):
-        assert "says that it is gzip, and it is not" in refusal(send(http, body))
+        assert "claims to be gzip but is not" in refusal(send(http, body))
     for body in (packed[:-3], packed[:12], packed + packed[:4]):
-        assert "is cut off" in refusal(send(http, body))
+        assert "is truncated" in refusal(send(http, body))
     assert "document is empty" in refusal(send(http, b""))
 
 
@@ -109,10 +109,10 @@ def test_over_rest_what_is_announced_counts_before_it_is_read(models):
             time.sleep(0.01)
         large = ONE + b" " * (LIMIT - len(ONE))
         busy = predict(http, "half", large)
-        assert "ask again a little later" in refusal(busy, 429) and busy.headers["retry-after"] == "1"
+        assert "try again a little later" in refusal(busy, 429) and busy.headers["retry-after"] == "1"
         busy = http.post("/v1/models/half:predict", content=iter([large]))  # chunked: counted as it comes
-        assert "ask again a little later" in refusal(busy, 429)
-        assert "ask again a little later" in refusal(send(http, gzip.compress(large)), 429)
+        assert "try again a little later" in refusal(busy, 429)
+        assert "try again a little later" in refusal(send(http, gzip.compress(large)), 429)
         assert predict(http, "half", ONE).status_code == 200  # a small one still gets through
         assert send(http, gzip.compress(ONE)).status_code == 200
         for connection in idle:
@@ -162,7 +162,7 @@ def test_over_grpc_messages_are_read_by_turns_and_then_counted(models, monkeypat
             nothing_is_held(service)
             large = request_of("half", x=np.ones(SMALL, np.float32))
             with service.budget.take(service.budget.room(small=False)):
-                with pytest.raises(grpc.RpcError, match="take the memory") as refused:
+                with pytest.raises(grpc.RpcError, match="memory for requests is in use") as refused:
                     call(large, timeout=60)
                 assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
                 assert call(small, timeout=60)

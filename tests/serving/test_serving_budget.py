@@ -60,7 +60,7 @@ def test_bytes_come_back_once_whatever_happens(steps, over_grpc):
 def test_large_bodies_leave_room_for_small_ones():
     budget = Budget(LIMIT, LARGEST)
     large = budget.take(budget.room(small=False))
-    with pytest.raises(Refusal, match="ask again a little later"):
+    with pytest.raises(Refusal, match="try again a little later"):
         budget.take(1)
     with budget.take(LIMIT // 100, small=True):
         assert budget.taken > large.size

@@ -132,9 +132,7 @@ def test_each_symbol_is_answered_under_its_own_budget(http, stub):
 @pytest.mark.parametrize("symbols,count", [([3], 1), ([0, 255, 2, 3], 2)])
 def test_symbols_of_another_code_are_refused(http, stub, symbols, count):
     budgets = [3.0] * len(symbols)
-    sentence = (
-        f"{count} of the {len(symbols)} symbols are none of this tail's, which has 0 to 2; send what its head gives."
-    )
+    sentence = f"{count} of the {len(symbols)} symbols are not this tail's, which has 0 to 2; send what its head gives."
     assert refusal(predict(http, NAME, rows(symbols, budgets))) == sentence
     assert refused(stub, request_of(symbols, budgets)) == sentence
 
@@ -147,7 +145,7 @@ def test_symbols_that_are_no_byte_are_refused_in_tf_servings_words(http, symbol)
 @pytest.mark.parametrize("epsilon", [0.0, -0.0, -1.0, float("nan"), float("inf"), float("-inf")])
 def test_budgets_under_which_nothing_can_be_sent_are_refused(http, stub, epsilon):
     sentence = (
-        '1 of the 2 budgets in "epsilon" are no finite numbers above 0; '
+        '1 of the 2 budgets in "epsilon" are not finite numbers above 0; '
         "send the epsilon that each symbol was drawn under."
     )
     body = json.dumps(rows([0, 1], [3.0, epsilon])).encode()  # with NaN and Infinity as tokens

@@ -17,7 +17,7 @@ def test_versions_to_load(folder):
     assert [s.version for s in load_versions("half", folder / "half", [2, 1])] == [1, 2]
     with pytest.raises(ConfigError, match="has no version 3; it has 1, 2, 10"):
         load_versions("half", folder / "half", [3])
-    with pytest.raises(ConfigError, match="name 'a/b' cannot be"):
+    with pytest.raises(ConfigError, match="name 'a/b' is invalid"):
         load_versions("a/b", folder / "half")
 
 
@@ -42,7 +42,7 @@ def test_paths_that_are_urls(url, tmp_path, monkeypatch):
 
 
 def test_folders_that_are_no_models(folder, tmp_path):
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         find_versions(tmp_path / "none")
     with pytest.raises(ConfigError, match="has no version of a model"):
         find_versions(tmp_path)

@@ -147,7 +147,7 @@ def test_a_tail_checks_its_features(stub):
         stub.Predict, request_of("tail", features=good.reshape(2, 12)), "INVALID_ARGUMENT"
     )
     many = np.zeros((1025, *FEATURE), np.float32)
-    assert "1025 features, and this server takes 1024" in refused(
+    assert "1025 features, but this server accepts 1024" in refused(
         stub.Predict, request_of("tail", features=many), "INVALID_ARGUMENT"
     )
 
@@ -279,10 +279,10 @@ def test_messages_that_are_none_are_refused_in_a_sentence(channel, message, capl
         "tensorflow.serving.ModelService/HandleReloadConfigRequest",
         "grpc.health.v1.Health/Check",
     ):
-        with pytest.raises(grpc.RpcError, match="is no request of") as error:
+        with pytest.raises(grpc.RpcError, match="is not a request of") as error:
             channel.unary_unary(f"/{method}")(message, timeout=60)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    with pytest.raises(grpc.RpcError, match="is no request of Watch"):
+    with pytest.raises(grpc.RpcError, match="is not a request of Watch"):
         next(channel.unary_stream("/grpc.health.v1.Health/Watch")(message, timeout=60))
     with pytest.raises(grpc.RpcError, match="not found") as error:
         channel.unary_unary("/tensorflow.serving.PredictionService/None")(message, timeout=60)

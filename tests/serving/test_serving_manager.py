@@ -207,11 +207,11 @@ def wait(condition, seconds=60):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "is no ModelServerConfig in text protobuf .line 1"),
+        ("nonsense", "is not a ModelServerConfig in text protobuf .line 1"),
         ("", "has no model_config_list"),
         ("model_config_list {}", "has no model in it"),
         ("custom_model_config {}", "has no model_config_list"),
-        ('model_config_list { config { name: "a/b" base_path: "x" } }', "name 'a/b' cannot be"),
+        ('model_config_list { config { name: "a/b" base_path: "x" } }', "name 'a/b' is invalid"),
         ('model_config_list { config { name: "a" } }', "no base_path"),
         ('model_config_list { config { name: "a" base_path: "x" model_platform: "pytorch" } }', "platform 'pytorch'"),
         ('model_config_list { config { name: "a" base_path: "x" } config { name: "a" base_path: "y" } }', "twice"),
@@ -309,7 +309,7 @@ def test_reload_over_grpc(manager, folder, base, tmp_path):
         assert [s.version for s in manager.models.available("other")] == [1, 2, 10]
         assert refusal(httpx.get(f"{server.url}/v1/models/half"), 404)
         entry.base_path = str(tmp_path / "none")
-        with pytest.raises(grpc.RpcError, match="is not there") as refused:
+        with pytest.raises(grpc.RpcError, match="does not exist") as refused:
             stub.HandleReloadConfigRequest(request)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         entry.base_path = "s3://bucket/half"

@@ -132,7 +132,7 @@ def test_it_ends_when_its_parent_is_killed(folder):
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):
-    with pytest.raises(ServerError, match=r"ended with code 2 before it was ready: The folder .* is not there"):
+    with pytest.raises(ServerError, match=r"ended with code 2 before it was ready: The folder .* does not exist"):
         Server(tmp_path / "none").start()
     (tmp_path / "1").mkdir()
     with pytest.raises(ServerError, match=r"1 has no saved_model.pb in it"):
@@ -147,7 +147,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
         Server(tmp_path, flags=["--rest_api_port", "70000"]).start()
     with pytest.raises(ServerError, match="give another --host"):
         Server(tmp_path, flags=["--host", "no such host"]).start()
-    with pytest.raises(ServerError, match="The model name 'a:b' cannot be"):
+    with pytest.raises(ServerError, match="The model name 'a:b' is invalid"):
         Server(tmp_path, "a:b").start()
     for flag in ("--model_config_file", "--ssl_config_file", "--api_key_file", "--monitoring_config_file"):
         base = None if flag == "--model_config_file" else tmp_path

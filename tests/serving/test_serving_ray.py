@@ -28,12 +28,12 @@ def test_clusters(tmp_path):
     assert read_cluster(file) == Cluster(replicas=2, max_replicas=4, cpus=0.5)
     assert read_cluster(None) == Cluster()
     for text, words in (
-        ("[1]", "may say replicas"),
-        ("replica: 1", "may say replicas"),
+        ("[1]", "may only set replicas"),
+        ("replica: 1", "may only set replicas"),
         ("replicas: 0", "replicas: 0"),
         ("replicas: yes", "replicas: True"),
         ("replicas: '2'", "replicas: '2'"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):
@@ -91,5 +91,5 @@ def test_a_replica_is_killed_under_load_and_every_request_is_answered(folder, tm
 
 def test_what_has_no_place_on_ray(folder, tmp_path):
     flags = ["--engine", "ray", "--ssl_config_file", str(tmp_path / "x")]
-    with pytest.raises(ServerError, match="--ssl_config_file has no place on Ray"):
+    with pytest.raises(ServerError, match="--ssl_config_file is not supported on Ray"):
         Server(folder / "tail", "tail", flags).start()

@@ -187,8 +187,8 @@ def test_tls_files_that_cannot_be(tmp_path):
     file = tmp_path / "tls"
     for text, words in (
         ("", "lacks server_key"),
-        ('server_key: "a" server_cert: "b"', "is no PEM certificate"),
-        ("server_key: 1", "no SSLConfig in text protobuf .line 1"),
+        ('server_key: "a" server_cert: "b"', "is not a PEM certificate"),
+        ("server_key: 1", "not a SSLConfig in text protobuf .line 1"),
         ('server_key: "a" server_cert: "b" client_verify: true', "no custom_ca"),
     ):
         file.write_text(text)
@@ -198,7 +198,7 @@ def test_tls_files_that_cannot_be(tmp_path):
         read_tls(pem_config(file, expired))
     text = pem_config(file, certificate).read_text().splitlines()[0]
     file.write_text(text + "\n" + pem_config(file, other).read_text().splitlines()[1])
-    with pytest.raises(ConfigError, match="do not belong together") as wrong:
+    with pytest.raises(ConfigError, match="do not match") as wrong:
         read_tls(file)
     assert "PRIVATE" not in str(wrong.value)
     assert "PRIVATE" not in repr(read_tls(pem_config(file, certificate)))
@@ -219,7 +219,7 @@ def test_heads_that_take_too_long_or_too_much(models):
         for data in (b"", b"GET /v1/models/half HTTP/1.1\r\nhost: a\r\n"):
             start = time.monotonic()
             answer = head_of(server, data)
-            assert answer.startswith(b"HTTP/1.1 408 ") and b'{"error":"The head of the request did not' in answer
+            assert answer.startswith(b"HTTP/1.1 408 ") and b'{"error":"The header of the request did not' in answer
             assert time.monotonic() - start < 10
         with httpx.Client(base_url=server.url) as http:
             assert predict(http, "slow", {"instances": [30_000]}).status_code == 200
@@ -249,7 +249,7 @@ def test_requests_over_the_limit_are_told_to_come_back(models):
             while not server.service.running:
                 time.sleep(0.01)
             busy = predict(http, "half", {"instances": [1]})
-            assert "ask again a little later" in refusal(busy, 429) and busy.headers["retry-after"] == "1"
+            assert "try again a little later" in refusal(busy, 429) and busy.headers["retry-after"] == "1"
             assert slow.result().status_code == 200
         assert predict(http, "half", {"instances": [1]}).status_code == 200
 

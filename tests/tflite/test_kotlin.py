@@ -197,7 +197,7 @@ def test_a_coded_head_sends_symbols_under_its_budget(program, coded_assets, tmp_
     permanent = PermanentResponse(RandomizedResponse(2, 1.0), bytes.fromhex(secret), slot, coded().book.name)
     assert floats(again) == [[permanent.send([true])[0], 1]] * 20
     budget, infinite, empty, nan = refused
-    assert "is no budget for a code" in budget and "is no budget for a code" in nan
+    assert "is not a budget for a code" in budget and "is not a budget for a code" in nan
     assert infinite == "The head gave values that are not finite." and empty == "A slot cannot be empty."
 
 

@@ -222,12 +222,12 @@ def test_codes_and_budgets_that_cannot_be_are_refused():
         good | {"noise": {"kind": "randomized_response", "k": 2, "epsilon": 3.0}},
     ]
     cases = [{"output": [1.0], "manifest": manifest} for manifest in wrong]
-    assert all("code cannot be read" in sentence for sentence in node(protect=cases)["protect"])
+    assert all("code is unreadable" in sentence for sentence in node(protect=cases)["protect"])
     budgets = [0, -1, 21, "3", "NaN", 1e-9]
     cases = [{"output": [1.0], "manifest": good, "options": {"epsilon": epsilon}} for epsilon in budgets]
     cases.append({"output": ["NaN"], "manifest": good})
     *refused, infinite = node(protect=cases)["protect"]
-    assert all("is no budget for a code" in sentence for sentence in refused) and "not finite" in infinite
+    assert all("is not a budget for a code" in sentence for sentence in refused) and "not finite" in infinite
     slots = ["", "\ud800", 3]
     again = [{"output": [2.0], "manifest": good, "secret": "07" * 32, "slot": slot, "times": 1} for slot in slots]
     assert all("slot cannot be empty" in node(repeated=case)["repeated"][0] for case in again)
@@ -247,7 +247,7 @@ def test_the_page_says_what_a_budget_promises():
     words = node(words={"manifest": manifest, "feature": [1, 3], "k": 2, "epsilon": 3})["words"]
     promise, repeat, noise, sent, attack = words
     top1 = f"{100 * bounds(RandomizedResponse(2, 3.0)).top1():.2f} %"
-    assert "Epsilon 3 promises" in promise and "20.1 times as likely" in promise and f"more than {top1} of" in promise
+    assert "Epsilon 3 guarantees" in promise and "20.1 times as likely" in promise and f"more than {top1} of" in promise
     assert "sent in 95.26 % of the draws" in promise and noise == promise
     assert "at most epsilon 6" in repeat and "one device" in repeat
     assert sent == "One of 2 symbols, 1 byte, and its epsilon; 87 bytes as JSON"
@@ -261,9 +261,9 @@ def test_the_page_says_what_a_budget_promises():
         (404, '{"error": "Servable not found"}', "has no model gender; start it with --model_name gender"),
         (400, '{"error": "no signature tail_0123456789ab here"}', "not the tail of this head"),
         (503, "busy", r"refused the request \(503\)"),
-        (200, "no JSON", "something else than 2 probabilities"),
-        (200, '{"predictions": [[0.5]]}', "something else than 2 probabilities"),
-        (200, '{"predictions": [[0.5, null]]}', "something else than 2 probabilities"),
+        (200, "no JSON", "something other than 2 probabilities"),
+        (200, '{"predictions": [[0.5]]}', "something other than 2 probabilities"),
+        (200, '{"predictions": [[0.5, null]]}', "something other than 2 probabilities"),
     ],
 )
 def test_refusals_are_one_sentence(status, body, sentence):

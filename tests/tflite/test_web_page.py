@@ -162,10 +162,10 @@ def test_photographs_cameras_and_taps(seen):
 
 @needs_browser
 def test_troubles_are_told_in_one_sentence(seen):
-    assert seen["noPicture"].startswith("This file is no picture")
-    assert seen["cameraRefused"].startswith("The camera was refused")
+    assert seen["noPicture"].startswith("This file is not a picture")
+    assert seen["cameraRefused"].startswith("The camera is not allowed")
     assert seen["serverDown"].startswith("The server cannot be reached")
-    assert seen["incomplete"].startswith("A part of this page could not be loaded")
+    assert seen["incomplete"].startswith("Part of this page could not be loaded")
     assert seen["otherModel"] == f"The server has no model {NOISY}; start it with --model_name {NOISY}."
 
 
@@ -179,8 +179,10 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
     for sent in (one, other):
         assert np.abs(sent - clipped).max() < 8 * NOISE.sigma
     assert seen["noisy"][0]["label"] == "female"
-    assert "2.1 % (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
-    assert "fresh noise of deviation 0.500" in seen["noisy"][0]["noise"]
+    assert (
+        "2.1 % for the strongest attack measured (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
+    )
+    assert "fresh noise of standard deviation 0.500" in seen["noisy"][0]["noise"]
     assert f"(epsilon {rounded_up(Gaussian(NOISE.sigma, NOISE.clip).epsilon())}, delta" in seen["noisy"][0]["noise"]
 
 
@@ -218,15 +220,15 @@ def test_a_coded_head_sends_one_symbol_and_the_budget_that_was_chosen(seen_coded
 def test_the_page_says_what_the_chosen_budget_promises(seen_coded):
     assert seen_coded["default"]["epsilon"] == f"{EPSILON:g}"
     assert "more than 1.91 % of 100 equally likely people" in seen_coded["default"]["promise"]
-    assert "Epsilon 20 promises" in seen_coded["promise"] == seen_coded["sure"]["noise"]
+    assert "Epsilon 20 guarantees" in seen_coded["promise"] == seen_coded["sure"]["noise"]
     assert seen_coded["sure"]["attack"].startswith("at most 2.00 % of 100 people")
-    assert all("is no budget for a code" in sentence for sentence in seen_coded["refused"])
+    assert all("is not a budget for a code" in sentence for sentence in seen_coded["refused"])
 
 
 @needs_browser
 def test_permanent_answers_are_repeated_and_outlive_the_page(seen_coded):
     assert set(seen_coded["fresh"]) == {0, 1}  # of 24 coins
-    assert seen_coded["noSlot"] == "Say whom the repeated answers are about: a name, or a day."
+    assert seen_coded["noSlot"] == "Enter whom or what the repeated answers are about: a name, or a day."
     assert len(set(seen_coded["anna"])) == 1 and seen_coded["later"] == seen_coded["anna"][:4]
     assert set(seen_coded["slots"]) == {0, 1} and seen_coded["slotsLater"] == seen_coded["slots"]
     assert "at most epsilon 0.0002" in seen_coded["repeat"]

@@ -29,7 +29,10 @@ def test_both_ways_are_timed():
     ("arguments", "sentence"),
     [
         (["--model", "vgg16_gender_coded_conv5_3"], "give their folder with --data_dir, or --device"),
-        (["--model", "vgg16_gender_advanced_conv5_3", "--device"], "is no coded model; --device times the code of one"),
+        (
+            ["--model", "vgg16_gender_advanced_conv5_3", "--device"],
+            "is not a coded model; --device times the code of one",
+        ),
     ],
 )
 def test_the_command_refuses_nonsense(arguments, sentence):

@@ -139,7 +139,7 @@ function centres(length, side, step) {
  *
  * @param {number} width, height of the photograph in pixels.
  * @param {(view: {x, y, side, angle}, mirrored: boolean) => Promise<rows>} look gives the faces in a view, of `decode`.
- * @returns {Promise<object[]>} boxes of the chips, the largest first; empty where no face is seen.
+ * @returns {Promise<object[]>} boxes of the chips, the largest first; empty if no face is seen.
  */
 export async function search(width, height, look) {
   for (const looks of stages(width, height)) {

@@ -1,17 +1,17 @@
-// The controls of a coded head's budget: epsilon, whether answers are repeated, and what was spent.
+// The controls for a coded head's budget: epsilon, whether to repeat answers, and what was spent.
 
 import { checkBudget, KIND } from "./codes.js";
 import { readSecret } from "./secret.js";
 import { promiseText, repeatText, spentText } from "./words.js";
 
-/** Shown for coded heads, hidden for others. */
+/** Shown for coded heads only. */
 export class Budget {
   /** @param {(id: string) => HTMLElement} element of the page. */
   constructor(element) {
     this.element = element;
     this.manifest = null;
-    this.fresh = 0; // epsilons of the answers that were drawn anew
-    this.slots = new Map(); // of those that are repeated: the question -> how often, and what at most
+    this.fresh = 0; // sum of the epsilons of fresh answers
+    this.slots = new Map(); // of repeated answers: the question -> how often it was asked, and its maximum cost
     for (const id of ["epsilon", "permanent"]) element(id).addEventListener("input", () => this.#say());
   }
 
@@ -24,17 +24,17 @@ export class Budget {
     this.#say();
   }
 
-  /** What `protect` has to know of the user's choice; refuses one that cannot be. */
+  /** The user's choices, for `protect`; throws if they are invalid. */
   async options() {
     if (!this.manifest) return {};
     const epsilon = this.#epsilon();
     if (!this.element("permanent").checked) return { epsilon };
     const slot = this.element("slot").value.trim();
-    if (!slot) throw new Error("Say whom the repeated answers are about: a name, or a day.");
+    if (!slot) throw new Error("Enter whom or what the repeated answers are about: a name, or a day.");
     return { epsilon, permanent: { key: await readSecret(), slot } };
   }
 
-  /** Counts an answer of a head that was drawn, whether or not it then reaches the server. */
+  /** Counts an answer that was drawn, whether or not it reaches the server. */
   spend({ noise }, { epsilon, permanent }) {
     if (noise?.kind !== KIND) return;
     const { k, codebook } = noise;

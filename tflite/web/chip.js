@@ -148,6 +148,6 @@ export async function decode(blob) {
       imageOrientation: "from-image",
     });
   } catch {
-    throw new Error("This file is no picture that the browser can read; choose a JPEG or PNG photograph.");
+    throw new Error("This file is not a picture the browser can read; choose a JPEG or PNG photograph.");
   }
 }

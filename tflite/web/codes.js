@@ -16,7 +16,7 @@ export function systemSource(count) {
 /** A budget, if a code can keep it. */
 export function checkBudget(epsilon) {
   if (!(typeof epsilon === "number" && epsilon >= LEAST_EPSILON && epsilon <= MOST_EPSILON)) {
-    throw new Error(`Epsilon ${epsilon} is no budget for a code; give a number from 0.0001 to ${MOST_EPSILON}.`);
+    throw new Error(`Epsilon ${epsilon} is not a budget for a code; give a number from 0.0001 to ${MOST_EPSILON}.`);
   }
   return epsilon;
 }
@@ -78,7 +78,7 @@ export function permanentSource(key, { slot, book, k, epsilon, symbol }) {
   const texts = [slot, book].map((text) => {
     // A lone surrogate has no UTF-8: it would be written as another text's.
     if (typeof text !== "string" || !text || /\p{Surrogate}/u.test(text)) {
-      throw new Error("A slot cannot be empty; say whom, or which day, the repeated answers are about.");
+      throw new Error("A slot cannot be empty; give the person or the day that the repeated answers are about.");
     }
     return new TextEncoder().encode(text);
   });
@@ -114,7 +114,7 @@ export function bookOf({ feature, noise }) {
     typeof name === "string" && Array.isArray(symbols) && Array.isArray(kernel) &&
     kernel.length === feature.shape[0] && feature.shape.length === 1 && [bias, ...kernel].every(numbers) &&
     Math.max(...symbols) === k - 1 && Array.from({ length: k }, (_, i) => i).every((i) => symbols.includes(i));
-  if (!usable) throw new Error("This head's code cannot be read, or is another head's; nothing was sent.");
+  if (!usable) throw new Error("This head's code is unreadable, or belongs to another head; nothing was sent.");
   return noise.codebook;
 }
 
@@ -133,7 +133,7 @@ export function symbolOf(feature, { kernel, bias, symbols }) {
  * @param {Float32Array} feature the head's output.
  * @param {object} manifest of the head.
  * @param {{epsilon?: number, permanent?: {key: CryptoKey, slot: string}}} options the budget, where it is not the
- *   manifest's; and whose answers are repeated instead of drawn anew.
+ *   manifest's; and whose answers are repeated instead of freshly drawn.
  * @returns {Promise<Float32Array>} the symbol that may be sent, and the budget that it was drawn under.
  */
 export async function answer(feature, manifest, { epsilon = manifest.noise.epsilon, permanent } = {}) {

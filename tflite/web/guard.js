@@ -6,10 +6,10 @@ addEventListener(
     const show = () => {
       const trouble = document.getElementById("trouble");
       trouble.textContent =
-        "A part of this page could not be loaded; check that npm's package was fetched on the server, " +
+        "Part of this page could not be loaded; check that npm's package is installed on the server, " +
         "or use a newer browser.";
       trouble.hidden = false;
-      document.getElementById("state").textContent = "The page is not complete.";
+      document.getElementById("state").textContent = "The page is incomplete.";
     };
     if (document.readyState === "loading") addEventListener("DOMContentLoaded", show);
     else show();

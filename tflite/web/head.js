@@ -10,7 +10,7 @@ async function get(url, what) {
   try {
     response = await fetch(url);
   } catch {
-    throw new Error(`${what} could not be fetched; check that the server still runs.`);
+    throw new Error(`${what} could not be fetched; check that the server is still running.`);
   }
   if (!response.ok) throw new Error(`${what} is not on this server (${response.status}).`);
   return response;
@@ -21,7 +21,7 @@ export async function readList(url) {
   const what = "The list of heads";
   const list = await (await get(url, what)).json().catch(() => null);
   if (list?.format !== FORMAT || !Array.isArray(list.heads)) {
-    throw new Error(`${what} has format ${list?.format}, and this page reads format ${FORMAT}; update the page.`);
+    throw new Error(`${what} has format ${list?.format}, but this page reads format ${FORMAT}; update the page.`);
   }
   if (!list.heads.length) throw new Error(`${what} is empty; write heads with tools/export.py --released.`);
   return list;
@@ -37,7 +37,7 @@ export async function fetchChecked(url, { file, bytes, sha256: expected }) {
   const found = new Uint8Array(await (await get(url, file)).arrayBuffer());
   // Pages without a secure context have no crypto.subtle; there the length has to do.
   const right = found.length === bytes && (!crypto.subtle || (await sha256(found)) === expected);
-  if (!right) throw new Error(`${file} is damaged or cut short; load the page again.`);
+  if (!right) throw new Error(`${file} is damaged or truncated; reload the page.`);
   return found;
 }
 
@@ -71,12 +71,12 @@ export class Head {
     try {
       model = await loadAndCompile(flatbuffer, { accelerator: "wasm" });
     } catch (error) {
-      throw new Error(`LiteRT.js refuses ${entry.file} (${error.message}); use a newer browser.`);
+      throw new Error(`LiteRT.js rejects ${entry.file} (${error.message}); use a newer browser.`);
     }
     return new Head(entry, model);
   }
 
-  /** What the head makes of a chip (Uint8Array, RGB), before any rounding or noise. */
+  /** The head's output for a chip (Uint8Array, RGB), before any rounding or noise. */
   async run(chip) {
     const { size } = this.manifest.input;
     if (chip.length !== size * size * 3) {
@@ -99,7 +99,7 @@ export class Head {
   }
 }
 
-/** Largest difference from the golden output, as a share of the tolerance: at most 1 where this browser is right. */
+/** Largest difference from the golden output, as a share of the tolerance: at most 1 if this browser is right. */
 export function goldenShare(output, golden) {
   const differences = golden.features.map((value, i) => Math.abs(value - output[i]));
   return Math.max(...differences) / golden.tolerance;

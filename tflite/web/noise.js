@@ -14,7 +14,7 @@ export function gaussian() {
   return Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** Step of which everything sent is a whole multiple, as `privzoo.edge.noise` says: sums of floats are no real sums. */
+/** Step of which everything sent is a whole multiple, as `privzoo.edge.noise` says: sums of floats are not real sums. */
 export function grid(sigma) {
   return 2 ** (Math.floor(Math.log2(sigma)) - 20);
 }
@@ -47,18 +47,18 @@ export function round(value) {
  */
 export async function protect(output, manifest, options = {}) {
   if (!output.every(Number.isFinite)) {
-    throw new Error("The head gave values that are not finite, which no noise can hide; nothing was sent.");
+    throw new Error("The head's output is not finite, which no noise can hide; nothing was sent.");
   }
   const feature = manifest.feature.rounded ? output.map(round) : output;
   const { noise } = manifest;
   if (noise?.kind === codes.KIND) return codes.answer(feature, manifest, options);
   if (options.epsilon !== undefined || options.permanent !== undefined) {
-    throw new Error("This head has no code, and takes no epsilon and no slot; nothing was sent.");
+    throw new Error("This head has no code, so it takes no epsilon and no slot; nothing was sent.");
   }
   if (noise === null) return feature;
   const usable = noise.kind === "gaussian" && noise.sigma > 0 && noise.clip > 0;
   if (!usable || !Number.isFinite(noise.sigma) || !Number.isFinite(noise.clip)) {
-    throw new Error("This head needs noise that the page cannot draw; nothing was sent.");
+    throw new Error("This head needs a kind of noise that the page cannot draw; nothing was sent.");
   }
   const step = grid(noise.sigma);
   const sum = (value) => value + noise.sigma * gaussian();

@@ -10,21 +10,21 @@ import { encode, predict, shortest } from "./wire.js";
 import { attackText, bytes, noiseText, percent, sentText } from "./words.js";
 
 const SHOWN_NUMBERS = 32;
-const BY_HAND = "This browser cannot look for faces: drag the frame, or tap on both eyes.";
-const FOLLOW_MS = 200; // between looks for the face of the camera
-const FOLDER = new URL("../", import.meta.url); // heads, their list and golden pictures lie beside web/
+const BY_HAND = "This browser cannot detect faces: drag the frame, or tap on both eyes.";
+const FOLLOW_MS = 200; // between two face detections on the camera
+const FOLDER = new URL("../", import.meta.url); // heads, their list and golden pictures are next to web/
 const element = (id) => document.getElementById(id);
 
 const frame = new Frame(element("photo"), element("size"));
 const budget = new Budget(element);
-let list, head, detector, stream, source; // detector: a promise of it, or of null; source: what the picture came as, { name, bytes or null }
+let list, head, detector, stream, source; // detector: a promise of it, or of null; source: of the picture, { name, bytes or null }
 
 function complain(error) {
   element("trouble").textContent = error ? error.message : "";
   element("trouble").hidden = !error;
 }
 
-/** Runs what a button does: errors become a sentence on the page. */
+/** Runs a button's action; errors become a sentence on the page. */
 async function attempt(what) {
   complain(null);
   try {
@@ -46,10 +46,10 @@ async function choose() {
   try {
     head = await Head.open(entry, FOLDER);
     const share = goldenShare(await head.run(await goldenChip(entry)), entry.golden);
-    if (!(share <= 1)) throw new Error(`This browser computes ${entry.file} wrongly; use another or newer one.`);
+    if (!(share <= 1)) throw new Error(`This browser computes ${entry.file} wrongly; use another or a newer one.`);
     element("state").dataset.golden = share;
     element("state").textContent =
-      `Ready: ${entry.description} ${bytes(entry.bytes)}; this browser gives its golden output.`;
+      `Ready: ${entry.description} ${bytes(entry.bytes)}; this browser reproduces its golden output.`;
     budget.show(entry.manifest);
     element("ask").disabled = !frame.picture;
   } catch (error) {
@@ -64,7 +64,7 @@ async function fetched(name) {
   return response.blob();
 }
 
-/** Cut here from the golden photograph: what is checked is decoder, arithmetic and head together. */
+/** Cut here from the golden photograph, to check decoder, arithmetic and head together. */
 async function goldenChip({ golden, manifest }) {
   const photograph = await decode(await fetched(golden.photograph));
   return cutChip(...pixelsUnder(photograph, golden.box), manifest.input.size);
@@ -76,14 +76,14 @@ function show(picture, from, box) {
   element("ask").disabled = !head;
 }
 
-/** Frames the largest face of the picture that is shown, and says what was found. */
+/** Frames the largest face in the picture shown, and reports what was found. */
 async function frameFace(picture) {
-  const own = await createImageBitmap(picture); // that one is closed as soon as another is shown
+  const own = await createImageBitmap(picture); // the shown one is closed as soon as another is shown
   try {
     if (!(await detector)) return;
     if (frame.picture === picture) tell("Looking for a face.");
     const boxes = await (await detector).find(own);
-    if (frame.picture !== picture || frame.touched) return; // another was opened meanwhile, or the user was faster
+    if (frame.picture !== picture || frame.touched) return; // another was opened in the meantime, or the user was faster
     if (boxes.length) frame.frame(boxes[0]);
     tell(foundText(boxes));
   } finally {
@@ -106,20 +106,20 @@ function stopCamera() {
 }
 
 const CAMERA_TROUBLES = {
-  NotAllowedError: "The camera was refused; allow it for this page, or choose a photograph.",
+  NotAllowedError: "The camera is not allowed; allow it for this page, or choose a photograph.",
   NotFoundError: "There is no camera; choose a photograph.",
-  NotReadableError: "Another program holds the camera; close that, or choose a photograph.",
+  NotReadableError: "Another program is using the camera; close it, or choose a photograph.",
 };
 
 async function openCamera() {
   stopCamera();
   if (!navigator.mediaDevices) {
-    throw new Error("The camera needs a page from https or from this very machine; choose a photograph.");
+    throw new Error("The camera needs a page served over https or from this machine; choose a photograph.");
   }
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   } catch (error) {
-    throw new Error(CAMERA_TROUBLES[error.name] ?? `The camera does not start (${error.name}); choose a photograph.`);
+    throw new Error(CAMERA_TROUBLES[error.name] ?? `The camera did not start (${error.name}); choose a photograph.`);
   }
   const video = element("video");
   video.srcObject = stream;
@@ -129,15 +129,15 @@ async function openCamera() {
     if (stream !== mine) return;
     if (video.videoWidth) {
       const picture = await createImageBitmap(video);
-      if (stream !== mine) return; // a photograph was opened meanwhile
+      if (stream !== mine) return; // a photograph was opened in the meantime
       show(picture, { name: "camera", bytes: null });
     }
     requestAnimationFrame(draw);
   };
-  // Beside the drawing, on frames of its own: the drawn ones are closed as soon as the next one comes.
+  // Parallel to the drawing, on its own frames: the drawn ones are closed as soon as the next one arrives.
   const follow = async () => {
     const finder = await detector;
-    // Until the user sets the frame, who then knows better.
+    // Until the user moves the frame.
     while (finder && stream === mine && !frame.touched) {
       if (video.videoWidth && frame.picture) {
         const picture = await createImageBitmap(video);
@@ -181,7 +181,7 @@ async function ask() {
   element("ask").disabled = true;
   try {
     const chip = cutChip(...pixelsUnder(frame.picture, frame.box), manifest.input.size);
-    const options = await budget.options(); // refuses before anything is computed
+    const options = await budget.options(); // throws before anything is computed
     const begin = performance.now();
     const feature = await protect(await head.run(chip), manifest, options);
     budget.spend(manifest, options);
@@ -215,7 +215,7 @@ function report({ entry, chip, feature, body, answer, milliseconds }) {
     (source.bytes === null ? "" : `the photograph, ${bytes(source.bytes)}, or `) + `the face, ${bytes(chip.length)}`;
   element("attack").textContent = attackText(feature, entry);
   element("times").textContent =
-    `${milliseconds.toFixed(0)} ms in the head on this device, ${answer.milliseconds.toFixed(0)} ms for the answer.`;
+    `${milliseconds.toFixed(0)} ms for the head on this device, ${answer.milliseconds.toFixed(0)} ms for the answer.`;
   element("body").textContent = body.slice(0, 4000);
   element("results").hidden = false;
 }

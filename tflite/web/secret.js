@@ -7,14 +7,14 @@ function settled(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
-    request.onblocked = () => reject(new Error("another page holds it"));
+    request.onblocked = () => reject(new Error("another page is using it"));
   });
 }
 
 /** The HMAC key of the secret, 32 random bytes; whichever page comes first makes it. */
 export async function readSecret() {
   if (!crypto.subtle || !globalThis.indexedDB) {
-    throw new Error("Repeated answers need a page from https or from this very machine; ask without them.");
+    throw new Error("Repeated answers need a page served over https or from this machine; ask without them.");
   }
   try {
     const opening = indexedDB.open(DATABASE, 1);
@@ -32,12 +32,12 @@ export async function readSecret() {
       const store = transaction.objectStore(STORE);
       const found = await settled(store.get(NAME));
       if (!found) store.add(made, NAME);
-      await written; // an answer under a secret that is then lost would be drawn anew
+      await written; // an answer under a secret that is then lost would be drawn again
       return found ?? made;
     } finally {
       database.close();
     }
   } catch (error) {
-    throw new Error(`The browser cannot keep a secret (${error.message}), as in a private window; ask without it.`);
+    throw new Error(`The browser cannot store a secret (${error.message}), as in a private window; ask without it.`);
   }
 }

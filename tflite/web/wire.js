@@ -62,15 +62,15 @@ export async function predict(body, manifest, model) {
       signal: AbortSignal.timeout(SECONDS * 1000),
     });
   } catch (error) {
-    const how = error.name === "TimeoutError" ? `gave no answer within ${SECONDS} s` : "cannot be reached";
-    throw new Error(`The server ${how}; check that it still runs.`);
+    const how = error.name === "TimeoutError" ? `did not answer within ${SECONDS} s` : "cannot be reached";
+    throw new Error(`The server ${how}; check that it is still running.`);
   }
   if (!response.ok) throw new Error(await refusal(response, model, manifest.tail.signature));
   const row = await response.json().then((reply) => reply.predictions?.[0], () => null);
   const milliseconds = performance.now() - start;
   const { classes } = manifest;
   if (!Array.isArray(row) || row.length !== classes.length || !row.every(Number.isFinite)) {
-    throw new Error(`The server answered with something else than ${classes.length} probabilities.`);
+    throw new Error(`The server answered with something other than ${classes.length} probabilities.`);
   }
   return {
     probabilities: Object.fromEntries(classes.map((name, i) => [name, row[i]])),

@@ -132,7 +132,7 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
     """Goals that the models' cards answer.
 
     Args:
-        cards: of the recommended models and others of interest; None where the zoo has no such model yet.
+        cards: of the recommended models and others of interest; None if the zoo has no such model yet.
         slim: of slim heads.
     """
     rows = []
@@ -180,7 +180,7 @@ def install_rows(import_seconds: Sequence[float], megabytes: float | None) -> li
 
     Args:
         import_seconds: of `import privzoo.edge` in fresh processes.
-        megabytes: of the plain install on disk; None where it cannot be told.
+        megabytes: of the plain install on disk; None if unknown.
     """
     size = exact(megabytes) if megabytes is not None else None
     note = "" if size else "its packages are not all installed here"

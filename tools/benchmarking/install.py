@@ -15,7 +15,7 @@ def plain_megabytes() -> float | None:
     """Size on disk of privzoo's code and of every package that the plain install brings, in 10^6 bytes.
 
     Returns:
-        None where one of the packages is not installed, or there is nothing to read requirements with.
+        None if one of the packages is not installed, or there is nothing to read requirements with.
     """
     try:
         packages = _plain_packages()

@@ -23,7 +23,7 @@ def write(results: Mapping[str, Result], folder: Path) -> list[Path]:
 
     Args:
         results: of `runs.run`.
-        folder: of the PNG files; made where there is none.
+        folder: of the PNG files; created if missing.
 
     Returns:
         Their paths.

@@ -80,7 +80,7 @@ def transfers(
     ends = {layer.name: index for index, layer in enumerate(layers)}
     total = sum(layer.multiply_adds for layer in layers)
     pixels = input_size * input_size * CHANNELS
-    rows = [("image, 8 bits a channel", pixels, 0, 0), ("image as float32", pixels * BYTES_OF_FLOAT32, 0, 0)]
+    rows = [("image, 8 bits per channel", pixels, 0, 0), ("image as float32", pixels * BYTES_OF_FLOAT32, 0, 0)]
     for name in (*(n for n in ("conv1_1", "pool1") if n in ends), *architectures.cuts(architecture)):
         done = layers[: ends[name] + 1]
         values, products = math.prod(done[-1].shape), _products(done)

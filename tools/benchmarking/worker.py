@@ -1,6 +1,6 @@
 """Measures one file in a process of its own: `python worker.py RUNTIME FILE INFERENCES`.
 
-Prints one JSON object. A fresh process for each file: memory that one left behind is no part of another's peak.
+Prints one JSON object. A fresh process for each file: memory that one left behind is not part of another's peak.
 """
 
 from __future__ import annotations

@@ -93,8 +93,7 @@ def text(goals: Sequence[Goal], kept: Mapping[str, Any], link: str) -> str:
     words = [f"The detector meets {'all' if len(met) == len(asked) else len(met)} of its {len(asked)} goals."]
     if others:
         words.append(
-            f"The cascade that stands in for it finds {100 * min(others):.0f} to {100 * max(others):.0f}% of the same "
-            "upright faces."
+            f"The fallback cascade finds {100 * min(others):.0f} to {100 * max(others):.0f}% of the same upright faces."
         )
     rows = [(goal.what, goal.shown, goal.asked, goal.verdict) for goal in _worst(asked)]
     parts = ["## Finding the face", f"{' '.join(words)} {kept['method']}"]

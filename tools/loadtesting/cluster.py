@@ -1,4 +1,4 @@
-"""Replicas on Ray Serve beside the embedded server: what one more brings on this machine, and what limits it."""
+"""Replicas on Ray Serve compared with the embedded server: the gain from each on this machine, and its limits."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Malformed:
     path: bytes = b""
     heads: tuple[tuple[bytes, bytes], ...] = field(default=())
     body: bytes = b""
-    raw: bytes | None = None  # everything, where it is no HTTP
+    raw: bytes | None = None  # everything, where it is not HTTP
 
     @property
     def grpc(self) -> bool:
@@ -217,7 +217,7 @@ def _raw_heads(st: Any) -> Any:
 
 
 def _tensors(target: Target) -> Any:
-    """PredictRequests that protobuf can read, around tensors that cannot be."""
+    """PredictRequests that protobuf can read, around invalid tensors."""
     from hypothesis import strategies as st
     from tensorflow_serving.apis import predict_pb2
 

@@ -38,7 +38,7 @@ class Request:
 class Seen:
     """What the clients saw."""
 
-    milliseconds: np.ndarray  # of each answered request, in the order of their ends; empty where they were not kept
+    milliseconds: np.ndarray  # of each answered request, in the order of their ends; empty if they were not kept
     starts: np.ndarray  # of the same requests, in seconds as time.time() has them
     answered: dict[str, int]  # name of the request -> count
     failures: dict[str, int]  # sentence -> count
@@ -167,7 +167,7 @@ class Generator:
     def _failed(self) -> PrivzooError:
         lines = self._errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         how = "has not begun" if self.running else f"ended with code {self._started.poll()}"
-        return PrivzooError(f"locust {how}, and there are no figures ({lines[-1]}); look at it.")
+        return PrivzooError(f"locust {how}, and there are no figures ({lines[-1]}); look at that.")
 
     @property
     def _out(self) -> Path:

@@ -27,7 +27,7 @@ class Sample:
 
 
 def sample(pid: int, start: float) -> Sample | None:
-    """Looks at a process; None where it has ended.
+    """Looks at a process; None if it has ended.
 
     Args:
         pid: of the process.
@@ -45,7 +45,7 @@ def sample(pid: int, start: float) -> Sample | None:
 
 
 def peak(pid: int) -> int | None:
-    """The most memory that a process has had, in bytes; None where the system does not say."""
+    """The most memory that a process has had, in bytes; None if the system does not say."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -96,7 +96,7 @@ def profile(pid: int, seconds: int) -> tuple[list[tuple[str, float]], float]:
 
 
 def _record(pid: int, seconds: int, out: Path, flags: list[str]) -> Counter[str]:
-    """Stacks, as `function (file);...`, with their samples; none where py-spy may not look."""
+    """Stacks, as `function (file);...`, with their samples; none if py-spy may not look."""
     command = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--format", "raw"]
     command += ["--function", "--rate", str(RATE), "--duration", str(seconds), "--output", str(out), *flags]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):

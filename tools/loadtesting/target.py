@@ -48,12 +48,12 @@ class Target:
             model: its name.
 
         Raises:
-            ConfigError: there is no such model, or it is no tail of the zoo.
+            ConfigError: there is no such model, or it is not a tail of the zoo.
         """
         ((_, folder),) = find_versions(served / model).items()
         tail = read_tail(folder)
         if tail is None:
-            raise ConfigError(f"{folder} is no tail of the zoo; export one with tools/export.py.")
+            raise ConfigError(f"{folder} is not a tail of the zoo; export one with tools/export.py.")
         if tail.shape == ():
             raise ConfigError(f"{model} is asked with codes, which the load test does not send; name another model.")
         return cls(model, served / model, folder, tail.shape, tail.signature)

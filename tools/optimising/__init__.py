@@ -1,1 +1,1 @@
-"""What `tools/optimise.py` runs: optimised heads measured beside each other."""
+"""What `tools/optimise.py` runs: comparisons of optimised heads."""

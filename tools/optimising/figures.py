@@ -1,4 +1,4 @@
-"""Measures heads beside each other: what they answer, what they cost the device, and whom they give away."""
+"""Compares heads: their answers, their cost on the device, and the identification rate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from privzoo.model import SplitModel
 
 FLOAT = "float32"
-ALIKE = 1e-3  # of features by way of kept activations and straight from the chips
+ALIKE = 1e-3  # of features from stored activations and straight from the chips
 LOSSES = ("accuracy", "labels", "identity")  # lost of the first two; given away more of the third
 COSTS = ("inference_ms", "load_ms", "peak_mb")
 
@@ -48,7 +48,7 @@ class Row:
     network_agreement: Estimate  # labels, without noise, that are the whole network's
     kept: float  # share of the float features' variance over faces; 1 for equal ones
     mse: float  # of features
-    psnr_db: float | None  # of features, peak: their range over the faces; None where nothing differs
+    psnr_db: float | None  # of features, peak: their range over the faces; None if nothing differs
     identity: Mapping[str, Mapping[str, Any]]  # averaged queries -> attacker, value, low, high
     costs: Mapping[str, Estimate]  # each of `COSTS`: medians over rounds
     latency_ratio: Estimate  # to post-training int8, within rounds
@@ -70,7 +70,7 @@ class Plan:
 
 
 class Bench:
-    """One model's faces, and what its float head makes of them.
+    """One model's faces, and its float head's output for them.
 
     Args:
         model: whose heads are measured.
@@ -109,7 +109,7 @@ class Bench:
         straight = np.asarray(model.head(self.chips[:2].astype(np.float32), training=False))
         # A value between two levels may be rounded to either.
         if not model.config.step and not np.allclose(straight, found[0][:2], rtol=ALIKE, atol=ALIKE):
-            raise ConfigError(f"The head of {model.name} does not go on from its network's first layers.")
+            raise ConfigError(f"The head of {model.name} does not continue its network's first layers.")
         return np.concatenate(found), np.concatenate(answers)
 
     def sides(self, method: str, head: UnprotectedHead) -> tuple[np.ndarray, ...]:

@@ -26,14 +26,14 @@ LOST, GIVEN_AWAY, SLOWER = 0.005, 0.003, 1.05  # of accuracy and labels; of iden
 SMALLER, CLOSER = 0.9, 0.005  # of the compressed size; of labels
 GOALS = ", ".join(f"{least:.1%} for {task}" for task, (_, least) in AGREEMENT.items())
 RULE = (
-    "Post-training int8 by TFLite's converter needs no training and no faces, so another head has to be better to win. "
-    "It is let in if it is shown to lose at most 0.5 points of accuracy (with the model's noise) and of labels that "
+    "Post-training int8 by TFLite's converter needs no training and no faces, so another head must be better to win. "
+    "It is eligible if it is shown to lose at most 0.5 points of accuracy (with the model's noise) and of labels that "
     f"are the float head's, to meet the goal for these labels where post-training int8 does ({GOALS}), to give the "
     "best identity attack at most 0.3 points more, and to take at most 5 % longer: shown is what the worse end of the "
-    "95 % interval meets, of differences on the same faces. Of those let in, the one with the smallest compressed file "
-    "wins if that is at least a tenth smaller; else the one with the most labels that are the float head's, if these "
-    "are shown to be at least 0.5 points more; else post-training int8. All of this is decided on validation data and "
-    "on people 101 to 200, not on what is published."
+    "95 % interval meets, of differences on the same faces. Of the eligible heads, the one with the smallest "
+    "compressed file wins if that is at least a tenth smaller; otherwise the one with the most labels that are the "
+    "float head's, if these are shown to be at least 0.5 points more; otherwise post-training int8. All of this is "
+    "decided on validation data and on people 101 to 200, not on what is published."
 )
 
 
@@ -49,7 +49,7 @@ def winner(rows: Sequence[Row], goal: float) -> tuple[str, str]:
     """
     found = by_method(rows)
     if POST_TRAINING not in found:
-        raise ConfigError(f"The winner is told by comparison with the method {POST_TRAINING}; measure it too.")
+        raise ConfigError(f"The winner is decided by comparison with the method {POST_TRAINING}; measure it too.")
     first = found[POST_TRAINING]
     others = [row for row in rows if row.method not in (FLOAT, POST_TRAINING)]
     let_in = [row for row in others if not kept_out(row, first, goal)]
@@ -61,7 +61,7 @@ def winner(rows: Sequence[Row], goal: float) -> tuple[str, str]:
     if close is not first and bars.judge(close.lost["labels"], -CLOSER) == bars.MET:
         gained = 100 * (close.agreement.value - first.agreement.value)
         return close.method, f"{gained:.1f} points more of its labels are the float head's"
-    return POST_TRAINING, "no other head is let in and better by as much as the rule asks"
+    return POST_TRAINING, "no eligible head is better by as much as the rule requires"
 
 
 def kept_out(row: Row, first: Row, goal: float) -> str:

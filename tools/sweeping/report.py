@@ -21,15 +21,15 @@ SECTION = markdown.Section("sweeps", "tools/sweep.py")
 # Set on 2026-11-27, before anyone looked at these people; figures of LFW-100 from before were known.
 LOSES = 0.005  # of validation accuracy
 RULE = (
-    f"settings that lose at most {100 * LOSES:g} points of validation accuracy against the best one are let in; of "
-    "these the one is chosen of which the strongest attack names the fewest people, by averaging 100 queries where "
-    "the feature has noise."
+    f"settings that lose at most {100 * LOSES:g} points of validation accuracy against the best one are eligible; "
+    "of these, the one whose features identify the fewest people under the strongest attack is chosen, averaging 100 "
+    "queries if the feature has noise."
 )
-BEFORE = "lfw100-test"  # people of sweeps that do not say whom they attacked: from before protocol 7
+BEFORE = "lfw100-test"  # people of sweeps that do not name their people: from before protocol 7
 
 
 def changed(model: ModelConfig, trial: str) -> ModelConfig:
-    """A model's config with changes as `sigma=0.4,clip=1`: of its noise, or else of itself.
+    """A model's config with changes such as `sigma=0.4,clip=1`, to its noise or to itself.
 
     Raises:
         ConfigError: there is no such entry, or it cannot have this value.
@@ -163,7 +163,7 @@ def _before(old: Sequence[Choice]) -> list[str]:
     )
     sentence = (
         "The released settings were chosen before that, by hand, with LFW-100 in sight: identity was attacked on the "
-        "very people who are measured, so that their figures are a little too good."
+        "same people as in the published figures, which are therefore slightly too good."
     )
     if named:
         sentence += (
@@ -185,14 +185,14 @@ def _after(new: Sequence[Choice]) -> list[str]:
             differ.append(f"{one.model} (chosen: {_setting(won, one)})")
     models = list(dict.fromkeys(one.model for one in new))
     faces = sorted({count for one in new for row in one.rows if (count := row["facts"].get("training_faces"))})
-    fitted = f" Reductions were fitted anew on {' and '.join(f'{n:,}' for n in faces)} training faces." if faces else ""
+    fitted = f" Reductions were refitted on {' and '.join(f'{n:,}' for n in faces)} training faces." if faces else ""
     outcome = (
-        f"Open: the rule chooses another setting than the released one for {', '.join(differ)}; that model has to be "
+        f"Open: the rule chooses another setting than the released one for {', '.join(differ)}; that model must be "
         "fitted and measured."
         if differ
         else "The rule chooses the released settings."
     )
-    names = ("model", "setting", "validation accuracy, %", "people named, %", "")
+    names = ("model", "setting", "validation accuracy, %", "identified, %", "")
     title = (
         f"Chosen again by the rule, for {' and '.join(models)}, on the people of ranks 101 to 200 by their number of "
         f"LFW images.{fitted} {outcome}"

@@ -1,8 +1,8 @@
-"""Attackers that learn to tell people by their features (Osia et al. 2017, section IV.A, with stronger ones beside it).
+"""Attackers that learn to identify people by their features (Osia et al. 2017, section IV.A, and stronger ones).
 
-Each is a function `fit(training) -> score`, where `score(features (N, d)) -> (N, classes)`, higher for the likelier
-class. An attacker chooses its settings on a part of its training faces, then learns from all of them. It may ask for
-its features as often as it likes: `Training.draw` gives each time fresh noise, as repeated queries would.
+Each is a function `fit(training) -> score`, where `score(features (N, d)) -> (N, classes)`, higher for more likely
+classes. An attacker chooses its settings on part of its training faces, then learns from all of them. It may request
+its features any number of times: `Training.draw` draws fresh noise each time, as repeated queries would.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Score = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
 
 COPIES = 20  # noisy draws of every training face for attackers that learn in one go
-NUMBERS = 40_000_000  # in all copies together; bounds their memory
-SMALL = 20  # dimensions up to which features may be crossed with each other
-HELD_OUT = 5  # one of so many training faces of a person judges an attacker's settings
+NUMBERS = 40_000_000  # in all copies together; limits their memory
+SMALL = 20  # maximum dimensions for products of features
+HELD_OUT = 5  # one in so many training faces of a person is held out to choose an attacker's settings
 MLP_WIDTH, MLP_BATCH, MLP_EPOCHS, MLP_PATIENCE = 256, 64, 150, 12
 
 
@@ -36,7 +36,7 @@ class Training:
     dimensions: int  # d
     noisy: bool  # whether two draws differ
     seed: int
-    spread: np.ndarray | None = None  # (d,): features times this have the deviations they came with; None: they do
+    spread: np.ndarray | None = None  # (d,): features times this have their original deviations; None: unchanged
     groups: np.ndarray | None = None  # int (N,): rows that show one photograph share a number; None: each its own
 
     @property
@@ -46,7 +46,7 @@ class Training:
 
     @property
     def scales(self) -> tuple[np.ndarray, ...]:
-        """What features may be multiplied by: nothing, or what undoes the whitening, which lifts noise up too."""
+        """Candidate factors for features: none, or one that undoes the whitening, which amplifies noise too."""
         ones = np.ones(self.dimensions, np.float32)
         return (ones,) if self.spread is None or self.dimensions <= SMALL else (ones, self.spread)
 
@@ -87,7 +87,7 @@ def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Chance that the right class is among the k highest when ties are broken at random.
+    """Probability that the right class is among the k highest when ties are broken at random.
 
     Args:
         scores: (N, classes).
@@ -103,7 +103,7 @@ def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def _choose(candidates: Iterable[T], training: Training, fit: Callable[[T, np.ndarray, np.ndarray], Score]) -> Score:
-    """Fits every candidate on a part, and the one that is best on the rest on all training faces."""
+    """Fits every candidate on a part, then the best one on all training faces."""
     candidates = list(candidates)
     best = candidates[0]
     learnt, judged = training.parts()
@@ -163,7 +163,7 @@ def lda(training: Training) -> Score:
 
 
 def knn(training: Training) -> Score:
-    """K nearest neighbours, nearer ones weighing more, after whitening the scatter within classes or as they are."""
+    """K nearest neighbours, weighted by distance, after whitening the scatter within classes or as they are."""
     from sklearn.neighbors import NearestNeighbors
 
     def fit(settings: tuple[int, bool], features: np.ndarray, labels: np.ndarray) -> Score:
@@ -186,7 +186,7 @@ def knn(training: Training) -> Score:
 
 
 def logistic(training: Training) -> Score:
-    """Logistic regression; on products of up to three features where these are few."""
+    """Logistic regression; on products of up to three features if there are few."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -212,7 +212,7 @@ def logistic(training: Training) -> Score:
 def mlp(training: Training) -> Score:
     """A perceptron with one hidden layer, fresh noise at each epoch, stopped early, then trained on all faces."""
     learnt, judged = training.parts()
-    # As many steps where faces are few.
+    # As many steps if there are few faces.
     batch = min(MLP_BATCH, max(MLP_BATCH // 8, len(learnt) // 12), len(learnt))
     tried = [_stopped_early(training, scale, batch, learnt, judged) for scale in training.scales]
     _, epochs, scale = min(tried, key=lambda trial: trial[0])
@@ -240,7 +240,7 @@ def _stopped_early(
 def _perceptron(training: Training, batch: int) -> Any:
     from sklearn.neural_network import MLPClassifier
 
-    # More decay where there are more weights to each face.
+    # More decay if there are more weights per face.
     decay = 1e-4 if training.dimensions <= SMALL else 1e-2
     return MLPClassifier(hidden_layer_sizes=(MLP_WIDTH,), alpha=decay, batch_size=batch, random_state=training.seed)
 
@@ -260,7 +260,7 @@ def _columns(decision: np.ndarray, classes: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without scikit-learn's notes that it stopped at its limit of steps: an attacker stops when we say."""
+    """Without scikit-learn's warnings that it reached its step limit, which is intended."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

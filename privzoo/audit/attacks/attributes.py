@@ -38,7 +38,7 @@ def regress(
     train_ids: Sequence[str] | None = None,
     test_ids: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Lets attackers learn a number, as the age, and measures how far off they are.
+    """Lets attackers learn a number, such as the age, and measures their errors.
 
     Args:
         train_features: before noise (N, ...).
@@ -49,14 +49,14 @@ def regress(
         queries: features of one image that the attacker averages.
         seeds: of noise, start values and held-out parts.
         attackers: names in `REGRESSORS`; None for all.
-        train_ids: what tells the training images apart.
-        test_ids: what tells the scored images apart.
+        train_ids: identifiers of the training images.
+        test_ids: identifiers of the scored images.
 
     Returns:
         Attacker -> absolute errors (seeds, M).
 
     Raises:
-        FeatureError: features that are no finite rows.
+        FeatureError: features that are not finite rows.
         DataError: values that are not one finite number for each feature, or an image on both sides.
         ConfigError: an attacker that does not exist.
     """
@@ -96,12 +96,12 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def median(draw: Draw, values: np.ndarray, seed: int) -> Predict:
-    """Says the training median, whatever the feature: what is known without it."""
+    """Predicts the training median, whatever the feature: what is known without it."""
     return lambda x: np.full(len(x), np.median(values))
 
 
 def ridge(draw: Draw, values: np.ndarray, seed: int) -> Predict:
-    """Ridge regression, on products of up to three features where these are few."""
+    """Ridge regression, on products of up to three features if there are few."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler

@@ -3,7 +3,7 @@
 - `train`: the up-convolutional network of Dosovitskiy and Brox (2016), in which each step doubles the side; its loss is
   the squared error, or pix2pix's, which DataMix's attacker uses: absolute error, and a discriminator of patches.
 - `fit_linear`: ridge regression from the feature to the principal components of pixels; fast, and hard to beat on
-  features that keep the picture.
+  features that preserve the image.
 
 Images are grey, since LFW is, and float32 -1..1. Everything runs on any backend of Keras.
 """
@@ -39,7 +39,7 @@ class Settings:
     """How a decoder learns."""
 
     side: int = 64  # of the reconstruction in pixels
-    faces: int = 4_500  # at most so many to learn from, the first ones
+    faces: int = 4_500  # maximum number to learn from, the first ones
     epochs: int = 6
     width: int = 64  # channels before the first up-convolution; each halves them
     batch_size: int = 64
@@ -56,7 +56,7 @@ def targets(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def pictures(decoded: np.ndarray) -> np.ndarray:
-    """What a decoder gives, as uint8 (N, side, side)."""
+    """A decoder's output, as uint8 (N, side, side)."""
     return ((np.asarray(decoded)[..., 0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
 
 
@@ -73,7 +73,7 @@ def check(features: np.ndarray, images: np.ndarray) -> None:
 
 
 class _Scale:
-    """Brings each channel of a feature to mean 0 and deviation 1, as on the attacker's own faces."""
+    """Standardises each channel of a feature to mean 0 and standard deviation 1 on the attacker's own faces."""
 
     def __init__(self, features: np.ndarray):
         axes = tuple(range(features.ndim - 1))
@@ -111,7 +111,7 @@ def fit_linear(features: np.ndarray, images: np.ndarray, noise: Noise | None, se
     pca = PCA(min(PIXEL_COMPONENTS, *pixels.shape), svd_solver="randomized", random_state=0).fit(pixels)
     learnt = np.float32(arrived(features, noise, rng)).reshape(len(features), -1)
     scale = _Scale(learnt)
-    # Strengths relative to the number of columns, each of which has deviation 1.
+    # Strengths relative to the number of columns, each of which has standard deviation 1.
     ridge = RidgeCV(alphas=width * np.logspace(-7, 1, 17)).fit(scale(learnt), pca.transform(pixels))
 
     def decode(received: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ class Adversarial(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Both losses in one step: what is not to learn from a term is held fixed in it."""
+        """Both losses in one step: what should not learn from a term is held fixed in it."""
         fixed = [ops.stop_gradient(v) for v in self.judge.trainable_variables]
         believed, _ = self.judge.stateless_call(fixed, self.judge.non_trainable_variables, y_pred)
         real, fake = self.judge(y), self.judge(ops.stop_gradient(y_pred))
@@ -193,7 +193,7 @@ class Adversarial(keras.Model):
 class _Batches(keras.utils.PyDataset):
     """Shuffled batches with fresh noise in each epoch; seed and epoch decide both, so that a resumed run repeats them.
 
-    Faces that look the other way are faces too, but a feature cannot be mirrored: no augmentation.
+    Mirrored faces are faces too, but a feature cannot be mirrored: no augmentation.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class _Batches(keras.utils.PyDataset):
 
 
 class _Checkpoint(keras.callbacks.Callback):
-    """Keeps the last finished epoch, `epoch_003.weights.h5`, in whole or not at all."""
+    """Keeps the last finished epoch, `epoch_003.weights.h5`, written atomically."""
 
     def __init__(self, folder: Path):
         super().__init__()
@@ -245,7 +245,7 @@ class _Checkpoint(keras.callbacks.Callback):
             model.load_weights(kept[-1])
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(
-                f"The decoder's checkpoint {kept[-1]} is damaged ({error}); delete it to begin anew."
+                f"The decoder's checkpoint {kept[-1]} is damaged ({error}); delete it to start over."
             ) from None
         return int(kept[-1].name[6:9])
 
@@ -275,7 +275,7 @@ def train(
         noise: what the device adds; drawn afresh in each epoch.
         seed: of start values, order and noise.
         settings: how it learns.
-        folder: for its checkpoints, its own for each head, seed and settings; a run that was killed goes on after its
+        folder: for its checkpoints, its own for each head, seed and settings; a killed run resumes after its
             last finished epoch. None: no checkpoints.
         progress: show Keras's progress bar.
 

@@ -1,6 +1,6 @@
 """The paper's deep attacker: the rest of the network from a random start (Osia et al. 2017, section IV.A, Figure 6).
 
-The head is frozen; behind it stands the tail's architecture with one output for each person. For raw pixels, where no
+The head is frozen; it is followed by the tail's architecture with one output for each person. For raw pixels, where no
 tail fits, there is a small convolutional network.
 """
 
@@ -33,12 +33,12 @@ def tail_layers(tail: keras.Model) -> list[dict[str, Any]]:
     chained = graph.layers(tail)
     names = [layer.name for layer in chained]
     if "fc8" not in names:
-        raise ConfigError(f"The tail has the layers {', '.join(names)}, but no fc8 to put the attacker's in place of.")
+        raise ConfigError(f"The tail has the layers {', '.join(names)}, but no fc8 for the attacker to replace.")
     return [keras.saving.serialize_keras_object(layer) for layer in chained[: names.index("fc8")]]
 
 
 def small_network(mirror: bool = True) -> list[dict[str, Any]]:
-    """A small convolutional network for grey pixels, as plain data; it moves its training images at random."""
+    """A small convolutional network for grey pixels, as plain data; it shifts its training images at random."""
     import keras
 
     layers = [keras.layers.RandomTranslation(0.06, 0.06, fill_mode="nearest")]
@@ -60,7 +60,7 @@ def attacker(layers: Sequence[dict[str, Any]], shape: Sequence[int], epochs: int
     Args:
         layers: of `tail_layers` or `small_network`.
         shape: of one feature.
-        epochs: at most; fewer where the held-out loss stops falling.
+        epochs: at most; fewer if the held-out loss stops falling.
 
     Returns:
         Fits the network with Adam, fresh noise at each epoch, and keeps the weights of the best held-out loss.

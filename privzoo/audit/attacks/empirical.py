@@ -1,12 +1,12 @@
-"""A lower bound on the epsilon that a program keeps, from what it sends: it must not exceed the epsilon that is stated.
+"""A lower bound on a program's epsilon, from what it sends: it must not exceed the stated epsilon.
 
-A proof covers the mechanism, not the program: a source that repeats itself, a rounding, a clip that is left out would
-all pass it. So the program is asked many times about two features as far apart as its mechanism lets features be. An
-event that one of them makes likelier than the other, by a factor of more than e^epsilon beyond delta, refutes the
-statement (Ding et al. 2018; Jagielski et al. 2020). The event is chosen on the first half of the draws, among all
-thresholds on the log-likelihood ratio, which the best test of Neyman and Pearson compares; on the second half its two
+A proof covers the mechanism, not the program: it would miss a random source that repeats itself, a rounding error, or a
+forgotten clip. So the program is run many times on two features as far apart as its mechanism allows. An
+event that is more likely for one of them than the other, by a factor of more than e^epsilon beyond delta, refutes the
+claim (Ding et al. 2018; Jagielski et al. 2020). The event is chosen on the first half of the draws, among all
+thresholds on the log-likelihood ratio, which the Neyman-Pearson test compares; on the second half its two
 probabilities are bounded by Clopper and Pearson's intervals, so that the bound holds with the stated confidence.
-A bound below the stated epsilon proves nothing by itself; one close below it says that little is given away by proof.
+A bound below the stated epsilon proves nothing by itself; one just below it shows that the proof is nearly tight.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from privzoo.mechanisms.randomized_response import RandomizedResponse
 DRAWS = 1_000_000  # of both features together
 CONFIDENCE = 0.95
 THRESHOLDS = 200  # that are tried on the first half
-FEWEST = 20  # draws of the likelier feature in an event that is tried
+FEWEST = 20  # draws of the more likely feature in a candidate event
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Found:
     stated: float  # epsilon
     delta: float
     bound: float  # lower bound on epsilon at this delta, from the draws
-    event: str  # that tells the two features best
+    event: str  # that distinguishes the two features best
     draws: int  # of both features together
     confidence: float
 
     @property
     def kept(self) -> bool:
-        """Whether the draws leave the statement standing."""
+        """Whether the draws are consistent with the claim."""
         return self.bound <= self.stated
 
 
 def measure(
     mechanism: Gaussian | RandomizedResponse, draws: int = DRAWS, dimensions: int = 1, delta: float = DELTA
 ) -> Found:
-    """Asks a mechanism's own program, with the operating system's random source, as a device runs it.
+    """Runs a mechanism's own program, with the operating system's random source, as a device does.
 
     Args:
         mechanism: a code's randomized response, or Gaussian noise.
@@ -62,7 +62,7 @@ def measure(
         return _found(one, other, mechanism.budget, 0.0)
     features = np.zeros((2, half, dimensions))
     features[0, :, 0], features[1, :, 0] = mechanism.clip, -mechanism.clip
-    # Of noise of one deviation in all directions only that between the two features tells them apart.
+    # Noise is the same in all directions, so only the direction between the two features distinguishes them.
     one, other = (mechanism.send(rows)[:, 0] for rows in features)
     return _found(one, other, mechanism.epsilon(1, delta), delta)
 
@@ -78,16 +78,16 @@ def lower_bound(
     """Lower bound on epsilon from scores of the draws of two features.
 
     Args:
-        first: scores (N,) of the one, high where it is likelier.
-        second: scores (N,) of the other, low where it is likelier.
+        first: scores (N,) of the first, high where it is more likely.
+        second: scores (N,) of the second, low where it is more likely.
         delta: at which epsilon is bounded.
         confidence: that the bound holds.
 
     Returns:
-        The bound, 0 where the draws show nothing, and the event in words.
+        The bound, 0 if the draws show nothing, and the event in words.
     """
     best: tuple[float, str] = (0.0, "none")
-    # Each feature may be the likelier one; both are tried, so that half of the error is left for each.
+    # Either feature may be the more likely one; both are tried, so that half of the error is left for each.
     error = (1 - confidence) / 2
     for one, other, name in ((first, second, "above"), (-second, -first, "below")):
         (choosing, judging), (others, others_judging) = (np.array_split(side, 2) for side in (one, other))
@@ -103,7 +103,7 @@ def lower_bound(
 
 
 def _threshold(one: np.ndarray, other: np.ndarray, delta: float, error: float) -> float | None:
-    """The score from which on the first feature is likelier by the largest factor that these draws can show."""
+    """The score above which the first feature is more likely by the largest factor that these draws can show."""
     ranked = np.sort(one)
     most = len(ranked) - FEWEST
     if most < 0:
@@ -123,7 +123,7 @@ def _threshold(one: np.ndarray, other: np.ndarray, delta: float, error: float) -
 
 
 def _epsilon(likely: int, of: int, rare: int, of_others: int, delta: float, error: float) -> float:
-    """Epsilon that two counts prove: each interval may be wrong with half of the error."""
+    """The epsilon that two counts prove: each interval may be wrong with half of the error."""
     least = clopper_pearson(likely, of, error / 2)[0] - delta
     most = clopper_pearson(rare, of_others, error / 2)[1]
     return max(0.0, math.log(least / most)) if least > 0 else 0.0

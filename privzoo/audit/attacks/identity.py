@@ -1,4 +1,4 @@
-"""The identity attack, protocol 3: who of known people sent this feature? (Osia et al. 2017, section IV.A)."""
+"""The identity attack, protocol 3: which of the known people sent this feature? (Osia et al. 2017, section IV.A)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOP = (1, 5)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one attacker got: for each seed and scored face, the chance that the right person is among the first."""
+    """One attacker's result: for each seed and scored face, the chance that the right person is among the first."""
 
     attacker: str
     top1: np.ndarray  # float64 (seeds, faces), 0..1; between only where scores tie
@@ -35,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """What an identity attack got."""
+    """The results of an identity attack."""
 
     outcomes: tuple[Outcome, ...]
     people: np.ndarray  # int (faces,): the right person of each scored face, 0..P-1
@@ -50,12 +50,12 @@ class Result:
 
     @property
     def best(self) -> str:
-        """The attacker with the highest top-1: picked on the faces it is scored on, so it errs to the high side."""
+        """The attacker with the highest top-1: picked on the faces it is scored on, so it errs on the high side."""
         return max(self.outcomes, key=lambda o: intervals.by_person(o.top1, self.people).mean()).attacker
 
     @property
     def chance(self) -> float:
-        """What guessing gets."""
+        """The accuracy of guessing."""
         return 1 / (int(self.people.max()) + 1)
 
 
@@ -63,17 +63,17 @@ def check_apart(train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
     """Refuses an attack that would train on what it is scored on.
 
     Args:
-        train_ids: what tells the training images apart, as hashes of their pixels.
+        train_ids: identifiers of the training images, such as hashes of their pixels.
         test_ids: likewise of the scored images.
 
     Raises:
-        DataError: an image stands on both sides.
+        DataError: an image is on both sides.
     """
     leaked = set(train_ids) & set(test_ids)
     if leaked:
         raise DataError(
-            f"{len(leaked)} of {len(set(test_ids))} scored images are training images too, as {min(leaked)}: an attack "
-            "must not train on what it is scored on."
+            f"{len(leaked)} of {len(set(test_ids))} scored images are also training images, such as {min(leaked)}: an "
+            "attack must not train on what it is scored on."
         )
 
 
@@ -96,7 +96,7 @@ def attack(
     """Lets attackers learn people from features, and scores them on other features of the same people.
 
     Args:
-        train_features: before noise, numbers (N, ...). May hold several rows of one photograph, as its mirror image.
+        train_features: before noise, numbers (N, ...). May hold several rows of one photograph, e.g. its mirror image.
         train_people: person of each, integers or strings (N,).
         test_features: before noise, (M, ...), of other photographs.
         test_people: person of each (M,), all among the training people.
@@ -105,7 +105,7 @@ def attack(
             counts the symbols, and of noisy features it takes the mean.
         seeds: of noise, start values and held-out parts.
         attackers: names in `attackers.ATTACKERS`, or such functions by name.
-        train_ids: what tells the training photographs apart, as hashes of their pixels (N,); rows of one photograph
+        train_ids: identifiers of the training photographs, such as hashes of their pixels (N,); rows of one photograph
             share theirs. Without ids, features that are equal on both sides count as leaked.
         test_ids: likewise (M,).
         background: features before noise and people of other photographs, to learn from which differences are between
@@ -145,7 +145,7 @@ def attack(
     preparation: Preparation | None = None
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        # Without noise each seed would find the same components again, which takes longest of all.
+        # Without noise each seed would find the same components again, which takes the most time.
         if prepared and (preparation is None or left):
             others = background and (arrived(as_rows(background[0], "background"), left, rng), background[1])
             preparation = prepare(arrived(train, left, rng), seed, others)
@@ -196,7 +196,7 @@ def _fits(attackers: Sequence[str] | Mapping[str, Fit], seeds: Sequence[int], qu
         attackers = {name: methods.ATTACKERS[name] for name in attackers}
     if not attackers or not seeds or queries < 1:
         raise ConfigError(
-            f"An attack with {len(attackers)} attackers, {len(seeds)} seeds and {queries} queries cannot be; give one "
+            f"An attack with {len(attackers)} attackers, {len(seeds)} seeds and {queries} queries is invalid; give one "
             "of each or more."
         )
     return dict(attackers)

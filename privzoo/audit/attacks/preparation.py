@@ -1,4 +1,4 @@
-"""How an attacker prepares features: whitened principal components, found fast where features are long."""
+"""How an attacker prepares features: whitened principal components, found quickly even for long features."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from privzoo.audit.attacks import attackers
 from privzoo.errors import FeatureError
 
 COMPONENTS = 600
-ROWS = 3600  # from which components are found; more cost much time and change little
+ROWS = 3600  # used to find components; more take long and change little
 BACKGROUND_SHRINKAGE = 0.1
-TINY = 1e-5  # of the largest deviation: components below are rounding errors
+TINY = 1e-5  # of the largest standard deviation: smaller components are rounding errors
 
 
 def as_rows(features: np.ndarray, name: str) -> np.ndarray:
@@ -54,8 +54,8 @@ def principal_components(rows: np.ndarray, count: int, seed: int) -> tuple[np.nd
 
     Args:
         rows: float32 (N, d).
-        count: components wanted; fewer where the rows have fewer.
-        seed: of the choice of rows where there are more than `ROWS`.
+        count: components wanted; fewer if the rows have fewer.
+        seed: of the choice of rows if there are more than `ROWS`.
 
     Returns:
         mean (d,), orthonormal components (d, k), deviations along them (k,), falling.
@@ -73,7 +73,7 @@ def principal_components(rows: np.ndarray, count: int, seed: int) -> tuple[np.nd
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     lengths = np.sqrt(values)
     kept = lengths > TINY * lengths[0]
-    if not kept.any():  # all rows are alike: one value that says nothing, so that attackers can only guess
+    if not kept.any():  # all rows are equal: they carry no information, so that attackers can only guess
         return mean, np.zeros((rows.shape[1], 1), np.float32), np.ones(1, np.float32)
     lengths, vectors = lengths[kept], vectors[:, kept]
     components = (centred.T @ (vectors / lengths).astype(np.float32)) if wide else vectors.astype(np.float32)
@@ -86,15 +86,15 @@ def prepare(
     """Finds the whitened principal components of training features.
 
     Args:
-        rows: float32 (N, d), with noise where there is some.
+        rows: float32 (N, d), with noise if any.
         seed: see `principal_components`.
         background: features (M, d) and labels (M,) of other people, on which the attacker learns which differences
             are between people and which between photographs of one.
         count: components at most.
 
     Returns:
-        The map; long rows (more than `attackers.SMALL` components) end with length 1, since length tells more of the
-        photograph than of the person.
+        The map; long rows (more than `attackers.SMALL` components) end with length 1, since length says more about the
+        photograph than about the person.
     """
     everything = rows if background is None else np.concatenate([rows, background[0]])
     mean, components, deviations = principal_components(everything, count, seed)

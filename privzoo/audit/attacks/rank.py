@@ -1,15 +1,15 @@
-"""Rank privacy: how many people are likelier than the right one, given a feature (Osia et al. 2017, section IV.C).
+"""Rank privacy: how many people are more likely than the right one, given a feature (Osia et al. 2017, section IV.C).
 
 Equations 2 to 4: the cloud knows the features of every person, and the density of the noise. For a noisy feature z,
 the likelihood of a person is the mean of the density of z around that person's features, and the privacy of z is the
-rank of the right person, 1 for the likeliest, over the number of people T. Tied people share the mean of their ranks.
+rank of the right person, 1 for the most likely, over the number of people T. Tied people share the mean of their ranks.
 
-- 1 / T: the right person is always the likeliest. 0.5 + 1 / (2 T): on average, z says nothing of the person.
+- 1 / T: the right person is always the most likely. 0.5 + 1 / (2 T): on average, z says nothing about the person.
 - Without noise, the ranks are those in the limit of ever less noise: the person with the nearest feature is the
-  likeliest, and among equally near ones the person with the larger share of features there.
-- As in the paper, z was made from one of the features that the cloud knows: without noise, that alone tells the person.
-  `queries` asks the harder question, whether features of *other* photographs of the people tell them.
-- The authors' published code counts each feature as a person of its own: `per_sample`.
+  most likely, and among equally near ones the person with the larger share of features there.
+- As in the paper, z was made from one of the features that the cloud knows: without noise, that alone identifies the
+  person. `queries` asks the harder question, whether features of *other* photographs identify the people.
+- The authors' published code counts each feature as a separate person: `per_sample`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RankPrivacy:
 
     @property
     def blind(self) -> float:
-        """What features that say nothing of the person get on average: 0.5 + 1 / (2 T)."""
+        """The average for features that say nothing about the person: 0.5 + 1 / (2 T)."""
         return 0.5 + 0.5 / self.people
 
 
@@ -67,13 +67,13 @@ def rank_privacy(
         radius: clip all features to this Euclidean norm first, as a noisy head does; None: not at all.
         queries: other features (M, ...) and their people, from which the noisy ones are made; None: `features`.
         classes: all people there should be; None: those of `people`.
-        per_sample: the authors' variant, in which each of `features` is a class of its own; takes no `queries`.
+        per_sample: the authors' variant, in which each of `features` is a separate class; takes no `queries`.
         seeds: of the noise; ranks are averaged over them.
 
     Raises:
-        FeatureError: features that are no numbers, not finite, or whose number or shape does not fit.
+        FeatureError: features that are not numbers, not finite, or whose number or shape does not fit.
         DataError: a person without a feature, or no feature at all.
-        ConfigError: a sigma that cannot be, no seed, or `per_sample` with `queries`.
+        ConfigError: an invalid sigma, no seed, or `per_sample` with `queries`.
 
     Example:
         >>> rank_privacy(np.zeros((6, 4)), [0, 0, 1, 1, 2, 2], sigma=1.0).value  # 0.5 + 1 / (2 * 3)
@@ -81,8 +81,8 @@ def rank_privacy(
     """
     if not 0 <= sigma < math.inf or not seeds or (per_sample and queries is not None):
         raise ConfigError(
-            f"sigma={sigma}, seeds={tuple(seeds)}, per_sample={per_sample} cannot be: give sigma of 0 or more, a seed "
-            "or more, and no queries with per_sample."
+            f"sigma={sigma}, seeds={tuple(seeds)}, per_sample={per_sample} are invalid: give a sigma of 0 or more, one "
+            "or more seeds, and no queries with per_sample."
         )
     known = _rows(features, people, "features")
     asked = known if queries is None else _rows(*queries, "queries")
@@ -153,7 +153,7 @@ def _distances(known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _ranks(noisy: np.ndarray, right: np.ndarray, known: np.ndarray, groups: np.ndarray, sigma: float) -> np.ndarray:
-    """Rank of the right group of each noisy feature, 1 for the likeliest; float64 (M,)."""
+    """Rank of the right group of each noisy feature, 1 for the most likely; float64 (M,)."""
     order = np.argsort(groups, kind="stable")
     counts = np.bincount(groups)
     starts = np.cumsum(counts) - counts

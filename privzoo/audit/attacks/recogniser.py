@@ -4,7 +4,7 @@
 is learnt from the people of LFW outside LFW-100: whitened principal components of grey pixels, and linear discriminant
 analysis as the metric, with blurred copies of each photograph, since reconstructions are blurred. A person of the
 gallery is the mean of that person's photographs. It never sees a decoder or a reconstruction. Its accuracy on originals
-is the yardstick and stands beside every figure.
+is the yardstick, reported with every figure.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def colour(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
-    """Each image with mean 0 and deviation 1, so that light and contrast do not count; float32 (N, SIDE * SIDE)."""
+    """Images with mean 0 and deviation 1, so that brightness and contrast do not matter; float32 (N, SIDE * SIDE)."""
     rows = images.reshape(len(images), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     return rows / (rows.std(axis=1, keepdims=True) + 1e-3)
@@ -108,7 +108,7 @@ class Recogniser:
     name: str = NAME
 
     def embed(self, images: np.ndarray) -> np.ndarray:
-        """Unit vectors, float32 (N, COMPONENTS), whose dot product says how alike two faces are.
+        """Unit vectors, float32 (N, COMPONENTS), whose dot product is the similarity of two faces.
 
         Args:
             images: as for `grey`, framed as face chips.
@@ -117,7 +117,7 @@ class Recogniser:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def gallery(self, images: np.ndarray, people: np.ndarray) -> Gallery:
-        """What the recogniser knows of some people.
+        """The recogniser's gallery of some people.
 
         Args:
             images: N originals.
@@ -131,7 +131,7 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The people among whom a face is looked for."""
+    """The people among whom a face is identified."""
 
     recogniser: Embedding
     people: np.ndarray  # float32 (T, d), unit vectors
@@ -174,10 +174,10 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
 
     Args:
         images: originals of people who are in no gallery, as for `grey`.
-        people: N labels; people with one image count for nothing.
+        people: N labels; people with one image are ignored.
 
     Raises:
-        DataError: no person has two images, so that nothing tells people apart.
+        DataError: no person has two images, so that people cannot be distinguished.
     """
     from scipy.ndimage import gaussian_filter
     from sklearn.decomposition import PCA
@@ -187,7 +187,7 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
     keep = counts[labels] > 1
     if len(images) != len(people) or not keep.any():
         raise DataError(
-            f"{len(images)} images of {len(counts)} people are no material for a recogniser: give people with two "
+            f"{len(images)} images of {len(counts)} people are too few for a recogniser: give people with two "
             "images or more."
         )
     faces = grey(np.asarray(images)[keep], SIDE)
@@ -195,7 +195,7 @@ def fit(images: np.ndarray, people: np.ndarray | Sequence[int]) -> Recogniser:
     rows = np.concatenate([_pixels(gaussian_filter(faces, (0, blur, blur))) for blur in BLURS])
     labels = np.tile(labels[keep], 2 * len(BLURS))
     pca = PCA(min(COMPONENTS, len(rows) - 1), svd_solver="randomized", random_state=0).fit(rows)
-    # Directions of next to no variance would be blown up to noise.
+    # Directions of next to no variance would be amplified to noise.
     kept = pca.explained_variance_ > NEGLIGIBLE * pca.explained_variance_[0]
     basis = pca.components_[kept].T / np.sqrt(pca.explained_variance_[kept])
     reduced, components = (rows - pca.mean_) @ basis, basis.shape[1]
@@ -222,7 +222,7 @@ def outside(root: str | Path, inside: Sequence[str], size: int | None = None) ->
         uint8 (N, size, size, 3), and int64 (N,).
 
     Raises:
-        DataError: the layout is not LFW's, or nobody else is there.
+        DataError: the layout is not LFW's, or there is nobody else.
     """
     from privzoo.data import arrays, lfw
 

@@ -1,11 +1,11 @@
 """The reconstruction attack: what does the cloud see of the face? (Osia et al. 2017, section IV.B, Figure 11).
 
-The attacker knows the head, feeds it faces of its own (UTKFace's and LFW's other people), learns a decoder from what
-comes out, and applies it to the features of LFW-100. The decoders are judged by likeness to the original, PSNR and
-SSIM, and by what matters: whether a face recogniser takes the reconstruction for the right person.
+The attacker knows the head, feeds it its own faces (UTKFace's and LFW's other people), learns a decoder from the
+outputs, and applies it to the features of LFW-100. The decoders are judged by similarity to the original, PSNR and
+SSIM, and by what matters: whether a face recogniser identifies the right person in the reconstruction.
 
-Beside the attackers stand the ends of the scale: "mean face", the average of the attacker's faces for every feature,
-and "originals", the recogniser's answer to the photographs themselves.
+Two baselines mark the ends of the scale: "mean face", the average of the attacker's faces for every feature, and
+"originals", the recogniser's answer for the photographs themselves.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 METHODS = ("linear", "up-convolution", "adversarial")
 MEAN_FACE, ORIGINALS = "mean face", "originals"
-#: Figures of a reconstruction: recognised as its person; as the very photograph among all scored; likeness.
+#: Figures of a reconstruction: recognised as its person; as the right photograph among all scored; similarity.
 METRICS = ("recognised", "photograph found", "PSNR", "SSIM")
-SHARES = METRICS[:2]  # in 0..1, and what decides which decoder is the best
-HIGHEST_PSNR = 99.0  # dB, of a reconstruction that is the original to the last bit
+SHARES = METRICS[:2]  # in 0..1, and these decide which decoder is best
+HIGHEST_PSNR = 99.0  # dB, of a reconstruction identical to the original
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one decoder got."""
+    """One decoder's results."""
 
     attacker: str
     scores: Mapping[str, np.ndarray]  # metric -> float64 (seeds, faces)
@@ -47,7 +47,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """What a reconstruction attack got."""
+    """The results of a reconstruction attack."""
 
     outcomes: tuple[Outcome, ...]  # of the decoders, then of `MEAN_FACE` and `ORIGINALS`
     people: np.ndarray  # int (faces,)
@@ -67,7 +67,7 @@ class Result:
 
     @property
     def best(self) -> str:
-        """The decoder whose reconstructions are recognised most often, or look most alike where none is recognised."""
+        """The decoder whose reconstructions are recognised most often, or are most similar if none is recognised."""
         decoders = [o for o in self.outcomes if o.attacker in METHODS]
         return max(decoders, key=lambda o: (o.scores["recognised"].mean(), o.scores["SSIM"].mean())).attacker
 
@@ -108,7 +108,7 @@ def judge(
     psnr, ssim = likeness(reconstructions, originals)
     seen = gallery.recogniser.embed(reconstructions)
     alike = seen @ gallery.recogniser.embed(originals).T
-    # Where all look the same to the recogniser, as the mean face does, none is found.
+    # If all look the same to the recogniser, as the mean face does, none is recognised.
     found = (alike.argmax(axis=1) == np.arange(len(alike))).astype(np.float64)
     recognised = ((seen @ gallery.people.T).argmax(axis=1) == people).astype(np.float64)
     return dict(zip(METRICS, (recognised, found, psnr, ssim), strict=True))
@@ -127,7 +127,7 @@ def attack(
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> Result:
-    """Lets decoders learn from the attacker's faces, and judges what they make of the features of others.
+    """Lets decoders learn from the attacker's faces, and judges their reconstructions from the features of others.
 
     Args:
         known: the attacker's features before noise (N, ...), and its N images, as for `recogniser.grey`.
@@ -144,7 +144,7 @@ def attack(
 
     Raises:
         ConfigError: no method or seed, or an unknown method.
-        DataError: an image stands on both sides, or the gallery lacks people.
+        DataError: an image is on both sides, or the gallery lacks people.
         FeatureError: features that are not finite, or not one for each image.
 
     Example:

@@ -126,7 +126,7 @@ def curve(
             )
     unit = deviation(train[0])
     if unit <= 1e-9 * np.abs(train[0]).max():
-        raise FeatureError("All features are alike, so that no deviation of the noise can be set beside theirs.")
+        raise FeatureError("All features are alike, so that no noise can be set in relation to theirs.")
     # Noise needs a radius: that of the longest feature clips none.
     longest = max(float(np.linalg.norm(part[0], axis=1).max()) for part in (primary, train, test))
     everyone = np.concatenate([train[0], test[0]]), np.concatenate([train[1], test[1]])
@@ -183,4 +183,4 @@ def read_csv(path: Path) -> list[Point]:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return [Point(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no table of trade-offs ({error}); write it again with tools/audit.py.") from None
+        raise DataError(f"{path} is not a table of trade-offs ({error}); write it again with tools/audit.py.") from None

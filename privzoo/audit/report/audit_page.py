@@ -25,7 +25,7 @@ from privzoo.provenance import write_json
 
 TITLE = "What does the cloud learn?"
 TRADEOFF = "tradeoff.csv"
-FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings beside each other, as in the paper's Figure 11
+FIGURE_11 = ("simple", "siamese", "advanced")  # embeddings to compare, as in the paper's Figure 11
 YEARS = ".1f"
 
 
@@ -80,7 +80,7 @@ def _card(name: str) -> Card | None:
 def _read(
     folder: Path, cards: Callable[[str], Card | None]
 ) -> tuple[list[dict[str, Any]], list[Row], Row | None, list[Comparison]]:
-    """Results of a folder, a row for each model, that of raw pixels, and what the rows say beside each other."""
+    """Results of a folder: a row per model, that of raw pixels, and comparisons of the rows."""
     found = summary.read(folder)
     rows = sorted(
         (summary.row(result, cards(result["model"])) for result in found),
@@ -91,7 +91,7 @@ def _read(
 
 
 def write_tables(folder: str | Path, results: str | Path) -> None:
-    """Writes the section of a Markdown file alone, of results that lie beside their page; see `write`."""
+    """Writes the section of a Markdown file alone, of results that are next to their page; see `write`."""
     folder = Path(folder)
     _, rows, raw, comparisons = _read(folder, _card)
     tables.write(Path(results), rows, raw, comparisons, _points(folder), folder / "index.html")
@@ -115,13 +115,13 @@ def write(
     Args:
         folder: the audit's results.
         out: folder of the report; None: `report` in `folder`.
-        results: a Markdown file whose tables of the audit are written anew; None: none.
+        results: a Markdown file whose tables of the audit are rewritten; None: none.
         people: show reconstructed people of research data sets. A page that is to be published must not: it shows
             faces in the public domain only.
         cards: name -> card; None for a model that the zoo does not have.
 
     Returns:
-        `index.html` in `out`; beside it stand `<model>.json` and `tradeoff.csv`.
+        `index.html` in `out`; next to it are `<model>.json` and `tradeoff.csv`.
 
     Raises:
         DataError: there are no results, or a file of them is damaged.
@@ -165,24 +165,24 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
         label, chance = most.floors.get("label"), most.floors.get("chance")
         floor = f" The predicted {html.text(task)} alone gives {html.number(label.value)}" if label else ""
         floor += f"{' and' if floor else ''} guessing {html.number(chance.value)}" if chance else ""
-        told = _told(most) + (f"; from {_told(least)}" if least is not most else "")
+        reported = _told(most) + (f"; from {_told(least)}" if least is not most else "")
         lines.append(
-            f"<li><strong>{html.text(task.capitalize())}.</strong> Of the people that it knows, the cloud names, "
-            f"from {told}.{floor}{'.' if floor else ''}</li>\n"
+            f"<li><strong>{html.text(task.capitalize())}.</strong> Of the people that it knows, the cloud identifies, "
+            f"from {reported}.{floor}{'.' if floor else ''}</li>\n"
         )
     if raw and raw.identity:
         weak = " That is too little: the attack is too weak to prove anything." if raw.identity.weak else ""
         lines.append(
-            f"<li><strong>Yardstick.</strong> From the photographs themselves the same attackers name "
+            f"<li><strong>Yardstick.</strong> From the photographs themselves the same attackers identify "
             f"{html.number(raw.identity.value)}.{weak}</li>\n"
         )
     if any(r.result["quick"] for r in rows):
-        lines.append("<li><strong>These are figures of a quick audit, to try things out.</strong></li>\n")
+        lines.append("<li><strong>These are figures of a quick audit, a trial run only.</strong></li>\n")
     return f'<section aria-label="at a glance"><ul class="answers">\n{"".join(lines)}</ul></section>\n'
 
 
 def _told(r: Row) -> str:
-    """What one model gives away, and at what accuracy and cost."""
+    """What one model reveals, and at what accuracy and cost."""
     leak = r.leak
     assert leak is not None, "only models are told of on which the attack was run"
     average = f" by averaging {r.queries} features of one photograph" if leak is r.averaged else ""
@@ -226,7 +226,7 @@ def _models(rows: Sequence[Row]) -> str:
     heads = (
         "model",
         "accuracy",
-        "people named, strongest attack",
+        "identified, strongest attack",
         "by averaging queries",
         "people recognised in reconstructions",
         "rank privacy",
@@ -253,7 +253,7 @@ def _ablations(comparisons: Sequence[Comparison]) -> str:
             for c in own
         ]
         parts.append(f"<h3>{html.text(question)} {html.text(_verdict(own))}</h3>\n")
-        heads = ("from, to", "people named, in points", "accuracy, in points", "answer")
+        heads = ("from, to", "identified, in points", "accuracy, in points", "answer")
         parts.append(html.table(question, heads, lines))
     parts.append(
         f'<p class="soft">Intervals are Newcombe\'s, as if the two figures were independent. Yes: the interval of the '
@@ -285,7 +285,7 @@ def _curves(points: Sequence[tradeoff.Point]) -> str:
         )
         for p in points
     ]
-    heads = ("model", "noise over feature, deviations", "accuracy", "rank privacy", "people named")
+    heads = ("model", "noise over feature, deviations", "accuracy", "rank privacy", "identified")
     parts.append(f"<details><summary>The figures</summary>{html.table('Trade-offs', heads, lines)}</details>\n")
     return "".join(parts)
 
@@ -323,18 +323,18 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
     )
     lines = []
     for result in found:
-        told = tables.measured(result)
-        seeds, measured = ", ".join(map(str, told["seeds"])), "; ".join(told["heads"])
-        cells = (result["model"], told["date"], told["code"], seeds, measured)
+        reported = tables.measured(result)
+        seeds, measured = ", ".join(map(str, reported["seeds"])), "; ".join(reported["heads"])
+        cells = (result["model"], reported["date"], reported["code"], seeds, measured)
         lines.append((html.name(cells[0]), *map(html.text, cells[1:]), f"<code>{html.text(result['command'])}</code>"))
     heads = ("model", "date", "code", "seeds", "heads", "command")
     return (
         "<h2>How this was measured</h2>\n"
         "<p>Each figure is that of the strongest of several attackers, who know the head, have photographs of the "
-        "people they look for, and see the noise as it is drawn on the device. People named: top-1 accuracy, mean over "
+        "people they look for, and see noise as drawn on the device. Identified: top-1 identification rate, mean over "
         "people. Rank privacy (Osia et al. 2017, equations 2 to 4): 1 over the number of people where the right "
-        "person is always the likeliest, half and a little more where the feature says nothing; as in the paper, of "
+        "person is always the most likely, slightly over half if the feature says nothing; as in the paper, of "
         "features that the cloud knows without their noise, and of other photographs. People recognised in "
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
-        f"names the right person.</p>\n{yardstick}{html.table('Where the figures come from', heads, lines)}"
+        f"identifies the right person.</p>\n{yardstick}{html.table('Where the figures come from', heads, lines)}"
     )

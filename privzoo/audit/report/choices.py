@@ -24,7 +24,7 @@ CHOICES = (
 
 
 def write(path: Path, cards: Mapping[str, Card]) -> None:
-    """Writes the table of models to choose from into a Markdown file.
+    """Writes the table of recommended models into a Markdown file.
 
     Args:
         path: of the file.
@@ -34,7 +34,7 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     for name, purpose in CHOICES:
         card = cards[name]
         shown = [f"{m.value:.1%}" if m else "not measured" for m in (*card.told(), card.identity_attack())]
-        if code := card.model.code:  # no attack can exceed it, so that none has to be tried
+        if code := card.model.code:  # no attack can exceed it, so none needs to be tried
             symbols = given(code.symbols, f"{name} has no symbols yet")
             shown[-1] = f"at most {rounded_up(100 * bounds(RandomizedResponse(symbols, code.epsilon)).top1())}%"
         spent = card.epsilon()
@@ -44,11 +44,11 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
         if one := card.one_answer():
             notes[card.network.task] = f"{one.value:.1%} on {one.data} ({one.variant})"
     for_all = "; ".join(f"{task} {said}" for task, said in notes.items())
-    header = ("model", "for", "sends", "accuracy", "balanced", "people named", "epsilon")
+    header = ("model", "for", "sends", "accuracy", "balanced", "identified", "epsilon")
     below = (
-        f"What one answer for all faces would get: {for_all}. *Balanced* is the mean over the classes. *People named* "
-        "are the faces whose person the strongest attack measured found among 100 people, or of a code what none can "
-        "exceed from one answer; chance is 1 %. Epsilon is of one answer, at delta 0 for codes and 1e-5 else; a large "
-        "one protects nobody by itself."
+        f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes. "
+        "*Identified* is the identification rate of the strongest attack measured, among 100 people, or for a code the "
+        "bound that no attack on one answer can exceed; chance is 1 %. Epsilon is for one answer, at delta 0 for codes "
+        "and 1e-5 otherwise; a large epsilon protects nobody by itself."
     )
     SECTION.write(path, f"{markdown.table(header, rows)}\n\n{below}")

@@ -45,7 +45,7 @@ def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
         "## Codes",
         "A coded model sends one symbol by randomized response, so that epsilon holds at delta 0 and bounds every "
         "attacker. The ceiling is the best that any mechanism of that budget can reach on the network's own labels; a "
-        "code may pass it a little, as it sees the score behind the label.",
+        "code may slightly exceed it, since it sees the score behind the label.",
     ]
     first = next((one for one in found if one["model"] == RECOMMENDED), found[0])
     figures = sorted(first["figures"], key=lambda figure: figure["epsilon"])
@@ -57,9 +57,9 @@ def text(found: Sequence[Mapping[str, Any]], link: str) -> str:
     return "\n\n".join([*parts, f"All figures, with calibration and bounds for many answers: {link}."])
 
 
-RECOMMENDED = "vgg16_gender_coded_conv5_3"  # told in full where it is there; the first one elsewhere
+RECOMMENDED = "vgg16_gender_coded_conv5_3"  # reported in full if present, otherwise the first one
 SHOWN = (1, 2, 3, 4, 6, 8)  # epsilons of the table of all models
-HEADER = ("epsilon", "accuracy, %", "ceiling, %", "of 100 people named by one answer, at most, %", "by ten, %")
+HEADER = ("epsilon", "accuracy, %", "ceiling, %", "identified from one answer, at most, %", "from ten, %")
 
 
 def _comparison(found: Sequence[Mapping[str, Any]]) -> str:
@@ -70,8 +70,8 @@ def _comparison(found: Sequence[Mapping[str, Any]]) -> str:
         cells = [f"{100 * at[epsilon]['accuracy']:.1f}" if epsilon in at else "" for epsilon in SHOWN]
         rows.append([f"{one['model']} ({one['figures'][0]['symbols']} symbols)", *cells])
     title = (
-        "Accuracy of all, %, by epsilon. `label` is the baseline that a split model has to beat: the whole network on "
-        "the device, which sends the class it finds."
+        "Accuracy of all, %, by epsilon. `label` is the baseline that a split model must beat: the whole network on "
+        "the device, which sends the predicted class."
     )
     return f"{title}\n\n{markdown.table(('model', *(f'epsilon {epsilon}' for epsilon in SHOWN)), rows)}"
 
@@ -79,8 +79,8 @@ def _comparison(found: Sequence[Mapping[str, Any]]) -> str:
 def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
     majority = figures[0]["majority"]
     useful = next((figure for figure in figures if figure["lowest"] > majority), None)
-    told = (
-        f"from epsilon {useful['epsilon']:g} on it does better than that"
+    reported = (
+        f"from epsilon {useful['epsilon']:g} up it does better than that"
         if useful
         else "at none of these budgets does it do better than that"
     )
@@ -88,7 +88,7 @@ def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> s
     return (
         f"**{one['model']}**, int8 head, {NAMES.get(one['data'], one['data'])}, {figures[0]['faces']:,} faces: the "
         f"network without privacy is right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; "
-        f"{told}. It reaches at least {share:.0%} of the ceiling. An accuracy is the mean over "
+        f"{reported}. It reaches at least {share:.0%} of the ceiling. An accuracy is the mean over "
         f"{len(figures[0]['seeds'])} draws."
     )
 
@@ -107,17 +107,17 @@ def _ways(timed: Mapping[str, Any]) -> Iterator[tuple[str, Estimate, str]]:
     """How answers are drawn, milliseconds of one, and whether that meets the goal."""
     for way, one in timed["ms"].items():
         found = Estimate(one["value"], one["low"], one["high"])
-        yield "drawn anew" if way == "fresh" else way, found, bars.judge(found, timed["limit_ms"])
+        yield "fresh" if way == "fresh" else way, found, bars.judge(found, timed["limit_ms"])
 
 
 def _on_device(timed: Mapping[str, Any]) -> str:
-    told = [
+    reported = [
         f"{way} {markdown.spread((found.value, found.low, found.high), '.4f')} ms, {verdict}"
         for way, found, verdict in _ways(timed)
     ]
     return (
-        f"On the device an answer costs beyond the head, one face a call in Python (goal: under {timed['limit_ms']:g} "
-        f"ms): {'; '.join(told)}."
+        "On the device, the code adds to the head, per answer, with one face per call in Python (goal: under "
+        f"{timed['limit_ms']:g} ms): {'; '.join(reported)}."
     )
 
 

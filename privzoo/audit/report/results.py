@@ -37,7 +37,7 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
 
 
 def family(network: NetworkConfig) -> str:
-    """Whose figures a network's stand beside: "" for the zoo's, else the network that was trained on one's own data."""
+    """The family of a network's figures: "" for the zoo's, otherwise a network trained on the user's own data."""
     while network.parent:
         network = config.network(network.parent)
     return network.name if network.own_data else ""
@@ -90,10 +90,10 @@ def accuracy(cards: Sequence[Card], link: str) -> str:
         link: to the figures, as Markdown.
     """
     measured = [card for card in cards if card.figure("accuracy", FLOAT)]
-    told = [_of_task(task, [card for card in measured if card.network.task == task]) for task in _tasks(measured)]
+    reported = [_of_task(task, [card for card in measured if card.network.task == task]) for task in _tasks(measured)]
     parts = [
         "## Accuracy",
-        *told,
+        *reported,
         _models(measured),
         _budgets(measured),
         f"All figures, with recall of each class: {link}.",
@@ -159,7 +159,7 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
     if not both:
         return []
     if both[0][0].data.lower() != PAPER_DATA[task].lower():
-        return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures do not compare."]
+        return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures are not comparable."]
     above = [bars.judge(m.estimate(), paper, at_least=True) for m, paper in both].count(bars.MET)
     return [
         f"Of {len(both)} models that Osia et al. (2017) have too, {above} are shown to be at least as accurate as "
@@ -274,12 +274,12 @@ def _figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
 
 def _subgroup_figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
     for card in cards:
-        told = card.subgroups or {"subgroups": ()}
-        for row in told["subgroups"]:
+        reported = card.subgroups or {"subgroups": ()}
+        for row in reported["subgroups"]:
             yield {
                 "model": card.model.name,
-                "variant": told["variant"],
-                "data": told["data"],
+                "variant": reported["variant"],
+                "data": reported["data"],
                 "race": row["race"] or "all",
                 "gender": row["gender"] or "all",
                 "age_years": row["age"] or "all",
@@ -287,7 +287,7 @@ def _subgroup_figures(cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
                 "low": row["low"],
                 "high": row["high"],
                 "faces": row["count"],
-                "seeds": told.get("seeds"),
-                "date": told["date"],
-                "revision": told.get("git"),
+                "seeds": reported.get("seeds"),
+                "date": reported["date"],
+                "revision": reported.get("git"),
             }

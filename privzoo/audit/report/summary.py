@@ -46,7 +46,7 @@ class Value(Estimate):
 
 @dataclass(frozen=True)
 class Row:
-    """What a model gives away, beside what it is good for and what it costs."""
+    """What a model reveals, how accurate it is, and what it costs."""
 
     model: str
     task: str
@@ -57,7 +57,7 @@ class Row:
     one_answer: Value | None  # accuracy of always answering the most frequent class; the source says which
     identity: Value | None  # best attacker's top-1, with the model's own noise
     identity_int8: Value | None  # the same on the deployed head
-    top5: Value | None  # right person among the first five, best attacker
+    top5: Value | None  # right person in the top five, best attacker
     averaged: Value | None  # the same as `identity`, by averaging over most queries of one image; None without noise
     queries: int  # these
     queried: Mapping[int, Value]  # number of queries -> the same, of all numbers above 1

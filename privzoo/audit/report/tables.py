@@ -17,7 +17,7 @@ from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("audit", "tools/audit.py")
 ANSWERS = ("yes", "at a cost", "not shown", "no")  # of `summary.Comparison`
-# Attribute -> its column; age is told in years.
+# Attribute -> its column; age is reported in years.
 ATTRIBUTES = {"race": "race, balanced, %", "age": "age, years off", "gender": "gender, balanced, %"}
 
 
@@ -123,12 +123,10 @@ def picked(value: Value | None) -> str:
 
 
 def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
-    words = [
-        "Attackers know the head and learn from other photographs of the people whom they look for; the best counts."
-    ]
+    words = ["Attackers know the head and learn from other photographs of the same people; the best one counts."]
     if raw and raw.identity:
         weak = ", too little to prove anything" if raw.identity.weak else ""
-        words.append(f"From the photographs themselves they name {raw.identity.value:.1%} of the people{weak}.")
+        words.append(f"From the photographs themselves they identify {raw.identity.value:.1%} of the people{weak}.")
     luck = max((r.identity.optimism or 0 for r in rows if r.identity), default=0)
     if luck:
         words.append(
@@ -139,7 +137,7 @@ def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
 
 
 def _sentence(task: str, rows: Sequence[Row]) -> str:
-    """Who gives away most and least, and what the answer alone gives."""
+    """Which model reveals most and least, and what the answer alone reveals."""
     found = sorted(((leak, r) for r in rows if (leak := r.leak)), key=lambda pair: pair[0].value)
     if not found:
         return ""
@@ -151,7 +149,7 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
     ]
     average = f", by averaging {least.queries} features of each photograph" if little is least.averaged else ""
     words = [
-        f"**{task.capitalize()}**: of {most.model} the cloud names {much.value:.1%} of the people, of "
+        f"**{task.capitalize()}**: from {most.model} the cloud identifies {much.value:.1%} of the people, from "
         f"{least.model} {little.value:.1%} ({little.low:.1%} to {little.high:.1%}){average}."
     ]
     if floors:
@@ -162,7 +160,7 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
 def _models(rows: Sequence[Row]) -> str:
     names = [name for name in ATTRIBUTES if any(name in r.attributes for r in rows)]
     queries = max((r.queries for r in rows), default=1)
-    header = ["model", "people named, %"]
+    header = ["model", "identified, %"]
     header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
     for r in rows:
@@ -191,7 +189,7 @@ def _what_helps(comparisons: Sequence[Comparison]) -> str:
 def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """A row for each figure of each model."""
     for r in rows:
-        told = measured(r.result)
+        reported = measured(r.result)
         for name, unit, value in _values(r):
             if value is None:
                 continue
@@ -205,10 +203,10 @@ def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 "high": value.high,
                 "attacker": value.source,
                 "picking_flatters_by": value.optimism,
-                "seeds": told["seeds"],
-                "date": told["date"],
-                "revision": told["code"],
-                "heads": "; ".join(told["heads"]),
+                "seeds": reported["seeds"],
+                "date": reported["date"],
+                "revision": reported["code"],
+                "heads": "; ".join(reported["heads"]),
             }
 
 
@@ -217,10 +215,10 @@ def _values(r: Row) -> Iterator[tuple[str, str, Value | None]]:
     share = "share"
     yield from (("accuracy", share, r.accuracy), ("balanced accuracy", share, r.balanced))
     yield "accuracy of one answer for all", share, r.one_answer
-    yield from (("people named", share, r.identity), ("people named, int8 head", share, r.identity_int8))
-    yield "right person among five", share, r.top5
-    yield from ((f"people named, {number} queries averaged", share, value) for number, value in r.queried.items())
-    yield from ((f"people named, floor: {name}", share, value) for name, value in r.floors.items())
+    yield from (("identified", share, r.identity), ("identified, int8 head", share, r.identity_int8))
+    yield "right person in the top five", share, r.top5
+    yield from ((f"identified, {number} queries averaged", share, value) for number, value in r.queried.items())
+    yield from ((f"identified, floor: {name}", share, value) for name, value in r.floors.items())
     yield from (("rank privacy", share, r.rank), ("rank privacy, other photographs", share, r.rank_other))
     yield "rank privacy, per sample", share, r.rank_sample
     yield "people recognised in reconstructions", share, r.recognised

@@ -1,4 +1,4 @@
-"""What every engine needs: the models of the options, sockets, the operator's log, and a parent's end."""
+"""Common to all engines: the models in the options, sockets, the operator's log, and the parent process's end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from privzoo.serving.settings import Options
 
 
 def configs_of(options: Options) -> list[ServedModel]:
-    """The models that the options name, looked for on the disk.
+    """The models that the options name, found on disk.
 
     Raises:
-        ConfigError: they name none, or something is not there.
+        ConfigError: they name none, or something is missing.
     """
     if options.model_config_file is not None:
         configs = read_config(options.model_config_file)
@@ -33,23 +33,23 @@ def configs_of(options: Options) -> list[ServedModel]:
 
 
 def bind(host: str, port: int, flag: str = "rest_api_port") -> socket.socket:
-    """A socket on an address, which does not listen yet.
+    """A socket bound to an address, not listening yet.
 
     Args:
         host: address.
         port: 0 for any free one.
-        flag: that named the port, for errors.
+        flag: which set the port, for errors.
 
     Raises:
-        ConfigError: the address cannot be, or is taken.
+        ConfigError: the address is invalid, or is taken.
     """
     if not 0 <= port <= 65535:  # getaddrinfo would wrap it around
-        raise ConfigError(f"Port {port} cannot be; give a --{flag} of 0 to 65535.")
+        raise ConfigError(f"Port {port} is invalid; give a --{flag} of 0 to 65535.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"The address {host!r} with port {port} cannot be ({error}); give another --host.") from None
-    # With its protocol named: asyncio turns Nagle's delay (40 ms an answer) off for sockets that say TCP, not for 0.
+        raise ConfigError(f"The address {host!r} with port {port} is invalid ({error}); give another --host.") from None
+    # With its protocol named: asyncio disables Nagle's algorithm (40 ms per answer) for sockets with TCP, not 0.
     listener = socket.socket(found[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere the option lets two servers share a port
@@ -68,7 +68,7 @@ def no_port(host: str, port: int, error: OSError, flag: str) -> ConfigError:
 
 
 def log_to_stderr() -> None:
-    """One line for what an operator has to know: versions that come and go, files that are wrong, keys refused."""
+    """Logs one line per event for the operator: versions loaded and unloaded, invalid files, keys refused."""
     log = logging.getLogger("privzoo.serving")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -31,17 +31,17 @@ from privzoo.serving.wire.textproto import read
 
 
 class _Uvicorn(uvicorn.Server):
-    """Runs gRPC beside REST, and says when both are ready."""
+    """Runs gRPC alongside REST, and reports when both are ready."""
 
-    ready = ""  # what it prints then, for a parent process that waits
-    make_grpc: Any = None  # gives the gRPC server; None: there is none
+    ready = ""  # what it prints then, for a waiting parent process
+    make_grpc: Any = None  # makes the gRPC server; None: no gRPC
     failure: PrivzooError | None = None
     renewal: Renewal | None = None
     _grpc: Any = None
     _watch: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to answer, then prints the lines that a parent process waits for."""
+        """Starts answering, then prints the lines that a parent process waits for."""
         if self.make_grpc is not None:
             try:
                 self._grpc = self.make_grpc()
@@ -53,12 +53,12 @@ class _Uvicorn(uvicorn.Server):
         if self.renewal is not None:
             self._watch = asyncio.create_task(self.renewal.watch())
         if self.started and not self.should_exit:
-            # In one piece: who reads the first line finds the second too.
+            # In one write, so that a reader of the first line also gets the second.
             over_grpc = f"\nprivzoo listens for gRPC at {self._grpc.address}" if self._grpc else ""
             print(self.ready + over_grpc, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes no new request over either, and answers those that run."""
+        """Stops taking requests over either protocol, and answers those that are running."""
         if self._watch is not None:
             self._watch.cancel()
         over_grpc = [] if self._grpc is None else [self._grpc.stop(settings.DRAIN_SECONDS)]
@@ -73,10 +73,10 @@ def serve(options: Options) -> None:
 
     Raises:
         ConfigError: an invalid name, folder, file, address or port.
-        WeightsError: a version that is no SavedModel, or a damaged one.
+        WeightsError: a version that is not a SavedModel, or a damaged one.
         MissingExtraError: TensorFlow is not installed.
     """
-    # What is wrong here is told at once, not after TensorFlow's import.
+    # Errors here are reported at once, not after TensorFlow's import.
     configs = configs_of(options)
     page = check_folder(options.demo_page) if options.demo_page is not None else None
     tls = Renewal(options.ssl_config_file) if options.ssl_config_file is not None else None
@@ -92,7 +92,7 @@ def serve(options: Options) -> None:
     server.renewal = tls
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        # Set before the models load, so that a signal while they do ends the server in order too.
+        # Set before the models load, so that a signal during loading also ends the server properly.
         previous = {n: signal.signal(n, server.handle_exit) for n in (signal.SIGINT, signal.SIGTERM)}
     if options.stop_on_eof:
         threading.Thread(target=stop_on_eof, args=[lambda: setattr(server, "should_exit", True)], daemon=True).start()
@@ -100,8 +100,8 @@ def serve(options: Options) -> None:
     manager = Manager(models, options.enable_model_warmup, options.allow_version_labels_for_unavailable_models)
     try:
         give_back_at_once()
-        # TensorFlow's modules never go away: unless they are frozen, each full collection looks through them, and every
-        # request that runs meanwhile waits a fifth of a second.
+        # TensorFlow's modules are never freed: unless they are frozen, each full collection scans them, and every
+        # request running at the time waits a fifth of a second.
         tensorflow()
         gc.collect()
         gc.freeze()
@@ -118,7 +118,7 @@ def serve(options: Options) -> None:
             options.max_bytes_in_flight,
         )
         if metrics is not None:
-            metrics.watch("privzoo_requests_running", "Requests that are answered now.", lambda: service.running)
+            metrics.watch("privzoo_requests_running", "Requests being answered.", lambda: service.running)
             budget = service.budget
             metrics.watch("privzoo_bytes_in_flight", "Memory counted for requests.", lambda: budget.taken)
             metrics.watch("privzoo_models_available", "Models that take requests.", lambda: len(models.names()))
@@ -150,14 +150,14 @@ def serve(options: Options) -> None:
 
 
 def _metrics(options: Options) -> Metrics | None:
-    """As TF Serving: figures only where the monitoring config asks for them."""
+    """As in TF Serving: metrics only if the monitoring config asks for them."""
     if options.monitoring_config_file is None:
         return None
     config = read("MonitoringConfig", options.monitoring_config_file, "monitoring_config_file").prometheus_config
     path = config.path or settings.METRICS_PATH
     if not path.startswith("/") or path.lower().startswith("/v1"):
         raise ConfigError(
-            f"The path {path!r} in {options.monitoring_config_file} cannot be; begin it with /monitoring."
+            f"The path {path!r} in {options.monitoring_config_file} is invalid; begin it with /monitoring."
         )
     return Metrics(path) if config.enable else None
 
@@ -170,7 +170,7 @@ def _uvicorn_config(options: Options, tls: Renewal | None) -> uvicorn.Config:
     return uvicorn.Config(
         _unset,
         host=options.host,
-        loop="asyncio",  # the one that grpc.aio is made for, whatever else is installed
+        loop="asyncio",  # the loop that grpc.aio needs, whatever else is installed
         http=limited(options.max_connections, options.header_seconds),
         ws="none",
         log_level="error",
@@ -201,7 +201,7 @@ def _served(models: Models) -> str:
 
 
 def _listen(listener: socket.socket) -> None:
-    # Only now, so that a client is refused while the models load instead of waiting for an answer.
+    # Only now, so that clients are refused while the models load, instead of waiting for an answer.
     try:
         listener.listen(2048)
     except OSError as error:

@@ -1,8 +1,8 @@
 """`privzoo serve --engine ray`: the same REST interface on a Ray Serve cluster, in several replicas.
 
-Each replica loads all models, watches their folders, and batches what it gets; so every machine of the cluster has to
+Each replica loads all models, watches their folders, and batches its requests; so every machine of the cluster must
 see the same folders and files under the same paths. Ray's own proxy takes the connections: limits on connections and
-heads, TLS and gRPC are not there, and belong into a proxy before it. Figures are Ray's own.
+headers, TLS and gRPC are missing, and need a proxy in front of it. Metrics are Ray's own.
 
 A cluster of several machines: `ray start --head` on one, `ray start --address HEAD:6379` on the others, then
 `RAY_ADDRESS=HEAD:6379 privzoo serve --engine ray --engine_config_file cluster.yaml ...` on any of them.
@@ -29,10 +29,10 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class Cluster:
-    """What `--engine_config_file` may say, in YAML."""
+    """The contents of `--engine_config_file`, in YAML."""
 
     replicas: int = 1  # at the start, and always unless max_replicas is above it
-    max_replicas: int = 0  # to grow to under load; 0: no more than `replicas`
+    max_replicas: int = 0  # maximum under load; 0: no more than `replicas`
     requests_per_replica: int = 16  # running in each, from which more replicas are started
     max_requests_per_replica: int = 256  # more wait in Ray's proxy
     cpus: float = 1.0  # of each replica
@@ -42,7 +42,7 @@ def read_cluster(path: str | os.PathLike[str] | None) -> Cluster:
     """Reads the file of `--engine_config_file`; None gives the defaults.
 
     Raises:
-        ConfigError: a file that cannot be read, or says what cannot be.
+        ConfigError: a file that cannot be read, or has an invalid value.
     """
     if path is None:
         return Cluster()
@@ -55,14 +55,14 @@ def read_cluster(path: str | os.PathLike[str] | None) -> Cluster:
             f"The file {path} of --engine_config_file cannot be read: {error.strerror or error}."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise ConfigError(f"The file {path} of --engine_config_file is no YAML; correct it.") from None
+        raise ConfigError(f"The file {path} of --engine_config_file is not valid YAML; correct it.") from None
     known = [field.name for field in fields(Cluster)]
     if not isinstance(found, dict) or not set(found) <= set(known):
-        raise ConfigError(f"The file {path} of --engine_config_file may say {', '.join(known)}, and nothing else.")
+        raise ConfigError(f"The file {path} of --engine_config_file may only set {', '.join(known)}.")
     for name, value in found.items():
         kinds = (int, float) if name == "cpus" else (int,)
         if isinstance(value, bool) or not isinstance(value, kinds) or value < (0 if name == "max_replicas" else 1e-3):
-            raise ConfigError(f"{name}: {value!r} in {path} of --engine_config_file cannot be; give a larger number.")
+            raise ConfigError(f"{name}: {value!r} in {path} of --engine_config_file is invalid; give a larger number.")
     return Cluster(**found)
 
 
@@ -123,13 +123,13 @@ def serve(options: Options, cluster: Cluster) -> None:
         cluster: how many replicas, and how large.
 
     Raises:
-        ConfigError: options that Ray Serve has no place for, or a cluster that cannot be had.
+        ConfigError: options that Ray Serve does not support, or an unavailable cluster.
         MissingExtraError: Ray Serve is not installed.
     """
     for flag in ("ssl_config_file", "monitoring_config_file"):
         if getattr(options, flag) is not None:
             raise ConfigError(
-                f"--{flag} has no place on Ray; put TLS into a proxy before it, and use Ray's own figures."
+                f"--{flag} is not supported on Ray; put a proxy with TLS in front of it, and use Ray's own metrics."
             )
     try:
         import ray
@@ -153,14 +153,14 @@ def serve(options: Options, cluster: Cluster) -> None:
         ray_serve.run(
             _deployment(ray_serve, cluster).bind(options), name=NAME, route_prefix="/", _local_testing_mode=False
         )
-        # Names alone: each replica has its own say of what it serves.
+        # Names only: each replica reports what it serves itself.
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"privzoo serves {'; '.join(names)} at http://{host}:{port}", flush=True)
         while not stop.wait(0.5):
             pass
     except PrivzooError:
         raise
-    except Exception as error:  # Ray raises bare ones too, as for a node that starts too slowly
+    except Exception as error:  # Ray also raises bare ones, for example if a node starts too slowly
         reason = str(error).strip().splitlines()
         raise ConfigError(
             f"Ray cannot serve ({type(error).__name__}: {reason[0] if reason else 'no reason'})."
@@ -175,10 +175,10 @@ def serve(options: Options, cluster: Cluster) -> None:
 
 
 def _join(ray: Any, stop: threading.Event) -> None:
-    """Joins the cluster of RAY_ADDRESS, or starts one of this machine.
+    """Joins the cluster at RAY_ADDRESS, or starts one on this machine.
 
-    Ray gives its processes 30 s to start, whatever it is told; on a busy machine that is too short for the first time,
-    and enough once their files are in memory.
+    Ray gives its processes 30 s to start, and this cannot be changed; on a busy machine that is too short the first
+    time, and enough once their files are in memory.
     """
     address = os.environ.get("RAY_ADDRESS")
     for left in reversed(range(STARTS)):

@@ -17,7 +17,7 @@ def serve(options: Options) -> None:
 
     Raises:
         ConfigError: an invalid name, folder, file, address or port.
-        WeightsError: a version that is no SavedModel, or a damaged one.
+        WeightsError: a version that is not a SavedModel, or a damaged one.
         MissingExtraError: TensorFlow or Ray Serve is not installed.
 
     Example:

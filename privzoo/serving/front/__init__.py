@@ -1,1 +1,1 @@
-"""What faces the clients: REST and gRPC, keys, TLS, limits, figures for Prometheus."""
+"""The front end: REST and gRPC, keys, TLS, limits, metrics for Prometheus."""

@@ -1,4 +1,4 @@
-"""Reads the bodies of REST requests: within the limit, the time and the budget, decoded where they are compressed."""
+"""Reads the bodies of REST requests: within the limits of size, time and memory, decoded if compressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from privzoo.serving.front.budget import REST_COPIES, SMALL, Held
 from privzoo.serving.front.waiting import within
 from privzoo.serving.wire.refusal import Refusal, bad_request
 
-# Bodies up to so many times the limit are read to their end, and thrown away: a client that still writes when the
+# Bodies up to so many times the limit are read to their end and discarded: a client that is still writing when the
 # connection closes sees a reset, not the refusal.
 DISCARD = 4
 PIECE = 256 * 1024  # bytes that are decoded at once
@@ -21,13 +21,13 @@ GZIP = ("gzip", "x-gzip")
 
 
 class BodyError(Exception):
-    """A body that is not taken, for a reason that TF Serving has no code for.
+    """A refused body, for a reason that TF Serving has no code for.
 
     Args:
         status: of HTTP.
         sentence: why.
         headers: of the answer.
-        unread: the rest of the body has still to be read, for the client to see the answer.
+        unread: the rest of the body must still be read, so that the client sees the answer.
     """
 
     def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None, unread: bool = False) -> None:
@@ -40,14 +40,14 @@ async def read(request: Request, limit: int, held: Held) -> bytearray:
 
     Args:
         request: whose body has not been read.
-        limit: bytes that it may have, once decoded.
-        held: what the request holds of the budget; grows as the body does, before its bytes are kept.
+        limit: maximum decoded bytes.
+        held: the request's part of the budget; grows with the body, before its bytes are kept.
 
     Returns:
         The body, decoded.
 
     Raises:
-        BodyError: it is too large, too slow, or in an encoding that is not read here.
+        BodyError: it is too large, too slow, or in an unsupported encoding.
         Refusal: it is not what its encoding says, or the budget has no room for it.
         ClientDisconnect: the client has gone.
     """
@@ -55,7 +55,7 @@ async def read(request: Request, limit: int, held: Held) -> bytearray:
     if encoding not in ("", "identity", *GZIP):
         raise BodyError(
             415,
-            f"The body is encoded with {encoding[:80]!r}, and this server reads gzip alone; send that, or it as it is.",
+            f"The body is encoded with {encoding[:80]!r}, but this server accepts only gzip; send gzip, or none.",
             {"accept-encoding": "gzip"},
             unread=True,
         )
@@ -92,18 +92,18 @@ async def read(request: Request, limit: int, held: Held) -> bytearray:
         if decoder is not None:
             decoder.end()
     except TimeoutError:
-        raise BodyError(408, f"The body of the request did not come within {settings.BODY_SECONDS:g} s.") from None
+        raise BodyError(408, f"The body of the request did not arrive within {settings.BODY_SECONDS:g} s.") from None
     except (BodyError, Refusal):
-        body.clear()  # the error holds on to it, and nothing counts it any more
+        body.clear()  # the error references it, and it is no longer counted
         raise
     return body
 
 
 async def discard(request: Request, limit: int) -> bool:
-    """Reads what is left of a refused request's body; False where it is too long for that.
+    """Reads the rest of a refused request's body; False if it is too long for that.
 
     Args:
-        request: that is refused.
+        request: the refused one.
         limit: bytes to read at most.
     """
     size = 0
@@ -119,14 +119,14 @@ async def discard(request: Request, limit: int) -> bool:
 
 
 def _grow(held: Held, size: int) -> None:
-    """Holds what a body of so many bytes takes, a large one with no claim on the part for small ones."""
+    """Reserves the memory for a body of so many bytes; large bodies may not use the part for small ones."""
     held.small = size <= SMALL
     if size * REST_COPIES > held.size:
         held.resize(size * REST_COPIES)
 
 
 async def _pieces(decoder: _Gzip | None, chunk: bytes) -> AsyncIterator[bytes]:
-    """A chunk as it is, or what it decodes to, in pieces between which other requests have their turn."""
+    """A chunk, unchanged or decoded, in pieces between which other requests get their turn."""
     if decoder is None:
         yield chunk
         return
@@ -136,13 +136,13 @@ async def _pieces(decoder: _Gzip | None, chunk: bytes) -> AsyncIterator[bytes]:
 
 
 class _Gzip:
-    """Decodes gzip, never more than a piece at once: a small body may decode to a huge one."""
+    """Decodes gzip piece by piece: a small body may decode to a huge one."""
 
     def __init__(self) -> None:
         self._stream, self._begun = zlib.decompressobj(wbits=31), False
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:
-        """What a chunk decodes to, in pieces."""
+        """The decoded chunk, in pieces."""
         more = bool(chunk)
         while more:
             if self._stream.eof:  # another member follows, as gzip allows
@@ -151,9 +151,9 @@ class _Gzip:
             try:
                 piece = self._stream.decompress(chunk, PIECE)
             except zlib.error:
-                raise bad_request("The body says that it is gzip, and it is not; send it as its header says.") from None
+                raise bad_request("The body claims to be gzip but is not; send what its header says.") from None
             chunk = self._stream.unconsumed_tail or self._stream.unused_data
-            # A full piece may have left some behind, though all that it is made of has been taken.
+            # After a full piece some output may be left, although all input has been consumed.
             more = bool(chunk) or (len(piece) == PIECE and not self._stream.eof)
             if piece:
                 yield piece
@@ -161,4 +161,4 @@ class _Gzip:
     def end(self) -> None:
         """Refuses a body that ends too early."""
         if self._begun and not self._stream.eof:
-            raise bad_request("The gzip of the body is cut off; send all of it.")
+            raise bad_request("The gzip body is truncated; send all of it.")

@@ -1,4 +1,4 @@
-"""One budget of memory for the requests in flight, over REST and gRPC; it is counted before memory is taken."""
+"""One memory budget for the requests in flight, over REST and gRPC; memory is counted before it is allocated."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from privzoo.serving.wire.refusal import Refusal
 # arrays and their copies in a batch. `tools/loadtest.py --mode large` measures whether they are enough.
 REST_COPIES = 10
 GRPC_COPIES = 5
-# Bytes of a gRPC message beside its features: names, shapes, and the tags before each number of an unpacked list.
+# Bytes of a gRPC message other than its features: names, shapes, and the tags before each number of an unpacked list.
 MARGIN = 2**20
 SMALL = 64 * 1024  # bytes of a body up to which it may use the part of the budget that is kept free of larger ones
-# Where Linux says what a control group, as a container is one, may have; version 2, and version 1.
+# Where Linux states the memory limit of a control group, such as a container; version 2, and version 1.
 GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _KEPT = 8  # that part: one of so many
-_SIZES = 24  # the least budget in bodies of the largest size: half for gRPC's messages, and one body over REST
+_SIZES = 24  # the smallest budget, in bodies of the largest size: half for gRPC's messages, and one body over REST
 
 
 class Budget:
-    """Bytes that requests may take in memory, all together; belongs to one event loop.
+    """Memory in bytes that all requests together may use; belongs to one event loop.
 
     Args:
         limit: bytes.
         largest: bytes of the largest body.
 
     Raises:
-        ConfigError: the limit is too little for one body.
+        ConfigError: the limit is too small for one body.
     """
 
     def __init__(self, limit: int, largest: int) -> None:
         if limit < least(largest):
             raise ConfigError(
-                f"--max_bytes_in_flight {limit} is too little for a body of --max_body_bytes {largest}; give "
-                f"{least(largest)} or more, or allow smaller bodies only."
+                f"--max_bytes_in_flight {limit} is too small for a body of --max_body_bytes {largest}; give "
+                f"{least(largest)} or more, or a smaller --max_body_bytes."
             )
         self.limit = self._shared = limit
         self.largest = largest
-        self.taken = 0  # of the part that all share
+        self.taken = 0  # of the shared part
         self.reads: Turns | None = None  # gRPC messages that are read, each with room for the largest
 
     def keep_for_reads(self) -> Turns:
         """Sets half of the budget aside for gRPC messages while they are read: only then are their sizes known.
 
         Returns:
-            As many turns as messages of the largest size have room in it.
+            It has as many turns as it has room for messages of the largest size.
         """
         if self.reads is None:
             message = self.largest + MARGIN
@@ -65,7 +65,7 @@ class Budget:
 
         Args:
             size: bytes of memory.
-            small: of a body of at most `SMALL` bytes, which larger ones leave a part of the budget to.
+            small: for a body of at most `SMALL` bytes, for which a part of the budget is reserved.
 
         Raises:
             Refusal: they are more than what is left.
@@ -91,7 +91,7 @@ class Held:
         self.size, self.small, self._budget = 0, small, budget
 
     def resize(self, size: int) -> None:
-        """Holds so many bytes instead; where they are not to be had, what was held stays held.
+        """Changes the number of bytes held; if there is no room, it stays as it was.
 
         Raises:
             Refusal: they are more than what is left.
@@ -100,13 +100,13 @@ class Held:
         if more > 0 and more > self._budget.room(self.small):
             raise Refusal(
                 "RESOURCE_EXHAUSTED",
-                "The requests in flight take the memory that the server has for them; ask again a little later.",
+                "The server's memory for requests is in use; try again a little later.",
             )
         self._budget.taken += more
         self.size = size
 
     def release(self) -> None:
-        """Gives the bytes back, once however often it is called."""
+        """Releases the bytes; further calls do nothing."""
         self._budget.taken -= self.size
         self.size = 0
 
@@ -134,15 +134,15 @@ def default_limit(largest: int) -> int:
 def give_back_at_once() -> None:
     """Lets glibc return the memory of large bodies to the system when they are freed.
 
-    By itself it raises the size from which it does so up to 32 MiB, and keeps what is smaller for later: freed bodies
-    then stay with the process, beyond any budget. Elsewhere than on glibc this does nothing.
+    By default it raises the size from which it does so up to 32 MiB, and keeps smaller blocks for reuse: freed bodies
+    then stay with the process, beyond any budget. Without glibc this does nothing.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def memory() -> int:
-    """Bytes of memory that this process may have: the machine's, or its control group's; 0 where neither is known."""
+    """Bytes of memory that this process may have: the machine's, or its control group's; 0 if neither is known."""
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

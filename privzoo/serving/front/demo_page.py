@@ -24,7 +24,7 @@ TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """Refuses a folder that does not hold the whole page.
+    """Refuses a folder that lacks part of the page.
 
     Args:
         folder: `tflite/` of a checkout: released heads, their list, and `web/` with npm's package.
@@ -43,7 +43,7 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
         raise ConfigError(f"{folder} lacks LiteRT.js; fetch it once with: npm ci --omit=dev --prefix {folder / 'web'}")
     for entry in read_list(folder)["heads"]:
         if not (folder / entry["file"]).is_file():
-            raise ConfigError(f"{folder} lacks the head {entry['file']} of its list; write it again.")
+            raise ConfigError(f"{folder} lacks the head {entry['file']} of its list; export it again.")
     return folder
 
 
@@ -57,12 +57,12 @@ def add_demo_page(app: Starlette, folder: str | os.PathLike[str]) -> None:
     for suffix, kind in TYPES.items():
         mimetypes.add_type(kind, suffix)
     app.add_route(f"{PATH}/detector/{FILE.name}", _detector)
-    # Links in the folder are the operator's own, as some of npm's kind make them.
+    # Links in the folder are the operator's own; some npm clients create them.
     app.mount(PATH, StaticFiles(directory=folder, html=True, follow_symlink=True), name="demo page")
 
 
 async def _detector(_: Request) -> FileResponse:
-    """The face detector's file, the very one that Python uses."""
+    """The face detector's file, the same one that Python uses."""
     if not FILE.exists():
         raise HTTPException(404, "the face detector is not installed")
     return FileResponse(FILE, media_type="application/octet-stream")

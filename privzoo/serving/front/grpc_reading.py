@@ -1,9 +1,8 @@
-"""Reads the messages of gRPC calls: within the budget, for callers with a key, and refused in a sentence.
+"""Reads the messages of gRPC calls: within the budget, for callers with a key, refusing others with a sentence.
 
-grpc.aio itself reads a message before anybody can object, and answers INTERNAL, with a trace, to one that is no
-protobuf of its kind. Here each method is registered as one that takes a stream, which looks the same on the wire, so
-that the server asks for the message when there is room for it. Until then HTTP/2 holds it back, but for its first
-64 KiB.
+grpc.aio itself reads a message before it can be refused, and answers INTERNAL, with a traceback, to one that is not a
+protobuf of its type. Here each method is registered as one that takes a stream, which looks the same on the wire, so
+that the server requests the message when there is room for it. Until then HTTP/2 holds back all but its first 64 KiB.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _INFERENCE = ("Predict", "Classify", "Regress")
 
 
 class Reading(grpc.aio.ServerInterceptor):
-    """Reads the requests of every method, and calls the method with those that can be read only.
+    """Reads the requests of every method, and calls the method with the readable ones only.
 
     Args:
         service: whose budget and keys hold.
@@ -66,17 +65,17 @@ class Reading(grpc.aio.ServerInterceptor):
         start, name = time.perf_counter(), method.rpartition("/")[2]
         try:
             if self._service.keys is not None and not method.startswith(_OPEN):
-                self._service.keys.check(sent_key(context))  # before anything that a stranger sends is read
+                self._service.keys.check(sent_key(context))  # before anything from a stranger is read
             data = await self._message(context, held)
             if data is grpc.aio.EOF:
                 raise bad_request(f"The call of {name} has no message; send one.")
             return await self._service.work(len(data), handler.request_deserializer, data)
         except DecodeError:
             refusal = bad_request(
-                f"The message is no request of {name} in protobuf's encoding; write it with TF Serving's protos."
+                f"The message is not a request of {name} in protobuf's encoding; write it with TF Serving's protos."
             )
         except Refusal as error:
-            refusal = error.with_traceback(None)  # which would keep the message until Python looks for circles
+            refusal = error.with_traceback(None)  # which would keep the message until a garbage collection
         if name in _INFERENCE:
             self._service.record("", name, "GRPC", start, refusal.code)
         await refuse(context, refusal)
@@ -92,7 +91,7 @@ class Reading(grpc.aio.ServerInterceptor):
         except TimeoutError:
             raise Refusal(
                 "RESOURCE_EXHAUSTED",
-                f"The server reads {self._turns.count} messages already, its limit; ask again a little later.",
+                f"The server is already reading {self._turns.count} messages, its limit; try again a little later.",
             ) from None
 
 
@@ -101,7 +100,7 @@ async def _read(context: Any) -> Any:
         async with within(settings.BODY_SECONDS):
             return await context.read()
     except TimeoutError:
-        sentence = f"The message of the call did not come within {settings.BODY_SECONDS:g} s."
+        sentence = f"The message of the call did not arrive within {settings.BODY_SECONDS:g} s."
         raise Refusal("DEADLINE_EXCEEDED", sentence) from None
 
 

@@ -33,7 +33,7 @@ class GrpcServer:
         reload_without_key: as `ModelService` has it.
 
     Raises:
-        ConfigError: the port is taken, or the address cannot be.
+        ConfigError: the port is taken, or the address is invalid.
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class GrpcServer:
     ) -> None:
         self._server = grpc.aio.server(
             interceptors=[Reading(service)],
-            # Calls that wait for their message to be read count here; the service counts those that it answers, and
-            # refuses them in a sentence of its own. Some more, so that a full server still answers probes.
+            # Calls waiting for their message to be read count here; the service counts those that it answers, and
+            # refuses them with a sentence of its own. A few more, so that a full server still answers probes.
             maximum_concurrent_rpcs=service.max_concurrent_requests + PROBES,
             options=[
                 ("grpc.max_receive_message_length", service.max_body_bytes + MARGIN),
                 ("grpc.max_send_message_length", -1),
-                # Else the window of a fast connection grows to megabytes for each call, whether it is read or not.
+                # Otherwise the window of a fast connection grows to megabytes per call, whether it is read or not.
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.so_reuseport", 0),  # else two servers would share a port, and each get half of the requests
                 ("grpc.max_metadata_size", settings.MAX_HEADER_BYTES),
                 ("grpc.max_concurrent_streams", 256),
-                # Clients keep idle connections alive with a ping every so often; more of them are no friend's.
+                # Clients keep idle connections alive with occasional pings; more of them are abuse.
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),

@@ -45,7 +45,7 @@ async def answer(
         context: of the call.
         role: that a key needs for it.
         work: makes the response.
-        note: gets the code, before the caller has it: figures do not lag behind what callers know.
+        note: gets the code, before the caller has it: so that metrics do not lag behind what callers know.
     """
     code = "CANCELLED"
     try:
@@ -67,7 +67,7 @@ async def answer(
 def _check_key(service: Service, context: grpc.aio.ServicerContext, role: str) -> None:
     if service.keys is not None:
         service.keys.check(sent_key(context), role)
-    elif role == "admin":  # where the caller stands proves nothing: behind a proxy, all of them are local
+    elif role == "admin":  # where the caller is proves nothing: behind a proxy, all of them are local
         raise Refusal(
             "PERMISSION_DENIED",
             "A server without API keys does not change its models on request; start it with --api_key_file, and use "
@@ -90,21 +90,21 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await self._inference("Predict", request, context, self._predict)
 
     async def Classify(self, request: Any, context: Any) -> Any:
-        """Gives the classes of examples."""
+        """Returns the classes of examples."""
         return await self._inference("Classify", request, context, self._classify)
 
     async def Regress(self, request: Any, context: Any) -> Any:
-        """Gives a number for each example."""
+        """Returns a number for each example."""
         return await self._inference("Regress", request, context, self._regress)
 
     async def MultiInference(self, request: Any, context: Any) -> None:
-        """Not here: no part of TF Serving's REST protocol, and nothing the zoo needs."""
+        """Not supported: not part of TF Serving's REST protocol, and not needed by the zoo."""
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED, "This server has no MultiInference; send Classify and Regress requests."
         )
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
-        """Tells the signatures of a model."""
+        """Returns the signatures of a model."""
 
         async def work() -> Any:
             if not request.HasField("model_spec"):
@@ -176,20 +176,20 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest.
 
     Args:
-        service: whose models they tell of.
+        service: whose models they report.
         reload: takes a ModelServerConfig and waits until its models serve; None: the server's models are fixed.
-        reload_without_key: anyone may have it done on a server without keys.
+        reload_without_key: anyone may request it on a server without keys.
     """
 
     def __init__(
         self, service: Service, reload: Callable[[Any], None] | None, reload_without_key: bool = False
     ) -> None:
         self.service, self._reload = service, reload
-        # Where there is nothing to reload, nobody is sent for a key.
+        # If there is nothing to reload, no key is asked for.
         self._role = "predict" if reload is None or (reload_without_key and service.keys is None) else "admin"
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
-        """Tells the states of a model's versions."""
+        """Returns the states of a model's versions."""
 
         async def work() -> Any:
             if not request.HasField("model_spec"):
@@ -212,7 +212,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
         async def work() -> Any:
             if self._reload is None:
-                raise Refusal("UNIMPLEMENTED", "The models of this server are fixed; start it by privzoo serve.")
+                raise Refusal("UNIMPLEMENTED", "The models of this server are fixed; start it with privzoo serve.")
             if request.config.WhichOneof("config") != "model_config_list":
                 raise bad_request(
                     "ServerModelConfig type not supported by HandleReloadConfigRequest. "

@@ -1,6 +1,6 @@
 """uvicorn's HTTP with limits on connections, and on the time and size of a request's head.
 
-Without them, clients that open connections and say nothing, or a byte now and then, would hold them for ever.
+Without them, clients that open connections and send nothing, or a byte now and then, would hold them forever.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def limited(max_connections: int, header_seconds: float) -> type[asyncio.Protoco
 
     Args:
         max_connections: that are open at once; more are refused.
-        header_seconds: from a connection's first moment, or the first byte of a later request, to the end of its head.
+        header_seconds: from the start of a connection, or the first byte of a later request, to the end of the header.
     """
 
     class Limited(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
@@ -48,7 +48,7 @@ def limited(max_connections: int, header_seconds: float) -> type[asyncio.Protoco
                 if self._head_bytes > settings.MAX_HEADER_BYTES:
                     self._refuse(
                         "431 Request Header Fields Too Large",
-                        f"The head of the request is larger than {settings.MAX_HEADER_BYTES} bytes.",
+                        f"The header of the request is larger than {settings.MAX_HEADER_BYTES} bytes.",
                     )
                 else:
                     self._arm()
@@ -77,7 +77,7 @@ def limited(max_connections: int, header_seconds: float) -> type[asyncio.Protoco
             self._timer = None
             if self._waiting():
                 self._refuse(
-                    "408 Request Timeout", f"The head of the request did not come within {header_seconds:g} s."
+                    "408 Request Timeout", f"The header of the request did not arrive within {header_seconds:g} s."
                 )
 
         def _refuse(self, status: str, sentence: str) -> None:

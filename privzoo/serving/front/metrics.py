@@ -1,4 +1,4 @@
-"""Figures for Prometheus, under TF Serving's names."""
+"""Metrics for Prometheus, under TF Serving's names."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Metrics:
         )
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Adds a gauge that is read when somebody asks.
+        """Adds a gauge that is read on request.
 
         Args:
             name: of the figure.
@@ -75,5 +75,5 @@ class Metrics:
         self._runtime.labels(model, api, "TF1").observe(seconds * 1e6)
 
     def text(self) -> bytes:
-        """All figures in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -51,7 +51,7 @@ def app_for(service: Service, own: bool = True) -> Starlette:
 
     Args:
         service: that runs the requests.
-        own: close the service with the application; not where gRPC uses it too.
+        own: close the service with the application; not if gRPC uses it too.
     """
     rest = Rest(service)
 
@@ -64,7 +64,7 @@ def app_for(service: Service, own: bool = True) -> Starlette:
     async def elsewhere(request: Request, error: Exception) -> Response:
         return await rest.handle(request)
 
-    # What the router would refuse in its own form (404, 405) gets TF Serving's.
+    # What the router would refuse in its own format (404, 405) gets TF Serving's.
     app = Starlette(lifespan=drain, exception_handlers={HTTPException: elsewhere})
     app.router.redirect_slashes = False
     app.add_route(openapi.PATH, _description)
@@ -77,7 +77,7 @@ async def _description(_: Request) -> Response:
 
 
 class _Direct:
-    """Leads TF Serving's paths past the router, which has nothing to add but time.
+    """Routes TF Serving's paths around the router, which would only add time.
 
     Args:
         app: for everything else, such as the OpenAPI description.
@@ -102,7 +102,7 @@ class Rest:
         self.service = service
 
     async def handle(self, request: Request) -> Response:
-        """Answers any request, with `{"error": sentence}` where it is refused."""
+        """Answers any request, with `{"error": sentence}` if it is refused."""
         try:
             with self.service.admit():
                 return await self._answer(request)
@@ -158,7 +158,7 @@ class Rest:
 
     async def _predict(self, wanted: tuple[str, int | None, str | None], body: bytearray) -> bytes:
         document = await self.service.work(len(body), predict_json.parse, body)
-        name = predict_json.signature_name(document)  # TF Serving complains of the body before it looks for the model
+        name = predict_json.signature_name(document)  # TF Serving checks the body before it looks for the model
         with self.service.models.lease(*wanted) as servable:
             signature = servable.signature(name)
             inputs, row = await self.service.work(len(body), predict_json.inputs, document, signature)

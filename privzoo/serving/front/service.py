@@ -1,4 +1,4 @@
-"""What REST and gRPC share: models, threads, limits, figures; it answers requests and knows no protocol."""
+"""Common to REST and gRPC: models, threads, limits, metrics; answers requests, independent of the protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from privzoo.serving.wire.tensors import Signature
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-# Work on so few bytes is done before another thread would have taken it over.
+# Work on so few bytes takes less time than handing it to a thread.
 INLINE_BYTES = 4096
 
 
@@ -38,13 +38,13 @@ class Service:
         max_body_bytes: largest body of a request.
         max_concurrent_requests: that are answered at once; more are refused.
         max_rows: features in one request.
-        batching: how to put requests together; None: not at all.
-        keys: who may ask; None: anyone.
-        metrics: where figures are collected; None: nowhere.
+        batching: how to batch requests; None: not at all.
+        keys: of the allowed clients; None: anyone.
+        metrics: where they are collected; None: nowhere.
         max_bytes_in_flight: memory for the requests in flight; None: half of this process's.
 
     Raises:
-        ConfigError: a budget that is too little for one body.
+        ConfigError: a budget that is too small for one body.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Service:
         """Counts a request while the block runs.
 
         Raises:
-            Refusal: the server answers as many as it may already.
+            Refusal: the server is already answering as many as it may.
         """
         if self.running >= self.max_concurrent_requests:
             raise Refusal(
                 "RESOURCE_EXHAUSTED",
-                f"The server answers {self.running} requests already, its limit; ask again a little later.",
+                f"The server is already answering {self.running} requests, its limit; try again a little later.",
             )
         self.running += 1
         try:
@@ -91,10 +91,10 @@ class Service:
             self.running -= 1
 
     async def work(self, size: int, function: Callable[..., T], *args: Any) -> T:
-        """Runs a function on a thread, unless its input is so small that the way there takes longer.
+        """Runs a function on a thread, unless its input is so small that handing it over takes longer.
 
         Args:
-            size: bytes that it has to go through.
+            size: bytes that it processes.
             function: to run.
             args: its arguments.
         """
@@ -105,7 +105,7 @@ class Service:
     async def run(
         self, servable: Servable, signature: Signature, inputs: Mapping[str, np.ndarray], api: str
     ) -> dict[str, np.ndarray]:
-        """Runs a signature, with other requests' inputs where batching is on.
+        """Runs a signature, batched with other requests if batching is on.
 
         Args:
             servable: a leased version.
@@ -141,16 +141,16 @@ class Service:
             code: "OK", or the canonical code with which it was refused.
         """
         if self.metrics is not None:
-            # A name that no model has is the client's own text: kept out, so that nobody fills the memory with names.
+            # A name that no model has is the client's own text: left out, so that nobody fills the memory with names.
             known = model if self.models.available(model) else ""
             self.metrics.answered(known, api, entrypoint, time.perf_counter() - start, code)
 
 
 def unexpected(error: Exception) -> Refusal:
-    """The refusal for a defect of the server; the log gets its kind and place.
+    """The refusal for a bug in the server; the log gets its type and location.
 
     Its message may hold values of a feature, and is neither logged nor sent.
     """
     places = "".join(traceback.format_tb(error.__traceback__))
     _log.error("%s while answering a request\n%s", type(error).__name__, places)
-    return Refusal("INTERNAL", "The server failed on this request; its log says where.")
+    return Refusal("INTERNAL", "The server failed on this request; see its log.")

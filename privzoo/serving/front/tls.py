@@ -22,7 +22,7 @@ from privzoo.serving.wire import textproto
 
 _log = logging.getLogger(__name__)
 FLAG = "ssl_config_file"
-LOOK_SECONDS = 1.0  # between two looks for another certificate
+LOOK_SECONDS = 1.0  # between two checks for a new certificate
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Tls:
     """Certificates of a server."""
 
     key: bytes = field(repr=False)  # PEM
-    certificate: bytes  # PEM, with those between it and the authority's
+    certificate: bytes  # PEM, with the intermediate certificates
     authority: bytes  # PEM; empty: the system's
-    verify: bool  # clients have to show a certificate too
+    verify: bool  # clients must present a certificate too
 
     def context(self) -> ssl.SSLContext:
         """What the REST interface needs.
 
         Raises:
-            ConfigError: key and certificate do not belong together, or are no PEM.
+            ConfigError: key and certificate do not match, or are not PEM.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -48,7 +48,7 @@ class Tls:
             try:
                 context.load_verify_locations(cadata=self.authority.decode("ascii"))
             except (ssl.SSLError, ValueError):
-                raise ConfigError(f"custom_ca of --{FLAG} is no PEM certificate; correct it.") from None
+                raise ConfigError(f"custom_ca of --{FLAG} is not a PEM certificate; correct it.") from None
         return context
 
     def load(self, context: ssl.SSLContext) -> None:
@@ -57,7 +57,7 @@ class Tls:
         Raises:
             ConfigError: as `context`.
         """
-        # The ssl module reads files only; these are gone before anybody could open them.
+        # The ssl module reads files only; these are deleted before anyone could open them.
         with tempfile.TemporaryDirectory(prefix="privzoo-tls-") as folder:
             key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
             certificate.write_bytes(self.certificate)
@@ -67,7 +67,7 @@ class Tls:
                 context.load_cert_chain(certificate, key, password="")
             except (ssl.SSLError, ValueError, OSError):
                 raise ConfigError(
-                    f"server_key and server_cert of --{FLAG} are no PEM, or do not belong together; correct them."
+                    f"server_key and server_cert of --{FLAG} are not PEM, or do not match; correct them."
                 ) from None
 
     def grpc_configuration(self) -> Any:
@@ -77,7 +77,7 @@ class Tls:
         return grpc.ssl_server_certificate_configuration([(self.key, self.certificate)], self.authority or None)
 
     def grpc_credentials(self) -> Any:
-        """What the gRPC interface needs, for one that keeps its certificate."""
+        """What the gRPC interface needs, if its certificate never changes."""
         import grpc
 
         return grpc.ssl_server_credentials([(self.key, self.certificate)], self.authority or None, self.verify)
@@ -120,7 +120,7 @@ class Renewal:
             self.look()
 
     def look(self) -> None:
-        """Takes the file's key and certificate where it has changed; connections that are open keep theirs."""
+        """Loads the file's key and certificate if it has changed; open connections keep theirs."""
         stamp = file_stamp(self.path)
         if stamp != self._seen:
             self._seen = stamp
@@ -132,7 +132,7 @@ class Renewal:
                 self.tls, self._expired = found, False
                 _log.info("The certificate in %s is in use.", self.path)
             except ConfigError as error:  # half-written, perhaps
-                _log.error("%s The certificate before it stays in use.", error)
+                _log.error("%s The previous certificate stays in use.", error)
         if not self._expired:
             try:
                 _check_time(self.tls.certificate, self.path)
@@ -145,7 +145,7 @@ def read_tls(path: str | os.PathLike[str]) -> Tls:
     """Reads the file of `--ssl_config_file`.
 
     Raises:
-        ConfigError: a file that is no SSLConfig, lacks what it needs, or holds a certificate out of its time.
+        ConfigError: a file that is not an SSLConfig, lacks what it needs, or has an expired or future certificate.
     """
     message = textproto.read("SSLConfig", path, FLAG)
     if not message.server_key or not message.server_cert:
@@ -166,7 +166,7 @@ def _check_time(pem: bytes, path: str | os.PathLike[str]) -> None:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except ValueError:
-        raise ConfigError(f"server_cert in {path} of --{FLAG} is no PEM certificate; correct it.") from None
+        raise ConfigError(f"server_cert in {path} of --{FLAG} is not a PEM certificate; correct it.") from None
     now = datetime.datetime.now(datetime.timezone.utc)
     if now > certificate.not_valid_after_utc:
         day = certificate.not_valid_after_utc.date()

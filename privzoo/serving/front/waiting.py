@@ -1,4 +1,4 @@
-"""Waiting that loses nothing: for threads that nobody can stop, for a turn, and for a time only."""
+"""Waiting without losing anything: for threads that cannot be stopped, for a turn, and with a time limit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def on_thread(threads: Executor, function: Callable[..., T], *args: Any) -> T:
-    """Runs a function on a thread, and does not return before it has ended, even where the caller is cancelled.
+    """Runs a function on a thread, and does not return before it has ended, even if the caller is cancelled.
 
     What the function uses (a model, memory) belongs to it until its end: a cancelled caller that went on would free
-    it under the thread's feet. A function that has not begun does not begin for a caller that was cancelled.
+    it while the thread is using it. A function that has not started is not started for a cancelled caller.
 
     Args:
         threads: that run it.
@@ -34,12 +34,12 @@ async def on_thread(threads: Executor, function: Callable[..., T], *args: Any) -
 
 
 async def ended(future: asyncio.Future[Any]) -> None:
-    """Waits for a future's end, whatever it is, and however often the caller is cancelled meanwhile."""
+    """Waits for a future's end, whatever it is, and however often the caller is cancelled in the meantime."""
     while not future.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([future])
     if not future.cancelled():
-        future.exception()  # looked at, so that asyncio does not complain that nobody did
+        future.exception()  # retrieved, so that asyncio does not complain
 
 
 @contextlib.asynccontextmanager
@@ -47,10 +47,10 @@ async def within(seconds: float) -> AsyncIterator[None]:
     """As asyncio.timeout, which Python 3.10 lacks.
 
     Args:
-        seconds: that the block has.
+        seconds: time limit of the block.
 
     Raises:
-        TimeoutError: they are over.
+        TimeoutError: the time is up.
     """
     task, late = asyncio.current_task(), False
     assert task is not None, "only a task can be stopped"
@@ -73,10 +73,10 @@ async def within(seconds: float) -> AsyncIterator[None]:
 
 
 class Turns:
-    """Lets so many in at once; the others wait, the first first. Belongs to one event loop.
+    """Admits so many at once; the others wait in order. Belongs to one event loop.
 
     Args:
-        count: that are let in.
+        count: maximum number inside.
     """
 
     def __init__(self, count: int) -> None:
@@ -85,7 +85,7 @@ class Turns:
 
     @property
     def taken(self) -> int:
-        """How many are in."""
+        """How many are inside."""
         return self.count - self._free
 
     @contextlib.asynccontextmanager
@@ -114,7 +114,7 @@ class Turns:
             async with within(seconds):
                 await mine
         except BaseException:
-            if mine.done() and not mine.cancelled():  # it came at the same moment, and is somebody else's now
+            if mine.done() and not mine.cancelled():  # it was granted at the same moment, and now goes to the next
                 self._pass_on()
             else:
                 mine.cancel()

@@ -1,7 +1,7 @@
-"""Puts the inputs of requests together and runs them at once, as TF Serving's `--enable_batching` does.
+"""Batches the inputs of requests, as TF Serving's `--enable_batching` does.
 
-Unlike TF Serving, a batch that TensorFlow refuses is run again request by request, so that one client's bad input
-fails nobody else's; and inputs of different shapes wait in queues of their own instead of being refused.
+Unlike TF Serving, a batch that TensorFlow refuses is run again request by request, so that one client's bad
+input fails only its own request; and inputs of different shapes wait in separate queues instead of being refused.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class BatchingParameters:
     """TF Serving's parameters of the same names, with its defaults."""
 
     max_batch_size: int = 1000  # rows in one run
-    batch_timeout_micros: int = 0  # that a batch waits for more rows though a thread is free
-    max_enqueued_batches: int = 10  # that wait for a thread; more are refused
+    batch_timeout_micros: int = 0  # that a batch waits for more rows although a thread is free
+    max_enqueued_batches: int = 10  # waiting for a thread; more are refused
     num_batch_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    allowed_batch_sizes: tuple[int, ...] = ()  # rows that a run may have; shorter batches are filled up
+    allowed_batch_sizes: tuple[int, ...] = ()  # rows per run; smaller batches are padded
 
 
 def read_parameters(path: str | os.PathLike[str] | None) -> BatchingParameters:
     """Reads the file of `--batching_parameters_file`; None gives the defaults.
 
     Raises:
-        ConfigError: a file that cannot be read, or parameters that cannot be.
+        ConfigError: a file that cannot be read, or invalid parameters.
     """
     if path is None:
         return BatchingParameters()
@@ -52,12 +52,12 @@ def read_parameters(path: str | os.PathLike[str] | None) -> BatchingParameters:
         if message.HasField(name):
             given[name] = getattr(message, name).value
             if given[name] < (name == "max_batch_size" or name == "num_batch_threads"):
-                raise ConfigError(f"{path} has {name} {given[name]}, which cannot be; give a larger number.")
+                raise ConfigError(f"{path} has {name} {given[name]}, which is invalid; give a larger number.")
     parameters = BatchingParameters(**given, allowed_batch_sizes=tuple(message.allowed_batch_sizes))
     sizes = parameters.allowed_batch_sizes
     if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != parameters.max_batch_size):
         raise ConfigError(
-            f"{path} has allowed_batch_sizes {list(sizes)}; they have to rise and end with max_batch_size, "
+            f"{path} has allowed_batch_sizes {list(sizes)}; they must increase and end with max_batch_size, "
             f"{parameters.max_batch_size}."
         )
     for name in ("pad_variable_length_inputs", "enable_large_batch_splitting", "max_execution_batch_size"):
@@ -81,7 +81,7 @@ class _Batch:
     signature: Signature
     tasks: list[_Task] = field(default_factory=list)
     rows: int = 0
-    ripe: bool = False  # its time is over, or it is full
+    ripe: bool = False  # its time is up, or it is full
 
 
 class Batcher:
@@ -95,7 +95,7 @@ class Batcher:
         self.parameters = parameters
         self._threads = ThreadPoolExecutor(parameters.num_batch_threads, thread_name_prefix="privzoo-batch")
         self._free = parameters.num_batch_threads
-        self._open: dict[Any, _Batch] = {}  # the batch of each kind that still takes rows
+        self._open: dict[Any, _Batch] = {}  # the open batch of each kind
         self._waiting: deque[tuple[Any, _Batch]] = deque()  # every batch without a thread, the oldest first
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class Batcher:
         self._start()
 
     def _start(self) -> None:
-        """Gives free threads to ripe batches; until then a batch takes more rows."""
+        """Gives free threads to ripe batches; until then a batch accepts more rows."""
         while self._free:
             ready = next(((kind, batch) for kind, batch in self._waiting if batch.ripe and batch.tasks), None)
             if ready is None:
@@ -180,7 +180,7 @@ class Batcher:
             self._waiting.remove(ready)
             if self._open.get(kind) is batch:
                 del self._open[kind]
-            tasks = [task for task in batch.tasks if not task.done.done()]  # a client that went away has cancelled its
+            tasks = [task for task in batch.tasks if not task.done.done()]  # a lost client has cancelled its
             if not tasks:
                 continue
             self._free -= 1

@@ -17,7 +17,7 @@ FLAG = "model_config_file"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model: where it lies, and which of its versions to serve."""
+    """One model: its folder, and which of its versions to serve."""
 
     name: str
     base_path: Path
@@ -37,7 +37,7 @@ class ServedModel:
         return dict(sorted(found.items())[-self.latest :])
 
     def check(self) -> None:
-        """Complains of what is not there, in the words of one who looks at the folder.
+        """Raises an error for what is missing from the folder.
 
         Raises:
             ConfigError: a folder or version is missing, or has no SavedModel in it.
@@ -59,15 +59,15 @@ def from_message(message: Any, source: str) -> list[ServedModel]:
         The models, in its order.
 
     Raises:
-        ConfigError: no list of models, or one that cannot be.
+        ConfigError: no list of models, or an invalid one.
     """
     if message.WhichOneof("config") != "model_config_list":
-        raise ConfigError(f"{source} has no model_config_list; this server takes nothing else.")
+        raise ConfigError(f"{source} has no model_config_list; this server needs one.")
     configs: dict[str, ServedModel] = {}
     for entry in message.model_config_list.config:
         check_name(entry.name)
         if entry.name in configs:
-            raise ConfigError(f"{source} names the model {entry.name!r} twice; give each a name of its own.")
+            raise ConfigError(f"{source} names the model {entry.name!r} twice; give each a different name.")
         if entry.model_platform not in ("", "tensorflow"):
             raise ConfigError(
                 f"{source} wants {entry.name!r} on the platform {entry.model_platform!r}; this server has tensorflow."
@@ -84,7 +84,7 @@ def read_config(path: str | os.PathLike[str]) -> list[ServedModel]:
     """The models of the file of `--model_config_file`.
 
     Raises:
-        ConfigError: a file that is no ModelServerConfig, or one that cannot be.
+        ConfigError: a file that is not a ModelServerConfig, or an invalid one.
     """
     from tensorflow_serving.config import model_server_config_pb2
 

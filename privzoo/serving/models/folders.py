@@ -26,14 +26,14 @@ def check_name(name: str) -> None:
         ConfigError: an empty name, or one with `/`, `:` or control characters in it.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"The model name {name!r} cannot be; give a name without / and : in it.")
+        raise ConfigError(f"The model name {name!r} is invalid; give a name without / and : in it.")
 
 
 def local_folder(path: str | os.PathLike[str]) -> Path:
-    """The path of a model's folder, which has to be one of this machine.
+    """The path of a model's folder, which must be on this machine.
 
     Raises:
-        ConfigError: a URL, as gs://, s3:// or file://, which TF Serving may read and this server does not.
+        ConfigError: a URL, such as gs://, s3:// or file://, which TF Serving may read and this server does not.
     """
     text = os.fspath(path)
     if isinstance(text, str) and _URL.fullmatch(text) and not _DRIVE.match(text):
@@ -45,10 +45,10 @@ def local_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def versions_in(base: Path) -> dict[int, Path]:
-    """Folders of a base path whose names are whole numbers: version -> folder, in the order of the versions.
+    """Folders in a base path whose names are integers: version -> folder, in the order of the versions.
 
     Raises:
-        ConfigError: the base path is no folder, or cannot be read.
+        ConfigError: the base path is not a folder, or cannot be read.
     """
     try:
         entries = list(base.iterdir())
@@ -65,7 +65,7 @@ def holds_model(folder: Path) -> bool:
 
 
 def fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of a version's files: another one, when somebody has changed the version."""
+    """Names, sizes and times of a version's files: changes when the version changes."""
     seen = []
     for root, _, files in os.walk(folder):
         for name in files:
@@ -78,7 +78,7 @@ def fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def find_versions(base_path: str | os.PathLike[str], versions: Versions = "latest") -> dict[int, Path]:
-    """Finds versions of a model, and complains of what is not there.
+    """Finds versions of a model; raises an error for missing ones.
 
     Args:
         base_path: folder with `<version>/saved_model.pb` in it.
@@ -92,7 +92,7 @@ def find_versions(base_path: str | os.PathLike[str], versions: Versions = "lates
     """
     base = local_folder(base_path)
     if not base.is_dir():
-        raise ConfigError(f"The folder {base} of --model_base_path is not there; give a folder with <version>/ in it.")
+        raise ConfigError(f"The folder {base} of --model_base_path does not exist; give one with <version>/ in it.")
     found = versions_in(base)
     if not found:
         hint = "; give the folder above the version's" if holds_model(base) else ""
@@ -112,7 +112,7 @@ def find_versions(base_path: str | os.PathLike[str], versions: Versions = "lates
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """What changes when a file is written anew; None where it cannot be looked at."""
+    """What changes when a file is rewritten; None if it cannot be looked at."""
     try:
         stat = os.stat(path)
     except OSError:

@@ -1,7 +1,7 @@
-"""The life of models: loads them, looks for new versions and another config, swaps them in, unloads what is over.
+"""The life of models: loads them, watches for new versions and configs, swaps them in, and unloads old ones.
 
 A new version takes requests before the old one leaves, and the old one leaves after its last request. A version that
-cannot be loaded changes nothing but its own status, and is tried again when its files have changed.
+cannot be loaded only changes its own status, and is tried again when its files change.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from privzoo.serving.models.folders import fingerprint
 from privzoo.serving.models.registry import Models, Servable
 
 _log = logging.getLogger(__name__)
-# Python gives its lock away after so long. TensorFlow builds a graph in Python: with the usual 5 ms, every request that
-# runs meanwhile would wait so long, several times.
+# Python releases its lock after so long. TensorFlow builds a graph in Python: with the default 5 ms, every request
+# running at the time would wait that long, several times.
 POLITE_SECONDS = 0.0005
 
 
@@ -32,10 +32,10 @@ class Manager:
     """Keeps the models of a server as their configs and folders say.
 
     Args:
-        models: that it fills.
+        models: registry to fill.
         warm: run the warm-up requests of each version.
         free_labels: labels may name versions that are not served, as `--allow_version_labels_for_unavailable_models`.
-        drain_seconds: that requests get on a version which leaves, before others are looked after.
+        drain_seconds: for the requests on a version that is leaving, before others are handled.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Manager:
             configs: the models to have from now on.
 
         Raises:
-            PrivzooError: a model has nothing to serve, or cannot be loaded; the models before it stay.
+            PrivzooError: a model has nothing to serve, or cannot be loaded; the previous models stay.
         """
         with self._lock:
             before, self._failed = self.configs, {}
@@ -87,12 +87,12 @@ class Manager:
         self.apply(from_message(message, "The request's config"))
 
     def watch(self, seconds: float, file: Any = None, file_seconds: float = 0.0) -> None:
-        """Starts to look for changes, on a thread of its own, until `close`.
+        """Watches for changes, on a separate thread, until `close`.
 
         Args:
-            seconds: between two looks for versions; 0: never.
+            seconds: between checks for versions; 0: never.
             file: of `--model_config_file`, or None.
-            file_seconds: between two looks at it; 0: never.
+            file_seconds: between checks of it; 0: never.
         """
         if seconds > 0 or (file is not None and file_seconds > 0):
             arguments = [seconds, file, file_seconds]
@@ -100,13 +100,13 @@ class Manager:
             self._watcher.start()
 
     def close(self) -> None:
-        """Stops to look for changes."""
+        """Stops watching for changes."""
         self._stop.set()
         if self._watcher is not None:
             self._watcher.join(self._drain_seconds)
 
     def poll(self) -> None:
-        """Looks once for versions that came or went."""
+        """Checks once for new and removed versions."""
         with self._lock:
             for config in self.configs:
                 try:
@@ -129,7 +129,7 @@ class Manager:
                 if due["versions"] is not None and time.monotonic() >= due["versions"]:
                     self.poll()
                     due["versions"] = time.monotonic() + seconds
-            except Exception as error:  # the watch has to go on, whatever the disk or TensorFlow does
+            except Exception as error:  # the watch must go on, whatever the disk or TensorFlow does
                 _log.error("%s while looking for changes: %s", type(error).__name__, error)
 
     def _reread(self, file: Any) -> None:
@@ -139,10 +139,10 @@ class Manager:
                 self.apply(configs)
             self._said.pop("", None)
         except PrivzooError as error:
-            self._complain("", f"{error} The models before it stay.")
+            self._complain("", f"{error} The previous models stay.")
 
     def _load(self, config: ServedModel, strict: bool) -> None:
-        """Loads what a config wants and the server lacks, the highest version first."""
+        """Loads the missing versions of a config, the highest first."""
         serving = {servable.version: servable for servable in self.models.available(config.name)}
         for version, folder in sorted(config.aspired().items(), reverse=True):
             if self._stop.is_set():
@@ -178,11 +178,11 @@ class Manager:
         self.models.publish(servable)
         if before is not None:
             self._retire(before)
-        if self._watcher is not None:  # what serves from the start, the server itself says
+        if self._watcher is not None:  # the server itself reports what it serves from the start
             _log.info("%s version %s is available.", name, version)
 
     def _leave(self, config: ServedModel) -> None:
-        """Unloads what a config no longer wants, once something that it wants serves."""
+        """Unloads versions that a config no longer wants, once one that it wants is available."""
         wanted = config.aspired()
         serving = self.models.available(config.name)
         if any(servable.version in wanted for servable in serving):
@@ -226,7 +226,7 @@ class Manager:
 
 @contextlib.contextmanager
 def _polite() -> Iterator[None]:
-    """Lets requests have Python's lock soon while a version loads beside them."""
+    """Lets requests get Python's lock quickly while a version is loading."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(POLITE_SECONDS)
     try:

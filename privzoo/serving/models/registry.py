@@ -1,4 +1,4 @@
-"""The models that a server has: names, versions, labels and states; requests borrow a version while it serves them."""
+"""The models that a server has: names, versions, labels and states; requests lease a version while it serves them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from privzoo.serving.models.servable import Servable, load_versions, read_tail
 from privzoo.serving.wire.refusal import bad_request, not_found
 
 __all__ = ["Models", "Servable", "load_versions", "read_tail"]
-KEPT_ENDED = 8  # versions of a model that its status still names after their end
+KEPT_ENDED = 8  # ended versions of a model that its status still lists
 
 
 @dataclass
 class State:
-    """Where a version is in its life, in the words of TF Serving's ModelVersionStatus."""
+    """The state of a version, in the terms of TF Serving's ModelVersionStatus."""
 
     state: str  # START, LOADING, AVAILABLE, UNLOADING, END
     servable: Servable | None = None  # while it is AVAILABLE or UNLOADING
@@ -45,12 +45,12 @@ class Models:
             self.publish(servable)
 
     def publish(self, servable: Servable) -> None:
-        """Makes a loaded version available; the one that had its place takes no new request."""
+        """Makes a loaded version available; the one it replaces takes no new request."""
         with self._changed:
             self._versions(servable.name)[servable.version] = State("AVAILABLE", servable)
 
     def mark(self, name: str, version: int, state: str, error_code: str = "OK", error_message: str = "") -> None:
-        """Notes the state of a version that takes no request."""
+        """Records the state of a version that takes no requests."""
         with self._changed:
             versions = self._versions(name)
             versions[version] = State(state, None, error_code, error_message)
@@ -59,10 +59,10 @@ class Models:
                 del versions[number]
 
     def retire(self, servable: Servable, timeout: float) -> bool:
-        """Takes a version out of service: no new request gets it, those that run on it are waited for.
+        """Takes a version out of service: it gets no new requests, and running ones are waited for.
 
         Args:
-            servable: the version; where another one has its place already, that one stays.
+            servable: the version; if it has been replaced already, its replacement stays.
             timeout: seconds to wait for the requests.
 
         Returns:
@@ -93,18 +93,18 @@ class Models:
             self._labels[name] = dict(labels)
 
     def available(self, name: str) -> list[Servable]:
-        """Versions of a model that take requests, the oldest first."""
+        """Available versions of a model, the oldest first."""
         with self._changed:
             versions = self._models.get(name, {})
             return [found for v in sorted(versions) if (found := versions[v].available) is not None]
 
     def names(self) -> list[str]:
-        """Names of the models that have a version which takes requests."""
+        """Names of the models with an available version."""
         with self._changed:
             return [n for n, versions in self._models.items() if any(s.state == "AVAILABLE" for s in versions.values())]
 
     def known(self) -> list[str]:
-        """Names of all models that the status tells of."""
+        """Names of all models in the status."""
         with self._changed:
             return list(self._models)
 

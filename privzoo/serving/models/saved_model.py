@@ -35,8 +35,8 @@ class SavedModel:
         level = tf.get_logger().level
         tf.get_logger().setLevel("ERROR")  # the session API warns of its age at every load
         try:
-            # A session, not tf.saved_model.load: any graph loads, of TensorFlow 1 too, and shapes are taken as the
-            # graph takes them, not as the signature declares them, so that answers are TF Serving's.
+            # A session, not tf.saved_model.load: any graph loads, even of TensorFlow 1, and shapes are checked by the
+            # graph, not by the signature, so that answers are TF Serving's.
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, [TAG], os.fspath(folder))
             self.signatures = {name: _signature(name, s) for name, s in sorted(meta_graph.signature_def.items())}
@@ -87,7 +87,7 @@ class SavedModel:
             if signature.name not in self._callables:
                 for name, spec in (signature.inputs | signature.outputs).items():
                     if not spec.tensor:
-                        raise bad_request(f'"{name}" of the signature "{signature.name}" is no dense tensor.')
+                        raise bad_request(f'"{name}" of the signature "{signature.name}" is not a dense tensor.')
                 from tensorflow.core.protobuf import config_pb2
 
                 options = config_pb2.CallableOptions(
@@ -106,7 +106,7 @@ def tensorflow() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    # TensorFlow's own warnings name nodes and shapes of requests that failed; the answer says it already.
+    # TensorFlow's own warnings name nodes and shapes of requests that failed; the answer already says it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow as tf
@@ -150,7 +150,7 @@ def _signature_defs(meta_graph: Any) -> dict[str, Any]:
 
 
 def _first_line(message: str) -> str:
-    """TensorFlow's message without the names of nodes and the trace behind it."""
+    """TensorFlow's message without node names and the trace."""
     line = message.strip().split("\n", 1)[0]
     line = re.sub(r"\{\{[^}]*\}\}|\[\[.*?\]\]", "", line).strip()
     return (line[:300] + "...") if len(line) > 300 else line or "no reason given"

@@ -24,7 +24,7 @@ TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Tail:
-    """What the manifest beside a tail says of it."""
+    """What the manifest next to a tail says about it."""
 
     signature: str  # "tail_" and the first 12 hex digits of the hash of its weights
     feature: str  # name of its input
@@ -54,7 +54,7 @@ class Servable:
         self.uses = 0  # requests that run on it; guarded by the lock of `Models`
 
     def missing(self, signature: str) -> str | None:
-        """Why a tail lacks the signature that another tail's head asks for; None where that is not the reason."""
+        """Why a tail lacks the signature that another tail's head asks for; None if that is not the reason."""
         if self.tail is None or not TAIL_SIGNATURE.fullmatch(signature):
             return None
         return (
@@ -74,15 +74,15 @@ class Servable:
         raise bad_request(self.missing(name) or f'Serving signature name: "{name[:80]}" not found in signature def')
 
     def check(self, inputs: Mapping[str, np.ndarray], max_rows: int = settings.MAX_ROWS) -> None:
-        """Refuses features that the tail's head cannot have given; any other model takes what TensorFlow takes.
+        """Refuses features that the tail's head cannot have produced; other models accept what TensorFlow accepts.
 
         Args:
             inputs: input name -> array.
-            max_rows: features that it takes at once.
+            max_rows: maximum number of features.
 
         Raises:
             Refusal: no features or too many, of another shape, or with numbers that are not finite; of a coded model,
-                symbols that its code does not have, or budgets under which none can have been sent.
+                symbols that its code does not have, or budgets that no symbol can have been sent under.
         """
         if self.tail is None or (features := inputs.get(self.tail.feature)) is None:
             return
@@ -95,7 +95,7 @@ class Servable:
             )
         if len(features) > max_rows:
             raise bad_request(
-                f"The request has {len(features)} features, and this server takes {max_rows} at once; send fewer."
+                f"The request has {len(features)} features, but this server accepts {max_rows} at once; send fewer."
             )
         if features.dtype.kind not in "fiu":
             return  # TensorFlow's own refusal names both types
@@ -103,19 +103,19 @@ class Servable:
         if wrong:
             raise bad_request(
                 f"{wrong} of the {features.size} numbers in the features are not finite (NaN or infinity); "
-                "a tail takes finite numbers only."
+                "a tail accepts finite numbers only."
             )
         if self.tail.budget is not None:
             _check_code(self.tail, features, inputs[self.tail.budget])
 
     def check_answer(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Refuses a tail's answer that is no number; any other model's goes out as it is.
+        """Refuses a tail's answer that is not a number; any other model's goes out as it is.
 
         Args:
             outputs: output name -> array, of one request alone.
 
         Raises:
-            Refusal: NaN or infinity in it, to finite features that were too large to reckon with.
+            Refusal: NaN or infinity in it, for finite features that were too large.
         """
         if self.tail is None:
             return
@@ -133,17 +133,17 @@ def _check_code(tail: Tail, symbols: np.ndarray, budgets: np.ndarray) -> None:
             f"The request has {len(symbols)} symbols and budgets of the shape {show_shape(budgets.shape)}; send "
             f'one "{tail.budget}" with each "{tail.feature}".'
         )
-    # TensorFlow would take both, and give chances that no evidence stands behind.
+    # TensorFlow would accept both, and return probabilities without evidence.
     wrong = int(((symbols < 0) | (symbols >= tail.symbols)).sum())
     if wrong:
         raise bad_request(
-            f"{wrong} of the {len(symbols)} symbols are none of this tail's, which has 0 to "
+            f"{wrong} of the {len(symbols)} symbols are not this tail's, which has 0 to "
             f"{tail.symbols - 1}; send what its head gives."
         )
     wrong = budgets.size - int((np.isfinite(budgets) & (budgets > 0)).sum()) if budgets.dtype.kind in "fiu" else 0
     if wrong:
         raise bad_request(
-            f'{wrong} of the {budgets.size} budgets in "{tail.budget}" are no finite numbers above 0; send '
+            f'{wrong} of the {budgets.size} budgets in "{tail.budget}" are not finite numbers above 0; send '
             "the epsilon that each symbol was drawn under."
         )
 
@@ -160,7 +160,7 @@ def load_versions(name: str, base_path: str | os.PathLike[str], versions: Versio
         The loaded versions.
 
     Raises:
-        ConfigError: a name, folder or version that cannot be.
+        ConfigError: an invalid name, folder or version.
         WeightsError: a version that is damaged.
         MissingExtraError: TensorFlow is not installed.
     """

@@ -1,4 +1,4 @@
-"""Warm-up: requests that lie beside a SavedModel, and are run before the version takes others.
+"""Warm-up: requests stored with a SavedModel, which are run before the version serves others.
 
 The file is TF Serving's own, `assets.extra/tf_serving_warmup_requests`: a TFRecord of PredictionLog messages.
 `privzoo.export.warmup` writes it.
@@ -23,7 +23,7 @@ MAX_RECORDS = 1000  # TF Serving's
 
 
 def read_warmup(folder: str | os.PathLike[str]) -> Iterator[Any]:
-    """The PredictionLog messages of a version's warm-up file; none where it has no such file.
+    """The PredictionLog messages of a version's warm-up file; none if it has no such file.
 
     Raises:
         WeightsError: the file is damaged, or has too many records.
@@ -81,5 +81,5 @@ def _run(servable: Servable, log: Any) -> None:
         signature = classify.signature_for(servable, name, kind.removesuffix("_log"))
         inputs = classify.as_inputs(classify.examples_of_input(request.input))
     else:
-        raise Refusal("UNIMPLEMENTED", f"{kind} is no kind of warm-up that this server has")
+        raise Refusal("UNIMPLEMENTED", f"{kind} is not a kind of warm-up that this server has")
     servable.model.run(signature, inputs)

@@ -110,7 +110,7 @@ def as_inputs(examples: list[bytes]) -> dict[str, np.ndarray]:
 
 
 def classifications(outputs: Mapping[str, np.ndarray], count: int) -> list[list[tuple[bytes, np.float32]]]:
-    """Classes of each example: label (empty where the model gives none) and score (0 where it gives none).
+    """Classes of each example: label (empty if the model gives none) and score (0 if it gives none).
 
     Args:
         outputs: of the signature: `classes` (N, K) strings, `scores` (N, K) float32, or one of them.
@@ -191,7 +191,7 @@ def _example(value: Any) -> bytes:
         try:
             feature = example.features.feature[name]
         except (ValueError, UnicodeError):
-            raise bad_request("A feature's name is no valid text.") from None
+            raise bad_request("A feature's name is not valid text.") from None
         for element in content if type(content) is list else [content]:
             _add(element, name[:80], feature)
     return example.SerializeToString()

@@ -53,7 +53,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     """Name of the signature that a request asks for; the default one where it names none.
 
     Raises:
-        Refusal: a name that is no string.
+        Refusal: a name that is not a string.
     """
     name = document.get("signature_name", "")
     if type(name) is not str:

@@ -36,7 +36,7 @@ def array_of(message: Any, name: str, max_bytes: int) -> np.ndarray:
         Array of its type; strings as an object array of bytes.
 
     Raises:
-        Refusal: a shape, type or count of values that cannot be.
+        Refusal: an invalid shape, type or count of values.
     """
     from tensorflow.python.framework import tensor_util
 
@@ -96,7 +96,7 @@ def inputs_of(request: Any, max_bytes: int) -> dict[str, np.ndarray]:
         max_bytes: of each array.
 
     Raises:
-        Refusal: a tensor that cannot be.
+        Refusal: an invalid tensor.
     """
     return {name: array_of(tensor, name, max_bytes) for name, tensor in request.inputs.items()}
 

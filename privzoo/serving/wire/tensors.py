@@ -72,7 +72,7 @@ def decode_base64(value: dict[str, Any]) -> bytes:
     """The bytes that an object `{"b64": "..."}` stands for.
 
     Raises:
-        Refusal: another object, or text that is no base64.
+        Refusal: another object, or text that is not base64.
     """
     if not is_base64(value):
         raise bad_request(f"JSON Value: {show(value)} not formatted correctly for base64 data")

@@ -56,7 +56,7 @@ def read(name: str, path: str | os.PathLike[str], flag: str) -> Any:
         The message.
 
     Raises:
-        ConfigError: the file cannot be read, or is no such message.
+        ConfigError: the file cannot be read, or is not such a message.
     """
     return parse(_classes()[name](), path, flag)
 
@@ -73,17 +73,19 @@ def parse(message: Any, path: str | os.PathLike[str], flag: str) -> Any:
         The message.
 
     Raises:
-        ConfigError: the file cannot be read, or is no such message.
+        ConfigError: the file cannot be read, or is not such a message.
     """
     try:
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
     except OSError as error:
         raise ConfigError(f"The file {path} of --{flag} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"The file {path} of --{flag} is no text; write a {message.DESCRIPTOR.name} in it.") from None
+        raise ConfigError(
+            f"The file {path} of --{flag} is not text; write a {message.DESCRIPTOR.name} in it."
+        ) from None
     except text_format.ParseError as error:
         # The parser repeats lines, which may be of a private key: its place is enough.
         place = f"line {error.GetLine()}" if error.GetLine() else "an unknown line"
         raise ConfigError(
-            f"The file {path} of --{flag} is no {message.DESCRIPTOR.name} in text protobuf ({place}); correct it."
+            f"The file {path} of --{flag} is not a {message.DESCRIPTOR.name} in text protobuf ({place}); correct it."
         ) from None
