@@ -216,7 +216,7 @@ def test_it_is_made_under_jax(tmp_path):
     code = """
 import pathlib, sys
 import slim_fakes as fakes, privzoo
-from privzoo.optimise import slim
+from privzoo.slim import fit
 folder = pathlib.Path(sys.argv[1])
 (folder / "zoo").mkdir()
 with fakes.installed(folder / "zoo"):
@@ -224,7 +224,7 @@ with fakes.installed(folder / "zoo"):
     record = fit.make(model, *fakes.faces(), folder / "run", folder / "cache", fakes.PRUNING, fakes.TRAINING)
 print(record["backend"], record["validation"]["error"])
 """
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=500

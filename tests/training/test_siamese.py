@@ -271,7 +271,7 @@ def test_settings_are_tried_and_attacked(zoo, data_dir, tmp_path):
         assert all(0 <= row["accuracy"] <= 1 and row["git"] and row["date"] for row in rows)
         assert all(f["attacker"] == "lda" and 0 <= f["value"] <= 1 for row in rows for f in row["identity"].values())
         assert {row["people"] for row in rows} == {"lfw101to200-test"}  # not those who are measured
-    assert "sigma=1,clip=0.5" in path.read_text() and "step=0.5" in path.read_text()
+    assert "sigma=1, clip=0.5" in path.read_text() and "step=0.5" in path.read_text()
     wrong = tool("sweep.py", zoo, "--model=vgg_s_tiny_noisy*", *known, "--try=sigmas=1")
     assert wrong.returncode == 1 and "unknown entry 'sigmas'" in wrong.stderr and "Traceback" not in wrong.stderr
 
