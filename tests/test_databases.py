@@ -164,7 +164,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path, mine):
     MINE[mine](tmp_path / "link")
 
 
-@pytest.mark.parametrize("path", [None, 3, True, "", b"", "a\0b", "\ud800", ["queue"], object()], ids=repr)
+@pytest.mark.parametrize("path", [None, 3, True, "", b"", "a\0b", "\ud800", ["queue"], range(3)], ids=repr)
 @pytest.mark.parametrize("mine", MINE)
 def test_paths_that_cannot_be(mine, path):
     with pytest.raises(ConfigError, match="is not valid; give the path of a file"):
