@@ -149,7 +149,7 @@ def test_a_code_says_its_budget(folder, capsys):
     assert found["noise"] == {**said, "epsilon": 6.0}
     assert cli.main(["predict", CODED, str(folder / "good.png"), "--epsilon", "2.5"]) == 0
     note = capsys.readouterr().out.splitlines()[-1]
-    assert f"one of {code.symbols} symbols" in note and "epsilon 2.5 at delta 0 for each face" in note
+    assert f"one of {code.symbols} symbols" in note and "epsilon 2.5 at delta 0 per face" in note
     assert cli.main(["list", CODED]) == 0
     listed = capsys.readouterr().out
     assert "1 symbol" in listed and "epsilon 3 at delta 0: from one answer no attacker identifies more than" in listed
@@ -280,7 +280,7 @@ def test_permanent_answers_repeat_and_say_so(folder, tmp_path, capsys):
     assert found[0] == found[1] == found[2] and found[0]["noise"]["slot"] == "anna"
     assert len({json.dumps(predict(capsys, *options, "--slot", str(k))[1]["answers"]) for k in range(12)}) > 1
     assert cli.main(["predict", *map(str, options), "--slot", "anna"]) == 0
-    assert "repeated in the slot 'anna': epsilon 0.5 at delta 0 for each different symbol" in capsys.readouterr().out
+    assert "for the slot 'anna': epsilon 0.5 at delta 0 for each different symbol" in capsys.readouterr().out
     model = privzoo.load(CODED, epsilon=0.5, permanent=secret)
     answers = [model.predict(photograph, slot="anna") for _ in range(3)]
     assert all((one == answers[0]).all() for one in answers)

@@ -93,7 +93,7 @@ def test_demo_of_a_noisy_model_says_what_it_gives_away(environment):
     attack = card.identity_attack()
     assert done.stdout.startswith(f"{card.model.name}: ") and attack.value < 0.1
     assert f"a feature of {card.cost.feature_bytes} bytes, with noise drawn on the device, as JSON" in done.stdout
-    assert f"named {attack.value:.1%} of the faces of 100 people" in done.stdout
+    assert f"identified {attack.value:.1%} of the faces among 100 people" in done.stdout
     assert f"Each face spends a privacy budget of {card.budget()}." in done.stdout and "epsilon 42.9" in card.budget()
 
 

@@ -173,4 +173,4 @@ def test_the_list_says_among_whom(zoo, capsys):
     assert main(["list", "vgg_s*"]) == 0
     assert "your own data" not in capsys.readouterr().out
     assert main(["list"]) == 0
-    assert "Of networks of your own data: among the people of that data" in capsys.readouterr().out
+    assert "For networks trained on your own data: among its people" in capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_clips_as_the_head_does():
         ({"queries": (np.ones((1, 1)), [0]), "per_sample": True}, ConfigError, "no queries"),
         ({"sigma": -1.0}, ConfigError, "sigma=-1.0"),
         ({"sigma": math.nan}, ConfigError, "sigma=nan"),
-        ({"seeds": ()}, ConfigError, "a seed"),
+        ({"seeds": ()}, ConfigError, "one or more seeds"),
     ],
 )
 def test_refuses(change, error, says):

@@ -79,7 +79,7 @@ def test_processes_give_the_same(tmp_path):
     assert sorted(calls(tmp_path / "a")) == calls(tmp_path / "b")
     with pytest.raises(DataError, match="Seed that fails"):
         runner.run(cells(tmp_path / "c", fails=(3,)), tmp_path / "c", "processes", progress=False)
-    with pytest.raises(DataError, match="was killed.*goes on where it stopped"):
+    with pytest.raises(DataError, match="was killed.*which resumes it"):
         runner.run(cells(tmp_path / "d", dies=(3,)), tmp_path / "d", "processes", progress=False)
     assert runner.run(cells(tmp_path / "d"), tmp_path / "d", progress=False) == found
 

@@ -205,6 +205,6 @@ def test_what_would_give_a_key_away_is_refused(head, tmp_path):
         Client(head, "https://cloud:8501", ca=tmp_path / "none")
     (tmp_path / "bad.pem").write_text("no PEM")
     for address in ("https://cloud:8501", "grpcs://cloud:8500"):
-        with pytest.raises(ConfigError, match="give PEM files"):
+        with pytest.raises(ConfigError, match="give matching PEM files"):
             Client(head, address, ca=tmp_path / "bad.pem")
     assert "secret" not in repr(Access(key="pz_secret"))

@@ -238,7 +238,7 @@ def test_wrong_codes_are_refused_in_one_sentence(released):
     model = privzoo.load(CODED)
     good = model.features(tiny_zoo.chips(3)[0])
     for bad, said in (
-        (good + np.float32([0.5, 0]), "no whole number"),
+        (good + np.float32([0.5, 0]), "not an integer"),
         (good * np.float32([1, -1]), "not above 0"),
         (good + np.float32([200, 0]), "a code of"),
         (good[:, :1], "takes numbers of shape"),

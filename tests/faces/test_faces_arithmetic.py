@@ -98,7 +98,7 @@ def test_a_quarter_turn_is_one(astronaut, quarters):
 
 @pytest.mark.parametrize("angle", [float("nan"), float("inf")])
 def test_an_angle_that_cannot_be(angle):
-    with pytest.raises(ImageError, match="no angle"):
+    with pytest.raises(ImageError, match="not an angle"):
         crop(np.zeros((9, 9, 3), np.uint8), Box(0, 0, 5, angle=angle), 4)
 
 

@@ -197,7 +197,7 @@ def test_different_carried_head_is_told():
         def predict(self, chips, **_):
             return chips + 0.01
 
-    with pytest.raises(WeightsError, match="other features"):
+    with pytest.raises(WeightsError, match="different features"):
         tf_keras_training.check_same(Carried(), np.ones((2, 3)), np.ones((2, 3)))
     assert tf_keras_training.check_same(Carried(), np.ones((2, 3)), np.ones((2, 3)) + 0.01) == 0
 

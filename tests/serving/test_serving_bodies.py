@@ -153,7 +153,7 @@ def test_over_grpc_messages_are_read_by_turns_and_then_counted(models, monkeypat
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             small = request_of("half", x=np.ones(1, np.float32))
-            with pytest.raises(grpc.RpcError, match="reads .* messages already") as refused:
+            with pytest.raises(grpc.RpcError, match="already reading .* messages") as refused:
                 call(small, timeout=60)
             assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             for stream in streams:

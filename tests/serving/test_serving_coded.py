@@ -162,7 +162,7 @@ def test_symbols_and_budgets_that_do_not_pair_are_refused(http, stub):
     assert "keys must be equal to" in refusal(predict(http, NAME, {"instances": [{"symbol": 0}]}))
     assert "plain list" in refusal(predict(http, NAME, {"instances": [0]}))
     assert "the tail takes [-1]" in refusal(predict(http, NAME, {"instances": [{"symbol": [0], "epsilon": 3.0}]}))
-    assert "takes 16 at once" in refusal(predict(http, NAME, rows([0] * 17, [3.0] * 17)))
+    assert "accepts 16 at once" in refusal(predict(http, NAME, rows([0] * 17, [3.0] * 17)))
 
 
 def test_features_instead_of_symbols_are_refused(stub):

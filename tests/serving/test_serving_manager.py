@@ -341,7 +341,7 @@ def test_the_flag_that_opens_reload_says_so_and_stands_alone(tmp_path):
     parser = argparse.ArgumentParser()
     add_flags(parser)
     told = " ".join(parser.format_help().split())
-    assert "whoever reaches the gRPC port" in told and "a SavedModel is a program" in told
+    assert "anyone who reaches the gRPC port" in told and "a SavedModel is a program" in told
     assert parser.parse_args(["--model_base_path=x"]).allow_reload_without_key is False
     with pytest.raises(ConfigError, match="contradicts --api_key_file"):
         serve(tmp_path, api_key_file=tmp_path / "keys", allow_reload_without_key=True)

@@ -157,7 +157,7 @@ def test_a_run_of_another_parent_is_not_released(measured, tmp_path):
         (tmp_path / name).write_bytes((measured["run"] / name).read_bytes())
     record = json.loads((tmp_path / fit.RECORD).read_text())
     write_json(tmp_path / fit.RECORD, {**record, "parent_head_weights_sha256": "0" * 64})
-    with pytest.raises(ConfigError, match="another head than"):
+    with pytest.raises(ConfigError, match="an earlier head of"):
         release.release(measured["pair"][0], tmp_path)
 
 

@@ -37,7 +37,7 @@ def test_bytes_are_the_layers():
     assert transfers["image as float32"].bytes == 602_112
     assert transfers["conv5_1"].bytes == 401_408
     assert transfers["conv5_3 reduced to 4"].bytes == 16
-    assert transfers["image, 8 bits a channel"].bytes * 4 == transfers["image as float32"].bytes
+    assert transfers["image, 8 bits per channel"].bytes * 4 == transfers["image as float32"].bytes
 
 
 @pytest.mark.parametrize("architecture", architectures.ARCHITECTURES)

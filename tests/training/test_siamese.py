@@ -183,7 +183,7 @@ def test_the_classifier_learns_faster(zoo):
     ("change", "siamese_change", "message"),
     [
         ({"parent": None}, {}, "no parent"),
-        ({"input_size": 64}, {}, "another input_size"),
+        ({"input_size": 64}, {}, "differ in input_size"),
         ({}, {"trained_from": "pool5"}, "trained from 'pool5'"),
         ({}, {"trained_from": "conv9"}, "trained from 'conv9'"),
         ({}, {"copies": 0}, "1 copy"),
