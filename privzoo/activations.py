@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from privzoo import architectures, faces
+from privzoo import architectures, audio, faces
 from privzoo.architectures import graph
 from privzoo.errors import WeightsError
 from privzoo.files import replacing
@@ -59,18 +59,28 @@ def part(values: np.ndarray, index: int) -> np.ndarray:
     return values[index * BATCH : (index + 1) * BATCH]
 
 
-def whole_chips(chips: np.ndarray, size: int) -> Source:
-    """Face chips as networks see them when they are used.
+def prepared(chips: np.ndarray, size: int | None) -> np.ndarray:
+    """Face chips or clips as networks see them when they are used.
 
     Args:
-        chips: uint8 RGB (N, side, side, 3).
-        size: side of the network's input in pixels.
+        chips: uint8 RGB (N, side, side, 3), or clips, int16 (N, 16000).
+        size: side of the network's input in pixels; None for clips.
+
+    Returns:
+        float32 RGB 0..255 (N, size, size, 3), or spectrograms (N, frames, bands, 1).
     """
-    return Source(
-        key(chips=chips, size=size),
-        len(chips),
-        lambda index: np.stack([faces.resize(chip, size) for chip in part(chips, index)]).astype(np.float32),
-    )
+    if size is None:
+        return np.stack([audio.spectrogram(clip) for clip in chips])
+    return np.stack([faces.resize(chip, size) for chip in chips]).astype(np.float32)
+
+
+def whole_chips(chips: np.ndarray, size: int | None) -> Source:
+    """Face chips or clips as networks see them when they are used.
+
+    Args:
+        chips, size: as for `prepared`.
+    """
+    return Source(key(chips=chips, size=size), len(chips), lambda index: prepared(part(chips, index), size))
 
 
 def trunk(network: keras.Model, source: Source, cache: Path, dtype: type = np.float32) -> tuple[Kept, keras.Model]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 Entry = TypeVar("Entry")
 FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
+FACE, SPEECH = "face", "speech"  # what networks take
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,24 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class SpeechAugmentation:
+    """Random changes of a training clip and of its spectrogram."""
+
+    speed: float = 0.12  # factor drawn from 1 -+ this; pitch changes with it
+    shift: float = 0.1  # seconds drawn from -+ this
+    noise: float = 0.5  # probability of white or pink noise
+    ratio: tuple[float, ...] = (5.0, 40.0)  # decibels of the clip above its noise, drawn from this range
+    masks: int = 2  # blank stretches along each axis (SpecAugment, Park et al. 2019)
+    longest_mask: tuple[int, ...] = (16, 10)  # frames, bands: each stretch is drawn from 0 to this
+
+
+@dataclass(frozen=True)
 class Stage:
     """Some epochs at one image size; several stages make training progressive."""
 
-    input_size: int  # pixels
+    input_size: int | None  # pixels; None for speech, whose spectrograms have one size
     epochs: int
+    shrink: int = 1  # spectrograms are averaged over squares of this side, and so smaller
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,13 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     precision: str = "mixed_bfloat16"  # a Keras dtype policy
     augmentation: Augmentation = Augmentation()
+    speech: SpeechAugmentation | None = None  # of a network that takes speech, in place of `augmentation`
     seed: int = 1
+
+    @property
+    def changes(self) -> Augmentation | SpeechAugmentation:
+        """Random changes of what it is trained on."""
+        return self.speech or self.augmentation
 
 
 @dataclass(frozen=True)
@@ -91,15 +111,16 @@ class SiameseConfig:
     copies: int = 4  # augmented versions of each chip, of which every epoch uses one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """One trained VGG-16 or VGG-S with all its weights."""
+    """One trained network with all its weights."""
 
     name: str
-    architecture: str  # "vgg16" or "vgg_s"
-    task: str  # the primary label: "gender", "emotion", or any name for the user's own data
+    architecture: str  # "vgg16", "vgg_s" or "resnet18"
+    task: str  # the primary label: "gender", "emotion", "keyword", or any name for the user's own data
     classes: tuple[str, ...]  # in the order of the output
-    input_size: int  # side of the square input in pixels
+    input: Literal["face", "speech"] = FACE  # a face chip, or the spectrogram of a second of speech
+    input_size: int | None = None  # side of the face chip in pixels; None for speech
     training: TrainingConfig
     description: str  # one sentence
     licence: str
@@ -108,6 +129,36 @@ class NetworkConfig:
     parent: str | None = None  # network whose layers are omitted from this one's file if equal
     siamese: SiameseConfig | None = None  # how it was made from its parent; None: trained as a primary network
     weights: WeightsFile | None = None  # None until released
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a size that does not fit the input."""
+        if (self.input_size is None) != (self.input == SPEECH) or (self.training.speech is None) != (
+            self.input == FACE
+        ):
+            raise ConfigError(
+                f"{self.name} takes a {self.input} input: for faces give input_size, for speech training.speech, and "
+                "not the other."
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the input: of an RGB chip, or frames, bands and 1 of a spectrogram."""
+        if self.input == SPEECH:
+            from privzoo import audio
+
+            return audio.SHAPE
+        return (self.chip_side, self.chip_side, 3)
+
+    @property
+    def chip_side(self) -> int:
+        """Side of the face chip in pixels.
+
+        Raises:
+            ConfigError: the network takes speech.
+        """
+        if self.input_size is None:
+            raise ConfigError(f"{self.name} takes speech, not faces; give it recordings.")
+        return self.input_size
 
     @property
     def own_data(self) -> bool:

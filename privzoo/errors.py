@@ -19,14 +19,22 @@ class WeightsError(PrivzooError, OSError):
     """A weights file that is missing, damaged or not the one that was released."""
 
 
-class ImageError(PrivzooError, ValueError):
-    """An image that cannot be read or has the wrong shape or type.
+class InputError(PrivzooError, ValueError):
+    """An image or a recording that cannot be used.
 
     Attributes:
-        skipped: if all images were skipped, what was wrong with each (`privzoo.faces.Skipped`).
+        skipped: if all inputs were skipped, what was wrong with each (`privzoo.faces.Skipped`).
     """
 
     skipped: tuple = ()
+
+
+class ImageError(InputError):
+    """An image that cannot be read or has the wrong shape or type."""
+
+
+class AudioError(InputError):
+    """A recording that cannot be read, is silent, too short or too long, or has the wrong rate or type."""
 
 
 class FaceNotFoundError(ImageError):

@@ -6,20 +6,22 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from privzoo.architectures import vgg16, vgg_s
-from privzoo.architectures.layers import Conv, LayerCost, Pool, classifier_costs, feature_costs
+from privzoo.architectures import resnet18, vgg16, vgg_s
+from privzoo.architectures.layers import Conv, Layer, LayerCost, classifier_costs, feature_costs
 from privzoo.errors import UnknownNameError
 
-ARCHITECTURES: dict[str, ModuleType] = {"vgg16": vgg16, "vgg_s": vgg_s}
+ARCHITECTURES: dict[str, ModuleType] = {"resnet18": resnet18, "vgg16": vgg16, "vgg_s": vgg_s}
 LAST = "fc8"  # the layer whose outputs are the classes' logits
 MINIMUM_INPUT_SIZE = 48  # pixels; below it VGG-16's pools leave nothing
+RGB = 3  # channels
+Shape = tuple[int | None, int | None, int]  # height, width and channels of an input; None: of any size
 
 
-def layers(architecture: str, channels: Mapping[str, int] | None = None) -> tuple[Conv | Pool, ...]:
+def layers(architecture: str, channels: Mapping[str, int] | None = None) -> tuple[Layer, ...]:
     """Layer table of an architecture.
 
     Args:
-        architecture: `vgg16` or `vgg_s`.
+        architecture: one of `ARCHITECTURES`.
         channels: for slim heads: convolution -> its output channels, where they are others than the published ones.
 
     Raises:
@@ -34,8 +36,16 @@ def layers(architecture: str, channels: Mapping[str, int] | None = None) -> tupl
     if unknown := sorted(set(channels) - {layer.name for layer in table if isinstance(layer, Conv)}):
         raise UnknownNameError(f"{architecture} has no convolution {unknown[0]!r} to give other channels.")
     return tuple(
-        dataclasses.replace(layer, filters=channels[layer.name]) if layer.name in channels else layer for layer in table
+        dataclasses.replace(layer, filters=channels[layer.name])
+        if isinstance(layer, Conv) and layer.name in channels
+        else layer
+        for layer in table
     )
+
+
+def shape_of(input_size: int | Shape | None) -> Shape:
+    """Shape of an input: that of a square RGB image if only its side is given, of any RGB image for None."""
+    return input_size if isinstance(input_size, tuple) else (input_size, input_size, RGB)
 
 
 def cuts(architecture: str) -> tuple[str, ...]:
@@ -52,7 +62,7 @@ def trunk(architecture: str) -> str:
 
 def costs(
     architecture: str,
-    input_size: int,
+    input_size: int | tuple[int, int, int],
     classes: int,
     classifier: Sequence[int] = (),
     channels: Mapping[str, int] | None = None,
@@ -60,15 +70,16 @@ def costs(
     """Shape, parameters and multiply-adds of every layer, without building the network.
 
     Args:
-        architecture: `vgg16` or `vgg_s`.
-        input_size: side of the square input in pixels.
+        architecture: one of `ARCHITECTURES`.
+        input_size: side of the square RGB input in pixels, or height, width and channels of another one.
         classes: width of the last layer, `fc8`.
         classifier: widths of `fc6` and `fc7`, (4096, 4096) as published; empty: average pooling, then `fc8`.
         channels: as of `layers`.
     """
-    features = feature_costs(layers(architecture, channels), input_size)
-    side, _, depth = features[-1].shape
-    return features + classifier_costs(side * side * depth if classifier else depth, classifier, classes)
+    shape = input_size if isinstance(input_size, tuple) else (input_size, input_size, RGB)
+    features = feature_costs(layers(architecture, channels), shape)
+    height, width, depth = features[-1].shape
+    return features + classifier_costs(height * width * depth if classifier else depth, classifier, classes)
 
 
 def check_cut(architecture: str, cut: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from privzoo import architectures
 from privzoo.architectures.layers import Conv, Pool, ceil_padding
+from privzoo.architectures.residual import BATCH_NORM_EPSILON, ResidualBlock, convolution
 from privzoo.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from privzoo.config import NetworkConfig
 
-BATCH_NORM_EPSILON = 1e-3
+# Channels of the input -> its name, and the factor and offset of the first layer. RGB has values 0..255; decibels of a
+# spectrogram have 0..80.
+INPUTS = {3: ("image", 1 / 64, -2.0), 1: ("spectrogram", 1 / 20, -1.0)}
 
 
 @keras.saving.register_keras_serializable(package="privzoo")
@@ -53,15 +56,16 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 def convolve(x: KerasTensor, layer: Conv, batch_norm: bool) -> KerasTensor:
     """One convolution with its ReLU, batch norm between the two while a network is trained."""
-    options = {"strides": layer.stride, "padding": layer.padding, "kernel_initializer": "he_normal"}
     if not batch_norm:
-        return keras.layers.Conv2D(layer.filters, layer.kernel, activation="relu", name=layer.name, **options)(x)
-    x = keras.layers.Conv2D(layer.filters, layer.kernel, use_bias=False, name=layer.name, **options)(x)
+        return convolution(layer, activation="relu")(x)
+    x = convolution(layer, use_bias=False)(x)
     x = keras.layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{layer.name}_bn")(x)
     return keras.layers.Activation("relu", name=f"{layer.name}_relu")(x)
 
 
 def _pool(x: KerasTensor, layer: Pool) -> KerasTensor:
+    if layer.same:
+        return keras.layers.MaxPooling2D(layer.size, layer.stride, padding="same", name=layer.name)(x)
     if x.shape[1] is None:
         # As many rows as any side may need: those that complete no window are left out by the pool.
         padding = layer.stride - 1 if layer.ceil else 0
@@ -77,7 +81,7 @@ def build(
     architecture: str,
     classes: int,
     *,
-    input_size: int | None = 96,
+    input_size: int | architectures.Shape | None = 96,
     classifier: Sequence[int] = (),
     batch_norm: bool = False,
     lrn: bool = False,
@@ -89,9 +93,10 @@ def build(
     """Builds a network with fresh weights.
 
     Args:
-        architecture: `vgg16` or `vgg_s`.
+        architecture: one of `architectures.ARCHITECTURES`.
         classes: number of primary classes.
-        input_size: side of the square input in pixels, at least 48; None for any size (compact classifier only).
+        input_size: side of the square RGB input in pixels, at least 48; None for any size (compact classifier only);
+            or height, width and channels of another input, which is a spectrogram if it has one channel.
         classifier: widths of `fc6` and `fc7`; (4096, 4096) as published, () for average pooling and `fc8` alone.
         batch_norm: batch norm after each convolution, for training; released networks have it folded away.
         lrn: VGG-S's local response norm after `conv1`, as published.
@@ -102,22 +107,28 @@ def build(
         channels: for slim heads: convolution -> its output channels, where they are others than the published ones.
 
     Returns:
-        A model from `image`, float32 RGB 0..255 (N, input_size, input_size, 3), to (N, classes); with
-        `auxiliary`, to a dict of logits with the primary ones under `fc8`.
+        A model from `image`, float32 RGB 0..255 (N, input_size, input_size, 3), or `spectrogram`, float32 0..80
+        (N, frames, bands, 1), to (N, classes); with `auxiliary`, to a dict of logits with the primary ones under `fc8`.
 
     Raises:
         UnknownNameError: unknown architecture.
         ConfigError: input too small, or any size asked for with a flattening classifier.
     """
     table = architectures.layers(architecture, channels)
-    if input_size is None and classifier:
+    shape = architectures.shape_of(input_size)
+    if None in shape and classifier:
         raise ConfigError(f"{architecture} with classifier {tuple(classifier)} needs a fixed input size; give one.")
-    if input_size is not None and input_size < architectures.MINIMUM_INPUT_SIZE:
-        raise ConfigError(f"An input of {input_size} px is too small; use {architectures.MINIMUM_INPUT_SIZE} or more.")
-    image = keras.Input((input_size, input_size, 3), name="image")
-    x = keras.layers.Rescaling(1 / 64, offset=-2.0, name="normalize")(image)
+    side = min(known) if (known := [side for side in shape[:2] if side is not None]) else None
+    if side is not None and side < architectures.MINIMUM_INPUT_SIZE:
+        raise ConfigError(f"An input of {side} px is too small; use {architectures.MINIMUM_INPUT_SIZE} or more.")
+    name, factor, offset = INPUTS[shape[-1]]
+    image = keras.Input(shape, name=name)
+    x = keras.layers.Rescaling(factor, offset=offset, name="normalize")(image)
     for layer in table:
-        x = convolve(x, layer, batch_norm) if isinstance(layer, Conv) else _pool(x, layer)
+        if isinstance(layer, Conv):
+            x = convolve(x, layer, batch_norm)
+        else:
+            x = _pool(x, layer) if isinstance(layer, Pool) else ResidualBlock(layer, batch_norm, name=layer.name)(x)
         if lrn and isinstance(layer, Conv) and layer.lrn:
             x = LocalResponseNormalization(name=layer.name.replace("conv", "norm"))(x)
     if classifier:
@@ -165,10 +176,10 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
 
     Args:
         network: a model of `build` with one output.
-        cut: name of a convolution; the head ends with its ReLU.
+        cut: name of a layer; the head ends with its ReLU.
 
     Returns:
-        head: `image` -> `features`, and tail: `features` -> output.
+        head: the network's input -> `features`, and tail: `features` -> output.
 
     Raises:
         UnknownNameError: the network has no such layer.
@@ -178,7 +189,7 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     if cut not in names:
         raise UnknownNameError(f"The network {network.name!r} has no layer {cut!r} to be cut after.")
     end = names.index(f"{cut}_relu" if f"{cut}_relu" in names else cut) + 1
-    head = chain(chained[:end], network.input.shape[1:], "image", "head")
+    head = chain(chained[:end], network.input.shape[1:], network.input.name, "head")
     return head, chain(chained[end:], head.output.shape[1:], "features", "tail")
 
 
@@ -232,11 +243,19 @@ def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Weights of a model as `<layer>/<variable>` -> array."""
     return {
-        f"{layer.name}/{v.name}": keras.ops.convert_to_numpy(v)
+        key: keras.ops.convert_to_numpy(v)
         for layer in model.layers
         for v in layer.weights
-        if "seed_generator" not in v.path
+        if (key := _key(layer, v)) is not None
     }
+
+
+def _key(layer: keras.layers.Layer, variable: Any) -> str | None:
+    """`<layer>/<variable>`, where of a block its inner layer counts; None for a random source's state."""
+    if "seed_generator" in variable.path:
+        return None
+    inner = variable.path.rpartition("/")[0].rpartition("/")[2] if isinstance(layer, ResidualBlock) else layer.name
+    return f"{inner}/{variable.name}"
 
 
 def set_weights(model: keras.Model, weights: dict[str, np.ndarray], *, missing_ok: bool = False) -> list[str]:
@@ -256,8 +275,8 @@ def set_weights(model: keras.Model, weights: dict[str, np.ndarray], *, missing_o
     missing = []
     for layer in model.layers:
         for variable in layer.weights:
-            key = f"{layer.name}/{variable.name}"
-            if "seed_generator" in variable.path:
+            key = _key(layer, variable)
+            if key is None:
                 continue
             if key not in weights:
                 missing.append(key)
@@ -278,7 +297,7 @@ def inference_network(config: NetworkConfig, weights: dict[str, np.ndarray]) -> 
         weights: `<layer>/kernel` and `<layer>/bias` -> array.
 
     Returns:
-        `image` float32 RGB 0..255 (N, S, S, 3) -> probabilities (N, classes).
+        The input, as of `build`, -> probabilities (N, classes).
 
     Raises:
         ConfigError: weights are missing, or have another shape.
@@ -286,7 +305,7 @@ def inference_network(config: NetworkConfig, weights: dict[str, np.ndarray]) -> 
     network = build(
         config.architecture,
         len(config.classes),
-        input_size=config.input_size,
+        input_size=config.input_shape,
         classifier=config.classifier,
         lrn=config.lrn,
     )

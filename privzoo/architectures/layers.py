@@ -27,6 +27,31 @@ class Pool:
     size: int
     stride: int
     ceil: bool = False
+    same: bool = False  # padded so that the side is divided by the stride and rounded up
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Two 3x3 convolutions and a shortcut around them (He et al. 2016, Figure 2); ReLU after each.
+
+    If they change the shape, the shortcut is a 1x1 convolution (their option B), otherwise nothing.
+    """
+
+    name: str
+    filters: int
+    stride: int = 1  # of the first convolution and of the shortcut
+
+    def convolutions(self, channels: int) -> tuple[Conv, Conv, Conv | None]:
+        """The first and second convolution, and the shortcut's, for an input with so many channels."""
+        changed = self.stride != 1 or channels != self.filters
+        return (
+            Conv(f"{self.name}_a", self.filters, 3, self.stride),
+            Conv(f"{self.name}_b", self.filters, 3),
+            Conv(f"{self.name}_shortcut", self.filters, 1, self.stride) if changed else None,
+        )
+
+
+Layer = Conv | Pool | Residual
 
 
 @dataclass(frozen=True)
@@ -46,34 +71,46 @@ def ceil_padding(side: int, pool: Pool) -> int:
     return (math.ceil((side - pool.size) / pool.stride) * pool.stride + pool.size) - side
 
 
-def output_side(side: int, layer: Conv | Pool) -> int:
-    """Height (and width) of a layer's output for a square input of `side` pixels."""
+def output_side(side: int, layer: Layer) -> int:
+    """Height (or width) of a layer's output for an input of `side` pixels."""
+    if isinstance(layer, Residual) or (layer.same if isinstance(layer, Pool) else layer.padding == "same"):
+        return math.ceil(side / layer.stride)
     if isinstance(layer, Pool):
         return (side + ceil_padding(side, layer) - layer.size) // layer.stride + 1
-    if layer.padding == "same":
-        return math.ceil(side / layer.stride)
     return (side - layer.kernel) // layer.stride + 1
 
 
-def feature_costs(layers: Sequence[Conv | Pool], input_size: int) -> list[LayerCost]:
-    """Cost of each convolution and pool of a table.
+def _convolution(layer: Conv, channels: int, sides: tuple[int, ...]) -> tuple[int, int]:
+    """Parameters and multiply-adds of a convolution of an input with so many channels, whose output has these sides."""
+    weights = layer.kernel * layer.kernel * channels * layer.filters
+    return weights + layer.filters, weights * math.prod(sides)
+
+
+def feature_costs(layers: Sequence[Layer], input_shape: tuple[int, int, int]) -> list[LayerCost]:
+    """Cost of each entry of a table.
 
     Args:
         layers: the table, input first.
-        input_size: side of the square RGB input in pixels.
+        input_shape: height, width and channels of the input.
 
     Returns:
-        One `LayerCost` per entry; multiply-adds as in DataMix's Table 1 (biases and ReLU not counted).
+        One `LayerCost` per entry; multiply-adds as in DataMix's Table 1 (biases, ReLU and sums not counted).
     """
-    side, channels, costs = input_size, 3, []
+    *sides, channels = input_shape
+    costs = []
     for layer in layers:
-        side = output_side(side, layer)
+        sides = [output_side(side, layer) for side in sides]
+        found: list[tuple[int, int]] = []
         if isinstance(layer, Conv):
-            weights = layer.kernel * layer.kernel * channels * layer.filters
+            found = [_convolution(layer, channels, (*sides,))]
+        elif isinstance(layer, Residual):
+            first, second, shortcut = layer.convolutions(channels)
+            inputs = ((first, channels), (second, layer.filters), (shortcut, channels))
+            found = [_convolution(conv, into, (*sides,)) for conv, into in inputs if conv]
+        if not isinstance(layer, Pool):
             channels = layer.filters
-            costs.append(LayerCost(layer.name, (side, side, channels), weights + channels, weights * side * side))
-        else:
-            costs.append(LayerCost(layer.name, (side, side, channels), 0, 0))
+        parameters, multiply_adds = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0)
+        costs.append(LayerCost(layer.name, (*sides, channels), parameters, multiply_adds))
     return costs
 
 

@@ -1,4 +1,4 @@
-"""Data sets of faces in their official layouts, from a folder or a zip; images are read on demand.
+"""Data sets of faces and speech in their official layouts, from a folder or a zip; files are read on demand.
 
 Every loader has `load(root, ...) -> Dataset`, where root is the data set's official folder, its zip, or a
 folder that holds either.
@@ -10,13 +10,14 @@ Example:
 
 from __future__ import annotations
 
-from privzoo.data import celeba, fer2013, folder, imdb_wiki, lfw, utkface
+from privzoo.data import arabic_speech, celeba, fer2013, folder, imdb_wiki, lfw, utkface
 from privzoo.data.samples import CLASSES, Dataset, Sample, arrays
 
 __all__ = [
     "CLASSES",
     "Dataset",
     "Sample",
+    "arabic_speech",
     "arrays",
     "celeba",
     "fer2013",

@@ -1,4 +1,4 @@
-"""What every loader returns: samples whose images are read on demand, and arrays made from them."""
+"""What every loader returns: samples whose images or clips are read on demand, and arrays made from them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from privzoo import faces
+from privzoo import audio, faces
 from privzoo.data.files import Files
-from privzoo.errors import ConfigError, DataError, ImageError
+from privzoo.errors import ConfigError, DataError, ImageError, InputError
 
 log = logging.getLogger("privzoo.data")
 
@@ -22,16 +22,23 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "gender": ("male", "female"),
     "race": ("white", "black", "asian", "indian", "other"),
     "emotion": ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
+    "keyword": tuple(
+        (
+            "backward,cancel,close,digit,direction,disable,down,eight,enable,enter,five,forward,four,left,move,next,nine,"
+            "no,ok,one,open,options,previous,receive,record,right,rotate,send,seven,six,start,stop,three,two,undo,up,yes,"
+            "zero,zoom in,zoom out"
+        ).split(",")
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set with what is known about it."""
+    """One image, or recording, of a data set with what is known about it."""
 
     name: str  # path inside the set, such as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
-    image: Callable[[], np.ndarray]  # reads the chip, uint8 RGB (H, W, 3); ImageError when damaged
-    labels: Mapping[str, int | float | str]  # gender, race, emotion, identity: index into classes; age: years
+    image: Callable[[], np.ndarray]  # reads the chip, uint8 RGB (H, W, 3), or clip, int16 (16000,); InputError
+    labels: Mapping[str, int | float | str]  # of classes: index into them; age: years; round: number
 
     @property
     def person(self) -> int:
@@ -80,6 +87,25 @@ class ReadImage:
             return self.cut(image)
         except ImageError as error:
             raise ImageError(f"{self.name}: {error}") from error
+
+
+class ReadClip:
+    """Reads one recording of a data set when called; can be sent to another process.
+
+    Args:
+        files: where the recording is.
+        path: its name there.
+        name: its name in messages.
+    """
+
+    __slots__ = ("files", "name", "path")
+
+    def __init__(self, files: Files, path: str, name: str) -> None:
+        self.files, self.path, self.name = files, path, name
+
+    def __call__(self) -> np.ndarray:
+        """Return the clip, int16 (16000,); raises InputError naming the recording when it is damaged or silent."""
+        return audio.second(audio.decode(self.files.read(self.path), self.name))
 
 
 def path_hash(path: str) -> int:
@@ -146,14 +172,15 @@ def arrays(
 
     Args:
         samples: a data set or a list of samples.
-        size: side in pixels that every chip is resized to; None keeps the stored size, one for all.
+        size: side in pixels that every chip is resized to; None keeps the stored size, one for all. Clips have one.
         task: the one label wanted; a sample without it is left out. None: all labels that every sample has.
         skipped: reasons and counts of what was left out are added to it.
         progress: show a progress bar, where tqdm is installed.
 
     Returns:
-        uint8 RGB (N, size, size, 3), and the labels of these N images: int64 (N,) for one task, or a
-        dictionary of such arrays. Ages that are not whole years make a float64 array, names an array of str.
+        uint8 RGB (N, size, size, 3), or of speech clips int16 (N, 16000), and the labels of these N images: int64
+        (N,) for one task, or a dictionary of such arrays. Ages that are not whole years make a float64 array, names an
+        array of str.
 
     Raises:
         DataError: no image is left, or the sizes differ while `size` is None.
@@ -172,14 +199,14 @@ def arrays(
             continue
         try:
             image = sample.image()
-        except ImageError as error:
-            lost["damaged image"] += 1
+        except InputError as error:
+            lost["damaged image" if isinstance(error, ImageError) else "unusable recording"] += 1
             log.debug("%s", error)
             continue
-        if size is not None:
+        if size is not None and image.ndim == 3:
             image = faces.resize(image, size)
         if images is None:
-            images = np.empty((len(samples), *image.shape), np.uint8)
+            images = np.empty((len(samples), *image.shape), image.dtype)
         if image.shape != images.shape[1:]:
             raise DataError(
                 f"{sample.name} has {image.shape[1]}x{image.shape[0]} pixels and the images before it "

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from privzoo.config import NetworkConfig
-from privzoo.data import fer2013, folder, lfw
+from privzoo.data import arabic_speech, fer2013, folder, lfw
 from privzoo.data.samples import Dataset
 from privzoo.errors import ConfigError, UnknownNameError
 
@@ -16,6 +16,7 @@ TRAINABLE = (
     "fer2013",
     "celeba",
     "imdb_wiki",
+    "arabic_speech",
     "folder",
 )  # modules of privzoo.data with both splits
 
@@ -62,7 +63,7 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
 
     Args:
         network: for one trained on the user's own data, its test part; else by the task, LFW for gender and FER2013's
-            test part for emotion (protocols 1 and 2).
+            test part for emotion, Arabic Speech Commands' for keywords (protocols 1, 2 and 10).
         root: folder of the data sets, or of the user's own data.
 
     Raises:
@@ -75,9 +76,11 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
         return lfw.load(root)
     if network.task == "emotion":
         return fer2013.load(root, split="test")
+    if network.task == "keyword":
+        return arabic_speech.load(root, split="test")
     raise ConfigError(
         f"{network.name} learns {network.task!r} from {network.training.dataset}, for which there are no test data; "
-        "test data exist for gender, emotion, and any task of your own class folders."
+        "test data exist for gender, emotion, keyword, and any task of your own class folders."
     )
 
 

@@ -52,7 +52,7 @@ def attach(
     reconstruct = keras.layers.Dense(int(np.prod(shape)), name="reconstruct")
     start = [reconstruct, keras.layers.Reshape(shape, name="activation")]
     rest = [_refitted(layer, arrays) for layer in graph.layers(tail)]
-    head = graph.chain([*graph.layers(head), reduce, *end], head.input_shape[1:], "image", "head")
+    head = graph.chain([*graph.layers(head), reduce, *end], head.input_shape[1:], head.input.name, "head")
     tail = graph.chain([*start, *rest], (dimensions,), "features", "tail")
     fitted = {**arrays, "reduce/kernel": arrays["reduce/kernel"].reshape(*shape, dimensions)}
     for layer in (reduce, reconstruct, *(layer for layer in rest if layer.name == "fc8")):

@@ -21,4 +21,4 @@ class Round(keras.layers.Layer):
 def unrounded(head: keras.Model) -> keras.Model:
     """A head without the rounding at its end, which has no gradient; the layers are shared."""
     layers = [layer for layer in graph.layers(head) if not isinstance(layer, Round)]
-    return graph.chain(layers, head.input_shape[1:], "image", "head")
+    return graph.chain(layers, head.input_shape[1:], head.input.name, "head")

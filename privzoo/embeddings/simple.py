@@ -36,5 +36,5 @@ def attach(
     shape = head.output_shape[1:]
     end = [keras.layers.Rescaling(1 / model.step, name="units"), Round(name="round")]
     start = [keras.layers.Rescaling(model.step, name="activation")]
-    head = graph.chain([*graph.layers(head), *end], head.input_shape[1:], "image", "head")
+    head = graph.chain([*graph.layers(head), *end], head.input_shape[1:], head.input.name, "head")
     return head, graph.chain([*start, *graph.layers(tail)], shape, "features", "tail")

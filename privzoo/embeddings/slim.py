@@ -49,7 +49,7 @@ def build(network: NetworkConfig, model: ModelConfig, channels: Mapping[str, int
     )
     head, _ = graph.split(whole, model.cut)
     end = reduced.reducing(head.output_shape[1:], model)
-    return graph.chain([*graph.layers(head), *end], head.input_shape[1:], "image", "head")
+    return graph.chain([*graph.layers(head), *end], head.input_shape[1:], head.input.name, "head")
 
 
 def filled(

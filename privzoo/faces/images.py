@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,10 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from privzoo.errors import ImageError
+from privzoo.sources import Kind, name_of
 
 # Pillow's own default: beyond it a small file may be a decompression bomb that expands to gigabytes.
 MAX_PIXELS = 89_478_485
-MAX_STREAM_BYTES = 4 * MAX_PIXELS  # of an open file, whose size is unknown: all pixels uncompressed
+_IMAGE = Kind("image", ImageError, most_bytes=4 * MAX_PIXELS)  # all pixels uncompressed
 
 
 def decode(source: Any, name: str | None = None) -> np.ndarray:
@@ -39,7 +39,7 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
         >>> decode(np.zeros((4, 6), np.uint8)).shape
         (4, 6, 3)
     """
-    name = name or _name(source) or "image"
+    name = name or name_of(source) or "image"
     if isinstance(source, np.ndarray):
         return _from_array(source, name)
     if isinstance(source, Image.Image):
@@ -47,9 +47,9 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
     if isinstance(source, bytes | bytearray | memoryview):
         file: Any = io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
-        file = _regular_file(os.fspath(source), name)
+        file = _IMAGE.regular_file(os.fspath(source), name)
     elif hasattr(source, "read"):
-        file = io.BytesIO(_content(source, name))
+        file = io.BytesIO(_IMAGE.content(source, name))
     else:
         kind = type(source).__name__
         raise ImageError(
@@ -62,7 +62,7 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except Exception as error:  # On damaged files Pillow raises OSError, SyntaxError, struct.error and more.
-        raise _unreadable(name, error) from error
+        raise _IMAGE.unreadable(name, error) from error
     with image:
         return _from_pillow(image, name)
 
@@ -87,45 +87,7 @@ def sources(images: Any) -> Iterator[tuple[str, Any]]:
     else:
         many = images
     for index, source in enumerate(many):
-        yield _name(source) or f"image {index}", source
-
-
-def _name(source: Any) -> str | None:
-    """The source's own name: a path, or the name of an open file."""
-    for name in (source, getattr(source, "filename", None), getattr(source, "name", None)):
-        if isinstance(name, str | os.PathLike) and (found := os.fsdecode(name)):
-            return found
-    return None
-
-
-def _regular_file(path: str | bytes, name: str) -> str | bytes:
-    """The path, unless what is there is no file: reading a pipe would wait for whoever writes to it."""
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        raise ImageError(f"{name}: there is no such file; check the path.") from None
-    except OSError as error:
-        raise _unreadable(name, error) from None
-    if stat.S_ISDIR(mode):
-        raise ImageError(f"{name}: this is a folder; give the image files in it.")
-    if not stat.S_ISREG(mode):
-        raise ImageError(f"{name}: this is a pipe or a device; save the image to a file first.")
-    return path
-
-
-def _content(file: Any, name: str) -> bytes:
-    """All bytes of an open file, from its beginning if it is seekable: it may have been read before."""
-    try:
-        if getattr(file, "seekable", lambda: False)():
-            file.seek(0)
-        content = file.read(MAX_STREAM_BYTES + 1)
-    except Exception as error:  # Whatever the file's own code raises; of a closed file a ValueError.
-        raise _unreadable(name, error) from error
-    if not isinstance(content, bytes):
-        raise ImageError(f'{name}: the open file gives {type(content).__name__}; open it in mode "rb".')
-    if len(content) > MAX_STREAM_BYTES:
-        raise ImageError(f"{name}: the open file has more than {MAX_STREAM_BYTES:,} bytes; give an image file.")
-    return content
+        yield name_of(source) or f"image {index}", source
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -161,14 +123,8 @@ def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.array(image.convert("RGB"))
     except Exception as error:  # As above: damage may only show when the pixels are decoded.
-        raise _unreadable(name, error) from error
+        raise _IMAGE.unreadable(name, error) from error
     raise ImageError(f"{name}: pixels of mode {image.mode} have no fixed range; save it with 8 bits.")
-
-
-def _unreadable(name: str, error: Exception) -> ImageError:
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    reason = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-    return ImageError(f"{name}: the image cannot be read ({reason}); replace the file.")
 
 
 def _too_large(name: str) -> ImageError:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from privzoo import faces
-from privzoo.config import Augmentation, Stage
+from privzoo import activations
+from privzoo.config import Augmentation, SpeechAugmentation, Stage
 from privzoo.training.augment import augment
 
 
@@ -17,27 +17,38 @@ def steps(count: int, batch_size: int) -> int:
     return count // min(batch_size, count)
 
 
-def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[int, int, int]]:
-    """Image size, first epoch and end of each stage that is not over after `done` epochs; epochs count from 0."""
+def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[Stage, int, int]]:
+    """Each stage, its first epoch and its end, that is not over after `done` epochs; epochs count from 0."""
     end = 0
     for stage in stages:
         end += stage.epochs
         if done < end:
-            yield stage.input_size, max(done, end - stage.epochs), end
+            yield stage, max(done, end - stage.epochs), end
+
+
+def shrunk(images: np.ndarray, factor: int) -> np.ndarray:
+    """Images (N, h, w, c) averaged over squares of `factor` pixels, without what remains at the lower and right edge."""
+    if factor == 1:
+        return images
+    count, height, width, channels = images.shape
+    rows, columns = height // factor, width // factor
+    squares = images[:, : rows * factor, : columns * factor].reshape(count, rows, factor, columns, factor, channels)
+    return squares.mean(axis=(2, 4), dtype=np.float32)
 
 
 class TrainingBatches(keras.utils.PyDataset):
     """Shuffled, augmented batches; order and augmentation depend only on seed and epoch, so a resumed run repeats them.
 
     Args:
-        chips: uint8 (N, side, side, 3).
+        chips: uint8 (N, side, side, 3), or clips, int16 (N, 16000).
         labels: output name -> array (N,).
         batch_size: images per batch, or all if there are fewer; the remainder of an epoch is
             left out.
-        size: side of the images in pixels.
+        size: side of the images in pixels; None for clips.
         augmentation: of the chips.
         seed: of the run.
         epoch: the first one, counted from 0.
+        shrink: the images are averaged over squares of so many pixels.
     """
 
     def __init__(
@@ -45,14 +56,16 @@ class TrainingBatches(keras.utils.PyDataset):
         chips: np.ndarray,
         labels: dict[str, np.ndarray],
         batch_size: int,
-        size: int,
-        augmentation: Augmentation,
+        size: int | None,
+        augmentation: Augmentation | SpeechAugmentation,
         seed: int,
         epoch: int = 0,
+        shrink: int = 1,
     ):
         super().__init__(workers=2)  # threads that prepare the next batches during training
         self.chips, self.labels, self.batch_size = chips, labels, min(batch_size, len(chips))
         self.size, self.augmentation, self.seed, self.epoch = size, augmentation, seed, epoch
+        self.shrink = shrink
         self._shuffle()
 
     def _shuffle(self) -> None:
@@ -67,7 +80,7 @@ class TrainingBatches(keras.utils.PyDataset):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, self.epoch, index))
         images = np.stack([augment(self.chips[i], self.size, self.augmentation, rng) for i in chosen])
-        return images, {name: values[chosen] for name, values in self.labels.items()}
+        return shrunk(images, self.shrink), {name: values[chosen] for name, values in self.labels.items()}
 
     def on_epoch_end(self) -> None:
         """Reshuffles."""
@@ -76,18 +89,27 @@ class TrainingBatches(keras.utils.PyDataset):
 
 
 class PlainBatches(keras.utils.PyDataset):
-    """Whole chips in order, resized and otherwise unchanged.
+    """Whole chips in order, resized and otherwise unchanged; or clips.
 
     Args:
-        chips: uint8 (N, side, side, 3).
-        size: side of the network's input in pixels.
+        chips: uint8 (N, side, side, 3), or int16 (N, 16000).
+        size: side of the network's input in pixels; None for clips.
         batch_size: images in a batch.
         labels: output name -> array (N,), or None to predict.
+        shrink: the images are averaged over squares of so many pixels.
     """
 
-    def __init__(self, chips: np.ndarray, size: int, batch_size: int = 64, labels: dict[str, np.ndarray] | None = None):
+    def __init__(
+        self,
+        chips: np.ndarray,
+        size: int | None,
+        batch_size: int = 64,
+        labels: dict[str, np.ndarray] | None = None,
+        shrink: int = 1,
+    ):
         super().__init__()
         self.chips, self.size, self.batch_size, self.labels = chips, size, batch_size, labels
+        self.shrink = shrink
 
     def __len__(self) -> int:
         """Batches in all, the last one shorter."""
@@ -96,5 +118,5 @@ class PlainBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index`: images, with labels if any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        images = np.stack([faces.resize(chip, self.size) for chip in self.chips[chosen]]).astype(np.float32)
+        images = shrunk(activations.prepared(self.chips[chosen], self.size), self.shrink)
         return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from privzoo.config import NetworkConfig, to_dict
+from privzoo.config import NetworkConfig, Stage, to_dict
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.files import replacing
 from privzoo.provenance import git_revision, write_json
@@ -89,7 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
 def fit(
     network: keras.Model,
     config: NetworkConfig,
-    batches: Callable[[int, int], tuple[keras.utils.PyDataset, keras.utils.PyDataset]],
+    batches: Callable[[Stage, int], tuple[keras.utils.PyDataset, keras.utils.PyDataset]],
     checkpoint: Checkpoint,
     data: dict[str, Any],
 ) -> None:
@@ -98,7 +98,7 @@ def fit(
     Args:
         network: compiled, with the last finished epoch restored.
         config: of the run.
-        batches: image size in pixels and first epoch, counted from 0 -> batches of training and of validation.
+        batches: stage and first epoch, counted from 0 -> batches of training and of validation.
         checkpoint: of the run, after `resume`.
         data: what the record says about the data.
     """
@@ -106,8 +106,8 @@ def fit(
     epochs = sum(stage.epochs for stage in config.training.stages)
     record.trim_log(run / "log.csv", done)
     # One fit for each size: Keras takes the first batch's shape for that of all batches of a fit.
-    for size, first, end in remaining_stages(config.training.stages, done):
-        train, validation = batches(size, first)
+    for stage, first, end in remaining_stages(config.training.stages, done):
+        train, validation = batches(stage, first)
         network.fit(
             train,
             validation_data=validation,

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from absl import logging
 
-from privzoo.architectures import graph
-from privzoo.config import NetworkConfig, TrainingConfig
+from privzoo.architectures import Shape, graph
+from privzoo.config import SPEECH, NetworkConfig, Stage, TrainingConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, DataError, WeightsError
 from privzoo.training import losses, record
@@ -34,7 +34,10 @@ def build(config: NetworkConfig, training: TrainingConfig) -> keras.Model:
         if label not in AUXILIARY:
             raise ConfigError(f"{config.name} has the auxiliary label {label!r}; known are {', '.join(AUXILIARY)}.")
     keras.config.set_dtype_policy(training.precision)
-    sizes = {stage.input_size for stage in training.stages}
+    sizes: set[int | Shape | None] = {stage.input_size for stage in training.stages}
+    if config.input == SPEECH:
+        one = {stage.shrink for stage in training.stages} == {1}
+        sizes = {config.input_shape if one else (None, None, config.input_shape[-1])}
     try:
         network = graph.build(
             config.architecture,
@@ -172,9 +175,10 @@ def train(
     wanted = targets(labels, config.task, training.auxiliary)
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
 
-    def batches(size: int, first: int) -> tuple[TrainingBatches, PlainBatches]:
-        train = TrainingBatches(chips, wanted, training.batch_size, size, training.augmentation, training.seed, first)
-        return train, PlainBatches(validation_chips, size, labels=validation_wanted)
+    def batches(stage: Stage, first: int) -> tuple[TrainingBatches, PlainBatches]:
+        size, shrink, changes = stage.input_size, stage.shrink, training.changes
+        train = TrainingBatches(chips, wanted, training.batch_size, size, changes, training.seed, first, shrink)
+        return train, PlainBatches(validation_chips, size, labels=validation_wanted, shrink=shrink)
 
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
     counts |= {"own": train_set.facts} if train_set.facts else {}

@@ -225,5 +225,5 @@ def train(
     train_batches.start(checkpoint.resume(network))
     counts = {"train": len(train_batches.classes), "validation": len(validation_batches.classes), "skipped": skipped}
     counts |= {"own": train_set.facts} if train_set.facts else {}
-    fit(network, config, lambda size, first: (train_batches, validation_batches), checkpoint, counts)
+    fit(network, config, lambda stage, first: (train_batches, validation_batches), checkpoint, counts)
     return network

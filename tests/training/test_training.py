@@ -219,9 +219,10 @@ def test_stages_follow_each_other():
     from privzoo.training.batches import remaining_stages
 
     stages = (Stage(48, 2), Stage(96, 1))
-    assert list(remaining_stages(stages, 0)) == [(48, 0, 2), (96, 2, 3)]
-    assert list(remaining_stages(stages, 1)) == [(48, 1, 2), (96, 2, 3)]
-    assert list(remaining_stages(stages, 2)) == [(96, 2, 3)]
+    small, large = stages
+    assert list(remaining_stages(stages, 0)) == [(small, 0, 2), (large, 2, 3)]
+    assert list(remaining_stages(stages, 1)) == [(small, 1, 2), (large, 2, 3)]
+    assert list(remaining_stages(stages, 2)) == [(large, 2, 3)]
     assert list(remaining_stages(stages, 3)) == []
 
 

@@ -1,0 +1,21 @@
+"""Recordings in, spectrograms out: decode, cut to one second, transform, the same in training and on the device.
+
+A *clip* is one second of sound, 16,000 samples; its *spectrogram* is what networks take. `docs/spectrogram.md`
+specifies the arithmetic for other languages.
+"""
+
+from privzoo.audio.recordings import decode, second, sources
+from privzoo.audio.spectrogram import BANDS, FRAMES, RANGE, RATE, SAMPLES, SHAPE, spectrogram
+
+__all__ = [
+    "BANDS",
+    "FRAMES",
+    "RANGE",
+    "RATE",
+    "SAMPLES",
+    "SHAPE",
+    "decode",
+    "second",
+    "sources",
+    "spectrogram",
+]
