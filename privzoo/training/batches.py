@@ -27,7 +27,7 @@ def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[Sta
 
 
 def shrunk(images: np.ndarray, factor: int) -> np.ndarray:
-    """Images (N, h, w, c) averaged over squares of `factor` pixels, without what remains at the lower and right edge."""
+    """Images (N, h, w, c) averaged over squares of `factor` pixels; what remains at the edges is left out."""
     if factor == 1:
         return images
     count, height, width, channels = images.shape

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from privzoo.data import arrays, fer2013, lfw, utkface
+from privzoo.data import arabic_speech, arrays, fer2013, lfw, utkface
 
 
 def spread(data, count=20):
@@ -55,3 +55,15 @@ def test_fer2013(data_dir, split, count):
     assert len(data) == count and not data.skipped
     assert {s.labels["emotion"] for s in data.samples} == set(range(7))
     assert arrays(spread(data), None)[0].shape[1:] == (48, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "people"), [("train", 7_200, 18), ("validation", 2_400, 6), ("test", 2_400, 6)]
+)
+def test_arabic_speech(data_dir, split, count, people):
+    data = arabic_speech.load(data_dir, split)
+    assert len(data) == count and not data.skipped
+    assert len({s.person for s in data.samples}) == people and len(data.classes["identity"]) == 30
+    assert set(Counter(s.labels["keyword"] for s in data.samples).values()) == {10 * people}
+    assert {s.labels["round"] for s in data.samples} == set(range(1, 11))
+    assert arrays(spread(data), None)[0].shape[1:] == (16_000,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import os
 import pickle
@@ -105,7 +106,7 @@ def test_open_files_that_hold_no_image(tmp_path, monkeypatch):
         decode(text)
     with pytest.raises(ImageError, match="gives str"):
         decode(io.StringIO("text"))
-    monkeypatch.setattr(images, "MAX_STREAM_BYTES", 1000)
+    monkeypatch.setattr(images, "_IMAGE", dataclasses.replace(images._IMAGE, most_bytes=1000))
     with open("/dev/zero", "rb") as endless, pytest.raises(ImageError, match="more than 1,000 bytes"):
         decode(endless)
 

@@ -18,7 +18,7 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "databases", "errors", "files", "forks", "markdown", "protobuf", "provenance", "texts"}
+BOTTOM = {"checks", "databases", "errors", "files", "forks", "markdown", "protobuf", "provenance", "sources", "texts"}
 MAY_IMPORT = {
     "checks": set(),
     "databases": set(),
@@ -30,18 +30,20 @@ MAY_IMPORT = {
     "markdown": set(),
     "protobuf": set(),
     "provenance": set(),
+    "sources": set(),
+    "audio": set(),
     "litert": set(),
     "faces": {"litert"},
-    "config": set(),
+    "config": {"audio"},
     "weights": {"config"},
     "architectures": {"config"},
     "embeddings": {"architectures", "config", "mechanisms"},
     "card": {"architectures", "card_text", "config", "evaluation", "mechanisms"},
     "card_text": {"config", "evaluation"},
-    "activations": {"architectures", "faces"},
-    "data": {"config", "faces"},
+    "activations": {"architectures", "audio", "faces"},
+    "data": {"audio", "config", "faces"},
     "training": {
-        *("activations", "architectures", "config", "data", "embeddings", "faces", "mechanisms", "weights"),
+        *("activations", "architectures", "audio", "config", "data", "embeddings", "faces", "mechanisms", "weights"),
     },
     "edge": {"faces", "litert", "mechanisms"},
     "evaluation": {"edge", "faces", "mechanisms"},
