@@ -189,6 +189,7 @@ class Card:
                 {key: None if value == math.inf else value for key, value in dataclasses.asdict(one).items()}
                 for one in self.bounds()
             ],
+            "input": self.network.input,
             "input_size": self.network.input_size,
             **to_dict(self.cost),
             "head_share_of_multiply_adds": self.cost.head_share,
@@ -215,7 +216,7 @@ class Card:
             "",
             self.network.description,
             "",
-            f"- task: {self.network.task} ({', '.join(self.network.classes)}), {self.network.input_size} px RGB faces",
+            f"- task: {network.task} ({', '.join(network.classes)}), {card_text.input_of(network)}",
             f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
             f"embedding {self.model.embedding}, version {self.model.version}",
             card_text.feature(model, cost) + (reduction if model.dimensions and not model.code else ""),
@@ -272,7 +273,7 @@ def _head_costs(
 ) -> list[LayerCost]:
     """Costs of the layers up to the cut, and of the reduction if there is one."""
     layers = architectures.costs(
-        network.architecture, network.input_size, len(network.classes), network.classifier, channels
+        network.architecture, network.input_shape, len(network.classes), network.classifier, channels
     )
     found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
     if model.dimensions and model.embedding != LABEL:
@@ -290,7 +291,7 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     if model.embedding != LABEL or model.cut != architectures.LAST:
         architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
-    layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
+    layers = architectures.costs(network.architecture, network.input_shape, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(model.cut) + 1
     full, tail = _head_costs(model, network), layers[end:]
     if model.code:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from privzoo import markdown
-from privzoo.config import ModelConfig, NetworkConfig
+from privzoo.config import SPEECH, ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from privzoo.card import Card, Cost, Measurement
+
+
+def input_of(network: NetworkConfig) -> str:
+    """What a network takes, in words."""
+    if network.input == SPEECH:
+        frames, bands, _ = network.input_shape
+        return f"spectrograms of one second of speech, {frames} frames of {bands} bands"
+    return f"{network.input_size} px RGB faces"
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -89,14 +97,15 @@ def history(record: dict[str, Any] | None) -> list[str]:
     """When and how a network was trained, and what quantizing its weights cost, as Markdown."""
     if record is None:
         return []
+    nouns = "clips" if record["config"].get("input") == SPEECH else "faces"
     data, release = record["data"], record["release"]
     before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
     changed = release["labels_changed_by_coding"]
     return [
-        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} faces, seed "
+        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} {nouns}, seed "
         f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
         f"- weights stored as int8, {release['bytes']:,} bytes: accuracy on {release['validation_faces']:,} validation "
-        f"faces {before:.2%} before, {after:.2%} after, {changed} labels changed",
+        f"{nouns} {before:.2%} before, {after:.2%} after, {changed} labels changed",
     ]
 
 
@@ -120,15 +129,28 @@ def bounds(card: Card) -> list[str]:
     return lines
 
 
+SPOKEN = (
+    "Trained on 18 speakers who read single words to a microphone in a quiet place: expect different error rates for "
+    "other voices, accents, microphones and rooms.",
+    "Always answers with one of its words, whatever was said, and to noise too: let another detector find out when "
+    "somebody speaks.",
+)
+
+
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     """What a user must know before relying on a model."""
     data = "the user's own images" if network.own_data else "photographs of public data sets"
     common: tuple[str, ...] = (
-        f"Trained on {data}: expect different error rates for other cameras, ages and ethnicities.",
-        "Needs a roughly frontal face. In a photograph it may be rotated by any angle: BlazeFace finds it, and the "
-        "eyes are used to rotate it upright; a given face chip must be upright, and framed like the zoo's.",
+        SPOKEN
+        if network.input == SPEECH
+        else (
+            f"Trained on {data}: expect different error rates for other cameras, ages and ethnicities.",
+            "Needs a roughly frontal face. In a photograph it may be rotated by any angle: BlazeFace finds it, and the "
+            "eyes are used to rotate it upright; a given face chip must be upright, and framed like the zoo's.",
+        )
     )
-    unmeasured = ("Assume that a feature that was not measured against an attack reveals the face.",)
+    hidden = "voice and what was said" if network.input == SPEECH else "face"
+    unmeasured = (f"Assume that a feature that was not measured against an attack reveals the {hidden}.",)
     gender = "The labels are two classes of perceived gender in photographs; they say nothing about who a person is."
     noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
     code = (

@@ -15,7 +15,7 @@ from typing import Any
 
 import privzoo
 from privzoo import console, serving
-from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
+from privzoo.errors import ConfigError, InputError, PrivzooError, RenamedWarning
 from privzoo.mechanisms.budget import rounded_up
 
 # What a shell reports for a command ended by the user, or by a closed pipe: 128 + the signal's number.
@@ -179,7 +179,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from privzoo import faces
+    from privzoo import faces, inputs
 
     faces.check_face(options.face, options.all_faces)  # before loading, which takes seconds
     model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent)
@@ -188,7 +188,7 @@ def _predict(options: argparse.Namespace) -> int:
         answers = model.explain(
             options.images, options.face, all_faces=options.all_faces, strict=options.strict, slot=options.slot
         )
-    except ImageError as error:
+    except InputError as error:
         if not error.skipped:
             raise
         answers = faces.Answers(skipped=error.skipped)  # reports each; the error is about the first only
@@ -201,14 +201,8 @@ def _predict(options: argparse.Namespace) -> int:
             }
         )
     elif answers:
-        console.print_table(
-            ("image", "label", *answers[0].probabilities, *console.FACE_COLUMNS),
-            [
-                (a.image, a.label, *(f"{p:.2%}" for p in a.probabilities.values()), *console.face_cells(a))
-                for a in answers
-            ],
-            left=2,
-        )
+        speech = isinstance(model.input, inputs.Speech)
+        console.print_answers(answers, speech, [a.image for a in answers])
         if noise:
             print(f"\n{console.noise_note(noise)}")
     return console.tell_skipped(answers, answers.skipped)
@@ -250,7 +244,7 @@ def _demo(options: argparse.Namespace) -> int:
         report = demo.run(
             options.image, options.model, options.face, all_faces=options.all_faces, strict=options.strict
         )
-    except ImageError as error:
+    except InputError as error:
         if not error.skipped:
             raise
         return console.tell_skipped((), error.skipped)
@@ -265,39 +259,28 @@ def _print_demo(report: Any) -> None:
     print(
         f"{report.model}: the {report.quantization} head ran in this process, the tail in a server on {report.url}.\n"
     )
-    console.print_table(
-        (
-            *("image", "label", *report.answers[0].probabilities, *console.FACE_COLUMNS),
-            *("edge ms", "cloud ms", "bytes sent", "image file"),
-        ),
-        [
-            (
-                Path(a.image).name,
-                a.label,
-                *(f"{p:.2%}" for p in a.probabilities.values()),
-                *console.face_cells(a),
-                f"{a.edge_ms:.1f}",
-                f"{a.cloud_ms:.1f}",
-                f"{a.bytes_sent:,}",
-                f"{a.image_bytes:,}",
-            )
-            for a in report.answers
-        ],
-        left=2,
-    )
+    speech = report.answers[0].face is None
+    one, chip, kind = ("recording", "clip", "recording") if speech else ("face", "face chip", "image")
+    costs = {
+        "edge ms": [f"{a.edge_ms:.1f}" for a in report.answers],
+        "cloud ms": [f"{a.cloud_ms:.1f}" for a in report.answers],
+        "bytes sent": [f"{a.bytes_sent:,}" for a in report.answers],
+        f"{kind} file": [f"{a.image_bytes:,}" for a in report.answers],
+    }
+    console.print_answers(report.answers, speech, [Path(a.image).name for a in report.answers], costs)
     print(
-        f"\nThe device did {report.head_share:.1%} of the multiply-adds. Per face it sent {_sent(report)}, as JSON; "
-        f"the raw face chip has {report.chip_bytes:,} bytes."
+        f"\nThe device did {report.head_share:.1%} of the multiply-adds. Per {one} it sent {_sent(report)}, as JSON; "
+        f"the raw {chip} has {report.chip_bytes:,} bytes."
     )
     if (attack := report.identity_attack) is not None:
         own = privzoo.show(report.model).network.own_data
         people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1 %")
         print(
-            f"From such features the strongest attack measured identified {attack['value']:.1%} of the faces among "
+            f"From such features the strongest attack measured identified {attack['value']:.1%} of the {one}s among "
             f"{people} ({attack['low']:.1%} to {attack['high']:.1%}); {chance}. See privzoo show {report.model}."
         )
     if report.budget:
-        print(f"Each face spends a privacy budget of {report.budget}.")
+        print(f"Each {one} spends a privacy budget of {report.budget}.")
 
 
 def _sent(report: Any) -> str:
@@ -323,7 +306,7 @@ class _Refused(argparse.Action):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="privzoo", description="A model zoo for private split inference on faces.", allow_abbrev=False
+        prog="privzoo", description="A model zoo for private split inference on faces and speech.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"privzoo {privzoo.__version__}")
     verbose = "show tracebacks and what TensorFlow and LiteRT log"
@@ -347,7 +330,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
         sub.add_argument("--all-faces", action="store_true", help="answer for every face, small ones too (slower)")
-        sub.add_argument("--strict", action="store_true", help="stop at the first photograph that cannot be used")
+        sub.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
         sub.add_argument("--no-noise", action=_Refused, help="refused: the noise guarantees the model's epsilon")
 
     def head(sub: argparse.ArgumentParser) -> None:
@@ -368,9 +351,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     head(sub)
-    sub = command("predict", _predict, "classify faces, with head and tail both on this machine")
+    sub = command("predict", _predict, "classify faces or spoken words, with head and tail both on this machine")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
-    sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
+    sub.add_argument("images", nargs="+", metavar="FILE", help="photographs, or recordings for a model of speech")
     face(sub)
     sub.add_argument(
         "--epsilon",
@@ -391,7 +374,10 @@ def _parser() -> argparse.ArgumentParser:
         "--quantization", default="int8", metavar="KIND", help="of the head: float32, float16, dynamic, int8 (default)"
     )
     sub.add_argument(
-        "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces like those the int8 head will see"
+        "--calibration",
+        nargs="+",
+        metavar="IMAGE",
+        help="photographs of faces, or recordings, like those the int8 head will see",
     )
     sub.add_argument("--version", type=int, metavar="N", help="tail version on the server; default: the model's own")
     sub.add_argument("--overwrite", action="store_true", help="replace that version of the tail if it exists")
@@ -402,8 +388,13 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_flags(
         command("serve", _serve, "serve a tail, or any SavedModel, by TF Serving's REST protocol", data=False)
     )
-    sub = command("demo", _demo, "send a face through head, network and tail, on this machine")
-    sub.add_argument("--image", nargs="+", metavar="FILE", help="photographs; default: scikit-image's portrait")
+    sub = command("demo", _demo, "send a face or word through head, network and tail, on this machine")
+    sub.add_argument(
+        "--image",
+        nargs="+",
+        metavar="FILE",
+        help="photographs or recordings; default: scikit-image's portrait, or a word",
+    )
     sub.add_argument("--model", default="vgg16_gender_coded_conv5_3", metavar="NAME", help="default: %(default)s")
     face(sub)
     return parser

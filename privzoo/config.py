@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 Entry = TypeVar("Entry")
 FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
-FACE, SPEECH = "face", "speech"  # what networks take
+FACE: Literal["face"] = "face"  # what networks take
+SPEECH: Literal["speech"] = "speech"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from privzoo import texts
+from privzoo.errors import AudioError
 
 # Advice in errors for Python users -> the same for the command line; in order, longer phrases first.
 _WORDS = (
@@ -84,14 +85,39 @@ def in_own_words(sentence: str) -> str:
     return sentence
 
 
-FACE_COLUMNS = ("face", "score", "turned by")
-
-
 def face_cells(answer: Any) -> tuple[str, str, str]:
-    """Which face a `Prediction`, or an answer of the demo, is about: cells for `FACE_COLUMNS`."""
+    """Which face a `Prediction`, or an answer of the demo, is about: number, score and rotation."""
     if answer.score is None:
         return "given", "-", "-"
     return f"{answer.number} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
+
+
+MANY = 10  # classes; of more, a table shows the likeliest ones only
+
+
+def print_answers(
+    answers: Sequence[Any], speech: bool, names: Sequence[str], more: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Prints the table of answers.
+
+    Args:
+        answers: `Prediction`s, or answers of the demo.
+        speech: whether they are about recordings rather than faces.
+        names: of the files, one for each answer.
+        more: further columns, header -> cells.
+    """
+    classes = list(answers[0].probabilities)
+    few = len(classes) <= MANY
+    places = ("face", "score", "turned by")
+    header = ("recording" if speech else "image", "label", *(classes if few else ("probability", "second", "third")))
+    rows = []
+    for i, (answer, name) in enumerate(zip(answers, names, strict=True)):
+        best = sorted(classes, key=answer.probabilities.__getitem__, reverse=True)
+        cells = [f"{answer.probabilities[one]:.2%}" for one in (classes if few else best[:1])]
+        cells += [] if few else [f"{one} {answer.probabilities[one]:.2%}" for one in best[1:3]]
+        where = () if speech else face_cells(answer)
+        rows.append((name, answer.label, *cells, *where, *(column[i] for column in (more or {}).values())))
+    print_table((*header, *(() if speech else places), *(more or {})), rows, left=2)
 
 
 def noise_note(noise: dict[str, Any]) -> str:
@@ -123,12 +149,13 @@ def skipped_entry(one: Any) -> dict[str, str]:
 
 
 def tell_skipped(answers: Sequence[Any], skipped: Sequence[Any]) -> int:
-    """Reports the photographs without an answer; returns the exit code."""
+    """Reports the photographs or recordings without an answer; returns the exit code."""
     for one in skipped:
         complain(f"{one.image}: {in_own_words(one.reason)}")
     if not skipped:
         return 0
     answered = len({answer.image for answer in answers})
     if answered or len(skipped) > 1:
-        complain(f"{len(skipped)} of {len(skipped) + answered} photographs got no answer.")
+        nouns = "recordings" if skipped[0].kind is AudioError else "photographs"
+        complain(f"{len(skipped)} of {len(skipped) + answered} {nouns} got no answer.")
     return SOME_SKIPPED if answers else ALL_SKIPPED

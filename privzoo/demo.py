@@ -8,28 +8,28 @@ import hashlib
 import os
 import shutil
 import tempfile
+import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import privzoo
-from privzoo import faces, weights, zoo
+from privzoo import audio, faces, inputs, weights, zoo
 from privzoo.card import Card
-from privzoo.config import to_dict
+from privzoo.config import SPEECH, to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
 from privzoo.faces import Skipped
 
 QUANTIZATION = "int8"
-CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class DemoAnswer:
-    """The answer for one face, and its cost."""
+    """The answer for one face or recording, and its cost."""
 
     image: str  # path
-    face: dict[str, int]  # the chip's square in the photograph: x, y, size in pixels
+    face: dict[str, int] | None  # the chip's square in the photograph: x, y, size in pixels; None for speech
     number: int  # which of the photograph's faces it is, from 1
     faces: int  # how many faces were found in it; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
@@ -39,7 +39,7 @@ class DemoAnswer:
     edge_ms: float  # in the head
     cloud_ms: float  # from sending the feature to having the answer
     bytes_sent: int  # body of the request
-    image_bytes: int  # the photograph's file
+    image_bytes: int  # the photograph's or recording's file
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Report:
     head_share: float  # share of the network's multiply-adds done by the device, 0..1
     feature_shape: tuple[int, ...]
     feature_bytes: int  # as float32
-    chip_bytes: int  # of a face chip at the network's input size, uncompressed
+    chip_bytes: int  # of what is cut from it, uncompressed: a face chip at the network's input size, or a clip
     noise: dict[str, Any] | None  # what each feature got on the device, and its budget
     budget: str  # its epsilon, and what that means in words; empty without noise
     identity_attack: dict[str, Any] | None  # the strongest on such features, from the card; None: not measured
@@ -75,7 +75,7 @@ def run(
     """Exports a model, serves its tail on a free loopback port, and sends it photographs' features.
 
     Args:
-        images: paths of photographs; None for scikit-image's portrait.
+        images: paths of photographs, or recordings; None for scikit-image's portrait, or a made-up word.
         model: name in the zoo.
         face: "detect" or "given", as in `SplitModel.predict`.
         all_faces: answer for every face in each photograph.
@@ -95,14 +95,15 @@ def run(
 
     card = zoo.show(model)
     attack = card.identity_attack()
-    paths = [str(path) for path in images] if images else [_portrait()]
     faces.check_face(face, all_faces)
     with contextlib.ExitStack() as stack:
+        speech = card.network.input == SPEECH
+        paths = [str(path) for path in images or [_word(stack) if speech else _portrait()]]
         folder = _artefacts(card, stack)
         head = Head(folder / "head.tflite")
         # Finds unusable photographs before starting the server, which takes seconds.
-        _, usable, skipped = head.prepare(paths, face, bulk=not strict, all_faces=all_faces)
-        faces.require_some(usable, skipped)
+        chips, usable, skipped = head.prepare(paths, face, bulk=not strict, all_faces=all_faces)
+        inputs.require(list(usable), skipped, head.input)
         unusable = {one.image for one in skipped}
         paths = [path for path in paths if path not in unusable]
         server = stack.enter_context(Server(folder / model, model))
@@ -117,14 +118,14 @@ def run(
         head_share=card.cost.head_share,
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
-        chip_bytes=card.network.input_size**2 * CHANNELS,
+        chip_bytes=chips[0].nbytes,
         noise=head.noise.drawn() if head.noise else None,
         budget=card.budget(),
         identity_attack=to_dict(attack) if attack else None,
         answers=tuple(
             DemoAnswer(
                 image=answer.image,
-                face={"x": answer.face.x, "y": answer.face.y, "size": answer.face.size},
+                face={"x": box.x, "y": box.y, "size": box.size} if (box := answer.face) else None,
                 number=answer.number,
                 faces=answer.faces,
                 score=answer.score,
@@ -140,6 +141,17 @@ def run(
         ),
         skipped=tuple(skipped),
     )
+
+
+def _word(stack: contextlib.ExitStack) -> str:
+    """A WAV file of sounds like a word."""
+    from privzoo.audio.synthesis import words
+
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privzoo-"))) / "word.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, audio.RATE, audio.SAMPLES, "NONE", ""))
+        file.writeframes(words(1)[0].astype("<i2").tobytes())
+    return str(path)
 
 
 def _portrait() -> str:

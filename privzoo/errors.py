@@ -20,12 +20,14 @@ class WeightsError(PrivzooError, OSError):
 
 
 class InputError(PrivzooError, ValueError):
-    """An image or a recording that cannot be used.
+    """A photograph or a recording that cannot be used.
 
     Attributes:
+        noun: what it is.
         skipped: if all inputs were skipped, what was wrong with each (`privzoo.faces.Skipped`).
     """
 
+    noun = "image"
     skipped: tuple = ()
 
 
@@ -35,6 +37,8 @@ class ImageError(InputError):
 
 class AudioError(InputError):
     """A recording that cannot be read, is silent, too short or too long, or has the wrong rate or type."""
+
+    noun = "recording"
 
 
 class FaceNotFoundError(ImageError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import faces, forks
+from privzoo import faces, forks, inputs
 from privzoo.card import Card
 from privzoo.config import ModelConfig, check_uncoded
 from privzoo.errors import FeatureError
@@ -28,10 +28,10 @@ BATCH = 64  # images per batch; limits the memory of large requests
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one face."""
+    """The answer for one face or recording."""
 
     image: str  # its path, or its place among the arrays given
-    face: dict[str, int] | None  # the chip's square in the image: x, y, size in pixels; None for a given chip
+    face: dict[str, int] | None  # the chip's square in the image: x, y, size in pixels; None for a given chip or speech
     number: int  # which of the image's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the image; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
@@ -45,8 +45,8 @@ class SplitModel:
 
     Args:
         card: the model's card.
-        network: `image` -> probabilities, the whole of it.
-        head: `image`, float32 RGB 0..255 (N, S, S, 3) -> `features`.
+        network: `image` or `spectrogram` -> probabilities, the whole of it.
+        head: `image`, float32 RGB 0..255 (N, S, S, 3), or `spectrogram`, -> `features`.
         tail: `features` -> probabilities (N, classes).
         noise: what every feature gets before it leaves the device; None: nothing.
         book: of a coded model, whose `noise` is randomized response: maps the head's output to a symbol.
@@ -77,13 +77,13 @@ class SplitModel:
 
     @property
     def network(self) -> keras.Model:
-        """`image` -> probabilities, the whole of it."""
+        """`image` or `spectrogram` -> probabilities, the whole of it."""
         forks.check()
         return self._network
 
     @property
     def head(self) -> keras.Model:
-        """`image`, float32 RGB 0..255 (N, S, S, 3) -> `features`, before any noise or code."""
+        """`image`, float32 RGB 0..255 (N, S, S, 3), or `spectrogram`, -> `features`, before any noise or code."""
         forks.check()
         return self._head
 
@@ -127,9 +127,14 @@ class SplitModel:
         return self.card.network.classes
 
     @property
+    def input(self) -> inputs.Input:
+        """What it takes: face chips, or clips of speech."""
+        return inputs.of_size(self.card.network.input_size)
+
+    @property
     def input_size(self) -> int:
-        """Side of the head's input in pixels."""
-        return self.card.network.input_size
+        """Side of the head's input in pixels; raises ConfigError for a model that takes speech."""
+        return inputs.side(self.input, self.name)
 
     def drawn(self, slot: str | None = None) -> dict[str, Any] | None:
         """What is drawn for each answer, and its budget; None if nothing is.
@@ -144,10 +149,10 @@ class SplitModel:
         return source.drawn() if source else None
 
     def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
-        """What leaves the device for face chips, with the model's noise, fresh at each call unless answers repeat.
+        """What leaves the device for chips or clips, with the model's noise, fresh at each call unless answers repeat.
 
         Args:
-            chips: uint8 RGB (N, S, S, 3), or float32 0..255.
+            chips: uint8 RGB (N, S, S, 3), or float32 0..255; of a model that takes speech clips, int16 (N, 16000).
             rng: for tests and measurements only, a random source that can be repeated.
             slot: in which permanent answers repeat, for a model that was loaded with them: a person, a day.
 
@@ -156,11 +161,13 @@ class SplitModel:
             was drawn under.
 
         Raises:
-            FeatureError: the chips have another shape, or values that are not finite.
+            FeatureError: the chips have another shape, or values that are not finite; AudioError for clips.
             ConfigError: a slot without permanent answers, or none with them.
         """
         permanent = at(self._permanent, slot)
-        features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+        if isinstance(kind := self.input, inputs.Speech):
+            chips = kind.tensors(kind.check(chips))
+        features = _run(self.head, chips, kind.shape, "chips")
         if self.code is not None:
             book, response = self.code
             symbols = book.encode(features)
@@ -193,7 +200,8 @@ class SplitModel:
         """Class probabilities of images, by head and tail.
 
         Args:
-            images: one or many paths, open files, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3).
+            images: one or many paths, open files, PIL images or uint8 arrays (H, W, 3), or uint8 (N, H, W, 3); of a
+                model that takes speech, recordings in any form that `privzoo.audio.decode` reads.
             face: "detect" finds the largest face of each; "given" means that each image is a face chip.
             all_faces: answer for every face in each image, including small ones, which takes ten times as long.
             slot: as for `features`.
@@ -203,11 +211,11 @@ class SplitModel:
             grouped by image, the largest first; `explain` says which row belongs to which image.
 
         Raises:
-            ImageError: an image cannot be read; FaceNotFoundError if it shows no face. Both name it. `explain`
-                answers for the others.
+            ImageError: an image cannot be read; FaceNotFoundError if it shows no face; AudioError for a recording that
+                cannot be used. All name it. `explain` answers for the others.
             ForkError: this process was forked after models were loaded. All methods that compute raise this.
         """
-        chips, _, _ = faces.chips(images, self.input_size, face, all_faces=all_faces)
+        chips, _, _ = self.input.cut(images, face, all_faces=all_faces)
         return self.classify(self.features(chips, slot=slot))
 
     def explain(
@@ -235,15 +243,16 @@ class SplitModel:
 
         Raises:
             ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError if they show
-                no face.
+                no face; AudioError for recordings.
         """
         at(self._permanent, slot)  # before finding faces, which takes seconds
-        chips, found, skipped = faces.chips(images, self.input_size, face, bulk=not strict, all_faces=all_faces)
-        faces.require_some(found, skipped)
+        chips, cut, skipped = self.input.cut(images, face, bulk=not strict, all_faces=all_faces)
+        found: list[inputs.Found] = [*cut]
+        inputs.require(found, skipped, self.input)
         answers = [
             Prediction(
                 image=one.image,
-                face=None if one.score is None else {"x": one.box.x, "y": one.box.y, "size": one.box.size},
+                face={"x": one.box.x, "y": one.box.y, "size": one.box.size} if one.box and one.score else None,
                 number=one.number,
                 faces=one.found,
                 score=one.score,
@@ -262,13 +271,16 @@ class SplitModel:
             path: the file to write.
             quantization: "float32", "float16", "dynamic" or "int8"; input and output are float32 in all.
             calibration: face chips, uint8 (N, S, S, 3), or paths of photographs, for "int8"; by default chips
-                that come with the package.
+                that come with the package. Of a model that takes speech, clips or recordings.
         """
         from privzoo.export import tflite
 
         chips = calibration
-        if calibration is not None and not (isinstance(calibration, np.ndarray) and calibration.ndim == 4):
-            chips, _, _ = faces.chips(calibration, self.input_size)
+        given = isinstance(calibration, np.ndarray) and calibration.ndim == (
+            2 if isinstance(self.input, inputs.Speech) else 4
+        )
+        if calibration is not None and not given:
+            chips, _, _ = self.input.cut(calibration)
         return tflite.export_head(self.head, path, quantization, self.manifest(), chips)
 
     def export_tail(self, directory: str | Path, version: int | None = None, overwrite: bool = False) -> Path:

@@ -45,8 +45,10 @@ class ResidualBlock(keras.layers.Layer):
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         """Makes the layers for an input (batch, height, width, channels)."""
+        channels = shape[-1]
+        assert channels is not None, "a convolution needs to know its input's channels"
         # All have names of their own in the whole network: weights are stored under these.
-        for place, layer in zip(("a", "b", "shortcut"), self.block.convolutions(shape[-1]), strict=True):
+        for place, layer in zip(("a", "b", "shortcut"), self.block.convolutions(channels), strict=True):
             made = norm = None
             if layer is not None:
                 made = convolution(layer, use_bias=not self.batch_norm, dtype=self.dtype_policy)

@@ -4,7 +4,7 @@ A *clip* is one second of sound, 16,000 samples; its *spectrogram* is what netwo
 specifies the arithmetic for other languages.
 """
 
-from privzoo.audio.recordings import decode, second, sources
+from privzoo.audio.recordings import Recording, clips, decode, second, sources
 from privzoo.audio.spectrogram import BANDS, FRAMES, RANGE, RATE, SAMPLES, SHAPE, spectrogram
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "RATE",
     "SAMPLES",
     "SHAPE",
+    "Recording",
+    "clips",
     "decode",
     "second",
     "sources",

@@ -6,10 +6,12 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from privzoo.answers import Skipped, require_some
 from privzoo.audio.spectrogram import HOP, RATE, SAMPLES
 from privzoo.errors import AudioError, MissingExtraError
 from privzoo.sources import BYTES, Kind, name_of
@@ -93,6 +95,49 @@ def sources(recordings: Any) -> Iterator[tuple[str, Any]]:
         many = recordings
     for index, source in enumerate(many):
         yield name_of(source) or f"recording {index}", source
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Where one clip came from, with what a face has too: both are answered for alike."""
+
+    image: str  # name of the recording: its path, or "recording 3" for the fourth of several arrays
+    box: None = None
+    found: int = 1
+    number: int = 1
+    score: None = None
+    rotation: None = None
+
+
+def clips(recordings: Any, bulk: bool = False) -> tuple[np.ndarray, list[Recording], list[Skipped]]:
+    """Turn recordings into clips.
+
+    Args:
+        recordings: one or many recordings in any form that `sources` reads.
+        bulk: skip recordings that cannot be used; otherwise the first such recording raises.
+
+    Returns:
+        int16 (N, SAMPLES); N `Recording`s; what was skipped (nothing unless `bulk`).
+
+    Raises:
+        AudioError: a recording cannot be used, or none was given (never when `bulk`).
+        MissingExtraError: a package to read them is not installed.
+    """
+    done: list[np.ndarray] = []
+    found: list[Recording] = []
+    skipped: list[Skipped] = []
+    for name, source in sources(recordings):
+        try:
+            done.append(second(decode(source, name)))
+        except AudioError as error:
+            if not bulk:
+                raise
+            skipped.append(Skipped(name, str(error).removeprefix(f"{name}: "), kind=AudioError))
+            continue
+        found.append(Recording(name))
+    if not bulk:
+        require_some(found, skipped, AudioError)
+    return (np.stack(done) if done else np.zeros((0, SAMPLES), np.int16)), found, skipped
 
 
 def _with_rate(source: Any) -> bool:

@@ -30,7 +30,8 @@ def bands() -> np.ndarray:
     Returns:
         float64 (FFT / 2 + 1, BANDS), read-only: each triangle is 1 at its peak, and reaches to its neighbours' peaks.
     """
-    places = np.linspace(*_mel(np.array([LOWEST, HIGHEST])), BANDS + 2)
+    lowest, highest = _mel(np.array([LOWEST, HIGHEST]))
+    places = np.linspace(lowest, highest, BANDS + 2)
     edges = 700.0 * (10.0 ** (places / 2595.0) - 1.0)
     hertz = np.arange(FFT // 2 + 1)[:, None] * (RATE / FFT)
     rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from privzoo import inputs
 from privzoo.edge.access import Access, Target
 from privzoo.edge.grpc_wire import SCHEMES, Grpc
 from privzoo.edge.head import Head
@@ -22,7 +23,8 @@ from privzoo.edge.retry import Patience
 from privzoo.edge.sending import Sending, place_to_json
 from privzoo.edge.stream import Stream
 from privzoo.errors import BudgetError, ConfigError, FeatureError
-from privzoo.faces import Answers, Box, Face, Skipped, require_some
+from privzoo.faces import Answers, Box, Skipped
+from privzoo.inputs import Found
 
 TIMEOUT, ATTEMPTS = 10.0, 3  # seconds, and tries, where the user sets no others
 # Faces per request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers accept by default.
@@ -32,10 +34,10 @@ _FEATURE = "features"  # input of the zoo's tails, for heads whose manifest omit
 
 @dataclass(frozen=True)
 class Answer:
-    """The cloud's answer for one face, and what it cost."""
+    """The cloud's answer for one face or recording, and what it cost."""
 
-    image: str  # name of the photograph
-    face: Box  # the face chip's square in it, with the detector's score and the face's rotation
+    image: str  # name of the photograph or recording
+    face: Box | None  # the face chip's square in it, with the detector's score and the face's rotation; None for speech
     number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the photograph; 1 for a given chip
     label: str  # the most likely class
@@ -46,13 +48,13 @@ class Answer:
 
     @property
     def score(self) -> float | None:
-        """Confidence of the detector, 0 to 1; None for a chip that was given."""
-        return self.face.score or None
+        """Confidence of the detector, 0 to 1; None for a chip that was given, and for speech."""
+        return (self.face.score or None) if self.face else None
 
     @property
     def rotation(self) -> float | None:
         """Degrees by which the face is rotated clockwise in the photograph; None for a chip that was given."""
-        return None if self.score is None else self.face.angle
+        return None if self.face is None or self.score is None else self.face.angle
 
 
 class _Asking:
@@ -99,21 +101,21 @@ class _Asking:
 
     def _prepare(
         self, images: Any, face: str, all_faces: bool, strict: bool, slot: str | None
-    ) -> tuple[np.ndarray, list[Face], list[Skipped]]:
-        """Cuts out all faces before anything is computed: skipped or too many faces spend nothing."""
+    ) -> tuple[np.ndarray, list[Found], list[Skipped]]:
+        """Cuts out all faces or clips before anything is computed: skipped or too many faces spend nothing."""
         self.head.check_slot(slot)
-        chips, found, skipped = self.head.prepare(images, face, bulk=not strict, all_faces=all_faces)
-        require_some(found, skipped)
+        chips, cut, skipped = self.head.prepare(images, face, bulk=not strict, all_faces=all_faces)
+        inputs.require(found := list(cut), skipped, self.head.input)
         # Permanent answers may cost nothing: the ledger decides when their symbols are known.
         left = None if self.head.permanent else self.head.remaining()
         if left is not None and len(chips) > left:
             raise BudgetError(
-                f"{len(chips)} faces are more than the {left} that the total budget of {self.head.owner!r} allows, so "
-                "nothing was computed; give fewer, or raise the total."
+                f"{len(chips)} {self.head.input.nouns} are more than the {left} that the total budget of "
+                f"{self.head.owner!r} allows, so nothing was computed; give fewer, or raise the total."
             )
         return chips, found, skipped
 
-    def _answers(self, found: list[tuple[Face, float]], reply: Reply) -> list[Answer]:
+    def _answers(self, found: list[tuple[Found, float]], reply: Reply) -> list[Answer]:
         share, rest = divmod(reply.bytes_sent, len(found))
         return [
             Answer(
@@ -212,7 +214,7 @@ class Client(_Asking):
         skipped image spends no budget.
 
         Args:
-            images: one or many paths, open files, bytes, PIL images or uint8 arrays.
+            images: one or many paths, open files, bytes, PIL images or uint8 arrays; for a head for speech, recordings.
             face: "detect" finds the face, "given" means that each image already is a face chip.
             all_faces: answer for every face in each image, including small ones, which takes ten times as long;
                 each is a separate feature, which spends its own budget.
@@ -224,7 +226,7 @@ class Client(_Asking):
 
         Raises:
             ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError if they show
-                no face.
+                no face; AudioError for recordings.
             BudgetError: the faces together would exceed the head's total; none of them was computed.
             ServerUnavailableError: the server could not be reached, or is busy.
             MismatchError: the server's tail does not belong to this head.

@@ -1,4 +1,4 @@
-"""The head on the device: face chips in, features out (Osia et al. 2017, section II: the client's side)."""
+"""The head on the device: chips or clips in, features out (Osia et al. 2017, section II: the client's side)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import copy
 import math
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from privzoo import checks, faces
-from privzoo.edge.unprotected import UnprotectedHead, as_chips
+from privzoo import checks, faces, inputs
+from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError
 from privzoo.mechanisms import codebook, gaussian, randomized_response
 from privzoo.mechanisms import permanent as answers
@@ -50,7 +50,8 @@ class Head:
     Attributes:
         path: of the file.
         manifest: of the file, a copy; see `privzoo.edge.read_manifest`.
-        input_size: side of the chips in pixels.
+        input: what it takes: face chips, or clips of speech.
+        input_size: side of the chips in pixels; of a head for speech there is none.
         feature_shape: shape of one feature.
         classes: names of the tail's classes.
         noise: what every feature gets before it is given out, or None.
@@ -180,9 +181,14 @@ class Head:
         return copy.deepcopy(self.__unprotected.manifest)
 
     @property
+    def input(self) -> inputs.Input:
+        """What it takes: face chips, or clips of speech."""
+        return self.__unprotected.input
+
+    @property
     def input_size(self) -> int:
-        """Side of the chips in pixels."""
-        return self.__unprotected.input_size
+        """Side of the chips in pixels; raises ConfigError for a head for speech."""
+        return inputs.side(self.input, f"The head {self.path}")
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -236,22 +242,25 @@ class Head:
 
     def prepare(
         self, images: Any, face: str = "detect", bulk: bool = False, all_faces: bool = False
-    ) -> tuple[np.ndarray, list[faces.Face], list[faces.Skipped]]:
-        """Cuts face chips of this head's size from photographs; see `privzoo.faces.chips`.
+    ) -> tuple[np.ndarray, Sequence[inputs.Found], list[faces.Skipped]]:
+        """Cuts face chips of this head's size from photographs, or clips from recordings.
 
         Args:
-            images: one or many paths, open files, bytes, PIL images or uint8 arrays.
+            images: one or many paths, open files, bytes, PIL images or uint8 arrays; of a head for speech, recordings
+                in any form that `privzoo.audio.decode` reads.
             face: "detect" finds the face, "given" means that each image already is a chip.
             bulk: skip unusable images instead of raising.
             all_faces: give a chip of every face, including small ones.
 
         Returns:
-            uint8 array (N, input_size, input_size, 3); where each chip came from; the images that were skipped.
+            uint8 array (N, input_size, input_size, 3), or of speech int16 (N, 16000); where each chip came from; the
+            images that were skipped.
 
         Raises:
             ImageError: an image cannot be read, or shows no face (never when `bulk`).
+            AudioError: a recording cannot be used (never when `bulk`).
         """
-        return faces.chips(images, self.input_size, face, bulk, all_faces)
+        return self.input.cut(images, face, bulk, all_faces)
 
     def check_slot(self, slot: str | None) -> None:
         """Refuses a slot if answers do not repeat, a missing one if they do, and one that is not text.
@@ -269,7 +278,8 @@ class Head:
         computed first, since one that was given before costs nothing, and drawn once they are on the disk as spent.
 
         Args:
-            chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
+            chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255; of a head for speech clips,
+                int16 (N, 16000).
             slot: in which permanent answers repeat: a person, a day, a service, as the caller chooses.
 
         Returns:
@@ -277,13 +287,13 @@ class Head:
             it was drawn under.
 
         Raises:
-            ImageError: chips of another shape, type or range.
+            ImageError: chips of another shape, type or range; AudioError for clips.
             BudgetError: the batch would exceed the total; none of it was given out or spent.
             ConfigError: the ledger cannot be written, and nothing was given out; or a slot without permanent answers,
                 or none with them.
             FeatureError: the head's output is not finite.
         """
-        chips, permanent = as_chips(chips, self.input_size), answers.at(self.__permanent, slot)
+        chips, permanent = self.input.check(chips), answers.at(self.__permanent, slot)
         if permanent is not None:
             symbols = self._symbols(self.__unprotected.features(chips))
             tags = permanent.tags(symbols)

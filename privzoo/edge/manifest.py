@@ -12,20 +12,18 @@ import os
 import zipfile
 from typing import Any
 
-from privzoo import checks
+from privzoo import checks, inputs
 from privzoo.errors import ConfigError, PrivzooError, WeightsError
 
 FORMAT = 1
 MEMBER = "privzoo.json"
-# Preprocessing that this version does; a head that asks for another must be refused, not fed wrong pixels.
-INPUT = {"channels": 3, "dtype": "float32", "range": [0, 255], "colour": "RGB", "resize": "triangle"}
 
 _FLATBUFFER_MARK = b"TFL3"  # bytes 4 to 8 of every TFLite file
 _FIELDS: dict[tuple[str, ...], type] = {
     ("model",): str,
     ("version",): int,
     ("classes",): list,
-    ("input", "size"): int,
+    ("input",): dict,
     ("feature", "shape"): list,
     ("head",): dict,
     ("tail", "signature"): str,
@@ -57,7 +55,9 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
             f"The manifest in {source} has format {found!r}, and this privzoo reads format {FORMAT}; "
             "update privzoo, or export the model again."
         )
-    for path, kind in _FIELDS.items():
+    entry = manifest.get("input")
+    speech = isinstance(entry, dict) and entry.get(inputs.KIND) == inputs.SPEECH
+    for path, kind in (_FIELDS if speech else {**_FIELDS, ("input", "size"): int}).items():
         value: Any = manifest
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
@@ -67,9 +67,11 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
                 "export the model again."
             )
     shape = manifest["feature"]["shape"]
-    if not shape or not all(type(side) is int and side > 0 for side in shape) or manifest["input"]["size"] < 1:
+    if not shape or not all(type(side) is int and side > 0 for side in shape) or entry.get("size", 1) < 1:
         raise ConfigError(f"The manifest in {source} has impossible sizes; export the model again.")
-    other = {key: manifest["input"].get(key) for key, value in INPUT.items() if manifest["input"].get(key) != value}
+    stated = (inputs.Speech if speech else inputs.Faces).stated
+    stated = {inputs.KIND: None, **stated}
+    other = {key: entry.get(key) for key, value in stated.items() if entry.get(key) != value}
     if other:
         raise ConfigError(f"The head in {source} needs unsupported preprocessing, {other}; update privzoo.")
     return manifest

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from privzoo.audio import Recording
 from privzoo.errors import FeatureRefusedError, ServerError
 from privzoo.faces import Box, Face
+from privzoo.inputs import Found
 
 if TYPE_CHECKING:
     from privzoo.edge.queue import Queue, Waiting
@@ -48,7 +50,7 @@ class Sending(Generic[T]):
         shape: tuple[int, ...],
         batch: int,
         ask: Callable[[np.ndarray], Reply],
-        answers: Callable[[list[tuple[Face, float]], Reply], list[T]],
+        answers: Callable[[list[tuple[Found, float]], Reply], list[T]],
     ) -> None:
         self._queue, self._signature, self._shape, self._batch = queue, signature, shape, batch
         self._ask, self._answers = ask, answers
@@ -90,7 +92,7 @@ class Sending(Generic[T]):
                     yield one.ticket, answer
                     self._queue.remove(one.ticket)
 
-    def _next(self) -> list[tuple[Waiting, Face]]:
+    def _next(self) -> list[tuple[Waiting, Found]]:
         """The next features, with their faces' squares; sets aside those that no server could answer."""
         while waiting := self._queue.first(self._signature, self._batch + len(self._suspects)):
             if not (fresh := [one for one in waiting if one.ticket not in self._suspects]):
@@ -148,15 +150,19 @@ class Sending(Generic[T]):
             raise FeatureRefusedError(f"{aside}.")
 
 
-def place_to_json(face: Face) -> str:
-    """A face's place in its photograph, as stored in the queue, where alone its number counts from 0."""
-    return json.dumps({**dataclasses.asdict(face.box), "number": face.number - 1, "found": face.found})
+def place_to_json(face: Found) -> str:
+    """A face's place in its photograph, as stored in the queue, where alone its number counts from 0.
+
+    A recording has no place.
+    """
+    square = dataclasses.asdict(face.box) if face.box else {}
+    return json.dumps({**square, "number": face.number - 1, "found": face.found})
 
 
-def place_of(one: Waiting) -> Face:
+def place_of(one: Waiting) -> Found:
     """Inverse of `place_to_json`; raises ValueError, TypeError or RecursionError for invalid input."""
     place = json.loads(one.box)
     if not isinstance(place, dict):
         raise TypeError(f"{type(place).__name__} is not a place")
     number, found = place.pop("number", 0) + 1, place.pop("found", 1)
-    return Face(one.image, Box(**place), found, number)
+    return Face(one.image, Box(**place), found, number) if place else Recording(one.image)

@@ -43,7 +43,7 @@ def build(network: NetworkConfig, model: ModelConfig, channels: Mapping[str, int
     whole = graph.build(
         network.architecture,
         len(network.classes),
-        input_size=network.input_size,
+        input_size=network.input_shape,
         lrn=network.lrn,
         channels=channels,
     )

@@ -73,7 +73,7 @@ def float_answers(
 
     Args:
         models: of one network.
-        chips: uint8 (N, S, S, 3).
+        chips: uint8 (N, S, S, 3), or clips, int16 (N, 16000).
         cache: folder for the first layers' outputs.
         progress: show a progress bar.
         every: noise of other budgets than the model's is drawn for every Nth face only.
@@ -89,7 +89,7 @@ def float_answers(
     from privzoo import activations
     from privzoo.architectures import graph
 
-    images = activations.whole_chips(chips, models[0].input_size)
+    images = activations.whole_chips(chips, models[0].card.network.input_size)
     kept, rest = activations.trunk(models[0].network, images, cache)
     names = [layer.name for layer in graph.layers(rest)]
     pieces = {}
@@ -156,19 +156,21 @@ def deployed_answers(
 
 @dataclass(frozen=True)
 class _Faces:
-    """Faces that accuracy is measured on."""
+    """Faces, or recordings, that accuracy is measured on."""
 
     name: str
-    chips: np.ndarray  # uint8 (N, S, S, 3)
+    chips: np.ndarray  # uint8 (N, S, S, 3), or clips, int16 (N, 16000)
     truth: np.ndarray  # int (N,)
     people: np.ndarray | None  # person of each, if known
     found: np.ndarray | None  # bool (N,): where the detector found a face; None: chips were given
 
 
-def _read(data: Dataset, size: int, task: str, progress: bool, detect: bool) -> _Faces:
+def _read(data: Dataset, size: int | None, task: str, progress: bool, detect: bool) -> _Faces:
     samples = [sample for sample in data.samples if task in sample.labels] or data.samples
     if detect:
         # Whole photographs: faces that the detector misses count as wrong.
+        if size is None:
+            raise ConfigError("The detector finds faces, not speech; leave out --detect.")
         chips, found = detected.chips((sample.image for sample in samples), size)
         known = {task: np.array([sample.labels[task] for sample in samples])}
         if all("identity" in sample.labels for sample in samples):
@@ -214,7 +216,7 @@ def evaluate(
         4, 8, 16) and of each exported head with the tail; for these also the share of faces on which the label is the
         whole network's; and what one answer for all faces would get.
     """
-    faces = _read(data, models[0].input_size, models[0].card.network.task, progress, detect)
+    faces = _read(data, models[0].card.network.input_size, models[0].card.network.task, progress, detect)
     git = git_revision()  # now: the checkout may move on meanwhile
     reference, answers = float_answers(models, faces.chips, cache, progress, every, seeds)
     for model, found in answers:

@@ -1,15 +1,25 @@
-"""Face chips to calibrate int8 heads with, made from photographs in scikit-image's package."""
+"""What int8 heads are calibrated with by default: face chips from scikit-image's photographs, and made-up words."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-from privzoo import faces
+from privzoo import faces, inputs
+from privzoo.audio.synthesis import words
 from privzoo.errors import MissingExtraError
 
 COUNT = 64
 _TEXTURES = ("chelsea", "coffee", "camera", "grass", "gravel", "brick")
+
+
+def calibrating(kind: inputs.Input, count: int = COUNT) -> np.ndarray:
+    """Chips or clips to calibrate a head with that takes these; see `default_calibration` and `audio.synthesis.words`.
+
+    Raises:
+        MissingExtraError: for faces, scikit-image is not installed.
+    """
+    return words(count) if isinstance(kind, inputs.Speech) else default_calibration(kind.size, count)
 
 
 def default_calibration(size: int, count: int = COUNT) -> np.ndarray:

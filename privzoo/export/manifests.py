@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import __version__
-from privzoo.edge.manifest import FORMAT, INPUT, MEMBER
+from privzoo import __version__, inputs
+from privzoo.edge.manifest import FORMAT, MEMBER
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, to_manifest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from privzoo.card import Card
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
-INPUT_NAME, FEATURE_NAME, OUTPUT_NAME = "image", "features", "probabilities"
+INPUT_NAME, FEATURE_NAME, OUTPUT_NAME = inputs.Faces.name, "features", "probabilities"
 SYMBOL_NAME, BUDGET_NAME = "symbol", "epsilon"  # inputs of a coded model's tail
 BYTES_OF_FLOAT32 = 4
 # Zip archives contain a date; a fixed one makes equal heads equal files.
@@ -103,7 +103,7 @@ def build_manifest(
     network: str,
     cut: str,
     embedding: str,
-    input_size: int,
+    input_size: int | None,
     multiply_adds: tuple[int, int],
     licence: str,
     noise: Noise | None = None,
@@ -114,7 +114,7 @@ def build_manifest(
     """Builds the manifest of a head and the tail that belongs to it.
 
     Args:
-        head: `image` (N, S, S, 3) -> features.
+        head: `image` (N, S, S, 3), or `spectrogram`, -> features.
         tail: features -> probabilities (N, classes).
         model: name in the zoo.
         version: of the pair, 1 or more.
@@ -123,7 +123,7 @@ def build_manifest(
         network: name of the trained network.
         cut: layer after which it is split.
         embedding: what happens at the cut.
-        input_size: side of the face chips in pixels.
+        input_size: side of the face chips in pixels; None for speech.
         multiply_adds: of head and tail, for one image.
         licence: of the weights.
         noise: what the device has to add to a feature; None for nothing.
@@ -156,7 +156,7 @@ def build_manifest(
         "network": network,
         "cut": cut,
         "embedding": embedding,
-        "input": {"name": INPUT_NAME, "size": input_size, **INPUT},
+        "input": inputs.of_size(input_size).manifest(),
         "feature": {
             "name": FEATURE_NAME,
             "shape": shape,

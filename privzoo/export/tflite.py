@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo import inputs
 from privzoo.edge import golden
-from privzoo.edge.unprotected import as_chips
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, replacing, require_tensorflow, write_out
-from privzoo.export.calibration import default_calibration
-from privzoo.export.manifests import FEATURE_NAME, INPUT_NAME, QUANTIZATIONS, append_manifest, check_weights
+from privzoo.export.calibration import calibrating
+from privzoo.export.manifests import FEATURE_NAME, QUANTIZATIONS, append_manifest, check_weights
 
 if TYPE_CHECKING:
     import keras
@@ -51,39 +51,39 @@ def export_head(
     manifest: Mapping[str, Any],
     calibration: np.ndarray | None = None,
 ) -> Path:
-    """Writes a head as TFLite with fixed batch 1, input `image` and output `features`, both float32.
+    """Writes a head as TFLite with fixed batch 1, input `image` or `spectrogram`, and output `features`, all float32.
 
     The file is compared with the Keras head before it gets its name, and refused if they disagree.
 
     Args:
-        head: float32 model `image` (N, S, S, 3), RGB 0..255 -> features.
+        head: float32 model `image` (N, S, S, 3), RGB 0..255, or `spectrogram`, -> features.
         path: the `.tflite` file to write; an old one is replaced.
         quantization: "float32"; "float16" weights; "dynamic": int8 weights, activations quantized while running;
             "int8": weights and activations int8, with float32 input and output.
         manifest: of `privzoo.export.manifests.build_manifest` for this head.
         calibration: uint8 or float array (N, S, S, 3), 0..255, N at least 2: chips that set the range of int8
-            activations and check every export; None: `default_calibration`.
+            activations and check every export; of a head for speech clips, int16 (N, 16000); None: `calibrating`.
 
     Returns:
         The path; the manifest in the file has the measured agreement as `head.agreement`.
 
     Raises:
         ConfigError: an unknown quantization, a manifest of another head, or a head that TFLite cannot express.
-        ImageError: calibration chips of another shape, type or range.
+        InputError: calibration chips or clips of another shape, type or range.
         WeightsError: the file cannot be written, or does not compute what the head computes.
         MissingExtraError: TensorFlow, LiteRT or (for the default calibration) scikit-image is not installed.
     """
     if quantization not in QUANTIZATIONS:
         raise ConfigError(f"quantization={quantization!r} is unknown; use one of {', '.join(QUANTIZATIONS)}.")
     check_weights(head, "head", manifest)
-    size = manifest["input"]["size"]
-    chips = as_chips(default_calibration(size) if calibration is None else calibration, size)
+    kind = inputs.of_manifest(manifest["input"])
+    chips = kind.check(calibrating(kind) if calibration is None else calibration)
     if len(chips) < 2:
         raise ConfigError(f"{len(chips)} calibration chips are too few; give 2 or more, preferably 64.")
     if str(head.outputs[0].dtype) != "float32":
         raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
-    chips = chips.astype(np.float32)
-    flatbuffer = convert(head, size, quantization, chips)
+    chips = kind.tensors(chips)
+    flatbuffer = convert(head, quantization, chips, kind.range)
     path = Path(path)
     with replacing(path) as temporary:
         temporary.write_bytes(flatbuffer)
@@ -104,14 +104,16 @@ def _check(head: keras.Model, path: Path, chips: np.ndarray) -> float:
     return agreement(golden.run(path, chips), np.asarray(head(chips, training=False)))
 
 
-def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) -> bytes:
+def convert(
+    head: keras.Model, quantization: str, chips: np.ndarray, limits: tuple[float, float] = inputs.Faces.range
+) -> bytes:
     """Makes a TFLite flatbuffer of a model, without manifest or check; see `export_head`.
 
     Args:
-        head: float32 model `image` (N, size, size, 3) -> one output.
-        size: side of its input in pixels.
+        head: float32 model with one input and one output.
         quantization: as for `export_head`.
-        chips: float32 (N, size, size, 3), 0..255, that set the ranges of int8 activations.
+        chips: float32 (N, *input shape) that set the ranges of int8 activations.
+        limits: smallest and largest value of any input.
 
     Returns:
         The flatbuffer.
@@ -132,7 +134,7 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
         archive.add_endpoint(
             "serving_default",
             lambda image: {FEATURE_NAME: head(image, training=False)},
-            input_signature=[tf.TensorSpec((1, size, size, 3), tf.float32, name=INPUT_NAME)],
+            input_signature=[tf.TensorSpec((1, *chips.shape[1:]), tf.float32, name=head.input.name)],
         )
         try:
             write_out(archive, folder)
@@ -148,7 +150,7 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization == "int8":
-            converter.representative_dataset = lambda: ([chip[None]] for chip in _full_range(chips))
+            converter.representative_dataset = lambda: ([chip[None]] for chip in _full_range(chips, limits))
         try:
             return converter.convert()
         except Exception as error:  # the converter raises whatever its passes raise
@@ -158,8 +160,8 @@ def convert(head: keras.Model, size: int, quantization: str, chips: np.ndarray) 
             ) from error
 
 
-def _full_range(chips: np.ndarray) -> np.ndarray:
-    """Chips that include 0 and 255, so that int8 input is exactly x - 128, whatever the chips."""
+def _full_range(chips: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Chips that include both limits, so that int8 input is exactly x - 128 of RGB, whatever the chips."""
     chips = chips.copy()
-    chips[0, 0, 0], chips[0, 0, 1] = 0, 255
+    chips[0, 0, 0], chips[0, 0, 1] = limits
     return chips

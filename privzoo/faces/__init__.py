@@ -4,7 +4,7 @@ A *face chip* is a square cut from a photograph in which the face, from forehead
 image, framed as in UTKFace. `docs/face_chip.md` specifies the arithmetic for other languages.
 """
 
-from privzoo.faces.answers import Answers, Skipped, require_some
+from privzoo.answers import Answers, Skipped, require_some
 from privzoo.faces.chip import MAX_CHIP_SIZE, Box, centre, crop, resize
 from privzoo.faces.cutting import Face, check_face, chips
 from privzoo.faces.detection import detect, detector

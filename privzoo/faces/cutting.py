@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from privzoo.answers import Skipped, require_some
 from privzoo.errors import ConfigError, FaceNotFoundError, ImageError
-from privzoo.faces.answers import Skipped, require_some
 from privzoo.faces.chip import Box, centre, check_size, crop
 from privzoo.faces.detection import detect
 from privzoo.faces.images import decode, sources

@@ -86,7 +86,7 @@ def teach(model: SplitModel, data: Dataset, cache: Path, copies: int = 0) -> tup
     chips, labels = arrays(data, network.training.chip_size, network.task)
     sources = [augmented_chips(chips, network.input_size, network.training, copy) for copy in range(copies)]
     found = [
-        (_images(source, network.input_size, cache), _features(model, source, cache))
+        (_images(source, network.chip_side, cache), _features(model, source, cache))
         for source in sources or [activations.whole_chips(chips, network.input_size)]
     ]
     files, features = zip(*found, strict=True)

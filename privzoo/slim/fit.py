@@ -86,7 +86,7 @@ def prune(model: SplitModel, train: Taught, validation: Taught, settings: Prunin
     orders = _orders(parent, images, settings.seed, run / ORDERS, {k: v for k, v in mark.items() if k != "budget"})
     whole = cost.head_multiply_adds + cost.tail_multiply_adds
     dimensions = given(model.config.dimensions, f"{model.name} has no dimensions")
-    where = (network.architecture, model.config.cut, network.input_size, dimensions)
+    where = (network.architecture, model.config.cut, network.chip_side, dimensions)
     channels = selection.widths(orders, *where, settings.budget * whole)
     kept = {name: np.sort(order.kept[: channels[name]]) for name, order in orders.items()}
     head = heads.build(network, model.config, channels)

@@ -165,4 +165,4 @@ class Fitter:
         attach = embeddings.get("reduced_simple").attach
         head, tail = attach(*graph.split(self.network, model.cut), released, model)
         layers = [*graph.layers(head), *graph.layers(tail)]
-        return golden_output(graph.chain(layers, head.input_shape[1:], "image", "whole"))
+        return golden_output(graph.chain(layers, head.input_shape[1:], head.input.name, "whole"))

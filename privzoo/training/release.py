@@ -85,8 +85,8 @@ def _counting(shape: tuple[int, ...]) -> np.ndarray:
     return (np.arange(np.prod(shape)) % 256).astype(np.float32).reshape(1, *shape)
 
 
-def whole_answers(network: keras.Model, chips: np.ndarray, size: int, cache: Path) -> np.ndarray:
-    """Probabilities of chips, (N, classes); the first layers' outputs are cached, as a parent's children share them."""
+def whole_answers(network: keras.Model, chips: np.ndarray, size: int | None, cache: Path) -> np.ndarray:
+    """Probabilities of chips or clips, (N, classes); the first layers' outputs are cached, as a parent's children share them."""
     kept, rest = activations.trunk(network, activations.whole_chips(chips, size), cache)
     return rest.predict(kept.values, batch_size=activations.BATCH, verbose=0)
 

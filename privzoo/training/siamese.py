@@ -15,7 +15,7 @@ import numpy as np
 from privzoo import activations, weights
 from privzoo import config as configs
 from privzoo.architectures import check_cut, graph
-from privzoo.config import NetworkConfig, SiameseConfig
+from privzoo.config import NetworkConfig, SiameseConfig, Stage
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, DataError
 from privzoo.training import losses, record
@@ -92,11 +92,12 @@ def check(config: NetworkConfig) -> tuple[SiameseConfig, NetworkConfig]:
     if not config.parent:
         raise ConfigError(f"{config.name} is fine-tuned on pairs, but has no parent; give the network to start from.")
     parent = configs.network(config.parent)
-    for name in ("architecture", "task", "classes", "input_size", "classifier", "lrn"):
+    for name in ("architecture", "task", "classes", "input", "input_size", "classifier", "lrn"):
         if getattr(parent, name) != getattr(config, name):
             raise ConfigError(f"{config.name} and its parent {parent.name} differ in {name}; make them the same.")
-    if len(training.stages) != 1 or training.stages[0].input_size != config.input_size:
-        raise ConfigError(f"{config.name} needs one stage at its input size, {config.input_size} px.")
+    if len(training.stages) != 1 or training.stages[0] != Stage(config.input_size, training.stages[0].epochs):
+        at = "without shrinking" if config.input_size is None else f"at its input size, {config.input_size} px"
+        raise ConfigError(f"{config.name} needs one stage {at}.")
     if training.start or training.frozen or training.auxiliary:
         raise ConfigError(f"{config.name} starts from its parent: start, frozen and auxiliary cannot be given.")
     if siamese.copies < 1 or not 0 <= siamese.similar <= 1:
@@ -130,13 +131,13 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
             f"{config.name} is trained from {siamese.trained_from!r}; give {siamese.cut}, or a layer before it."
         )
     start = names.index(siamese.trained_from)
-    frozen = graph.chain(graph.layers(released)[:start], released.input_shape[1:], "image", "frozen")
+    frozen = graph.chain(graph.layers(released)[:start], released.input_shape[1:], released.input.name, "frozen")
     keras.config.set_dtype_policy(training.precision)
     try:
         whole = graph.build(
             config.architecture,
             len(config.classes),
-            input_size=config.input_size,
+            input_size=config.input_shape,
             classifier=config.classifier,
             lrn=config.lrn,
             dropout=training.dropout,

@@ -21,7 +21,7 @@ def augment(clip: np.ndarray, settings: SpeechAugmentation, rng: np.random.Gener
     """
     sound = _moved(clip.astype(np.float64), settings, rng)
     if rng.random() < settings.noise:
-        sound = sound + _noise(sound, rng.uniform(*settings.ratio), rng.random() < 0.5, rng)
+        sound = sound + _noise(sound, rng.uniform(settings.ratio[0], settings.ratio[1]), rng.random() < 0.5, rng)
     found = audio.spectrogram(sound if sound.any() else clip)
     filler = found.mean()
     for axis, longest in enumerate(settings.longest_mask):

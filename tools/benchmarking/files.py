@@ -60,7 +60,7 @@ def litert(model: keras.Model, size: int, quantization: str, path: Path) -> Path
     """Writes a model as TFLite."""
     from privzoo.export.tflite import convert
 
-    path.write_bytes(convert(model, size, quantization, chips(size)))
+    path.write_bytes(convert(model, quantization, chips(size)))
     return path
 
 
@@ -124,7 +124,7 @@ def build(
                 onnx_files.write_int8(found.path, quantized.path, chips(size), kind)
                 yield quantized
     if slim and slim.model.slim and slim.network.input_size in sizes:
-        size, model, channels = slim.network.input_size, slim.model, slim.model.slim.channels
+        size, model, channels = slim.network.chip_side, slim.model, slim.model.slim.channels
         found = candidate(SLIM, size, "int8")
         network = graph.build(slim.network.architecture, CLASSES, input_size=size, channels=channels)
         litert(head(network, model.cut, model.dimensions), size, "int8", found.path)
