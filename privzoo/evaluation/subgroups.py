@@ -19,7 +19,9 @@ AGE_NAMES = ("0-2", "3-9", "10-19", "20-39", "40-59", "60+")
 TRAITS = ("gender", "race", "age")
 NO_LABELS = {
     "emotion": "FER2013 has no labels of gender, race or age, and no data set with such labels has these seven "
-    "emotions: how accuracy differs between subgroups was not measured."
+    "emotions: how accuracy differs between subgroups was not measured.",
+    "keyword": "Arabic Speech Commands does not say who its 30 speakers are: how accuracy differs between groups of "
+    "people was not measured.",
 }
 
 

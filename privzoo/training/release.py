@@ -86,7 +86,7 @@ def _counting(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def whole_answers(network: keras.Model, chips: np.ndarray, size: int | None, cache: Path) -> np.ndarray:
-    """Probabilities of chips or clips, (N, classes); the first layers' outputs are cached, as a parent's children share them."""
+    """Probabilities of chips or clips, (N, classes); the first layers' outputs are cached, which children share."""
     kept, rest = activations.trunk(network, activations.whole_chips(chips, size), cache)
     return rest.predict(kept.values, batch_size=activations.BATCH, verbose=0)
 

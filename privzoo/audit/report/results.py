@@ -8,7 +8,7 @@ from typing import Any
 
 from privzoo import architectures, config, markdown
 from privzoo.card import Card, Measurement
-from privzoo.config import NetworkConfig
+from privzoo.config import SPEECH, NetworkConfig
 from privzoo.evaluation import bars, subgroups
 from privzoo.evaluation.accuracy import FLOAT, budget_name
 from privzoo.evaluation.classes import BALANCED, recall_of
@@ -20,7 +20,8 @@ from privzoo.provenance import write_csv
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
 SUBGROUPS = markdown.Section("subgroups", "tools/evaluate.py")
 INT8 = "int8 TFLite head + tail"
-NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part"}  # of data, as cards name them
+# Of data, as cards name them.
+NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part", "arabic_speech": "Arabic Speech Commands' test part"}
 ATTACKS = ("attack", "rank privacy")  # words in the names of metrics that tools/audit.py writes into the cards
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -125,12 +126,13 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     """What the models of one task are worth, in some sentences."""
     found = _found(cards, "accuracy")
     (worst, least), (best, most) = found[0], found[-1]
+    nouns = "recordings" if best.network.input == SPEECH else "faces"
     people = f" of {most.clusters:,} people" if 0 < most.clusters < most.count else ""
     wide = max(max(m.high - m.value, m.value - m.low) for _, m in found)
     ends = f"from {least.value:.1%} ({worst.model.name}) to {most.value:.1%} ({best.model.name})"
     words = [
-        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} faces{people}: the share of right "
-        f"answers goes {ends}; an interval reaches at most {100 * wide:.1f} points to either side."
+        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} {nouns}{people}: the share of "
+        f"right answers goes {ends}; an interval reaches at most {100 * wide:.1f} points to either side."
     ]
     if one := next((one for card in cards if (one := card.one_answer())), None):
         words.append(f"Always answering {one.variant.removeprefix('always ')} gets {one.value:.1%}.")
@@ -138,7 +140,7 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     if all(recalls.values()):
         low, high = (end(recalls, key=lambda name: sum(recalls[name])) for end in (min, max))
         words.append(
-            f"Of the classes, {low} is recognised least often ({_range(recalls[low])} of its faces) and {high} most "
+            f"Of the classes, {low} is recognised least often ({_range(recalls[low])} of its {nouns}) and {high} most "
             f"often ({_range(recalls[high])})."
         )
     both = [(a, b) for card, a in found if (b := card.figure("accuracy", INT8)) and a.data == b.data]
