@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from privzoo.edge import Head
-from privzoo.edge.unprotected import as_chips
 from privzoo.errors import ConfigError, FaceNotFoundError, ImageError, MissingExtraError
+from privzoo.inputs import as_chips
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,10 @@ TRAINING_STACK = {"tensorflow", "keras", "jax", "torch", "tf_keras"}
 SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
-BOTTOM = {"checks", "databases", "errors", "files", "forks", "markdown", "protobuf", "provenance", "sources", "texts"}
+BOTTOM = {
+    *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "protobuf", "provenance", "sources"),
+    "texts",
+}
 MAY_IMPORT = {
     "checks": set(),
     "databases": set(),
@@ -31,6 +34,7 @@ MAY_IMPORT = {
     "protobuf": set(),
     "provenance": set(),
     "sources": set(),
+    "answers": set(),
     "audio": set(),
     "litert": set(),
     "faces": {"litert"},
@@ -45,7 +49,8 @@ MAY_IMPORT = {
     "training": {
         *("activations", "architectures", "audio", "config", "data", "embeddings", "faces", "mechanisms", "weights"),
     },
-    "edge": {"faces", "litert", "mechanisms"},
+    "inputs": {"audio", "faces"},
+    "edge": {"audio", "faces", "inputs", "litert", "mechanisms"},
     "evaluation": {"edge", "faces", "mechanisms"},
     # It runs models, and stands above them; the rest of its package is arithmetic, on which cards rest.
     "evaluation.accuracy": {
@@ -63,22 +68,22 @@ MAY_IMPORT = {
         ),
     },
     "serving": {"edge", "faces"},
-    "export": {"card", "config", "edge", "faces", "mechanisms"},
+    "export": {"audio", "card", "config", "edge", "faces", "inputs", "mechanisms"},
     "slim": {
         *("activations", "architectures", "audit", "card", "config", "data", "embeddings", "evaluation"),
         *("evaluation.accuracy", "export"),
         *("mechanisms", "model", "training", "weights"),
     },
     "optimise": {"activations", "architectures", "config", "data", "edge", "embeddings", "export", "model", "training"},
-    "model": {"card", "config", "export", "faces", "mechanisms"},
+    "model": {"card", "config", "export", "faces", "inputs", "mechanisms"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
         *("evaluation", "evaluation.accuracy", "export", "faces", "mechanisms", "model", "zoo"),
     },
-    "demo": {"card", "config", "edge", "faces", "mechanisms", "serving", "weights", "zoo"},
+    "demo": {"audio", "card", "config", "edge", "faces", "inputs", "mechanisms", "serving", "weights", "zoo"},
     "console": {"mechanisms"},
-    "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
+    "cli": {"console", "demo", "export", "faces", "inputs", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},
 }
