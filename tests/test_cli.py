@@ -27,7 +27,7 @@ FIELDS = {
     "cut": str,
     "embedding": str,
     "version": int,
-    "input_size": int,
+    "input": str,
     "feature_shape": list,
     "feature_bytes": int,
     "head_parameters": int,
@@ -78,7 +78,9 @@ def test_a_card_has_one_row_for_each_quantity(name):
 
 def test_a_limit_says_how_a_face_may_lie():
     for name in privzoo.list_models():
-        (limit,) = [limit for limit in privzoo.show(name).to_dict()["limits"] if "frontal" in limit]
+        if (card := privzoo.show(name)).network.input == "speech":
+            continue
+        (limit,) = [limit for limit in card.to_dict()["limits"] if "frontal" in limit]
         assert "rotated by any angle" in limit
 
 

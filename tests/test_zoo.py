@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from input_helpers import predicted, random_inputs
 
 import privzoo
 from privzoo import config, weights
@@ -74,7 +75,7 @@ def test_every_model_is_what_its_card_says(name):
     assert model.tail.count_params() == cost.tail_parameters
     measured = model.card.figure("accuracy", "float head + tail")
     assert measured.sha256 == model.manifest()["head"]["weights_sha256"], f"{name} is not what was measured; measure it"
-    chips = np.random.default_rng(0).integers(0, 256, (2, model.input_size, model.input_size, 3), np.uint8)
+    chips = random_inputs(model, 2, seed=0)
     features = model.features(chips)
     assert features.shape[1:] == cost.feature_shape
     answer = model.classify(features)
@@ -86,7 +87,7 @@ def test_every_model_is_what_its_card_says(name):
         assert set(features[:, 0]) <= set(range(model.config.code.symbols))
         assert (features[:, 1] == model.config.code.epsilon).all()
     else:
-        np.testing.assert_allclose(answer, model.predict(chips, face="given"), atol=1e-6)
+        np.testing.assert_allclose(answer, predicted(model, chips), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if config.model(name).weights])
@@ -103,7 +104,7 @@ def test_every_embedding_has_its_arrays_and_gives_its_golden_output(name):
         np.testing.assert_allclose(found, record["golden_output"], atol=2e-4)
         return
     layers = [*graph.layers(model.head), *graph.layers(model.tail)]
-    whole = graph.chain(layers, model.head.input_shape[1:], "image", "whole")
+    whole = graph.chain(layers, model.head.input_shape[1:], model.head.input.name, "whole")
     np.testing.assert_allclose(release.golden_output(whole), record["golden_output"], atol=2e-4)
 
 
@@ -118,17 +119,18 @@ def test_every_noisy_card_states_what_budgets_cost(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if config.model(name).embedding in ("simple", "siamese")])
 def test_head_and_tail_are_the_network(name):
     model = privzoo.load(name)
-    chips = np.random.default_rng(1).integers(0, 256, (3, model.input_size, model.input_size, 3), np.uint8)
+    chips = random_inputs(model, 3, seed=1)
+    tensors = model.input.tensors(chips)
     if (step := model.config.step) is None:
-        expected = np.asarray(model.network(chips.astype(np.float32)))
+        expected = np.asarray(model.network(tensors))
     else:  # the network but for the rounding
         from privzoo.architectures import graph
 
         head, tail = graph.split(model.network, model.config.cut)
-        features = np.asarray(head(chips.astype(np.float32)))
+        features = np.asarray(head(tensors))
         np.testing.assert_array_equal(model.features(chips), np.rint(features / np.float32(step)))
         expected = np.asarray(tail(np.rint(features / np.float32(step)) * np.float32(step)))
-    np.testing.assert_allclose(model.predict(chips, face="given"), expected, atol=1e-5)
+    np.testing.assert_allclose(predicted(model, chips), expected, atol=1e-5)
 
 
 def test_models_of_one_network_share_its_weights():
