@@ -78,12 +78,12 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
     from benchmarking import codes, machine, report
 
     from privzoo.evaluation import bars
-    from privzoo.export.calibration import default_calibration
+    from privzoo.export.calibration import calibrating
     from privzoo.mechanisms.randomized_response import RandomizedResponse
     from privzoo.provenance import git_revision
 
     described, git = report.on(machine.describe()), git_revision()
-    feature = np.asarray(model.head(default_calibration(model.input_size, 2)[:1].astype(np.float32)))
+    feature = np.asarray(model.head(model.input.tensors(calibrating(model.input, 2)[:1])))
     response = model.code[1] if model.code else RandomizedResponse(book.k, FLAGS.epsilon)
     found = codes.beyond_head(book, response, feature)
     for way, one in found.items():
@@ -164,11 +164,11 @@ def main(_: list[str]) -> None:
     if FLAGS.write and model.book is None:
         raise ConfigError(f"{FLAGS.model} is not a coded model; figures of codes that are fitted now are only printed.")
     test = splits.test_set(model.card.network, FLAGS.data_dir)
-    chips, labels = arrays(test, model.input_size, model.card.network.task)
+    chips, labels = arrays(test, model.card.network.input_size, model.card.network.task)
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
         path = FLAGS.heads_dir and released.find(model, "int8", Path(FLAGS.heads_dir))
         features, digest = head_features(path or model.export_head(Path(folder) / "head.tflite"), chips, cache)
-    own = whole_answers(model.network, chips, model.input_size, cache).argmax(1)
+    own = whole_answers(model.network, chips, model.card.network.input_size, cache).argmax(1)
     pairs: Iterator[tuple[Codebook, keras.Model]]
     if model.book is None:
         pairs = ((one.book, coded.tail_of(one.joint)) for one in _fitted_now(model, sizes))

@@ -42,7 +42,7 @@ flags.DEFINE_list(
 flags.DEFINE_bool("tail", True, "also write the tails")
 flags.DEFINE_bool("overwrite", False, "replace a tail's version if it exists")
 flags.DEFINE_string(
-    "calibration_dir", None, "folder of face chips to calibrate int8; default: chips that come with packages"
+    "calibration_dir", None, "folder of face chips, or clips, to calibrate int8; default: those that come with packages"
 )
 flags.DEFINE_string("data_dir", None, "folder with the data sets, to calibrate int8 with the network's training faces")
 flags.DEFINE_integer("calibration_count", 64, "number of calibration faces, evenly spaced", lower_bound=2)
@@ -55,31 +55,34 @@ def _calibration(model: SplitModel) -> np.ndarray | None:
     if FLAGS.calibration_dir and FLAGS.data_dir:
         raise ConfigError("--calibration_dir and --data_dir both give faces to calibrate with; choose one.")
     if FLAGS.calibration_dir:
-        return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
+        return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model)
     if FLAGS.data_dir:
-        return _training_chips(model.card.network, model.input_size)
+        return _training_chips(model.card.network)
     return None
 
 
-def _training_chips(network: NetworkConfig, size: int) -> np.ndarray:
+def _training_chips(network: NetworkConfig) -> np.ndarray:
     from privzoo.data import arrays, splits
 
     data, _ = splits.of_network(network, FLAGS.data_dir)
-    return arrays(splits.take(data, FLAGS.calibration_count), size)[0]
+    return arrays(splits.take(data, FLAGS.calibration_count), network.input_size)[0]
 
 
-def _chips(folder: Path, count: int, size: int) -> np.ndarray:
-    from privzoo import faces
+def _chips(folder: Path, count: int, model: SplitModel) -> np.ndarray:
+    from privzoo.config import SPEECH
     from privzoo.errors import DataError
 
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    speech = model.card.network.input == SPEECH
+    endings = (".wav", ".flac", ".opus", ".ogg") if speech else (".jpg", ".jpeg", ".png", ".webp")
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in endings)
     files = files[:: max(1, len(files) // count)][:count]
-    chips, _, skipped = faces.chips(files, size, face="given", bulk=True)
+    chips, _, skipped = model.input.cut(files, face="detect" if speech else "given", bulk=True)
     for one in skipped:
         print(f"calibration: skipped {one}", file=sys.stderr)
     if len(chips) < 2:
         raise DataError(
-            f"{folder} holds {len(chips)} images that can be read; give a folder with 2 face chips or more."
+            f"{folder} holds {len(chips)} files that can be used; give a folder with 2 "
+            f"{'recordings' if speech else 'face chips'} or more."
         )
     return chips
 
