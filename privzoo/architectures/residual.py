@@ -9,6 +9,7 @@ import keras
 from privzoo.architectures.layers import Conv, Residual
 
 BATCH_NORM_EPSILON = 1e-3
+MOMENTUM = 0.9  # of a block's batch norm, as He et al. have it: a short run's statistics must keep up with its weights
 
 
 def convolution(layer: Conv, **options: Any) -> keras.layers.Conv2D:
@@ -55,7 +56,7 @@ class ResidualBlock(keras.layers.Layer):
                 made.build(shape if place != "b" else (*shape[:-1], self.block.filters))
                 if self.batch_norm:
                     norm = keras.layers.BatchNormalization(
-                        epsilon=BATCH_NORM_EPSILON, name=f"{layer.name}_bn", dtype=self.dtype_policy
+                        momentum=MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{layer.name}_bn", dtype=self.dtype_policy
                     )
                     norm.build((*shape[:-1], self.block.filters))
             setattr(self, place, made)
