@@ -19,8 +19,8 @@ SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
 BOTTOM = {
-    *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "protobuf", "provenance", "sources"),
-    "texts",
+    *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "plain", "protobuf", "provenance"),
+    *("sources", "texts"),
 }
 MAY_IMPORT = {
     "checks": set(),
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "markdown": set(),
     "protobuf": set(),
     "provenance": set(),
+    "plain": set(),
     "sources": set(),
     "answers": set(),
     "audio": set(),
