@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import speech_zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privzoo import audio, config
 from privzoo.audio.synthesis import words
-from privzoo.config import NetworkConfig, SpeechAugmentation
+from privzoo.config import ModelConfig, NetworkConfig, SiameseConfig, SpeechAugmentation
 from privzoo.errors import ConfigError
 from privzoo.training.speech import augment
 
@@ -130,3 +131,47 @@ def test_the_tool_trains_and_resumes_on_both_sizes(recordings, tmp_path):
     record = json.loads((run / "record.json").read_text())
     assert (record["data"]["train"], record["data"]["validation"]) == (16, 4)
     assert len(record["epochs"]) == 2 and record["config"]["input"] == "speech"
+
+
+def test_embeddings_are_fitted_and_networks_fine_tuned_on_pairs_of_speakers(recordings, tmp_path):
+    """One zoo for all: making it takes longer than the rest."""
+    from privzoo.architectures import graph
+    from privzoo.data import arabic_speech, arrays
+    from privzoo.training import siamese
+    from privzoo.training.fitting import Fitter
+
+    train, validation = (arabic_speech.load(recordings, split=split) for split in ("train", "validation"))
+    with speech_zoo.installed(tmp_path / "zoo"):
+        parent = config.network(speech_zoo.NETWORK.name)
+        parent = dataclasses.replace(parent, classes=described().classes)
+        network = graph.build("resnet18", len(parent.classes), input_size=parent.input_shape)
+        fitter = Fitter(parent, network, ["block3"], train, validation, tmp_path / "cache")
+        model = ModelConfig("m", parent.name, "block3", "reduced_simple", dimensions=5)
+        arrays_of_model, facts = fitter.fit(model)
+        assert arrays_of_model["reduce/kernel"].shape[1] == 5 and len(facts["golden_output"]) == 40
+        _, labels = arrays(train, None)
+        same_word = labels["keyword"][:, None] == labels["keyword"]
+        assert (same_word & (labels["identity"][:, None] != labels["identity"])).any()
+        child = dataclasses.replace(
+            speech_zoo.NETWORK,
+            name="resnet18_tiny_siamese_block4",
+            parent=speech_zoo.NETWORK.name,
+            siamese=SiameseConfig(cut="block4", trained_from="block4_1", copies=1, within=0.1, information=0.01),
+        )
+        frozen, trained = siamese.build(child)
+        assert frozen.output_shape[1:] == trained.input_shape[1:] == (7, 4, 256)
+        clips = np.stack([audio.spectrogram(clip) for clip in words(2)])
+        found = trained(frozen(clips), training=False)["fc8"]
+        whole = graph.after(graph.inference_network(parent_of(child), weights_of(child)), "normalize", "fc8")
+        expected = whole(clips / 20 - 1)
+        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), atol=0.05 * np.abs(expected).max())
+
+
+def parent_of(child: NetworkConfig) -> NetworkConfig:
+    return config.network(child.parent)
+
+
+def weights_of(child: NetworkConfig) -> dict:
+    from privzoo import weights
+
+    return weights.load(parent_of(child))
