@@ -85,6 +85,14 @@ def test_a_vgg_s_of_any_size_is_the_one_of_that_size(size):
     np.testing.assert_array_equal(np.asarray(free(images)), np.asarray(fixed(images)))
 
 
+@pytest.mark.parametrize("architecture", architectures.ARCHITECTURES)
+def test_every_cut_is_after_the_trunk(architecture):
+    names = [layer.name for layer in architectures.layers(architecture)]
+    assert all(
+        names.index(cut) > names.index(architectures.trunk(architecture)) for cut in architectures.cuts(architecture)
+    )
+
+
 def test_unknown_names_are_named():
     with pytest.raises(UnknownNameError, match="'vgg19'"):
         architectures.layers("vgg19")

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pages import PAGES, ROOT, Block, blocks, write_commands
 from PIL import Image
 
 from privzoo import cli
+from privzoo.audio.synthesis import words
 from privzoo.serving import Server
 from privzoo.serving.front.demo_page import RUNTIME
 
@@ -48,6 +50,9 @@ class Scratch:
         for name in ("photo.jpg", "anna.jpg", "ben.jpg"):
             Image.fromarray(astronaut).save(place / name)
         Image.fromarray(np.concatenate([astronaut, astronaut], axis=1)).save(place / "group.jpg")
+        with wave.open(str(place / "clip.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(words(1)[0].tobytes())
         for part in ("tools", "deploy"):
             shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
         write_commands(place / "bin")
