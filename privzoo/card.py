@@ -223,7 +223,7 @@ class Card:
             *(
                 f"- code: {code.symbols} symbols, "
                 + (f"of the reduced feature of {code.base}" if code.base else "the classes that the network predicts")
-                + f", fitted on {code.faces:,} training faces; randomized response on the device; {self.budget()}"
+                + f", fitted on {code.faces:,} training {card_text.nouns(network)}; randomized response on the device; {self.budget()}"
                 for code in (model.code,)
                 if code
             ),
@@ -243,10 +243,10 @@ class Card:
             ),
             f"- trained on {card_text.training_data(network, self.record)}" + (f", from {start}" if start else ""),
             *card_text.own_data(self.record),
-            *card_text.history(self.record),
+            *card_text.history(self.record, network),
             f"- licence: {self.network.licence}",
             "",
-            *card_text.figures(self.measurements),
+            *card_text.figures(self.measurements, network),
             *card_text.by_subgroup(self.subgroups),
             *card_text.bounds(self),
             "",

@@ -19,6 +19,11 @@ def input_of(network: NetworkConfig) -> str:
     return f"{network.input_size} px RGB faces"
 
 
+def nouns(network: NetworkConfig) -> str:
+    """What a network is trained and measured on, in one word."""
+    return "clips" if network.input == SPEECH else "faces"
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:
@@ -58,7 +63,7 @@ def seeds(numbers: tuple[int, ...]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def figures(measurements: tuple[Measurement, ...]) -> list[str]:
+def figures(measurements: tuple[Measurement, ...], network: NetworkConfig) -> list[str]:
     """The table of measured figures, followed by the numbered commands that measured them, as Markdown."""
     if not measurements:
         return ["Nothing has been measured yet."]
@@ -70,7 +75,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95 % interval", nouns(network), "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",
@@ -93,19 +98,18 @@ def by_subgroup(found: dict[str, Any] | None) -> list[str]:
     return ["", f"{title}{'; ' if gap else ''}{gap}.", "", subgroups.table(rows)]
 
 
-def history(record: dict[str, Any] | None) -> list[str]:
+def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     """When and how a network was trained, and what quantizing its weights cost, as Markdown."""
     if record is None:
         return []
-    nouns = "clips" if record["config"].get("input") == SPEECH else "faces"
     data, release = record["data"], record["release"]
     before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
     changed = release["labels_changed_by_coding"]
     return [
-        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} {nouns}, seed "
+        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} {nouns(network)}, seed "
         f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
         f"- weights stored as int8, {release['bytes']:,} bytes: accuracy on {release['validation_faces']:,} validation "
-        f"{nouns} {before:.2%} before, {after:.2%} after, {changed} labels changed",
+        f"{nouns(network)} {before:.2%} before, {after:.2%} after, {changed} labels changed",
     ]
 
 
