@@ -223,7 +223,8 @@ class Card:
             *(
                 f"- code: {code.symbols} symbols, "
                 + (f"of the reduced feature of {code.base}" if code.base else "the classes that the network predicts")
-                + f", fitted on {code.faces:,} training {card_text.nouns(network)}; randomized response on the device; {self.budget()}"
+                + f", fitted on {code.faces:,} training {card_text.nouns(network)}; randomized response on the device; "
+                + self.budget()
                 for code in (model.code,)
                 if code
             ),

@@ -58,7 +58,7 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
 def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
     import privzoo
-    from privzoo import card, config
+    from privzoo import card, card_text, config
     from privzoo.audit.report import results
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
@@ -112,7 +112,7 @@ def main(_: list[str]) -> None:
             if FLAGS.write:
                 card.write_measurements(model.name, measurements, FLAGS.head)
             for m in measurements:
-                interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} faces"
+                interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} {card_text.nouns(network)}"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)
         if FLAGS.subgroups and not FLAGS.detect and not network.own_data and network.task == "gender":
             faces = utkface.load(FLAGS.data_dir, split="validation")

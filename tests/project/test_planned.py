@@ -15,7 +15,12 @@ PLANNED = config.config_folder() / "planned"
 NETWORKS = {path.stem: path for path in (PLANNED / "networks").glob("*.yaml")}
 MODELS = {path.stem: path for path in (PLANNED / "models").glob("*.yaml")}
 DIMENSIONS = {"conv5_1": 8, "conv5_2": 6, "conv5_3": 4, "conv5": 10}  # Osia et al. 2017, sections VI.A and VI.B
-DIMENSIONS |= {"block1": 64, "block2": 64, "block3": 48, "block4": 40}  # of 40 keywords, by validation accuracy
+DIMENSIONS |= {
+    "block1": 64,
+    "block2": 64,
+    "block3": 48,
+    "block4": 40,
+}  # one for each of 40 keywords, more at earlier cuts
 
 
 def network(name: str) -> NetworkConfig:
