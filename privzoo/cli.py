@@ -359,7 +359,7 @@ def _parser() -> argparse.ArgumentParser:
         "--epsilon",
         type=float,
         metavar="E",
-        help="budget per face, for models with noise or a code; default: the model's own",
+        help="budget per face or recording, for models with noise or a code; default: the model's own",
     )
     sub.add_argument(
         "--delta", type=float, metavar="D", help="of the same budget (default: 1e-05); not for codes, whose delta is 0"

@@ -134,12 +134,13 @@ def noise_note(noise: dict[str, Any]) -> str:
     if noise["kind"] == "randomized_response":
         return (
             f"Each answer comes from one of {noise['k']} symbols, freshly drawn by randomized response: epsilon "
-            f"{epsilon} at delta 0 per face. Another call may give another answer, and spends as much again."
+            f"{epsilon} at delta 0 for each face or recording. Another call may give another answer, and spends as "
+            "much again."
         )
     return (
         "Each answer comes from a feature with freshly drawn noise: standard deviation "
-        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} per face. Another call gives another "
-        "answer, and spends as much again."
+        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} for each face. Another call gives "
+        "another answer, and spends as much again."
     )
 
 

@@ -45,6 +45,10 @@ class FaceNotFoundError(ImageError):
     """An image in which the detector finds no face."""
 
 
+class SilenceError(AudioError):
+    """A recording without sound."""
+
+
 class FeatureError(PrivzooError, ValueError):
     """A feature with the wrong shape, or with a value that is not finite."""
 

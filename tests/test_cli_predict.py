@@ -149,7 +149,7 @@ def test_a_code_says_its_budget(folder, capsys):
     assert found["noise"] == {**said, "epsilon": 6.0}
     assert cli.main(["predict", CODED, str(folder / "good.png"), "--epsilon", "2.5"]) == 0
     note = capsys.readouterr().out.splitlines()[-1]
-    assert f"one of {code.symbols} symbols" in note and "epsilon 2.5 at delta 0 per face" in note
+    assert f"one of {code.symbols} symbols" in note and "epsilon 2.5 at delta 0 for each face" in note
     assert cli.main(["list", CODED]) == 0
     listed = capsys.readouterr().out
     assert "1 symbol" in listed and "epsilon 3 at delta 0: from one answer no attacker identifies more than" in listed

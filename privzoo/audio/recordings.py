@@ -13,7 +13,7 @@ import numpy as np
 
 from privzoo.answers import Skipped, require_some
 from privzoo.audio.spectrogram import HOP, RATE, SAMPLES
-from privzoo.errors import AudioError, MissingExtraError
+from privzoo.errors import AudioError, MissingExtraError, SilenceError
 from privzoo.sources import BYTES, Kind, name_of
 
 SHORTEST, LONGEST = 0.1, 3.0  # seconds
@@ -37,7 +37,8 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
         int16 (n,), 0.1 to 3 seconds.
 
     Raises:
-        AudioError: the source is no recording, is damaged, silent, too short or too long, or has a rate below 16 kHz.
+        AudioError: the source is no recording, is damaged, too short or too long, or has a rate below 16 kHz.
+        SilenceError: it is silent.
         MissingExtraError: soundfile, or for other rates SciPy, is not installed.
 
     Example:
@@ -54,7 +55,7 @@ def decode(source: Any, name: str | None = None) -> np.ndarray:
         mono = _resampled(mono, rate)
     found = np.clip(np.rint(mono * FULL), -32_768, 32_767).astype(np.int16)
     if int(found.max()) - int(found.min()) <= SILENT:
-        raise AudioError(f"{name}: the recording is silent; check the microphone and record the word again.")
+        raise SilenceError(f"{name}: the recording is silent; check the microphone and record the word again.")
     return found
 
 

@@ -242,7 +242,7 @@ class Client(_Asking):
         return Answers(answers, skipped)
 
     def stream(self, frames: Iterable[Any], face: str = "detect", *, slot: str | None = None) -> Stream:
-        """Answers for the frames of a camera as they arrive; frames that arrive while it is busy are dropped.
+        """Answers for frames of a camera, or recordings, as they arrive; what arrives while it is busy is dropped.
 
         Each frame is a separate feature: with noise, each spends its budget (`Head.spent_epsilon`).
 
@@ -256,7 +256,7 @@ class Client(_Asking):
             `read`, `dropped` and `without_face`; `close` stops it early, as does the end of a `with` block.
 
         Raises (while iterating):
-            As `predict`, except FaceNotFoundError; and whatever reading a frame raises.
+            As `predict`, except FaceNotFoundError and SilenceError; and whatever reading a frame raises.
 
         Example:
             >>> for answer in client.stream(camera):  # doctest: +SKIP

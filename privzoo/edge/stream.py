@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from privzoo.errors import FaceNotFoundError
+from privzoo.errors import FaceNotFoundError, SilenceError
 
 if TYPE_CHECKING:
     from privzoo.edge.client import Answer
@@ -27,10 +27,10 @@ class Stream:
     Attributes:
         read: frames read so far.
         dropped: frames replaced by a newer one before they were processed.
-        without_face: frames that were processed and showed no face.
+        without_face: frames that were processed and showed no face, or were silent.
 
     Raises (while iterating):
-        Whatever `ask` raises except FaceNotFoundError, and whatever the frames raise.
+        Whatever `ask` raises except FaceNotFoundError and SilenceError, and whatever the frames raise.
     """
 
     def __init__(self, frames: Iterable[Any], ask: Callable[[Any, str], Answer]) -> None:
@@ -55,12 +55,12 @@ class Stream:
         return self
 
     def __next__(self) -> Answer:
-        """The answer for the newest frame that shows a face; waits for one."""
+        """The answer for the newest frame that shows a face, or has sound; waits for one."""
         while True:
             frame, number = self._take()
             try:
                 return self._ask(frame, f"frame {number}")
-            except FaceNotFoundError:
+            except (FaceNotFoundError, SilenceError):
                 self.without_face += 1
             except BaseException:
                 self.close()

@@ -88,6 +88,10 @@ def test_the_whole_path_over_a_socket(exported, paths, tmp_path):
             np.testing.assert_allclose([list(a.probabilities.values()) for a in answers], expected, atol=1e-5)
             assert [a.image for a in answers] == paths and answers[0].face is None and answers[0].score is None
             assert answers[0].bytes_sent < 600 and answers.skipped[0].image == "missing.wav"
+            silence = np.zeros(16_000, np.int16)
+            with client.stream(iter([silence, words(1)[0]])) as stream:
+                assert [answer.label for answer in stream] == [answers[0].label]
+                assert stream.without_face + stream.dropped == 1
             tickets = client.later(paths)
             later = dict(client.send())
             assert [later[ticket].label for ticket in tickets] == [a.label for a in answers]
