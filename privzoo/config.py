@@ -57,8 +57,8 @@ class SpeechAugmentation:
     shift: float = 0.1  # seconds drawn from -+ this
     noise: float = 0.5  # probability of white or pink noise
     ratio: tuple[float, ...] = (5.0, 40.0)  # decibels of the clip above its noise, drawn from this range
-    masks: int = 2  # blank stretches along each axis (SpecAugment, Park et al. 2019)
-    longest_mask: tuple[int, ...] = (16, 10)  # frames, bands: each stretch is drawn from 0 to this
+    masks: int = 1  # blank stretches along each axis (SpecAugment, Park et al. 2019)
+    longest_mask: tuple[int, ...] = (16, 12)  # windows of 10 ms, bands: each stretch is drawn from 0 to this
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ class Stage:
 
     input_size: int | None  # pixels; None for speech, whose spectrograms have one size
     epochs: int
-    shrink: int = 1  # spectrograms are averaged over squares of this side, and so smaller
 
 
 @dataclass(frozen=True)

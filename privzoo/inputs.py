@@ -11,7 +11,7 @@ import numpy as np
 from privzoo import audio, faces
 from privzoo.answers import Skipped, require_some
 from privzoo.audio.recordings import Recording
-from privzoo.audio.spectrogram import FFT, HIGHEST, HOP, LOWEST, WINDOW
+from privzoo.audio.spectrogram import FFT, HIGHEST, HOP, LOWEST, SQUARE, TONES, WINDOW
 from privzoo.errors import AudioError, ConfigError, ImageError, InputError
 from privzoo.faces import Face
 
@@ -80,6 +80,8 @@ class Speech:
         "window": WINDOW,
         "hop": HOP,
         "fft": FFT,
+        "bands": TONES,
+        "square": SQUARE,
         "hertz": [LOWEST, HIGHEST],
     }
 

@@ -34,7 +34,7 @@ def test_head_and_tail_are_the_network():
     spectrograms = np.stack([audio.spectrogram(clip) for clip in clips])
     whole = np.asarray(model.network(spectrograms))
     features = model.features(clips)
-    assert features.shape[1:] == model.card.cost.feature_shape == (13, 8, 128)
+    assert features.shape[1:] == model.card.cost.feature_shape == (7, 4, 128)
     np.testing.assert_array_equal(model.classify(features), whole)
     np.testing.assert_array_equal(model.predict(clips), whole)
     assert model.head.count_params() == model.card.cost.head_parameters
@@ -78,7 +78,7 @@ def test_one_sentence_for_what_cannot_be_answered(recordings, options, error, sa
         privzoo.load(SIMPLE).explain(recordings, **options)
 
 
-@pytest.mark.parametrize("clips", [words(2)[:, :-1], words(1)[0], np.zeros((1, 98, 64, 1), np.float32), [["a"]]])
+@pytest.mark.parametrize("clips", [words(2)[:, :-1], words(1)[0], np.zeros((1, 49, 32, 1), np.float32), [["a"]]])
 def test_what_is_no_clip_is_refused(clips):
     with pytest.raises(AudioError, match=r"give \(N, 16000\)"):
         privzoo.load(SIMPLE).features(clips)
@@ -90,7 +90,7 @@ def test_faces_are_not_asked_of_a_model_of_speech():
         _ = model.input_size
     with pytest.raises(FeatureError, match="shape"):
         model.classify(np.zeros((1, 4), np.float32))
-    assert "spectrograms of one second of speech, 98 frames of 64 bands" in str(model.card)
+    assert "spectrograms of one second of speech, 49 frames of 32 bands" in str(model.card)
     assert "face" not in str(model.card)
     assert model.card.to_dict()["input"] == "speech"
 

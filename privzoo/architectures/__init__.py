@@ -12,7 +12,6 @@ from privzoo.errors import UnknownNameError
 
 ARCHITECTURES: dict[str, ModuleType] = {"resnet18": resnet18, "vgg16": vgg16, "vgg_s": vgg_s}
 LAST = "fc8"  # the layer whose outputs are the classes' logits
-MINIMUM_INPUT_SIZE = 48  # pixels; below it VGG-16's pools leave nothing
 RGB = 3  # channels
 Shape = tuple[int | None, int | None, int]  # height, width and channels of an input; None: of any size
 
@@ -58,6 +57,12 @@ def trunk(architecture: str) -> str:
     """Name of the last layer that fine-tuned networks share with their parent, as far as their configs leave it so."""
     layers(architecture)
     return ARCHITECTURES[architecture].TRUNK
+
+
+def smallest(architecture: str) -> int:
+    """Least height and width of an input in pixels; below it the pools leave nothing."""
+    layers(architecture)
+    return ARCHITECTURES[architecture].SMALLEST
 
 
 def costs(

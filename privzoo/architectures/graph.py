@@ -95,7 +95,7 @@ def build(
     Args:
         architecture: one of `architectures.ARCHITECTURES`.
         classes: number of primary classes.
-        input_size: side of the square RGB input in pixels, at least 48; None for any size (compact classifier only);
+        input_size: side of the square RGB input in pixels, not too small; None for any size (compact classifier only);
             or height, width and channels of another input, which is a spectrogram if it has one channel.
         classifier: widths of `fc6` and `fc7`; (4096, 4096) as published, () for average pooling and `fc8` alone.
         batch_norm: batch norm after each convolution, for training; released networks have it folded away.
@@ -119,8 +119,8 @@ def build(
     if None in shape and classifier:
         raise ConfigError(f"{architecture} with classifier {tuple(classifier)} needs a fixed input size; give one.")
     side = min(known) if (known := [side for side in shape[:2] if side is not None]) else None
-    if side is not None and side < architectures.MINIMUM_INPUT_SIZE:
-        raise ConfigError(f"An input of {side} px is too small; use {architectures.MINIMUM_INPUT_SIZE} or more.")
+    if side is not None and side < (least := architectures.smallest(architecture)):
+        raise ConfigError(f"An input of {side} px is too small; use {least} or more.")
     name, factor, offset = INPUTS[shape[-1]]
     image = keras.Input(shape, name=name)
     x = keras.layers.Rescaling(factor, offset=offset, name="normalize")(image)

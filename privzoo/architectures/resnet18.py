@@ -18,3 +18,4 @@ LAYERS: tuple[Layer, ...] = (
 )
 CUTS = ("block1", "block2", "block3", "block4")
 TRUNK = "block1_1"
+SMALLEST = 32

@@ -13,3 +13,4 @@ LAYERS: tuple[Conv | Pool, ...] = tuple(
 )
 CUTS = ("conv5_1", "conv5_2", "conv5_3")
 TRUNK = "pool4"
+SMALLEST = 48

@@ -16,3 +16,4 @@ LAYERS: tuple[Conv | Pool, ...] = (
 )
 CUTS = ("conv5",)
 TRUNK = "pool2"
+SMALLEST = 48

@@ -5,7 +5,7 @@ specifies the arithmetic for other languages.
 """
 
 from privzoo.audio.recordings import Recording, clips, decode, second, sources
-from privzoo.audio.spectrogram import BANDS, FRAMES, RANGE, RATE, SAMPLES, SHAPE, spectrogram
+from privzoo.audio.spectrogram import BANDS, FRAMES, RANGE, RATE, SAMPLES, SHAPE, averaged, decibels, spectrogram
 
 __all__ = [
     "BANDS",
@@ -15,7 +15,9 @@ __all__ = [
     "SAMPLES",
     "SHAPE",
     "Recording",
+    "averaged",
     "clips",
+    "decibels",
     "decode",
     "second",
     "sources",

@@ -26,16 +26,6 @@ def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[Sta
             yield stage, max(done, end - stage.epochs), end
 
 
-def shrunk(images: np.ndarray, factor: int) -> np.ndarray:
-    """Images (N, h, w, c) averaged over squares of `factor` pixels; what remains at the edges is left out."""
-    if factor == 1:
-        return images
-    count, height, width, channels = images.shape
-    rows, columns = height // factor, width // factor
-    squares = images[:, : rows * factor, : columns * factor].reshape(count, rows, factor, columns, factor, channels)
-    return squares.mean(axis=(2, 4), dtype=np.float32)
-
-
 class TrainingBatches(keras.utils.PyDataset):
     """Shuffled, augmented batches; order and augmentation depend only on seed and epoch, so a resumed run repeats them.
 
@@ -48,7 +38,6 @@ class TrainingBatches(keras.utils.PyDataset):
         augmentation: of the chips.
         seed: of the run.
         epoch: the first one, counted from 0.
-        shrink: the images are averaged over squares of so many pixels.
     """
 
     def __init__(
@@ -60,12 +49,10 @@ class TrainingBatches(keras.utils.PyDataset):
         augmentation: Augmentation | SpeechAugmentation,
         seed: int,
         epoch: int = 0,
-        shrink: int = 1,
     ):
         super().__init__(workers=2)  # threads that prepare the next batches during training
         self.chips, self.labels, self.batch_size = chips, labels, min(batch_size, len(chips))
         self.size, self.augmentation, self.seed, self.epoch = size, augmentation, seed, epoch
-        self.shrink = shrink
         self._shuffle()
 
     def _shuffle(self) -> None:
@@ -80,7 +67,7 @@ class TrainingBatches(keras.utils.PyDataset):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, self.epoch, index))
         images = np.stack([augment(self.chips[i], self.size, self.augmentation, rng) for i in chosen])
-        return shrunk(images, self.shrink), {name: values[chosen] for name, values in self.labels.items()}
+        return images, {name: values[chosen] for name, values in self.labels.items()}
 
     def on_epoch_end(self) -> None:
         """Reshuffles."""
@@ -96,7 +83,6 @@ class PlainBatches(keras.utils.PyDataset):
         size: side of the network's input in pixels; None for clips.
         batch_size: images in a batch.
         labels: output name -> array (N,), or None to predict.
-        shrink: the images are averaged over squares of so many pixels.
     """
 
     def __init__(
@@ -105,11 +91,9 @@ class PlainBatches(keras.utils.PyDataset):
         size: int | None,
         batch_size: int = 64,
         labels: dict[str, np.ndarray] | None = None,
-        shrink: int = 1,
     ):
         super().__init__()
         self.chips, self.size, self.batch_size, self.labels = chips, size, batch_size, labels
-        self.shrink = shrink
 
     def __len__(self) -> int:
         """Batches in all, the last one shorter."""
@@ -118,5 +102,5 @@ class PlainBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> np.ndarray | tuple[np.ndarray, dict[str, np.ndarray]]:
         """Batch `index`: images, with labels if any."""
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        images = shrunk(activations.prepared(self.chips[chosen], self.size), self.shrink)
+        images = activations.prepared(self.chips[chosen], self.size)
         return images if self.labels is None else (images, {k: v[chosen] for k, v in self.labels.items()})

@@ -36,8 +36,7 @@ def build(config: NetworkConfig, training: TrainingConfig) -> keras.Model:
     keras.config.set_dtype_policy(training.precision)
     sizes: set[int | Shape | None] = {stage.input_size for stage in training.stages}
     if config.input == SPEECH:
-        one = {stage.shrink for stage in training.stages} == {1}
-        sizes = {config.input_shape if one else (None, None, config.input_shape[-1])}
+        sizes = {config.input_shape}
     try:
         network = graph.build(
             config.architecture,
@@ -176,9 +175,9 @@ def train(
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
 
     def batches(stage: Stage, first: int) -> tuple[TrainingBatches, PlainBatches]:
-        size, shrink, changes = stage.input_size, stage.shrink, training.changes
-        train = TrainingBatches(chips, wanted, training.batch_size, size, changes, training.seed, first, shrink)
-        return train, PlainBatches(validation_chips, size, labels=validation_wanted, shrink=shrink)
+        size = stage.input_size
+        train = TrainingBatches(chips, wanted, training.batch_size, size, training.changes, training.seed, first)
+        return train, PlainBatches(validation_chips, size, labels=validation_wanted)
 
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
     counts |= {"own": train_set.facts} if train_set.facts else {}

@@ -96,8 +96,7 @@ def check(config: NetworkConfig) -> tuple[SiameseConfig, NetworkConfig]:
         if getattr(parent, name) != getattr(config, name):
             raise ConfigError(f"{config.name} and its parent {parent.name} differ in {name}; make them the same.")
     if len(training.stages) != 1 or training.stages[0] != Stage(config.input_size, training.stages[0].epochs):
-        at = "without shrinking" if config.input_size is None else f"at its input size, {config.input_size} px"
-        raise ConfigError(f"{config.name} needs one stage {at}.")
+        raise ConfigError(f"{config.name} needs one stage at its input size, {config.input_size} px.")
     if training.start or training.frozen or training.auxiliary:
         raise ConfigError(f"{config.name} starts from its parent: start, frozen and auxiliary cannot be given.")
     if siamese.copies < 1 or not 0 <= siamese.similar <= 1:

@@ -22,14 +22,14 @@ def augment(clip: np.ndarray, settings: SpeechAugmentation, rng: np.random.Gener
     sound = _moved(clip.astype(np.float64), settings, rng)
     if rng.random() < settings.noise:
         sound = sound + _noise(sound, rng.uniform(settings.ratio[0], settings.ratio[1]), rng.random() < 0.5, rng)
-    found = audio.spectrogram(sound if sound.any() else clip)
+    found = audio.decibels(sound if sound.any() else clip)
     filler = found.mean()
     for axis, longest in enumerate(settings.longest_mask):
         for _ in range(settings.masks):
             length = int(rng.integers(longest + 1))
             start = int(rng.integers(found.shape[axis] - length + 1))
             found[(slice(None),) * axis + (slice(start, start + length),)] = filler
-    return found
+    return audio.averaged(found)
 
 
 def _moved(sound: np.ndarray, settings: SpeechAugmentation, rng: np.random.Generator) -> np.ndarray:

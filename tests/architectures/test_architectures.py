@@ -34,13 +34,13 @@ def test_resnet18_has_the_published_size():
     shapes = {layer.name: layer.shape for layer in published}
     sides = [shapes[cut] for cut in ("pool1", *architectures.cuts("resnet18"))]
     assert sides == [(56, 56, 64), (56, 56, 64), (28, 28, 128), (14, 14, 256), (7, 7, 512)]
-    words = architectures.costs("resnet18", (98, 64, 1), 35)
+    words = architectures.costs("resnet18", (49, 32, 1), 35)
     assert sum(layer.parameters for layer in words) == pytest.approx(11.18e6, rel=1e-3)
 
 
 def test_the_parts_of_resnet18_before_each_block_are_datamix_s():
     """Table 4: 0.02, 0.10 and 0.17 million parameters before the stem's end and the first two blocks'."""
-    layers = architectures.costs("resnet18", (98, 64, 1), 35)
+    layers = architectures.costs("resnet18", (49, 32, 1), 35)
     parts = np.cumsum([layer.parameters for layer in layers])[1:4] / 1e6
     np.testing.assert_allclose(parts, [0.02, 0.10, 0.17], atol=0.025)
 
@@ -68,9 +68,9 @@ def test_a_ceiling_pool_covers_the_whole_input(side, size, stride):
     assert (out - 1) * pool.stride < side
 
 
-@pytest.mark.parametrize("architecture", ["vgg16", "vgg_s"])
-def test_every_input_from_48_px_leaves_something(architecture):
-    for size in range(architectures.MINIMUM_INPUT_SIZE, 260):
+@pytest.mark.parametrize("architecture", architectures.ARCHITECTURES)
+def test_every_input_from_the_smallest_leaves_something(architecture):
+    for size in range(architectures.smallest(architecture), 260):
         costs = feature_costs(architectures.layers(architecture), (size, size, 3))
         assert min(layer.shape[0] for layer in costs) >= 1
 
@@ -105,7 +105,7 @@ CASES = [
     ("vgg_s", 96, (), False),
     ("vgg_s", 75, (32, 16), True),
     ("vgg16", 64, (24,), False),
-    ("resnet18", (98, 64, 1), (), False),
+    ("resnet18", (49, 32, 1), (), False),
     ("resnet18", 75, (16,), False),
 ]
 

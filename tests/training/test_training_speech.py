@@ -54,10 +54,10 @@ def test_a_shift_moves_the_frames():
     found = augment(WORD, dataclasses.replace(NOTHING, shift=0.05), np.random.default_rng(1))[..., 0]
     rng = np.random.default_rng(1)
     rng.random()  # the speed is drawn first
-    frames = 100 * rng.uniform(-0.05, 0.05)
+    frames = 50 * rng.uniform(-0.05, 0.05)
     loud, before = found.mean(axis=1), audio.spectrogram(WORD)[..., 0].mean(axis=1)
-    apart = [np.abs(loud[20:-20] - np.roll(before, k)[20:-20]).mean() for k in range(-8, 9)]
-    assert abs(int(np.argmin(apart)) - 8 - frames) <= 1
+    apart = [np.abs(loud[10:-10] - np.roll(before, k)[10:-10]).mean() for k in range(-4, 5)]
+    assert abs(int(np.argmin(apart)) - 4 - frames) <= 1
 
 
 def test_masks_blank_whole_frames_and_bands():
@@ -65,7 +65,7 @@ def test_masks_blank_whole_frames_and_bands():
     found = augment(WORD, settings, np.random.default_rng(4))[..., 0]
     changed = ~np.isclose(found, audio.spectrogram(WORD)[..., 0], atol=1e-4)
     frames, bands = changed.mean(axis=1) > 0.9, changed.mean(axis=0) > 0.9
-    assert 0 < frames.sum() <= 20 and 0 < bands.sum() <= 20
+    assert 0 < frames.sum() <= 11 and 0 < bands.sum() <= 11  # of two windows or bands each, some in part
     assert not changed[~frames][:, ~bands].any()
 
 
@@ -75,16 +75,6 @@ def test_noise_is_as_loud_as_asked():
     quiet = augment(WORD, dataclasses.replace(settings, ratio=(60.0, 60.0)), np.random.default_rng(2))
     still = audio.spectrogram(WORD)
     assert np.abs(loud - still).mean() > 3 * np.abs(quiet - still).mean()
-
-
-def test_smaller_spectrograms_are_means_of_squares():
-    from privzoo.training.batches import shrunk
-
-    images = np.arange(2 * 5 * 4, dtype=np.float32).reshape(2, 5, 4, 1)
-    assert shrunk(images, 1) is images
-    small = shrunk(images, 2)
-    assert small.shape == (2, 2, 2, 1) and small.dtype == np.float32
-    assert small[0, 0, 0, 0] == images[0, :2, :2].mean()
 
 
 @pytest.mark.parametrize(
@@ -117,9 +107,9 @@ def recordings(tmp_path_factory):
     return folder.parent
 
 
-def test_the_tool_trains_and_resumes_on_both_sizes(recordings, tmp_path):
+def test_the_tool_trains(recordings, tmp_path):
     plain = config.to_dict(described()) | {"name": "resnet18_tiny", "weights": None}
-    stages = [{"input_size": None, "epochs": 1, "shrink": 2}, {"input_size": None, "epochs": 1, "shrink": 1}]
+    stages = [{"input_size": None, "epochs": 2}]
     plain["training"] |= {"stages": stages, "batch_size": 8, "precision": "float32"}
     path, run = tmp_path / "resnet18_tiny.yaml", tmp_path / "run"
     config.write(config.from_dict(NetworkConfig, plain, "x"), path)
@@ -159,7 +149,7 @@ def test_embeddings_are_fitted_and_networks_fine_tuned_on_pairs_of_speakers(reco
             siamese=SiameseConfig(cut="block4", trained_from="block4_1", copies=1, within=0.1, information=0.01),
         )
         frozen, trained = siamese.build(child)
-        assert frozen.output_shape[1:] == trained.input_shape[1:] == (7, 4, 256)
+        assert frozen.output_shape[1:] == trained.input_shape[1:] == (4, 2, 256)
         clips = np.stack([audio.spectrogram(clip) for clip in words(2)])
         found = trained(frozen(clips), training=False)["fc8"]
         whole = graph.after(graph.inference_network(parent_of(child), weights_of(child)), "normalize", "fc8")
