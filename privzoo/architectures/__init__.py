@@ -8,7 +8,7 @@ from types import ModuleType
 
 from privzoo.architectures import vgg16, vgg_s
 from privzoo.architectures.layers import Conv, LayerCost, Pool, classifier_costs, feature_costs
-from privzoo.errors import UnknownNameError
+from privzoo.errors import ConfigError, UnknownNameError
 
 ARCHITECTURES: dict[str, ModuleType] = {"vgg16": vgg16, "vgg_s": vgg_s}
 LAST = "fc8"  # the layer whose outputs are the classes' logits
@@ -42,6 +42,23 @@ def cuts(architecture: str) -> tuple[str, ...]:
     """Names of the layers after which an architecture may be split."""
     layers(architecture)
     return ARCHITECTURES[architecture].CUTS
+
+
+def block_cut(architecture: str, blocks: int) -> str:
+    """Name of the last layer of the first blocks: DataMix's cuts (Liu et al. 2020, Table 1).
+
+    Args:
+        architecture: `vgg16` or `vgg_s`.
+        blocks: 1 or more. A block is one convolution with all that follows it up to the next one, such as a pool.
+
+    Raises:
+        ConfigError: the architecture does not have so many blocks and a convolution left for the cloud.
+    """
+    names = [layer.name for layer in layers(architecture)]
+    starts = [i for i, layer in enumerate(layers(architecture)) if isinstance(layer, Conv)]
+    if not 1 <= blocks < len(starts):
+        raise ConfigError(f"{architecture} cannot be cut after {blocks} blocks; give 1 to {len(starts) - 1}.")
+    return names[starts[blocks] - 1]
 
 
 def trunk(architecture: str) -> str:

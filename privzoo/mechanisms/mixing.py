@@ -1,4 +1,4 @@
-"""Mixing: a device sends linear mixtures of a group of features, and unmixes the answers (Liu et al. 2020, section 4.2).
+"""Mixing: a device sends linear mixtures of a group of features, and unmixes the answers (Liu et al. 2020, 4.2).
 
 A group is S features X, (S, d). The device draws a secret matrix C, (S, S), sends the rows of C X, and gets the rows of
 M(C X) back. If the cloud's part M were linear, C^-1 M(C X) would be M(X) exactly; it is not, and mixing-aware training
