@@ -165,7 +165,7 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
 
     Args:
         network: a model of `build` with one output.
-        cut: name of a convolution; the head ends with its ReLU.
+        cut: name of a convolution, whose ReLU ends the head; or of DataMix's cut, as "block1".
 
     Returns:
         head: `image` -> `features`, and tail: `features` -> output.
@@ -175,6 +175,7 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     """
     chained = layers(network)
     names = [layer.name for layer in chained]
+    cut = architectures.cut_layer(network.name, cut)
     if cut not in names:
         raise UnknownNameError(f"The network {network.name!r} has no layer {cut!r} to be cut after.")
     end = names.index(f"{cut}_relu" if f"{cut}_relu" in names else cut) + 1

@@ -21,6 +21,7 @@ multiplies errors by the condition number.
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, NoReturn
 
@@ -32,6 +33,7 @@ from privzoo.errors import ConfigError, FeatureError
 KIND = "mixing"
 Coefficients = Literal["orthogonal", "gaussian", "dirichlet"]
 KINDS: tuple[Coefficients, ...] = ("orthogonal", "gaussian", "dirichlet")
+ENCODINGS = ("float16", "int8")  # in which mixtures may be sent besides float32: a half and a quarter of the bytes
 LEAST_GROUP = 2  # one feature times a number hides nothing
 WORST_CONDITION = 8.0  # of a matrix, times its size: float32 mixtures then come back to within about 1e-5
 _TRIES = 1000
@@ -237,3 +239,119 @@ class Key:
                 f"numbers of shape ({count}, ...)."
             )
         return np.ascontiguousarray(values, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """What a device does around the cloud's part of a network: how it mixes, and the last layer, which follows.
+
+    Raises:
+        ConfigError: a group that is too small, unknown coefficients, or a last layer that is none.
+
+    Example:
+        >>> mixing = Mixing(2, "orthogonal", np.eye(3), np.zeros(3))
+        >>> mixing.answers(np.zeros((1, 3))).round(2).tolist()
+        [[0.33, 0.33, 0.33]]
+    """
+
+    group: int  # features mixed together
+    coefficients: Coefficients  # as of `draw`
+    kernel: np.ndarray = field(repr=False)  # float (hidden, classes): weights of the last layer
+    bias: np.ndarray = field(repr=False)  # float (classes,)
+
+    def __post_init__(self) -> None:
+        """Checks all of it."""
+        object.__setattr__(self, "group", check_group(self.group))
+        if self.coefficients not in KINDS:
+            raise ConfigError(
+                f"coefficients={self.coefficients!r} is unknown; give one of {', '.join(map(repr, KINDS))}."
+            )
+        kernel, bias = (np.asarray(value, np.float64) for value in (self.kernel, self.bias))
+        fits = kernel.ndim == 2 and kernel.size and bias.shape == kernel.shape[1:]
+        if not (fits and np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise ConfigError(
+                f"A last layer of shapes {kernel.shape} and {bias.shape} is invalid; give finite numbers of shapes "
+                "(hidden, classes) and (classes,)."
+            )
+        object.__setattr__(self, "kernel", kernel)
+        object.__setattr__(self, "bias", bias)
+
+    @property
+    def hidden(self) -> int:
+        """Numbers in the cloud's answer for one mixture."""
+        return len(self.kernel)
+
+    def covers(self, faces: int) -> int:
+        """How many covers so many faces need, to fill their last group."""
+        return -faces % self.group
+
+    def key(self, faces: int, rng: random.Random | None = None) -> Key:
+        """A fresh key for whole groups of faces; `rng` as for `draw`."""
+        return Key.drawn(faces // self.group, self.group, self.coefficients, rng)
+
+    def answers(self, hidden: np.ndarray) -> np.ndarray:
+        """The last layer and softmax: probabilities, float32 (N, classes), of the unmixed answers (N, hidden)."""
+        logits = np.asarray(hidden, np.float64) @ self.kernel + self.bias
+        powers = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
+        return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+
+    def drawn(self) -> dict[str, Any]:
+        """What an answer says of the key that it comes from."""
+        return {"kind": KIND, "group": self.group, "coefficients": self.coefficients, "drawn": True}
+
+    def describe(self) -> dict[str, Any]:
+        """Entry `noise` of a manifest, so that versions of privzoo that cannot mix refuse the head."""
+        return {"kind": KIND, "group": self.group, "coefficients": self.coefficients}
+
+    def post(self) -> dict[str, Any]:
+        """Entry `post` of a manifest: the last layer."""
+        return {"kernel": self.kernel.tolist(), "bias": self.bias.tolist()}
+
+
+def pack(mixtures: np.ndarray, encoding: str) -> list[bytes]:
+    """Mixtures in fewer bytes: each a float32 scale, then its values in units of it, all little-endian.
+
+    Args:
+        mixtures: finite float32 (N, ...).
+        encoding: one of `ENCODINGS`: float16 values within -1..1, or whole numbers from -127 to 127.
+
+    Returns:
+        N texts of 4 bytes and 2 or 1 for each value.
+
+    Raises:
+        ConfigError: an unknown encoding.
+    """
+    if encoding not in ENCODINGS:
+        raise ConfigError(
+            f"encoding={encoding!r} is unknown; give float32 or one of {', '.join(map(repr, ENCODINGS))}."
+        )
+    flat = np.ascontiguousarray(mixtures, np.float32).reshape(len(mixtures), -1)
+    most, kind = (1, "<f2") if encoding == "float16" else (127, "i1")
+    scales = np.maximum(np.abs(flat).max(1, initial=0, keepdims=True), np.finfo(np.float32).tiny * most) / np.float32(
+        most
+    )
+    units = flat / scales
+    values = (units if encoding == "float16" else np.rint(units)).astype(kind)
+    return [scale.astype("<f4").tobytes() + row.tobytes() for scale, row in zip(scales, values, strict=True)]
+
+
+def unpack(texts: list[bytes], encoding: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Inverse of `pack`, up to its rounding: float32 (N, *shape), as the tail reads it."""
+    kind = {"float16": "<f2", "int8": "i1"}[encoding]
+    rows = [np.frombuffer(text[4:], kind).astype(np.float32) * np.frombuffer(text[:4], "<f4") for text in texts]
+    return np.stack(rows).reshape(len(texts), *shape)
+
+
+def from_manifest(manifest: Any, source: str) -> Mixing:
+    """The mixing of a head's manifest.
+
+    Raises:
+        ConfigError: the head's features are not mixed, or the manifest does not say how.
+    """
+    try:
+        entry, post = manifest["noise"], manifest["post"]
+        if entry["kind"] == KIND:
+            return Mixing(entry["group"], entry["coefficients"], np.array(post["kernel"]), np.array(post["bias"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    raise ConfigError(f"The head {source} does not say how its features are mixed; give one of a DataMix model.")
