@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from privzoo.mechanisms.bounds import Bounds
 
 BYTES_OF_FLOAT32 = 4
+DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
 LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 
 PART = ", one face in "  # in a measurement's data: not on all of its faces
@@ -274,7 +275,8 @@ def _head_costs(
     layers = architectures.costs(
         network.architecture, network.input_size, len(network.classes), network.classifier, channels
     )
-    found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
+    cut = architectures.cut_layer(network.architecture, model.cut)
+    found = layers[: [layer.name for layer in layers].index(cut) + 1]
     if model.dimensions and model.embedding != LABEL:
         products = math.prod(found[-1].shape) * model.dimensions
         found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
@@ -291,8 +293,12 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
         architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
-    end = [layer.name for layer in layers].index(model.cut) + 1
+    end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
     full, tail = _head_costs(model, network), layers[end:]
+    if model.embedding == DATAMIX:  # the last layer is the device's too
+        shape = full[-1].shape
+        found = _cost([*full, tail[-1]], tail[:-1], [*full, tail[-1]])
+        return dataclasses.replace(found, feature_shape=shape, feature_bytes=math.prod(shape) * BYTES_OF_FLOAT32)
     if model.code:
         weights = (model.code.symbols or 0) * len(network.classes)
         found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)

@@ -22,7 +22,7 @@ from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.files import write_bytes
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.provenance import write_json
-from privzoo.training import primary, record, siamese
+from privzoo.training import mixing, primary, record, siamese
 from privzoo.training.checkpoint import Checkpoint
 
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
@@ -56,7 +56,7 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
         _, network = siamese.build(config)
         siamese.compile_network(network, config, 1)
     else:
-        network = primary.build(config, config.training)
+        network = mixing.build(config) if config.mixing else primary.build(config, config.training)
         primary.compile_network(network, config.training, len(config.classes), 1)
     done = Checkpoint(run, record.fingerprint(config)).resume(network)
     epochs = sum(stage.epochs for stage in config.training.stages)

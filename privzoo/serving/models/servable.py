@@ -19,7 +19,7 @@ from privzoo.serving.wire.refusal import bad_request
 from privzoo.serving.wire.tensors import Signature, show_shape
 
 MANIFEST = Path("assets.extra") / "privzoo.json"  # written by the export of a tail
-TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}")
+TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}(_\w+)?")
 
 
 @dataclass(frozen=True)

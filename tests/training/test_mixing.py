@@ -1,0 +1,219 @@
+"""Mixing-aware training: its groups, its start from the parent, and a run that breaks off and resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+
+import numpy as np
+import pytest
+import tiny_zoo
+from tiny_zoo import PARENT
+
+from privzoo import config, weights
+from privzoo.config import MixingConfig, Stage
+from privzoo.errors import ConfigError, DataError
+
+pytestmark = pytest.mark.training
+
+CHILD = dataclasses.replace(
+    PARENT,
+    name="vgg_s_tiny_datamix_block1",
+    parent=PARENT.name,
+    mixing=MixingConfig(blocks=1, group=4),
+    training=dataclasses.replace(PARENT.training, batch_size=18),
+)
+
+
+def with_epochs(epochs: int, **changed):
+    training = dataclasses.replace(CHILD.training, stages=(Stage(tiny_zoo.SIZE, epochs),))
+    return dataclasses.replace(CHILD, training=training, **changed)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    with tiny_zoo.installed(tmp_path_factory.mktemp("zoo")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    from privzoo.data import utkface
+
+    return utkface.load(tiny_zoo.write_faces(tmp_path_factory.mktemp("data")), split="all")
+
+
+@pytest.fixture(scope="module")
+def finished(zoo, faces, tmp_path_factory):
+    from privzoo.training import mixing
+
+    run = tmp_path_factory.mktemp("run")
+    mixing.train(with_epochs(3), faces, faces, run)
+    return run
+
+
+def test_groups_are_mixed_apart_from_each_other():
+    from privzoo.training import mixing
+
+    mixed, unmixed = mixing.blocks(CHILD.mixing, 12, random.Random(1))
+    np.testing.assert_allclose(mixed @ unmixed, np.eye(12), atol=1e-5)
+    inside = np.kron(np.eye(3), np.ones((4, 4))) > 0
+    assert (mixed[inside] != 0).all() and not mixed[~inside].any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_eased_coefficients_are_orthogonal_and_begin_with_single_faces(share):
+    from privzoo.mechanisms.mixing import draw
+    from privzoo.training import mixing
+
+    drawn = mixing.eased(draw(8, rng=random.Random(1)), share, random.Random(2))
+    np.testing.assert_allclose(drawn @ drawn.T, np.eye(8), atol=1e-6)
+    largest = np.abs(drawn).max(1)
+    assert (largest > 0.999).all() if share == 0 else (largest < 0.999).all()
+    assert (drawn < -0.1).any() and (drawn > 0.1).any()
+
+
+def test_batches_hold_whole_groups_and_repeat(zoo):
+    from privzoo.training import mixing
+
+    chips, classes = tiny_zoo.chips()
+    settings = (CHILD.training.augmentation, 1, 2, CHILD.mixing, 3)
+    first, again = (mixing.MixedBatches(chips, {"fc8": classes}, 18, tiny_zoo.SIZE, *settings) for _ in range(2))
+    assert len(first) == len(chips) // 16
+    (inputs, labels), (same, _) = first[1], again[1]
+    assert len(inputs["image"]) == len(labels["fc8"]) == 16
+    assert all(np.array_equal(inputs[name], same[name]) for name in inputs)
+    assert not np.array_equal(inputs["coefficients"], first[0][0]["coefficients"])
+    first.on_epoch_end()
+    assert not np.array_equal(inputs["coefficients"], first[1][0]["coefficients"])
+    plain = mixing.PlainMixedBatches(chips[:30], tiny_zoo.SIZE, 18, {"fc8": classes[:30]}, CHILD.mixing, 1)
+    assert [len(plain[i][1]["fc8"]) for i in range(len(plain))] == [16, 12]
+    assert sorted(plain.order) != list(plain.order) and len(set(plain.order)) == 28
+
+
+def test_training_starts_as_the_parent(zoo):
+    """With coefficients that mix nothing, the network gives the parent's logits: batch norm is there, and changes
+    nothing."""
+    from privzoo.architectures import graph
+    from privzoo.training import mixing
+
+    chips = tiny_zoo.chips()[0]
+    network = mixing.build(CHILD)
+    mixing.start(network, CHILD, chips)
+    parent = tiny_zoo.parent_network()
+    before, _, after = graph.split3(parent, 1)
+    assert [layer.name for layer in graph.layers(before)][-1] == "pool1"
+    images, alone = chips[:8].astype(np.float32), np.eye(8, dtype=np.float32)
+    found = network({"image": images, "coefficients": alone, "inverse": alone}, training=False)["fc8"]
+    logits = np.log(np.asarray(parent(images)))
+    found = np.asarray(found)
+    np.testing.assert_allclose(found - found.mean(1, keepdims=True), logits - logits.mean(1, keepdims=True), atol=2e-3)
+    own, folded = weights.load(config.network(PARENT.name)), graph.fold_batch_norm(graph.get_weights(network))
+    for key, value in own.items():
+        np.testing.assert_allclose(folded[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_the_network_in_training_is_the_three_parts_around_mixtures(zoo, finished):
+    from privzoo.architectures import graph
+    from privzoo.training import mixing, primary, release
+    from privzoo.training.checkpoint import Checkpoint
+    from privzoo.training.record import fingerprint
+
+    settings = with_epochs(3)
+    trained = mixing.build(settings)
+    primary.compile_network(trained, settings.training, 2, 1)
+    Checkpoint(finished, fingerprint(settings)).resume(trained)
+    chips, network = tiny_zoo.chips()[0], graph.inference_network(settings, release.trained_weights(settings, finished))
+    batches = mixing.PlainMixedBatches(chips, tiny_zoo.SIZE, 64, None, settings.mixing, 5)
+    logits = np.asarray(trained(batches[0], training=False)["fc8"])
+    probabilities, order = mixing.answers(network, settings.mixing, chips, tiny_zoo.SIZE, 5)
+    assert np.array_equal(order, batches.order)
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    np.testing.assert_allclose(probabilities, expected / expected.sum(1, keepdims=True), atol=2e-3)
+
+
+def test_a_run_leaves_its_record(finished, faces):
+    from privzoo.training import release
+
+    record = json.loads((finished / "record.json").read_text())
+    assert [row["epoch"] for row in record["epochs"]] == [0, 1, 2]
+    assert record["config"]["mixing"] == config.to_dict(CHILD.mixing)
+    assert record["data"]["train"] == len(faces)
+    assert all(np.isfinite(list(row.values())).all() for row in record["epochs"])
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+    before, after = weights.load(config.network(PARENT.name)), release.trained_weights(with_epochs(3), finished)
+    assert before.keys() == after.keys()
+    layers = {key.partition("/")[0] for key in weights.differing(after, before)}
+    assert layers == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc8"}  # all three parts, as in the paper
+
+
+def test_a_broken_run_resumes_and_ends_as_if_it_had_not_been(zoo, faces, finished, tmp_path, monkeypatch):
+    from privzoo.training import checkpoint, mixing, release
+
+    whole = checkpoint.Checkpoint.on_epoch_end
+
+    def broken(self, epoch, logs=None):
+        whole(self, epoch, logs)
+        if epoch == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "on_epoch_end", broken)
+    with pytest.raises(KeyboardInterrupt):
+        mixing.train(with_epochs(3), faces, faces, tmp_path)
+    monkeypatch.undo()
+    mixing.train(with_epochs(3), faces, faces, tmp_path)
+    assert json.loads((tmp_path / "record.json").read_text())["epochs_of_last_start"] == 2
+    unbroken, resumed = (release.trained_weights(with_epochs(3), run) for run in (finished, tmp_path))
+    for key, value in unbroken.items():
+        np.testing.assert_allclose(resumed[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parent": None}, "no parent"),
+        ({"task": "emotion"}, "differ in task"),
+        ({"mixing": MixingConfig(blocks=5)}, "give 1 to 4"),
+        ({"mixing": None}, "is not trained on mixtures"),
+        ({"training": dataclasses.replace(CHILD.training, start="faces.npz")}, "starts from its parent"),
+    ],
+)
+def test_configs_that_cannot_be_trained(zoo, change, message):
+    from privzoo.training import mixing
+
+    with pytest.raises(ConfigError, match=message):
+        mixing.build(dataclasses.replace(CHILD, **change))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"blocks": 0}, "0 blocks and groups of 8"),
+        ({"blocks": 1, "group": 1}, "groups of 1"),
+        ({"blocks": 1, "coefficients": "uniform"}, "choose one of 'orthogonal'"),
+        ({"blocks": 1, "easing": 2.0}, "easing=2.0"),
+        ({"blocks": 1, "easing": 0.5, "coefficients": "gaussian"}, "unless they are orthogonal"),
+    ],
+)
+def test_invalid_mixing_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        config.from_dict(MixingConfig, settings, "it")
+
+
+def test_a_network_is_fine_tuned_in_one_way():
+    with pytest.raises(ConfigError, match="both siamese and mixing"):
+        dataclasses.replace(tiny_zoo.CHILD, mixing=MixingConfig(blocks=1))
+
+
+def test_too_few_faces_for_a_group(zoo, faces, tmp_path):
+    from privzoo.data import splits
+    from privzoo.training import mixing
+
+    with pytest.raises(DataError, match="a group of 4 needs as many"):
+        mixing.train(CHILD, splits.take(faces, 3), faces, tmp_path)
+
+
+def test_a_config_with_mixing_survives_yaml(tmp_path):
+    config.write(CHILD, tmp_path / "child.yaml")
+    assert config.read(config.NetworkConfig, tmp_path / "child.yaml") == CHILD
