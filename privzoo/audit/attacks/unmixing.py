@@ -29,6 +29,7 @@ import numpy as np
 from privzoo.audit.attacks import preparation
 from privzoo.errors import ConfigError, FeatureError
 
+VERSION = 1  # raised when the attack finds something else: results that are kept depend on it
 SAMPLES = 65_536  # responses of a filter that are used, of many channels a part
 COMMON = 5  # directions in which faces are alike: their mean, and their first principal components
 STARTS = 2  # of FastICA at most, where it does not converge
@@ -162,7 +163,7 @@ def unmix_request(
         known, orthogonal, seed: as for `unmix`.
 
     Returns:
-        The images, float32 (n, H, W, C) at most, and the group of each, int.
+        The images, float32 (n, H, W, C) at most, and the group that each mixture was put into, int (n,).
 
     Raises:
         FeatureError: as `unmix`.
@@ -174,7 +175,7 @@ def unmix_request(
         unmix(mixtures[groups == group], known, orthogonal=orthogonal, seed=seed).images
         for group in range(len(mixtures) // size)
     ]
-    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return np.concatenate(parts), groups
 
 
 def regroup(mixtures: np.ndarray, size: int, known: Known | None = None) -> np.ndarray:
@@ -265,19 +266,22 @@ def balanced_groups(alike: np.ndarray, size: int) -> np.ndarray:
     return found
 
 
-def shared(requests: Sequence[np.ndarray], count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def shared(requests: Sequence[np.ndarray], count: int = 1, known: Known | None = None) -> tuple[np.ndarray, np.ndarray]:
     """What several groups have in common, by linear algebra alone: an image in all of them lies in all their spans.
 
     It holds for any coefficients, and for images without any structure. With one image in common, such as a face sent
-    again with other covers, the result is that image; more of them are still to be unmixed.
+    again with other covers, the result is that image; more of them are still to be unmixed. Filters only help against
+    noise on the mixtures, and against the mean face, which nearly lies in every span. Of all filters, the one is taken
+    after which the spans agree best.
 
     Args:
         requests: two groups of mixtures or more, each float (n, H, W, C).
         count: of the images that are in all of them.
+        known: of `learn`, from other images, or None.
 
     Returns:
-        float32 (count, H, W, C), of length 1 each, and in how many of the groups each is, float64: without noise the
-        number of groups where it really is in all.
+        float32 (count, H, W, C), the mean of the groups' own estimates, and how well the spans agree on each, float64
+        0..1: without noise 1 where an image really is in all of them.
 
     Raises:
         FeatureError: fewer than two groups, of different shapes, or with values that are not finite.
@@ -291,12 +295,29 @@ def shared(requests: Sequence[np.ndarray], count: int = 1) -> tuple[np.ndarray, 
         )
     if not 1 <= count <= min(len(group) for group in groups):
         raise ConfigError(f"count={count} images cannot be in every group; give 1 to the size of the smallest group.")
-    spans = [_span(group.reshape(len(group), -1).astype(np.float64)) for group in groups]
-    stacked = np.concatenate(spans)
+    _check_known(groups[0], known)
+    found = []
+    for i, one in enumerate(BANK):
+        rows = [_own_part(one(group), known, i).astype(np.float64) for group in groups]
+        found.append(_agreement(rows, count))
+    agreed, weights = max(found, key=lambda entry: float(entry[0].min()))
+    images = sum(np.tensordot(own.astype(np.float32), group, 1) for own, group in zip(weights, groups, strict=True))
+    return np.asarray(images, np.float32) / len(groups), agreed
+
+
+def _agreement(groups: list[np.ndarray], count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Directions that lie in the spans of all groups of rows (n, d): how well, (count,), and weights (count, n)."""
+    bases, turns = [], []
+    for rows in groups:
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        kept = values > RANK**2 * max(float(values[-1]), 1e-300)
+        turns.append((vectors[:, kept] / np.sqrt(values[kept])).T)
+        bases.append(turns[-1] @ rows)
+    stacked = np.concatenate(bases)
     values, vectors = np.linalg.eigh(stacked @ stacked.T)
-    strengths, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    images = (vectors / np.sqrt(np.maximum(strengths, 1e-12))).T @ stacked
-    return images.astype(np.float32).reshape(count, *groups[0].shape[1:]), strengths
+    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    parts = np.split(vectors, np.cumsum([len(basis) for basis in bases])[:-1])
+    return values / len(groups), [part.T @ turn for part, turn in zip(parts, turns, strict=True)]
 
 
 def denoised(images: np.ndarray) -> np.ndarray:
@@ -451,12 +472,6 @@ def _signs(images: np.ndarray, known: Known | None) -> np.ndarray:
     else:
         found = np.sign(_standard(images) @ _standard(known.mean[None])[0])
     return np.where(found == 0, 1, found).astype(np.float32)
-
-
-def _span(rows: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the span of rows (n, d): (r, d)."""
-    _, values, right = np.linalg.svd(rows, full_matrices=False)
-    return right[values > RANK * max(float(values[0]), 1e-300)]
 
 
 def _standard(images: np.ndarray) -> np.ndarray:
