@@ -20,9 +20,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with LFW, as a zip or in its official layout", required=True)
 flags.DEFINE_string("network", "vgg16_gender", "whose first blocks run before images are mixed")
 flags.DEFINE_list("blocks", ["0", "1"], "blocks of the network before mixing; 0: pixels are mixed")
-flags.DEFINE_integer("requests", 100, "for each row of the table", lower_bound=2)
+flags.DEFINE_integer("requests", 80, "for each row of the table", lower_bound=2)
 flags.DEFINE_integer("people", 1600, "whose faces are sent", lower_bound=64)
-flags.DEFINE_integer("seed", 1, "of faces, coefficients and noise")
+# The attack's settings were chosen on draws of seed 1.
+flags.DEFINE_integer("seed", 2, "of faces, coefficients and noise")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_enum("engine", "processes", ["local", "processes", "ray"], "where attacks run")
 flags.DEFINE_bool("progress", True, "show a progress bar")

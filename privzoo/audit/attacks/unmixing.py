@@ -8,8 +8,8 @@ finds it, up to the order and the signs of the images, from the request alone:
 1. A bank of band-pass filters leaves edges of several sizes: `BANK`. Which of them serves best depends on the noise.
 2. What all faces have in common, such as the place of the eyes, would make the images dependent. An attacker who has
    faces of his own (`learn`) projects it out of the mixtures.
-3. Whitening and FastICA with tanh (Hyvärinen 1999), for each filter; of all matrices that are found, the one whose
-   result is the least Gaussian over the whole bank is taken. No truth is needed for that.
+3. Whitening and FastICA with tanh (Hyvärinen 1999), for each filter. Of the matrices that are found, one is taken
+   whose results are far from Gaussian over the whole bank, and that other filters confirm: no truth is needed.
 
 Groups that were shuffled are put together first (`regroup`), by local coherence: where one image has an edge and the
 others have none, the mixtures of its group, and only those, are multiples of each other.
@@ -30,7 +30,7 @@ from privzoo.audit.attacks import preparation
 from privzoo.errors import ConfigError, FeatureError
 
 VERSION = 1  # raised when the attack finds something else: results that are kept depend on it
-SAMPLES = 65_536  # responses of a filter that are used, of many channels a part
+SAMPLES = 20_000  # responses of a filter that are used: all of pixels, of many channels a part
 COMMON = 5  # directions in which faces are alike: their mean, and their first principal components
 STARTS = 2  # of FastICA at most, where it does not converge
 STEPS, TOLERANCE = 200, 1e-4  # of FastICA
@@ -138,15 +138,20 @@ def unmix(mixtures: np.ndarray, known: Known | None = None, *, orthogonal: bool 
     _check_known(mixtures, known)
     responses = [_own_part(one(mixtures), known, i) for i, one in enumerate(BANK)]
     responses = [rows / max(float(np.sqrt(np.square(rows).mean())), 1e-12) for rows in responses]
-    found = []
-    for one, rows in zip(BANK, responses, strict=True):
+    matrices, convergence = [], []
+    for rows in responses:
         matrix, converged = _separate(rows, seed)
         # A matrix of lower rank cannot be turned into an orthogonal one: some images were not told apart.
         if orthogonal and len(matrix) == len(mixtures):
             left, _, right = np.linalg.svd(matrix)
             matrix = left @ right
-        found.append((sum(non_gaussianity(matrix @ other) for other in responses), matrix, one, converged))
-    _, matrix, one, converged = max(found, key=lambda entry: entry[0])
+        matrices.append(matrix)
+        convergence.append(converged)
+    # Noise misleads each filter in its own way: what two of them find is there.
+    confirmed = [sum(_agreed(matrix, other) for other in matrices) for matrix in matrices]
+    distance = [sum(non_gaussianity(matrix @ rows) for rows in responses) for matrix in matrices]
+    chosen = int(np.argmax(np.array(distance) * np.square(confirmed)))
+    matrix, one, converged = matrices[chosen], BANK[chosen], convergence[chosen]
     images = np.tensordot(matrix.astype(np.float32), mixtures, 1)
     signs = _signs(images, known)
     return Unmixed(images * signs[:, None, None, None], matrix * signs[:, None], one.name, converged)
@@ -376,7 +381,7 @@ def correlations(recovered: np.ndarray, originals: np.ndarray) -> np.ndarray:
 
 
 def non_gaussianity(rows: np.ndarray) -> float:
-    """How far rows are from Gaussian: mean squared difference in log cosh (Hyvärinen 1999), 0 where Gaussian.
+    """How far rows are from Gaussian: mean absolute difference in log cosh (Hyvärinen 1999), 0 where Gaussian.
 
     Args:
         rows: float (n, d).
@@ -384,7 +389,7 @@ def non_gaussianity(rows: np.ndarray) -> float:
     standard = rows / np.maximum(rows.std(axis=1, keepdims=True), 1e-12)
     size = np.abs(standard)
     contrast = (size + np.log1p(np.exp(-2 * size)) - np.log(2)).mean(axis=1)
-    return float(np.square(contrast - GAUSSIAN).mean())
+    return float(np.abs(contrast - GAUSSIAN).mean())
 
 
 def _checked(images: np.ndarray, name: str) -> np.ndarray:
@@ -459,6 +464,14 @@ def _separate(rows: np.ndarray, seed: int) -> tuple[np.ndarray, bool]:
             best = judged, matrix
     assert best is not None, "there is at least one start"
     return best[1], False
+
+
+def _agreed(matrix: np.ndarray, other: np.ndarray) -> float:
+    """How much two matrices with rows of length 1 agree, up to order and signs: 0..1."""
+    from scipy.optimize import linear_sum_assignment
+
+    alike = np.abs(matrix @ other.T)
+    return float(alike[linear_sum_assignment(-alike)].sum() / max(len(matrix), len(other)))
 
 
 def _starts(seed: int) -> Iterator[int]:
