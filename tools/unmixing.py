@@ -1,7 +1,8 @@
 """What comes back from DataMix's mixtures without their key: `tools/unmixing.py --data_dir DIR`.
 
 Linear mixing is no encryption. This measures how much of a request of faces an attacker recovers, for groups of 2, 4, 8
-and 16, for groups that are shuffled, for protections that might help, and for one face that is sent several times.
+and 16, for groups that are shuffled, for protections that might help, and for one face that is sent several times; and
+who is recognised in what was recovered.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ flags.DEFINE_string("network", "vgg16_gender", "whose first blocks run before im
 flags.DEFINE_list("blocks", ["0", "1"], "blocks of the network before mixing; 0: pixels are mixed")
 flags.DEFINE_integer("requests", 80, "for each row of the table", lower_bound=2)
 flags.DEFINE_integer("people", 1600, "whose faces are sent", lower_bound=64)
+flags.DEFINE_bool("identity", True, "measure who is recognised, too")
 # The attack's settings were chosen on draws of seed 1.
 flags.DEFINE_integer("seed", 2, "of faces, coefficients and noise")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
@@ -30,13 +32,13 @@ flags.DEFINE_bool("progress", True, "show a progress bar")
 flags.DEFINE_string("out", "docs/mechanisms/unmixing.json", "file for what was found")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
 
-DECIDING = ("network", "blocks", "requests", "people", "seed")  # flags that decide the figures
+DECIDING = ("network", "blocks", "requests", "people", "identity", "seed")  # flags that decide the figures
 
 
 def main(_: list[str]) -> None:
     """Mixes and unmixes requests, prints what comes back, and writes it down."""
     from privzoo import config
-    from privzoo.audit import covers, mixtures, runner
+    from privzoo.audit import covers, mixtures, runner, unmixed
     from privzoo.audit.report import unmixing as report
     from privzoo.errors import ConfigError
     from privzoo.provenance import git_revision, write_json
@@ -55,7 +57,7 @@ def main(_: list[str]) -> None:
     sides = {count: features(count) for count in sorted({0, *blocks})}
     rows, linked = mixtures.settings(blocks, FLAGS.requests), covers.settings()
     sent, own = sides[0]
-    found: dict[str, list[dict[str, Any]]] = {"requests": [], "covers": []}
+    found: dict[str, list[dict[str, Any]]] = {"requests": [], "covers": [], "people": []}
 
     def add(part: str, name: str, figure: dict[str, Any]) -> None:
         found[part].append(figure)
@@ -68,6 +70,8 @@ def main(_: list[str]) -> None:
         add("requests", name, mixtures.figure(row, results))
     for one, cells in zip(linked, covers.cells(linked, FLAGS.requests, sent, own, FLAGS.seed), strict=True):
         add("covers", one.name, covers.figure(one, runner.run(cells, cache, FLAGS.engine, FLAGS.progress)))
+    if FLAGS.identity:
+        found["people"] = unmixed.measure(FLAGS.data_dir, blocks, network, cache, FLAGS.seed)
     changed = [FLAGS[flag].serialize() for flag in DECIDING if FLAGS[flag].value != FLAGS[flag].default]
     facts = {
         "date": datetime.date.today().isoformat(),

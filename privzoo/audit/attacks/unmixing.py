@@ -366,6 +366,11 @@ def correlations(recovered: np.ndarray, originals: np.ndarray) -> np.ndarray:
     Raises:
         FeatureError: images of different shapes.
     """
+    return paired(recovered, originals)[1]
+
+
+def paired(recovered: np.ndarray, originals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The partner of each original among the recovered images, int (n,), -1 for none, and as for `correlations`."""
     from scipy.optimize import linear_sum_assignment
 
     if np.shape(recovered)[1:] != np.shape(originals)[1:] or not len(originals):
@@ -375,9 +380,9 @@ def correlations(recovered: np.ndarray, originals: np.ndarray) -> np.ndarray:
         )
     alike = np.abs(_standard(originals) @ _standard(recovered).T)
     rows, places = linear_sum_assignment(-alike)
-    found = np.zeros(len(originals))
-    found[rows] = np.minimum(alike[rows, places], 1)
-    return found
+    partners, found = np.full(len(originals), -1), np.zeros(len(originals))
+    partners[rows], found[rows] = places, np.minimum(alike[rows, places], 1)
+    return partners, found
 
 
 def non_gaussianity(rows: np.ndarray) -> float:
