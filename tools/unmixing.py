@@ -22,7 +22,7 @@ flags.DEFINE_string("data_dir", None, "folder with LFW, as a zip or in its offic
 flags.DEFINE_string("network", "vgg16_gender", "whose first blocks run before images are mixed")
 flags.DEFINE_list("blocks", ["0", "1"], "blocks of the network before mixing; 0: pixels are mixed")
 flags.DEFINE_integer("requests", 80, "for each row of the table", lower_bound=2)
-flags.DEFINE_integer("people", 1600, "whose faces are sent", lower_bound=64)
+flags.DEFINE_integer("people", 1600, "whose faces are sent", lower_bound=1)
 flags.DEFINE_bool("identity", True, "measure who is recognised, too")
 # The attack's settings were chosen on draws of seed 1.
 flags.DEFINE_integer("seed", 2, "of faces, coefficients and noise")
@@ -47,6 +47,9 @@ def main(_: list[str]) -> None:
         blocks = [int(number) for number in FLAGS.blocks]
     except ValueError:
         raise ConfigError(f"--blocks {','.join(FLAGS.blocks)} are no whole numbers; give 0,1.") from None
+    rows, linked = mixtures.settings(blocks, FLAGS.requests), covers.settings()
+    if FLAGS.people < (largest := max(row.faces for row in rows)):
+        raise ConfigError(f"--people {FLAGS.people} are fewer than a request has faces; give {largest} or more.")
     network, cache = config.network(FLAGS.network), Path(FLAGS.cache_dir)
     pool = mixtures.pool(FLAGS.data_dir, FLAGS.people, FLAGS.seed)
 
@@ -55,7 +58,6 @@ def main(_: list[str]) -> None:
         return sent, own
 
     sides = {count: features(count) for count in sorted({0, *blocks})}
-    rows, linked = mixtures.settings(blocks, FLAGS.requests), covers.settings()
     sent, own = sides[0]
     found: dict[str, list[dict[str, Any]]] = {"requests": [], "covers": [], "people": []}
 

@@ -485,10 +485,8 @@ def _starts(seed: int) -> Iterator[int]:
 
 def _signs(images: np.ndarray, known: Known | None) -> np.ndarray:
     """1 or -1 for each image: towards the attacker's mean image, or without one towards brightness."""
-    if known is None:
-        found = np.sign(images.mean(axis=(1, 2, 3)))
-    else:
-        found = np.sign(_standard(images) @ _standard(known.mean[None])[0])
+    usual = np.ones(images.shape[1:], np.float32) if known is None else known.mean
+    found = np.sign(images.reshape(len(images), -1) @ usual.reshape(-1))
     return np.where(found == 0, 1, found).astype(np.float32)
 
 
