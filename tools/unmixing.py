@@ -21,7 +21,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with LFW, as a zip or in its official layout", required=True)
 flags.DEFINE_string("network", "vgg16_gender", "whose first blocks run before images are mixed")
 flags.DEFINE_list("blocks", ["0", "1"], "blocks of the network before mixing; 0: pixels are mixed")
-flags.DEFINE_integer("requests", 80, "for each row of the table", lower_bound=2)
+flags.DEFINE_integer("requests", 80, "for each size of group", lower_bound=2)
+flags.DEFINE_integer("tries", 24, "requests for each protection, and faces that are sent several times", lower_bound=2)
 flags.DEFINE_integer("people", 1600, "whose faces are sent", lower_bound=1)
 flags.DEFINE_bool("identity", True, "measure who is recognised, too")
 # The attack's settings were chosen on draws of seed 1.
@@ -32,7 +33,7 @@ flags.DEFINE_bool("progress", True, "show a progress bar")
 flags.DEFINE_string("out", "docs/mechanisms/unmixing.json", "file for what was found")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
 
-DECIDING = ("network", "blocks", "requests", "people", "identity", "seed")  # flags that decide the figures
+DECIDING = ("network", "blocks", "requests", "tries", "people", "identity", "seed")  # flags that decide the figures
 
 
 def main(_: list[str]) -> None:
@@ -47,7 +48,7 @@ def main(_: list[str]) -> None:
         blocks = [int(number) for number in FLAGS.blocks]
     except ValueError:
         raise ConfigError(f"--blocks {','.join(FLAGS.blocks)} are no whole numbers; give 0,1.") from None
-    rows, linked = mixtures.settings(blocks, FLAGS.requests), covers.settings()
+    rows, linked = mixtures.settings(blocks, FLAGS.requests, FLAGS.tries), covers.settings()
     if FLAGS.people < (largest := max(row.faces for row in rows)):
         raise ConfigError(f"--people {FLAGS.people} are fewer than a request has faces; give {largest} or more.")
     network, cache = config.network(FLAGS.network), Path(FLAGS.cache_dir)
@@ -70,7 +71,7 @@ def main(_: list[str]) -> None:
         results = runner.run(cells, cache, FLAGS.engine, FLAGS.progress)
         name = row.name or f"groups of {row.size}, after {row.blocks} blocks"
         add("requests", name, mixtures.figure(row, results))
-    for one, cells in zip(linked, covers.cells(linked, FLAGS.requests, sent, own, FLAGS.seed), strict=True):
+    for one, cells in zip(linked, covers.cells(linked, FLAGS.tries, sent, own, FLAGS.seed), strict=True):
         add("covers", one.name, covers.figure(one, runner.run(cells, cache, FLAGS.engine, FLAGS.progress)))
     if FLAGS.identity:
         found["people"] = unmixed.measure(FLAGS.data_dir, blocks, network, cache, FLAGS.seed)

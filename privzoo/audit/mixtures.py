@@ -62,16 +62,17 @@ class Setting:
         return self.groups * (self.size - self.shields)
 
 
-def settings(blocks: Sequence[int], requests: int) -> list[Setting]:
+def settings(blocks: Sequence[int], requests: int, tries: int) -> list[Setting]:
     """All rows of the table.
 
     Args:
         blocks: of the network before mixing; the protections are tried on pixels, without any.
-        requests: for each row; fewer of those that have many groups.
+        requests: for each size of group, of which the goal is asked.
+        tries: requests for each protection; fewer of those that have many groups.
     """
     rows = [Setting("", "size", size, blocks=b, requests=requests) for b in blocks for size in SIZES]
     rows += [
-        Setting(f"{groups} groups shuffled", "groups", groups=groups, requests=max(2, 2 * requests // groups))
+        Setting(f"{groups} groups shuffled", "groups", groups=groups, requests=max(2, 6 * tries // groups))
         for groups in (4, 16, 64)
     ]
     protected: list[tuple[str, dict[str, Any]]] = [
@@ -88,7 +89,7 @@ def settings(blocks: Sequence[int], requests: int) -> list[Setting]:
         *((f"noise of {share:g} on mixtures", {"noise": share}) for share in (0.1, 0.2, 0.5, 1.0, 2.0)),
         ("noise of 1 on mixtures, groups of 16", {"noise": 1.0, "size": 16}),
     ]
-    rows += [Setting(name, "protection", requests=requests, **given) for name, given in protected]
+    rows += [Setting(name, "protection", requests=tries, **given) for name, given in protected]
     return rows
 
 

@@ -98,7 +98,7 @@ def test_a_request_needs_different_faces(tmp_path):
 
 
 def test_every_row_has_a_name_and_can_be_drawn():
-    rows = mixtures.settings([0, 1], 10)
+    rows = mixtures.settings([0, 1], 10, 8)
     assert [(row.size, row.blocks) for row in rows if row.part == "size"] == [
         (size, blocks) for blocks in (0, 1) for size in (2, 4, 8, 16)
     ]
@@ -180,7 +180,7 @@ def test_the_section_says_what_holds(tmp_path, protected, said):
 FEW = """
 import runpy, sys
 from privzoo.audit import covers, mixtures
-mixtures.settings = lambda blocks, requests: [
+mixtures.settings = lambda blocks, requests, tries: [
     mixtures.Setting(name, part, size=2, groups=groups, requests=requests)
     for name, part, groups in (("", "size", 1), ("shuffled", "groups", 3), ("a way", "protection", 1))
 ]
@@ -203,14 +203,17 @@ def test_the_command_measures_and_writes(tmp_path):
         folder.mkdir(parents=True)
         large = Image.fromarray(image[..., 0].round().astype(np.uint8)).resize((124, 124))
         large.save(folder / f"Person_{i:03d}_0001.jpg", quality=95)
-    flags = ["--blocks=0", "--requests=2", "--people=20", "--noidentity", "--engine=local", "--noprogress"]
+    flags = ["--blocks=0", "--requests=2", "--tries=2", "--people=20", "--noidentity", "--engine=local", "--noprogress"]
     flags += [f"--cache_dir={tmp_path / 'cache'}", f"--out={tmp_path / 'o.json'}", f"--results={tmp_path / 'R.md'}"]
     done = command(f"--data_dir={tmp_path}", *flags, code=FEW)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "o.json").read_text())
     assert [row["name"] for row in found["requests"]] == ["", "shuffled", "a way"] and found["people"] == []
     assert found["covers"][0]["recovered"] == 1
-    assert "tools/unmixing.py --data_dir=DIR --blocks=0 --requests=2 --people=20 --noidentity" in found["command"]
+    assert (
+        "tools/unmixing.py --data_dir=DIR --blocks=0 --requests=2 --tries=2 --people=20 --noidentity"
+        in found["command"]
+    )
     assert found["command"] in (tmp_path / "R.md").read_text()
 
 
