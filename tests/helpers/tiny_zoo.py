@@ -12,7 +12,16 @@ import pytest
 from PIL import Image
 
 from privzoo import config, weights, zoo
-from privzoo.config import CodeConfig, ModelConfig, NetworkConfig, NoiseConfig, SiameseConfig, Stage, TrainingConfig
+from privzoo.config import (
+    CodeConfig,
+    MixingConfig,
+    ModelConfig,
+    NetworkConfig,
+    NoiseConfig,
+    SiameseConfig,
+    Stage,
+    TrainingConfig,
+)
 
 SIZE, FACES, DIMENSIONS = 48, 64, 3
 PARENT = NetworkConfig(
@@ -38,12 +47,21 @@ CHILD = dataclasses.replace(
     parent="vgg_s_tiny",
     siamese=SiameseConfig(cut="conv5", trained_from="conv5", copies=2, within=0.1, information=0.01),
 )
+MIXED = dataclasses.replace(
+    PARENT,
+    name="vgg_s_tiny_datamix_block1",
+    parent="vgg_s_tiny",
+    mixing=MixingConfig(blocks=1, group=4),
+    training=dataclasses.replace(PARENT.training, batch_size=18),
+)
 NOISE = NoiseConfig(sigma=0.3, clip=2.0)
 
 
 def model(embedding: str, **changed) -> ModelConfig:
     """A model of the parent, or of the child."""
     network = CHILD.name if embedding in ("siamese", "reduced_siamese", "advanced") else PARENT.name
+    if embedding == "datamix":
+        return ModelConfig(MIXED.name, MIXED.name, "block1", embedding, **changed)
     if embedding not in ("simple", "siamese"):
         changed = {"dimensions": DIMENSIONS, **changed}
     if embedding in ("noisy_reduced_simple", "advanced"):
