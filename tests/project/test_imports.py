@@ -57,6 +57,7 @@ MAY_IMPORT = {
             "evaluation",
             "export",
             "mechanisms",
+            "mixed",
             "model",
         ),
     },
