@@ -189,13 +189,18 @@ class Key:
         """
         self._require("fresh", "has mixed before; a second use would give its features away, so draw a new one")
         values = self._checked(features, "features")
-        if not np.isfinite(values).all():
-            raise FeatureError("The features hold NaN or infinity, which would spoil their whole group.")
-        self.__state = "mixed"
         flat = values.reshape(self.__groups, self.__size, -1)
         mixed = np.empty((len(values), flat.shape[2]), np.float32)
-        for places, coefficients, group in zip(*self._by_group(), flat, strict=True):
-            mixed[places] = coefficients.astype(np.float32) @ group
+        with np.errstate(invalid="ignore", over="ignore"):
+            for places, coefficients, group in zip(*self._by_group(), flat, strict=True):
+                if self.__groups == 1:
+                    np.matmul(coefficients.astype(np.float32), group, out=mixed)
+                else:
+                    mixed[places] = coefficients.astype(np.float32) @ group
+                # Any NaN or infinity of a group is in all of its mixtures: zero times infinity is NaN.
+                if not np.isfinite(mixed[places[0]]).all():
+                    raise FeatureError("The features hold NaN or infinity, which would spoil their whole group.")
+        self.__state = "mixed"
         return mixed.reshape(values.shape)
 
     def unmix(self, outputs: np.ndarray) -> np.ndarray:
