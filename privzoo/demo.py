@@ -108,7 +108,8 @@ def run(
         unusable = {one.image for one in skipped}
         paths = [path for path in paths if path not in unusable]
         server = stack.enter_context(Server(folder / model, model))
-        client = stack.enter_context(_client(head, server.url, len(usable) + 1))
+        client = _client(head, server.url, len(usable) + 1)
+        stack.callback(client.close)
         client.predict(paths[0], face)  # on the first request TensorFlow builds its graph
         found = [answer for path in paths for answer in client.predict(path, face, all_faces=all_faces)]
         url = server.url

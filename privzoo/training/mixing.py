@@ -121,7 +121,9 @@ class MixedBatches(TrainingBatches):
         super().__init__(chips, labels, whole_groups(batch_size, len(chips), settings), size, augmentation, seed, epoch)
         self.settings, self.epochs = settings, epochs
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def __getitem__(  # type: ignore[override]  # Keras takes both
+        self, index: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Batch `index` of the current epoch."""
         images, labels = super().__getitem__(index)
         done = (self.epoch + index / len(self)) / self.epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def measure(
         "pre": lambda: _timed(pre),
         "mix": lambda: _timed(lambda: how.key(how.group).mix(features)),
         "unmix": lambda: _unmixing(how, features, hidden),
-        **{name: lambda name=name: _timed(lambda: mixing.pack(mixtures, name)) for name in mixing.ENCODINGS},
+        **{name: functools.partial(_packing, mixtures, name) for name in mixing.ENCODINGS},
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -90,7 +91,9 @@ def measure(
         size,
         how.group,
         quantization,
-        *(median(found[name]) for name in ("pre", "mix", "unmix")),
+        median(found["pre"]),
+        median(found["mix"]),
+        median(found["unmix"]),
         {name: median(found[name]) for name in mixing.ENCODINGS},
         median(shares),
         sent,
@@ -101,6 +104,10 @@ def _timed(way: Callable[[], object]) -> float:
     begin = time.perf_counter()
     way()
     return (time.perf_counter() - begin) * 1e3
+
+
+def _packing(mixtures: np.ndarray, encoding: str) -> float:
+    return _timed(lambda: mixing.pack(mixtures, encoding))
 
 
 def _unmixing(how: Mixing, features: np.ndarray, hidden: np.ndarray) -> float:
