@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from privzoo.config import (
     TrainingConfig,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE, FACES, DIMENSIONS = 48, 64, 3
 PARENT = NetworkConfig(
     name="vgg_s_tiny",
@@ -125,3 +129,22 @@ def parent_network():
 
     released = config.network(PARENT.name)
     return inference_network(released, weights.load(released))
+
+
+def tool(name: str, zoo: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    """Runs a tool on the tests' own zoo, in an environment with some variables set."""
+    code = (
+        "import runpy, sys, pathlib; from privzoo import config; "
+        f"config.config_folder = lambda: pathlib.Path({str(zoo)!r}); "
+        f"sys.argv = [{name!r}, *sys.argv[1:]]; runpy.run_path({str(ROOT / 'tools' / name)!r}, run_name='__main__')"
+    )
+    # A command finds the package beside it, as Python does for a file that it runs.
+    environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools")))}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_zoo
 from tiny_zoo import MIXED as CHILD
-from tiny_zoo import PARENT
+from tiny_zoo import PARENT, tool
 
 from privzoo import config, weights
 from privzoo.config import MixingConfig, Stage
@@ -160,6 +160,21 @@ def test_a_broken_run_resumes_and_ends_as_if_it_had_not_been(zoo, faces, finishe
     unbroken, resumed = (release.trained_weights(with_epochs(3), run) for run in (finished, tmp_path))
     for key, value in unbroken.items():
         np.testing.assert_allclose(resumed[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_tool_trains_at_two_sizes_with_auxiliary_labels_on_any_backend(zoo, tmp_path, backend):
+    pytest.importorskip(backend)
+    stages, more = (Stage(48, 1), Stage(64, 1)), {"auxiliary": {"age": 1.0, "race": 0.1}}
+    training = dataclasses.replace(CHILD.training, stages=stages, **more)
+    settings = dataclasses.replace(CHILD.mixing, easing=0.5)
+    config.write(dataclasses.replace(CHILD, training=training, mixing=settings), tmp_path / "child.yaml")
+    where = [f"--config={tmp_path / 'child.yaml'}", f"--run_dir={tmp_path / 'run'}"]
+    done = tool("train.py", zoo, *where, f"--data_dir={tiny_zoo.write_faces(tmp_path)}", KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["backend"] == backend and len(record["epochs"]) == 2
+    assert all(np.isfinite(list(row.values())).all() for row in record["epochs"])
 
 
 @pytest.mark.parametrize(
