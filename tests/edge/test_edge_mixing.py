@@ -43,6 +43,24 @@ def test_answers_are_the_networks_where_main_is_linear(server, protocol, encodin
             assert all(answer.bytes_sent > 0 and answer.edge_ms > 0 for answer in answers)
 
 
+@pytest.mark.parametrize(
+    ("instances", "words"),
+    [
+        ([], "instances"),
+        (["x", "y"], 'The texts in "packed" have 1 bytes; all of them have 9220 or 4612'),
+        (["x" * 4612, "x" * 9220], "have 4612, 9220 bytes"),
+        (["x" * 4612] * 1025, "has 1025 features, but this server accepts 1024 at once"),
+    ],
+)
+def test_a_server_refuses_texts_that_no_head_packs(server, instances, words):
+    import httpx
+
+    signature = f"{MixingHead(exported()[0]).manifest['tail']['signature']}_int8"
+    body = {"signature_name": signature, "instances": instances}
+    reply = httpx.post(f"{server.url}/v1/models/{NAME}:predict", json=body)
+    assert reply.status_code == 400 and words in reply.json()["error"]
+
+
 def test_encodings_are_a_half_and_a_quarter_of_the_bytes(server):
     sent = {}
     for protocol in ("rest", "grpc"):
