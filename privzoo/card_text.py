@@ -22,7 +22,7 @@ def feature(model: ModelConfig, cost: Cost) -> str:
     if model.embedding == DATAMIX:
         return (
             f"- feature: {shape} float32, {cost.feature_bytes:,} bytes, sent as a mixture with those of other faces; a "
-            "half of the bytes as float16, a quarter as int8"
+            "half of the bytes as int16, a quarter as int8"
         )
     rounded = ", rounded to whole numbers" if model.step else ""
     return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"

@@ -304,7 +304,7 @@ def _sent(report: Any) -> str:
     if report.noise and report.noise["kind"] == "mixing":
         return (
             f"mixtures of {report.noise['group']} features of {report.feature_bytes:,} bytes, its own and those of "
-            "covers, as float16"
+            "covers, as int16"
         )
     if report.noise and "k" in report.noise:
         return f"one of {report.noise['k']} symbols, drawn on the device by randomized response, with its epsilon"

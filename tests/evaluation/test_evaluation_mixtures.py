@@ -20,7 +20,7 @@ def labels(linear: bool, faces: np.ndarray, seeds, encoding=None):
 
 
 @pytest.mark.parametrize("count", [1, 4, 15])
-@pytest.mark.parametrize("encoding", [None, "float16"])
+@pytest.mark.parametrize("encoding", [None, "int16"])
 def test_a_linear_main_gives_the_networks_classes(count, encoding):
     found = labels(True, chips()[:count], (1, 2), encoding)
     assert found.shape == (2, count)

@@ -16,6 +16,6 @@ def test_every_part_is_timed():
     for one in (row.pre_ms, row.mix_ms, row.unmix_ms, row.share, *row.pack_ms.values()):
         assert 0 < one.low <= one.value <= one.high
     values = GROUP * int(np.prod((SIZE, SIZE, 8)))
-    assert row.bytes_sent == {"float32": 4 * values, "float16": 2 * values + 4 * GROUP, "int8": values + 4 * GROUP}
+    assert row.bytes_sent == {"float32": 4 * values, "int16": 2 * values + 4 * GROUP, "int8": values + 4 * GROUP}
     [line] = mixing.lines([row])
     assert "1 block (to conv1_1), 24 px, 4 faces, float32: pre " in line and "under 5%: " in line

@@ -20,7 +20,7 @@ from privzoo.serving.wire.refusal import bad_request
 from privzoo.serving.wire.tensors import Signature, show_shape
 
 MANIFEST = Path("assets.extra") / "privzoo.json"  # written by the export of a tail
-ENCODINGS, BYTES_OF_SCALE = {"float16": 2, "int8": 1}, 4  # bytes of a mixture's values, and before them
+ENCODINGS, BYTES_OF_SCALE = {"int16": 2, "int8": 1}, 4  # bytes of a mixture's values, and before them
 TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}(_\w+)?")
 
 
