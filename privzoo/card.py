@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from privzoo import architectures, card_text, config
 from privzoo.architectures.layers import LayerCost
+from privzoo.card_text import DATAMIX
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from privzoo.mechanisms.bounds import Bounds
 
 BYTES_OF_FLOAT32 = 4
-DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
 LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 
 PART = ", one face in "  # in a measurement's data: not on all of its faces
@@ -184,6 +184,7 @@ class Card:
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "code": to_dict(self.model.code) if self.model.code else None,
+            "mixing": to_dict(self.network.mixing) if self.network.mixing else None,
             "budget": self.budget() or None,
             # JSON has no infinity: null where there is no bound.
             "bounds": [
@@ -210,6 +211,7 @@ class Card:
         """The card as Markdown."""
         cost, model, network = self.cost, self.model, self.network
         start = network.training.start or network.parent
+        mixing = network.mixing if model.embedding == DATAMIX else None
         reduction = {"pca": ", by PCA", "autoencoder": ", by an auto-encoder"}[model.reduction]
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
@@ -232,6 +234,12 @@ class Card:
                 f"drawn on the device; {self.budget()}"
                 for noise in (model.noise,)
                 if noise
+            ),
+            *(
+                f"- mixed: in groups of {one.group}, with {one.coefficients} coefficients drawn on the device for each "
+                "request; the last layer is computed on the device"
+                for one in (mixing,)
+                if one
             ),
             f"- {self.head} head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",

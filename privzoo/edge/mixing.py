@@ -150,7 +150,7 @@ class MixingClient(Asking):
         head: the open head.
         url: address of the server, as for `Client`.
         covers: pool of other faces on the device; None: only whole groups can be asked about.
-        encoding: of the mixtures: "float16" (half of the bytes), "int8" (a quarter), or "float32".
+        encoding: of the mixtures: "int16" (half of the bytes), "int8" (a quarter), or "float32".
         model_name, version, timeout, attempts, deadline, key, ca, certificate, proxy: as for `Client`.
 
     Raises:
@@ -170,7 +170,7 @@ class MixingClient(Asking):
         head: MixingHead,
         url: str,
         covers: Covers | None = None,
-        encoding: str = "float16",
+        encoding: str = "int16",
         model_name: str | None = None,
         version: int | None = None,
         timeout: float = TIMEOUT,

@@ -41,7 +41,7 @@ def export_tail(
 
     The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
     asks for the second, so that any TF Serving refuses features of another tail's head. A tail for mixtures has two
-    more, `tail_<hash>_float16` and `tail_<hash>_int8`, which take each mixture as a text of `mechanisms.mixing.pack`.
+    more, `tail_<hash>_int16` and `tail_<hash>_int8`, which take each mixture as a text of `mechanisms.mixing.pack`.
 
     Args:
         tail: float32 model `features` (N, *shape) -> probabilities (N, classes), or for mixtures -> `hidden`
@@ -140,7 +140,7 @@ def _unpacking(tail: Callable[[Any], dict[str, Any]], encoding: str, shape: Sequ
     """A tail that takes texts of `mechanisms.mixing.pack`."""
     import tensorflow as tf
 
-    kind = {"float16": tf.float16, "int8": tf.int8}[encoding]
+    kind = {"int16": tf.int16, "int8": tf.int8}[encoding]
 
     def unpacked(packed: Any) -> dict[str, Any]:
         scale = tf.io.decode_raw(tf.strings.substr(packed, 0, 4), tf.float32)  # little-endian

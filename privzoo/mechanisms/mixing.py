@@ -33,7 +33,8 @@ from privzoo.errors import ConfigError, FeatureError
 KIND = "mixing"
 Coefficients = Literal["orthogonal", "gaussian", "dirichlet"]
 KINDS: tuple[Coefficients, ...] = ("orthogonal", "gaussian", "dirichlet")
-ENCODINGS = ("float16", "int8")  # in which mixtures may be sent besides float32: a half and a quarter of the bytes
+ENCODINGS = ("int16", "int8")  # in which mixtures may be sent besides float32: a half and a quarter of the bytes
+_INTEGERS = {"int16": (32767, "<i2"), "int8": (127, "i1")}  # the largest, and NumPy's name
 LEAST_GROUP = 2  # one feature times a number hides nothing
 WORST_CONDITION = 8.0  # of a matrix, times its size: float32 mixtures then come back to within about 1e-5
 _TRIES = 1000
@@ -189,13 +190,18 @@ class Key:
         """
         self._require("fresh", "has mixed before; a second use would give its features away, so draw a new one")
         values = self._checked(features, "features")
-        if not np.isfinite(values).all():
-            raise FeatureError("The features hold NaN or infinity, which would spoil their whole group.")
-        self.__state = "mixed"
         flat = values.reshape(self.__groups, self.__size, -1)
         mixed = np.empty((len(values), flat.shape[2]), np.float32)
-        for places, coefficients, group in zip(*self._by_group(), flat, strict=True):
-            mixed[places] = coefficients.astype(np.float32) @ group
+        with np.errstate(invalid="ignore", over="ignore"):
+            for places, coefficients, group in zip(*self._by_group(), flat, strict=True):
+                if self.__groups == 1:
+                    np.matmul(coefficients.astype(np.float32), group, out=mixed)
+                else:
+                    mixed[places] = coefficients.astype(np.float32) @ group
+                # Any NaN or infinity of a group is in all of its mixtures: zero times infinity is NaN.
+                if not np.isfinite(mixed[places[0]]).all():
+                    raise FeatureError("The features hold NaN or infinity, which would spoil their whole group.")
+        self.__state = "mixed"
         return mixed.reshape(values.shape)
 
     def unmix(self, outputs: np.ndarray) -> np.ndarray:
@@ -313,7 +319,8 @@ def pack(mixtures: np.ndarray, encoding: str) -> list[bytes]:
 
     Args:
         mixtures: finite float32 (N, ...).
-        encoding: one of `ENCODINGS`: float16 values within -1..1, or whole numbers from -127 to 127.
+        encoding: one of `ENCODINGS`: whole numbers from -32767 to 32767, or from -127 to 127. They are finer than
+            float16 in the same bytes, where a mixture's largest value is known, and many times faster to make.
 
     Returns:
         N texts of 4 bytes and 2 or 1 for each value.
@@ -326,18 +333,20 @@ def pack(mixtures: np.ndarray, encoding: str) -> list[bytes]:
             f"encoding={encoding!r} is unknown; give float32 or one of {', '.join(map(repr, ENCODINGS))}."
         )
     flat = np.ascontiguousarray(mixtures, np.float32).reshape(len(mixtures), -1)
-    most, kind = (1, "<f2") if encoding == "float16" else (127, "i1")
-    scales = np.maximum(np.abs(flat).max(1, initial=0, keepdims=True), np.finfo(np.float32).tiny * most) / np.float32(
-        most
-    )
-    units = flat / scales
-    values = (units if encoding == "float16" else np.rint(units)).astype(kind)
-    return [scale.astype("<f4").tobytes() + row.tobytes() for scale, row in zip(scales, values, strict=True)]
+    most, kind = _INTEGERS[encoding]
+    texts, units = [], np.empty(flat.shape[1], np.float32)
+    for row in flat:  # one after the other, as one fits the processor's cache
+        largest = max(row.max(initial=0), -row.min(initial=0))
+        scale = max(largest / np.float32(most), np.finfo(np.float32).tiny)
+        np.divide(row, scale, out=units)
+        np.rint(units, out=units)
+        texts.append(np.float32(scale).astype("<f4").tobytes() + units.astype(kind).tobytes())
+    return texts
 
 
 def unpack(texts: list[bytes], encoding: str, shape: tuple[int, ...]) -> np.ndarray:
     """Inverse of `pack`, up to its rounding: float32 (N, *shape), as the tail reads it."""
-    kind = {"float16": "<f2", "int8": "i1"}[encoding]
+    _, kind = _INTEGERS[encoding]
     rows = [np.frombuffer(text[4:], kind).astype(np.float32) * np.frombuffer(text[:4], "<f4") for text in texts]
     return np.stack(rows).reshape(len(texts), *shape)
 

@@ -74,8 +74,7 @@ def blocks(settings: MixingConfig, count: int, rng: random.Random, share: float 
 def eased(drawn: np.ndarray, share: float, rng: random.Random) -> np.ndarray:
     """Orthogonal coefficients between single faces of either sign (share 0) and any mixture (share 1).
 
-    A network that knows only faces first has to learn what their negatives are, and then what sums are; all at once its
-    features are lost before the loss says anything.
+    A network that knows faces learns first what their negatives are, then what sums are, and can keep its features.
 
     Args:
         drawn: of the Haar measure, (size, size).
@@ -121,7 +120,9 @@ class MixedBatches(TrainingBatches):
         super().__init__(chips, labels, whole_groups(batch_size, len(chips), settings), size, augmentation, seed, epoch)
         self.settings, self.epochs = settings, epochs
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def __getitem__(  # type: ignore[override]  # Keras takes both
+        self, index: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Batch `index` of the current epoch."""
         images, labels = super().__getitem__(index)
         done = (self.epoch + index / len(self)) / self.epochs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from export_fakes import CLASSES, SIZE, folder, manifest_of
+from export_fakes import CLASSES, SIZE, chips, folder, manifest_of
 
 NAME = "vgg16_gender_datamix_block1"
 GROUP, HIDDEN = 4, 6
@@ -26,15 +26,16 @@ def parts(linear: bool):
     options = {} if linear else {"activation": "relu", "bias_initializer": "normal"}
     y = keras.layers.Conv2D(HIDDEN, 3, padding="same", use_bias=not linear, name="conv1_2", **options)(features)
     y = keras.layers.GlobalAveragePooling2D(name="average")(y)
-    rng = np.random.default_rng(5)
-    mixing = Mixing(GROUP, "orthogonal", rng.normal(size=(HIDDEN, 2)), rng.normal(size=2))
-    return keras.Model(image, x, name="pre"), keras.Model(features, y, name="main"), mixing
+    pre, main = keras.Model(image, x, name="pre"), keras.Model(features, y, name="main")
+    kernel = np.random.default_rng(5).normal(size=(HIDDEN, 2))
+    middle = np.asarray(main(pre(chips().astype(np.float32)))).mean(0)  # both classes occur among the chips
+    return pre, main, Mixing(GROUP, "orthogonal", kernel, -middle @ kernel)
 
 
-def expected(chips: np.ndarray, linear: bool = True) -> np.ndarray:
+def expected(faces: np.ndarray, linear: bool = True) -> np.ndarray:
     """The answers of the network itself, without mixing."""
     pre, main, mixing = parts(linear)
-    return mixing.answers(np.asarray(main(pre(chips.astype(np.float32)))))
+    return mixing.answers(np.asarray(main(pre(faces.astype(np.float32)))))
 
 
 @functools.cache

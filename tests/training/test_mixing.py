@@ -9,21 +9,14 @@ import random
 import numpy as np
 import pytest
 import tiny_zoo
-from tiny_zoo import PARENT
+from tiny_zoo import MIXED as CHILD
+from tiny_zoo import PARENT, tool
 
 from privzoo import config, weights
 from privzoo.config import MixingConfig, Stage
 from privzoo.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.training
-
-CHILD = dataclasses.replace(
-    PARENT,
-    name="vgg_s_tiny_datamix_block1",
-    parent=PARENT.name,
-    mixing=MixingConfig(blocks=1, group=4),
-    training=dataclasses.replace(PARENT.training, batch_size=18),
-)
 
 
 def with_epochs(epochs: int, **changed):
@@ -169,6 +162,21 @@ def test_a_broken_run_resumes_and_ends_as_if_it_had_not_been(zoo, faces, finishe
         np.testing.assert_allclose(resumed[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_tool_trains_at_two_sizes_with_auxiliary_labels_on_any_backend(zoo, tmp_path, backend):
+    pytest.importorskip(backend)
+    stages = (Stage(48, 1), Stage(64, 1))[: 1 if backend == "jax" else 2]  # JAX takes long to compile each
+    training = dataclasses.replace(CHILD.training, stages=stages, auxiliary={"age": 1.0, "race": 0.1})
+    settings = dataclasses.replace(CHILD.mixing, easing=0.5)
+    config.write(dataclasses.replace(CHILD, training=training, mixing=settings), tmp_path / "child.yaml")
+    where = [f"--config={tmp_path / 'child.yaml'}", f"--run_dir={tmp_path / 'run'}"]
+    done = tool("train.py", zoo, *where, f"--data_dir={tiny_zoo.write_faces(tmp_path)}", KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["backend"] == backend and len(record["epochs"]) == len(stages)
+    assert all(np.isfinite(list(row.values())).all() for row in record["epochs"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -217,3 +225,104 @@ def test_too_few_faces_for_a_group(zoo, faces, tmp_path):
 def test_a_config_with_mixing_survives_yaml(tmp_path):
     config.write(CHILD, tmp_path / "child.yaml")
     assert config.read(config.NetworkConfig, tmp_path / "child.yaml") == CHILD
+
+
+@pytest.fixture(scope="module")
+def released(zoo, faces, finished):
+    """The finished run as a registered model."""
+    from privzoo.training import release
+
+    settings = with_epochs(3)
+    config.write(settings, zoo / "planned" / "networks" / f"{settings.name}.yaml")
+    release.release(settings, finished, faces, finished / "cache")
+    release.release_model(tiny_zoo.model("datamix"), {}, {})
+    tiny_zoo.forget()
+    return zoo
+
+
+def test_a_release_says_how_well_it_answers_by_way_of_mixtures(released):
+    from privzoo.architectures import graph
+    from privzoo.training import mixing
+
+    record = json.loads((released / "weights" / f"{CHILD.name}.json").read_text())["release"]
+    assert record["validation_faces"] == tiny_zoo.FACES
+    settings = config.network(CHILD.name)
+    network = graph.inference_network(settings, weights.load(settings))
+    chips, classes = tiny_zoo.chips()
+    assert (released / "networks" / f"{CHILD.name}.yaml").exists()
+    assert not list((released / "planned").glob("*/*"))
+    assert len(mixing.answers(network, settings.mixing, chips[:30], tiny_zoo.SIZE)[0]) == 28
+
+
+def test_a_released_model_loads_and_answers(released, tmp_path):
+    import privzoo
+    from privzoo.errors import FeatureError
+
+    model = privzoo.load(CHILD.name)
+    assert repr(model.mixing) == "Mixing(group=4, coefficients='orthogonal')"
+    chips = tiny_zoo.chips()[0][:5]
+    answers = model.predict(chips, face="given")
+    assert answers.shape == (5, 2) and np.allclose(answers.sum(1), 1, atol=1e-5)
+    assert model.features(chips).shape == (8, *model.card.cost.feature_shape)
+    assert not np.array_equal(model.features(chips), model.features(chips))
+    assert [one.label in model.classes for one in model.explain(list(chips), face="given")] == [True] * 5
+    with pytest.raises(ConfigError, match="can be read with their key alone"):
+        model.classify(model.features(chips))
+    with pytest.raises(ConfigError, match="needs permanent answers"):
+        model.predict(chips, face="given", slot="Anna")
+    with pytest.raises(FeatureError, match="The chips are"):
+        model.answers(chips[:4, :20, :20])
+    same = [model.answers(chips[:4], random.Random(3)) for _ in range(2)]
+    assert np.array_equal(*same)
+    pre, main, post = model.head, model.tail, model.mixing
+    alone = post.answers(np.asarray(main(pre(chips[:4].astype(np.float32)))))
+    np.testing.assert_allclose(alone, np.asarray(model.network(chips[:4].astype(np.float32))), atol=1e-5)
+
+
+def test_a_card_says_what_is_broken_and_what_it_costs(released):
+    import privzoo
+
+    card = privzoo.show(CHILD.name)
+    assert "Never rely on it: mixing is no encryption" in str(card) and "in groups of 4" in str(card)
+    assert card.to_dict()["mixing"]["group"] == 4 and card.epsilon() is None
+    cost, model = card.cost, privzoo.load(CHILD.name)
+    assert cost.feature_shape == model.head.output_shape[1:]
+    assert cost.head_parameters == model.head.count_params() + 512 * 2 + 2
+    assert cost.tail_parameters == model.tail.count_params()
+
+
+def test_covers_come_from_a_folder_once(released, tmp_path):
+    from PIL import Image
+
+    import privzoo
+
+    for index, chip in enumerate(tiny_zoo.chips()[0][10:15]):
+        Image.fromarray(chip).save(tmp_path / f"{index}.png")
+    with pytest.raises(ConfigError, match="shows a face"):
+        privzoo.load(CHILD.name, covers=tmp_path)
+    simple = tiny_zoo.model("simple")
+    config.write(simple, released / "models" / f"{simple.name}.yaml")
+    tiny_zoo.forget()
+    with pytest.raises(ConfigError, match="mixes no faces"):
+        privzoo.load(simple.name, covers=tmp_path)
+
+
+def test_the_command_line_and_the_demo_treat_it_as_the_rest(released, tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    from privzoo import cli
+
+    monkeypatch.setenv("PRIVZOO_HOME", str(tmp_path / "home"))
+    paths = []
+    for index, chip in enumerate(tiny_zoo.chips()[0][:2]):
+        Image.fromarray(chip).save(path := tmp_path / f"{index}.png")
+        paths.append(str(path))
+    assert cli.main(["predict", CHILD.name, *paths, "--face", "given"]) == 0
+    assert "mixtures of 4 faces under a fresh key" in capsys.readouterr().out
+    assert cli.main(["demo", "--model", CHILD.name, "--image", *paths, "--face", "given"]) == 0
+    assert "mixtures of 4 features" in capsys.readouterr().out
+    out = tmp_path / "exported"
+    assert cli.main(["export", CHILD.name, "--out", str(out), "--quantization", "float32", "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert (out / f"{CHILD.name}_float32.tflite").exists() and written["tail"].endswith(f"{CHILD.name}/1")
+    assert cli.main(["list", CHILD.name]) == 0

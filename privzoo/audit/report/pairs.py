@@ -119,7 +119,7 @@ def _codes(results: Sequence[Mapping[str, Any]]) -> str:
     for result, figure in _own(results):
         if figure["attack"] == "age" or figure["metric"] == "top-5" or runner.group(figure["attack"]) != "people":
             continue
-        what = "people named" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
+        what = "identified" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
         table.append([result["model"], figure["variant"], f"{what}, %", sent(figure), _cell(figure)])
     if not table:
         return ""
