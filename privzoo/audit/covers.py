@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.audit.attacks import unmixing
+from privzoo.audit.attacks import matching, spans, unmixing
 from privzoo.audit.features import Features
 from privzoo.audit.mixtures import CHUNK, OWN, RECOVERED, SIZE, learnt
 from privzoo.audit.runner import Cell
@@ -85,17 +85,17 @@ def attack(how: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         requests, originals = sent_often(row, images, rng)
         known = learnt(inputs["known"], OWN) if row.structured else None
         if row.fresh:
-            recovered, _ = unmixing.shared(requests, known=known)
+            recovered, _ = spans.shared(requests, known=known)
         else:  # the same span each time: the noise averages out, and the images are to be unmixed all the same
-            common = unmixing.shared(requests, SIZE, known)[0] if len(requests) > 1 else requests[0]
+            common = spans.shared(requests, SIZE, known)[0] if len(requests) > 1 else requests[0]
             recovered = unmixing.unmix(common, known, orthogonal=False).images
         if row.noise:
-            recovered = unmixing.denoised(recovered)
+            recovered = matching.denoised(recovered)
         average = np.mean(np.concatenate(requests), axis=0, keepdims=True)
         for name, got in (("recovered", recovered), ("average", average)):
             # Fresh covers leave one image; the same ones are recovered with the face, which is the first.
             truth = originals[:1] if len(got) == 1 else originals
-            found[name].append(round(float(unmixing.correlations(got, truth)[0]), 6))
+            found[name].append(round(float(matching.correlations(got, truth)[0]), 6))
     return found
 
 

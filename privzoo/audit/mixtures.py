@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo.audit.attacks import unmixing
+from privzoo.audit.attacks import matching, regrouping, unmixing
 from privzoo.audit.features import Faces, Features, keep, read
 from privzoo.audit.runner import Cell
 from privzoo.data import lfw
@@ -82,8 +82,7 @@ def settings(blocks: Sequence[int], requests: int, tries: int) -> list[Setting]:
         ("groups of 32", {"size": 32}),
         ("Gaussian coefficients", {"coefficients": "gaussian"}),
         ("Dirichlet coefficients", {"coefficients": "dirichlet"}),
-        ("float16 mixtures", {"encoding": "float16"}),
-        ("int8 mixtures", {"encoding": "int8"}),
+        *((f"{encoding} mixtures", {"encoding": encoding}) for encoding in mixing.ENCODINGS),
         *((f"{count} of 8 images {WHITE}", {"shields": count}) for count in (1, 4, 7)),
         *((f"{count} of 8 images {PHASES}", {"shields": count, "shield": PHASES}) for count in (1, 4, 7)),
         *((f"noise of {share:g} on mixtures", {"noise": share}) for share in (0.1, 0.2, 0.5, 1.0, 2.0)),
@@ -195,13 +194,13 @@ def attack(how: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         faces, originals = draw(row, images, rng, request)
         mixtures, truth, epsilon = send(row, originals, rng)
         scored = originals[faces]
-        recovered, labels = unmixing.unmix_request(
+        recovered, labels = regrouping.unmix_request(
             mixtures, row.size, known if row.own else None, orthogonal=row.coefficients == "orthogonal"
         )
-        recovered = unmixing.denoised(recovered)
-        found["recovered"].append(_short(unmixing.correlations(recovered, scored)))
-        found["beyond"].append(_short(unmixing.correlations(*(_beyond(x, known) for x in (recovered, scored)))))
-        found["untouched"].append(_short(unmixing.correlations(mixtures, scored)))
+        recovered = matching.denoised(recovered)
+        found["recovered"].append(_short(matching.correlations(recovered, scored)))
+        found["beyond"].append(_short(matching.correlations(*(_beyond(x, known) for x in (recovered, scored)))))
+        found["untouched"].append(_short(matching.correlations(mixtures, scored)))
         found["groups"].append([len(set(labels[truth == group])) == 1 for group in range(row.groups)])
         found["epsilon"].append(epsilon)
     return found

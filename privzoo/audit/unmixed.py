@@ -16,7 +16,7 @@ import numpy as np
 
 from privzoo import faces
 from privzoo.audit import mixtures, raw_pixels
-from privzoo.audit.attacks import descriptor, identity, unmixing
+from privzoo.audit.attacks import descriptor, identity, matching, unmixing
 from privzoo.audit.features import Faces, keep, lfw100, lfw_background
 from privzoo.evaluation import intervals
 from privzoo.mechanisms import mixing
@@ -99,7 +99,7 @@ def recover(
             originals = np.stack([images[i] for i in group]).astype(np.float32)
             mixed, _, _ = mixtures.send(row, originals, np.random.default_rng([seed, first]))
             result = unmixing.unmix(mixed, known)
-            partners, alike = unmixing.paired(result.images, originals)
+            partners, alike = matching.paired(result.images, originals)
             scored = group[: len(order) - first]
             found[scored, 1:] = decode(result.images[partners])[: len(scored)].reshape(len(scored), -1)
             found[scored, 0] = alike[: len(scored)]
