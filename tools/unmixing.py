@@ -24,6 +24,7 @@ flags.DEFINE_list("blocks", ["0", "1"], "blocks of the network before mixing; 0:
 flags.DEFINE_integer("requests", 80, "for each size of group", lower_bound=2)
 flags.DEFINE_integer("tries", 24, "requests for each protection, and faces that are sent several times", lower_bound=2)
 flags.DEFINE_integer("people", 1600, "whose faces are sent", lower_bound=1)
+flags.DEFINE_string("reduced", "vgg16_gender_reduced_simple_conv5_3", "model whose feature is mixed; empty for none")
 flags.DEFINE_bool("identity", True, "measure who is recognised, too")
 # The attack's settings were chosen on draws of seed 1.
 flags.DEFINE_integer("seed", 2, "of faces, coefficients and noise")
@@ -33,13 +34,22 @@ flags.DEFINE_bool("progress", True, "show a progress bar")
 flags.DEFINE_string("out", "docs/mechanisms/unmixing.json", "file for what was found")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
 
-DECIDING = ("network", "blocks", "requests", "tries", "people", "identity", "seed")  # flags that decide the figures
+DECIDING = (
+    "network",
+    "blocks",
+    "requests",
+    "tries",
+    "people",
+    "reduced",
+    "identity",
+    "seed",
+)  # flags that decide the figures
 
 
 def main(_: list[str]) -> None:
     """Mixes and unmixes requests, prints what comes back, and writes it down."""
-    from privzoo import config
-    from privzoo.audit import covers, mixtures, runner, unmixed
+    from privzoo import config, zoo
+    from privzoo.audit import covers, mixtures, reduced_mixtures, runner, unmixed
     from privzoo.audit.report import unmixing as report
     from privzoo.errors import ConfigError
     from privzoo.provenance import git_revision, write_json
@@ -60,7 +70,7 @@ def main(_: list[str]) -> None:
 
     sides = {count: features(count) for count in sorted({0, *blocks})}
     sent, own = sides[0]
-    found: dict[str, list[dict[str, Any]]] = {"requests": [], "covers": [], "people": []}
+    found: dict[str, list[dict[str, Any]]] = {"requests": [], "covers": [], "reduced": [], "people": []}
 
     def add(part: str, name: str, figure: dict[str, Any]) -> None:
         found[part].append(figure)
@@ -73,6 +83,9 @@ def main(_: list[str]) -> None:
         add("requests", name, mixtures.figure(row, results))
     for one, cells in zip(linked, covers.cells(linked, FLAGS.tries, sent, own, FLAGS.seed), strict=True):
         add("covers", one.name, covers.figure(one, runner.run(cells, cache, FLAGS.engine, FLAGS.progress)))
+    if FLAGS.reduced:
+        few = pool.part(max(reduced_mixtures.SIZES) * FLAGS.tries)
+        found["reduced"] = reduced_mixtures.measure(zoo.load(FLAGS.reduced), few, FLAGS.tries, cache, FLAGS.seed)
     if FLAGS.identity:
         found["people"] = unmixed.measure(FLAGS.data_dir, blocks, network, cache, FLAGS.seed)
     changed = [FLAGS[flag].serialize() for flag in DECIDING if FLAGS[flag].value != FLAGS[flag].default]

@@ -149,10 +149,14 @@ def kept(folder: Path, protected: float) -> Path:
     person = {"blocks": 1, "judge": "identity, dlib", "photographs": 9, "seed": 1}
     for name, value in (("raw", 0.9), ("unmixed", 0.89), ("lost", 0.01)):
         person |= {name: value, f"{name}_low": value, f"{name}_high": value}
+    reduced = {"model": "m", "size": 8, "numbers": 4, "share_error": 0.1, "share_error_guessed": 0.2}
+    for name, value in (("recovered", 0.3), ("guessed", 0.2)):
+        reduced |= {name: value, f"{name}_low": value, f"{name}_high": value}
     content = {
         **{"date": "2026-11-27", "git": "abc", "command": "tools/unmixing.py", "seed": 1, "own": 5},
         "requests": [figures(0.97, part="size"), figures(0.9, part="groups", groups=4), figures(protected)],
         "covers": [cover],
+        "reduced": [reduced],
         "people": [person],
     }
     path = folder / "unmixing.json"
@@ -172,8 +176,9 @@ def test_the_section_says_what_holds(tmp_path, protected, said):
     assert (
         "| identity, dlib | after 1 block | 90.0 (90.0 to 90.0) |" in text and "| +1.0 (+1.0 to +1.0) | met |" in text
     )
+    assert "30.0 (30.0 to 30.0)% of the features, more than the 20.0" in text
     tables = sorted(path.name for path in (tmp_path / "docs" / "results").glob("unmixing_*.csv"))
-    assert tables == ["unmixing_covers.csv", "unmixing_people.csv", "unmixing_requests.csv"]
+    assert tables == [f"unmixing_{part}.csv" for part in ("covers", "people", "reduced", "requests")]
 
 
 # The command with three quick rows.
@@ -203,7 +208,16 @@ def test_the_command_measures_and_writes(tmp_path):
         folder.mkdir(parents=True)
         large = Image.fromarray(image[..., 0].round().astype(np.uint8)).resize((124, 124))
         large.save(folder / f"Person_{i:03d}_0001.jpg", quality=95)
-    flags = ["--blocks=0", "--requests=2", "--tries=2", "--people=20", "--noidentity", "--engine=local", "--noprogress"]
+    flags = [
+        "--blocks=0",
+        "--requests=2",
+        "--tries=2",
+        "--people=20",
+        "--reduced=",
+        "--noidentity",
+        "--engine=local",
+        "--noprogress",
+    ]
     flags += [f"--cache_dir={tmp_path / 'cache'}", f"--out={tmp_path / 'o.json'}", f"--results={tmp_path / 'R.md'}"]
     done = command(f"--data_dir={tmp_path}", *flags, code=FEW)
     assert done.returncode == 0, done.stderr

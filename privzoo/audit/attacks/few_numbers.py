@@ -17,7 +17,7 @@ from privzoo.errors import FeatureError
 
 CLUSTERS = 8  # of the mixture of normal distributions that describes features
 ANGLES = 48  # that are tried for two rows at a time
-SWEEPS = 12  # over all pairs at most
+COARSE, FINE = 5, 5  # sweeps over all pairs: on the whole circle, then each on a quarter of the arc before
 STARTS = 8  # random ones; the most likely result counts
 
 
@@ -58,23 +58,24 @@ def unmix(mixtures: np.ndarray, known: Any, seed: int = 0) -> np.ndarray:
             "two mixtures or more of as many numbers."
         )
     rng = np.random.default_rng(seed)
-    angles = 2 * np.pi * np.arange(ANGLES) / ANGLES
-    turns = np.stack([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
     best: tuple[float, np.ndarray] | None = None
     for _ in range(STARTS):
         found = np.linalg.qr(rng.normal(size=(len(rows), len(rows))))[0] @ rows
-        likely = float(known.score_samples(found).sum())
-        for _ in range(SWEEPS):
-            before = likely
+        for sweep in range(COARSE + FINE):
+            turns = _turns(2 * np.pi / 4 ** max(0, sweep - COARSE + 1))
             for i in range(len(rows)):
                 for j in range(i):
                     tried = turns @ found[[i, j]]  # (ANGLES, 2, d)
                     scores = known.score_samples(tried.reshape(-1, rows.shape[1])).reshape(ANGLES, 2).sum(axis=1)
                     found[[i, j]] = tried[scores.argmax()]
-            likely = float(known.score_samples(found).sum())
-            if likely <= before + 1e-6:
-                break
+        likely = float(known.score_samples(found).sum())
         if best is None or likely > best[0]:
             best = likely, found
     assert best is not None, "there is at least one start"
     return best[1]
+
+
+def _turns(arc: float) -> np.ndarray:
+    """Rotations of two rows, on an arc around no rotation, which is among them: (ANGLES, 2, 2)."""
+    angles = (np.arange(ANGLES) - ANGLES // 2) * arc / ANGLES
+    return np.stack([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)

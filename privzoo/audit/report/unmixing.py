@@ -34,7 +34,7 @@ def write(page: Path, kept: Path) -> None:
     folder = markdown.tables_folder(page)
     facts = {key: found[key] for key in ("date", "git", "command", "seed")}
     links = []
-    for name in ("requests", "covers", "people"):
+    for name in ("requests", "covers", "reduced", "people"):
         target = folder / f"unmixing_{name}.csv"
         write_csv(target, [{**row, **facts} for row in found[name]])
         links.append(markdown.link(page, target))
@@ -79,10 +79,23 @@ def text(found: Mapping[str, Any], link: str) -> str:
         "request (delta 1e-5). Covers are for one request: the spaces that two requests with one common face span meet "
         "in that face.",
         markdown.table(COVERS, [_cover(row) for row in found["covers"]]),
+        *(_reduced(row) for row in found["reduced"]),
         *_people(found["people"]),
         f"{found['date']}, code {found['git']}, seed {found['seed']}, `{found['command']}`. All figures: {link}.",
     ]
     return "\n\n".join(parts)
+
+
+def _reduced(row: Mapping[str, Any]) -> str:
+    recovered, guessed = (Estimate(row[n], row[f"{n}_low"], row[f"{n}_high"]) for n in ("recovered", "guessed"))
+    found, blind = (markdown.percent(one, interval=True) for one in (recovered, guessed))
+    told = "more" if recovered.low > guessed.high else "not shown to be more"
+    return (
+        f"Statistics cannot unmix a few numbers. Where {row['model']} mixes its {row['numbers']} numbers in groups of "
+        f"{row['size']}, the likeliest turn of the mixtures gives {found}% of the features, {told} than the {blind}% "
+        f"of a guess that sees no mixture; its share of the second class errs by {100 * row['share_error']:.0f} points, "
+        f"that of the guess by {100 * row['share_error_guessed']:.0f}."
+    )
 
 
 def _people(rows: Sequence[Mapping[str, Any]]) -> list[str]:
