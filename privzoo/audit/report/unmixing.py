@@ -93,8 +93,8 @@ def _reduced(row: Mapping[str, Any]) -> str:
     return (
         f"Statistics cannot unmix a few numbers. Where {row['model']} mixes its {row['numbers']} numbers in groups of "
         f"{row['size']}, the likeliest turn of the mixtures gives {found}% of the features, {told} than the {blind}% "
-        f"of a guess that sees no mixture; its share of the second class errs by {100 * row['share_error']:.0f} points, "
-        f"that of the guess by {100 * row['share_error_guessed']:.0f}."
+        f"of a guess without them; its share of the second class errs by {100 * row['share_error']:.0f} points, that "
+        f"of the guess by {100 * row['share_error_guessed']:.0f}."
     )
 
 
