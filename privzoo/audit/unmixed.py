@@ -50,11 +50,11 @@ def measure(
     found = []
     for count in blocks:
         pictures, alike = recover(test, others, count, network, cache, seed)
-        shown = np.repeat(pictures[..., None], 3, axis=3)
+        shown = Faces("unmixed", np.repeat(pictures[..., None], 3, axis=3), test.labels, test.ids)
         people = np.unique(test.labels["identity"], return_inverse=True)[1]
-        tables = {f"identity, {name}": table for name, table in named(train, test, shown, others).items()}
+        tables = {f"identity, {name}": table for name, table in named(train, test, shown, others, cache).items()}
         if network.task in test.labels:
-            tables[f"{network.task}, {network.name}"] = answered(test, shown, network)
+            tables[f"{network.task}, {network.name}"] = answered(test, shown.chips, network)
         for judge, (raw, unmixed) in tables.items():
             row = {"blocks": count, "judge": judge, "photographs": len(people), "seed": seed}
             row |= {"recovered": float((alike > mixtures.RECOVERED).mean()), "median": float(np.median(alike))}
@@ -110,38 +110,42 @@ def recover(
     return kept[:, 1:].reshape(-1, mixtures.SIDE, mixtures.SIDE).round().astype(np.uint8), kept[:, 0]
 
 
-def named(train: Faces, test: Faces, shown: np.ndarray, others: Faces) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def named(
+    train: Faces, test: Faces, shown: Faces, others: Faces, cache: Path
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Whether attackers name the people of the originals and of the unmixed images.
 
     Args:
         train: photographs that the attackers have learnt.
         test: the originals.
-        shown: what was unmixed of them, uint8 RGB (N, S, S, 3).
+        shown: what was unmixed of them, with their labels.
         others: of other people.
+        cache: folder for what attackers see of them.
 
     Returns:
         Attacker -> hits on the originals and on the unmixed, (seeds, N) each. dlib's recogniser only where installed.
     """
-    known, originals, unmixed, unrelated = (_look(c) for c in (train.chips, test.chips, shown, others.chips))
-    mirrored = _look(train.mirrored().chips)
+    look = raw_pixels.view("both", cache)
+    sides = [look.extract(_small(one)).read() for one in (train, train.mirrored(), test, shown, others)]
     result = identity.attack(
-        np.concatenate([known, mirrored]),
+        np.concatenate(sides[:2]),
         np.tile(train.labels["identity"], 2),
-        np.concatenate([originals, unmixed]),
+        np.concatenate(sides[2:4]),
         np.tile(test.labels["identity"], 2),
         attackers=(ATTACKER,),
         train_ids=list(train.ids) * 2,
         test_ids=list(test.ids) * 2,
-        background=(unrelated, others.labels["identity"]),
+        background=(sides[4], others.labels["identity"]),
     )
     hits = result.outcomes[0].top1
-    found = {f"{ATTACKER} on pixels and gradients": (hits[:, : len(shown)], hits[:, len(shown) :])}
+    found = {f"{ATTACKER} on pixels and gradients": (hits[:, : len(test.ids)], hits[:, len(test.ids) :])}
     if descriptor.installed():
-        vectors = [descriptor.Descriptor().embed(chips) for chips in (train.chips, test.chips, shown)]
+        recogniser = raw_pixels.recogniser_view(cache)
+        known, *judged = (np.asarray(recogniser.extract(one).read()) for one in (train, test, shown))
         people, labels = np.unique(train.labels["identity"], return_inverse=True)
         truth = np.searchsorted(people, test.labels["identity"])
-        judged = [raw_pixels.named((vectors[0], labels), (side, truth))["nearest mean"] for side in vectors[1:]]
-        found[descriptor.NAME] = (judged[0][None].astype(float), judged[1][None].astype(float))
+        raw, unmixed = (raw_pixels.named((known, labels), (one, truth))["nearest mean"] for one in judged)
+        found[descriptor.NAME] = (raw[None].astype(float), unmixed[None].astype(float))
     return found
 
 
@@ -158,10 +162,10 @@ def answered(test: Faces, shown: np.ndarray, network: NetworkConfig) -> tuple[np
     return sides[0], sides[1]
 
 
-def _look(chips: np.ndarray) -> np.ndarray:
-    """What attackers see of chips: pixels and gradients, in one row."""
-    small = np.stack([faces.resize(chip, raw_pixels.SIDE) for chip in chips])
-    return np.concatenate([raw_pixels.grey(small).reshape(len(small), -1), raw_pixels.gradients(small)], axis=1)
+def _small(given: Faces) -> Faces:
+    """Faces at the size at which attackers look at pixels."""
+    chips = np.stack([faces.resize(chip, raw_pixels.SIDE) for chip in given.chips])
+    return Faces(given.name, chips, given.labels, given.ids)
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

@@ -225,7 +225,7 @@ def test_the_command_measures_and_writes(tmp_path):
     assert [row["name"] for row in found["requests"]] == ["", "shuffled", "a way"] and found["people"] == []
     assert found["covers"][0]["recovered"] == 1
     assert (
-        "tools/unmixing.py --data_dir=DIR --blocks=0 --requests=2 --tries=2 --people=20 --noidentity"
+        "tools/unmixing.py --data_dir=DIR --blocks=0 --requests=2 --tries=2 --people=20 --reduced= --noidentity"
         in found["command"]
     )
     assert found["command"] in (tmp_path / "R.md").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import markdown
-from privzoo.audit.mixtures import RECOVERED, SIDE, estimate
+from privzoo.audit.mixtures import RECOVERED, SIDE, SIZE, estimate
 from privzoo.evaluation import bars
 from privzoo.evaluation.intervals import Estimate
 from privzoo.provenance import write_csv
@@ -63,6 +63,9 @@ def text(found: Mapping[str, Any], link: str) -> str:
         if held
         else f"None of {len(protections)} ways to mix leaves the attacker {HELD:.0%} of the faces at most."
     )
+    fallen = [row for row in protections if row["recovered"] >= GOAL]
+    standing = [row for row in protections if row["recovered"] < GOAL]
+    lowest = min((row["recovered"] for row in fallen), default=1.0)
     shuffled = ", ".join(f"{row['groups']} groups: {100 * row['recovered']:.0f}%" for row in groups)
     parts = [
         "## What DataMix's mixtures give away",
@@ -74,7 +77,11 @@ def text(found: Mapping[str, Any], link: str) -> str:
         f"Shuffling mixtures across groups of {groups[0]['size']} does not hide them ({shuffled} recovered). {outcome}"
         if groups
         else outcome,
-        markdown.table(PROTECTIONS, [_protection(row) for row in protections]),
+        f"In groups of {SIZE} unless another size is named, {100 * lowest:.0f}% or more come back with "
+        f"{'; '.join(row['name'] for row in fallen)}. Less comes back with:"
+        if fallen
+        else "",
+        markdown.table(PROTECTIONS, [_protection(row) for row in standing]) if standing else "Nothing.",
         "Noise is in units of each mixture's deviation; epsilon is what that noise would keep for one face of a "
         "request (delta 1e-5). Covers are for one request: the spaces that two requests with one common face span meet "
         "in that face.",
@@ -83,7 +90,7 @@ def text(found: Mapping[str, Any], link: str) -> str:
         *_people(found["people"]),
         f"{found['date']}, code {found['git']}, seed {found['seed']}, `{found['command']}`. All figures: {link}.",
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _reduced(row: Mapping[str, Any]) -> str:
