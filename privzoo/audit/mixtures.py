@@ -54,7 +54,7 @@ class Setting:
     encoding: str = "float32"  # of the mixtures on the wire
     own: bool = True  # whether the attacker has faces of other people
     blocks: int = 0  # of the network that the device runs before it mixes; 0: pixels are mixed
-    requests: int = 1  # that are scored, one time after the other
+    requests: int = 1  # that are scored, each with a key of its own
 
     @property
     def faces(self) -> int:
