@@ -147,7 +147,7 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     broken = (
         "Never rely on it: mixing is no encryption. Independent component analysis recovers the mixed features from "
         "one request, without the key, and from them the faces; there is no epsilon (SECURITY.md).",
-        "A face is mixed with others, which must be secret and are used once; its answer depends on them a little.",
+        "A face is mixed with others, which must be secret and are used once; its answer depends on them.",
     )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())
