@@ -11,6 +11,20 @@ if TYPE_CHECKING:
     from privzoo.card import Card, Cost, Measurement
 
 
+DATA = {"lfw": "LFW", "fer2013": "FER2013"}  # names of data sets, as measurements name them -> as people write them
+
+
+def data_name(data: str) -> str:
+    """A measurement's data as people write it.
+
+    Example:
+        >>> data_name("lfw, one face in 8")
+        'LFW, one face in 8'
+    """
+    name, comma, rest = data.partition(",")
+    return DATA.get(name, name) + comma + rest
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:
