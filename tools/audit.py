@@ -1,4 +1,4 @@
-"""Attacks models as a clever cloud would, and writes what it gets: `tools/audit.py --model PATTERN --data_dir DIR`."""
+"""Attacks models as an adversary in the cloud would: `tools/audit.py --model PATTERN --data_dir DIR` writes cards."""
 
 from __future__ import annotations
 

@@ -342,5 +342,5 @@ def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> 
 
 
 def stored(values: np.ndarray, cache: Path) -> Features:
-    """Keeps an array as features, as a floor's class probabilities."""
+    """Keeps an array as features, for example the class probabilities of a floor."""
     return keep({"values": values}, lambda: values, cache)

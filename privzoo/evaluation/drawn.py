@@ -59,7 +59,7 @@ class Coded:
         k, draws = self.response.k, self.draws
         if math.comb(draws + k - 1, k - 1) > MOST_OUTCOMES:
             return None
-        # So many draws into k symbols, as k - 1 bars among them.
+        # Stars and bars: each way to distribute the draws over k symbols is a placement of k - 1 bars.
         bars = np.array(list(itertools.combinations(range(draws + k - 1), k - 1))).reshape(-1, k - 1)
         ends = np.concatenate([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), draws + k - 1)], axis=1)
         counts = np.diff(ends, axis=1) - 1
