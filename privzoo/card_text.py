@@ -76,7 +76,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95% interval", "faces", "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",

@@ -21,7 +21,7 @@ class Figure(Protocol):
 
     @property
     def low(self) -> float:
-        """Lower end of its 95 % interval."""
+        """Lower end of its 95% interval."""
 
     @property
     def high(self) -> float:
