@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 
 DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+DATA = {"lfw": "LFW", "fer2013": "FER2013"}  # names of data sets, as measurements name them -> as people write them
+
+
+def data_name(data: str) -> str:
+    """A measurement's data as people write it.
+
+    Example:
+        >>> data_name("lfw, one face in 8")
+        'LFW, one face in 8'
+    """
+    name, comma, rest = data.partition(",")
+    return DATA.get(name, name) + comma + rest
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -70,7 +82,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95% interval", "faces", "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",
