@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 
 DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+DATA = {"lfw": "LFW", "fer2013": "FER2013"}  # names of data sets, as measurements name them -> as people write them
+
+
+def data_name(data: str) -> str:
+    """A measurement's data as people write it.
+
+    Example:
+        >>> data_name("lfw, one face in 8")
+        'LFW, one face in 8'
+    """
+    name, comma, rest = data.partition(",")
+    return DATA.get(name, name) + comma + rest
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -70,7 +82,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95% interval", "faces", "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",
@@ -147,7 +159,7 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     broken = (
         "Never rely on it: mixing is no encryption. Independent component analysis recovers the mixed features from "
         "one request, without the key, and from them the faces; there is no epsilon (SECURITY.md).",
-        "A face is mixed with others, which must be secret and are used once; its answer depends on them a little.",
+        "A face is mixed with others, which must be secret and are used once; its answer depends on them.",
     )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())

@@ -25,7 +25,7 @@ class MixedModel(SplitModel):
 
     `head` is pre and `tail` main: tail(head(x)) is not an answer. `predict` mixes with a fresh key, unmixes, and
     computes the last layer. All of it happens on this machine, so that a face's covers need not be secret here: by
-    default they are made from the package's free portrait. Answers depend on the key and on the covers a little.
+    default they are made from the package's free portrait. Answers depend on the key and on the covers.
 
     Args:
         card, network, head, tail: as of `SplitModel`.
@@ -108,13 +108,14 @@ class MixedModel(SplitModel):
 
     def _filled(self, chips: np.ndarray) -> np.ndarray:
         chips = np.asarray(chips)
-        if (count := self.mixing.covers(len(chips))) == 0:
+        wrong = chips.shape[1:] != (self.input_size, self.input_size, 3)
+        if wrong or (count := self.mixing.covers(len(chips))) == 0:  # the head refuses wrong ones, in its own words
             return chips
         if self.covers is None:
             from privzoo.export.calibration import default_calibration
 
             return np.concatenate([chips, default_calibration(self.input_size, max(2, count))[:count]])
-        return np.concatenate([chips, self.covers.take(count)])
+        return np.concatenate([chips, self.covers.take(count, chips if chips.dtype == np.uint8 else None)])
 
     def manifest(self) -> dict[str, Any]:
         """What head and tail carry when exported, the last layer among it."""

@@ -73,12 +73,12 @@ MAY_IMPORT = {
     "mixed": {"architectures", "card", "edge", "embeddings", "export", "mechanisms", "model"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {
-        *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
+        *("activations", "architectures", "card", "card_text", "config", "data", "edge", "embeddings"),
         *("evaluation", "evaluation.accuracy", "export", "faces", "mechanisms", "model", "zoo"),
     },
     "demo": {"card", "config", "edge", "export", "faces", "mechanisms", "serving", "weights", "zoo"},
     "console": {"mechanisms"},
-    "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
+    "cli": {"card_text", "console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},
 }
