@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privzoo import faces
-from privzoo.audit import mixtures, raw_pixels
+from privzoo.audit import mixtures, raw_pixels, runner
 from privzoo.audit.attacks import descriptor, identity, matching, unmixing
 from privzoo.audit.features import Faces, keep, lfw100, lfw_background
+from privzoo.audit.runner import Cell
+from privzoo.config import given
 from privzoo.evaluation import intervals
 from privzoo.mechanisms import mixing
 
@@ -45,26 +47,39 @@ def measure(
         For each number of blocks and judge a row with the shares `raw` and `unmixed`, and `lost`, their difference,
         each with the ends of its interval over people.
     """
+    from privzoo import activations
+
     train, test = lfw100(root, mixtures.SIDE)
     others = lfw_background(root, mixtures.SIDE, OTHERS)
+    people = np.unique(test.labels["identity"], return_inverse=True)[1]
+    judges = {f"identity, {ATTACKER} on pixels and gradients": named}
+    if descriptor.installed():
+        judges[f"identity, {descriptor.NAME}"] = recognised
+    if network.task in test.labels:
+        judges[f"{network.task}, {network.name}"] = answered
     found = []
     for count in blocks:
         pictures, alike = recover(test, others, count, network, cache, seed)
         shown = Faces("unmixed", np.repeat(pictures[..., None], 3, axis=3), test.labels, test.ids)
-        people = np.unique(test.labels["identity"], return_inverse=True)[1]
-        tables = {f"identity, {name}": table for name, table in named(train, test, shown, others, cache).items()}
-        if network.task in test.labels:
-            tables[f"{network.task}, {network.name}"] = answered(test, shown.chips, network)
-        for judge, (raw, unmixed) in tables.items():
-            row = {"blocks": count, "judge": judge, "photographs": len(people), "seed": seed}
+        inputs = {"train": train, "test": test, "shown": shown, "others": others, "network": network, "cache": cache}
+        keys = {
+            "train": train.key,
+            "test": test.key,
+            "others": others.key,
+            "weights": given(network.weights, f"{network.name} has no weights").sha256,
+        }
+        keys["shown"] = activations.key(chips=shown.chips)
+        cells = [Cell(judge, {**keys, "judge": name}, inputs) for name, judge in judges.items()]
+        for name, result in zip(judges, runner.run(cells, cache, progress=False), strict=True):
+            row = {"blocks": count, "judge": name, "photographs": len(people), "seed": seed}
             row |= {"recovered": float((alike > mixtures.RECOVERED).mean()), "median": float(np.median(alike))}
-            by_person = [intervals.by_person(np.atleast_2d(table), people) for table in (raw, unmixed)]
-            for name, one in (
-                ("raw", intervals.share(by_person[0])),
-                ("unmixed", intervals.share(by_person[1])),
-                ("lost", intervals.difference(*by_person)),
+            raw, unmixed = (intervals.by_person(np.array(result[side]), people) for side in ("raw", "unmixed"))
+            for part, one in (
+                ("raw", intervals.share(raw)),
+                ("unmixed", intervals.share(unmixed)),
+                ("lost", intervals.difference(raw, unmixed)),
             ):
-                row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+                row |= {part: one.value, f"{part}_low": one.low, f"{part}_high": one.high}
             found.append(row)
     return found
 
@@ -110,22 +125,19 @@ def recover(
     return kept[:, 1:].reshape(-1, mixtures.SIDE, mixtures.SIDE).round().astype(np.uint8), kept[:, 0]
 
 
-def named(
-    train: Faces, test: Faces, shown: Faces, others: Faces, cache: Path
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Whether attackers name the people of the originals and of the unmixed images.
+def named(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """Whether the attacker of protocol 3 names the people of the originals and of the unmixed images.
 
     Args:
-        train: photographs that the attackers have learnt.
-        test: the originals.
-        shown: what was unmixed of them, with their labels.
-        others: of other people.
-        cache: folder for what attackers see of them.
+        settings: what decides the result.
+        inputs: `train`, photographs that attackers have learnt; `test`, the originals; `shown`, what was unmixed of
+            them, with their labels; `others`, of other people; `cache`, for what attackers see of them.
 
     Returns:
-        Attacker -> hits on the originals and on the unmixed, (seeds, N) each. dlib's recogniser only where installed.
+        Hits on the originals, `raw`, and on the `unmixed`: (seeds, N) each.
     """
-    look = raw_pixels.view("both", cache)
+    train, test, shown, others = (inputs[name] for name in ("train", "test", "shown", "others"))
+    look = raw_pixels.view("both", inputs["cache"])
     sides = [look.extract(_small(one)).read() for one in (train, train.mirrored(), test, shown, others)]
     result = identity.attack(
         np.concatenate(sides[:2]),
@@ -137,29 +149,32 @@ def named(
         test_ids=list(test.ids) * 2,
         background=(sides[4], others.labels["identity"]),
     )
-    hits = result.outcomes[0].top1
-    found = {f"{ATTACKER} on pixels and gradients": (hits[:, : len(test.ids)], hits[:, len(test.ids) :])}
-    if descriptor.installed():
-        recogniser = raw_pixels.recogniser_view(cache)
-        known, *judged = (np.asarray(recogniser.extract(one).read()) for one in (train, test, shown))
-        people, labels = np.unique(train.labels["identity"], return_inverse=True)
-        truth = np.searchsorted(people, test.labels["identity"])
-        raw, unmixed = (raw_pixels.named((known, labels), (one, truth))["nearest mean"] for one in judged)
-        found[descriptor.NAME] = (raw[None].astype(float), unmixed[None].astype(float))
-    return found
+    hits = np.round(result.outcomes[0].top1, 6)
+    return {"raw": hits[:, : len(test.ids)].tolist(), "unmixed": hits[:, len(test.ids) :].tolist()}
 
 
-def answered(test: Faces, shown: np.ndarray, network: NetworkConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Whether a network answers its task rightly on the originals and on the unmixed images, (1, N) each."""
+def recognised(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """As `named`, by dlib's recogniser and the nearest mean of a person's photographs."""
+    recogniser = raw_pixels.recogniser_view(inputs["cache"])
+    train, test = inputs["train"], inputs["test"]
+    known, *judged = (np.asarray(recogniser.extract(one).read()) for one in (train, test, inputs["shown"]))
+    people, labels = np.unique(train.labels["identity"], return_inverse=True)
+    truth = np.searchsorted(people, test.labels["identity"])
+    raw, unmixed = (raw_pixels.named((known, labels), (one, truth))["nearest mean"] for one in judged)
+    return {"raw": [raw.astype(float).tolist()], "unmixed": [unmixed.astype(float).tolist()]}
+
+
+def answered(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """As `named`, for whether the network answers its own task rightly."""
     from privzoo import zoo
 
-    model, truth = zoo.load_network(network), test.labels[network.task]
-    sides = []
-    for chips in (test.chips, shown):
+    network, test = inputs["network"], inputs["test"]
+    model, found = zoo.load_network(network), []
+    for chips in (test.chips, inputs["shown"].chips):
         images = np.stack([faces.resize(chip, network.input_size) for chip in chips]).astype(np.float32)
         answers = model.predict(images, batch_size=64, verbose=0).argmax(axis=1)
-        sides.append((answers == truth).astype(float)[None])
-    return sides[0], sides[1]
+        found.append([(answers == test.labels[network.task]).astype(float).tolist()])
+    return {"raw": found[0], "unmixed": found[1]}
 
 
 def _small(given: Faces) -> Faces:
