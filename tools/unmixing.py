@@ -30,6 +30,9 @@ flags.DEFINE_bool("identity", True, "measure who is recognised, too")
 flags.DEFINE_integer("seed", 2, "of faces, coefficients and noise")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_enum("engine", "processes", ["local", "processes", "ray"], "where attacks run")
+flags.DEFINE_bool(
+    "kept_only", False, "attack nothing: write the rows whose results are all in --cache_dir, and name the others"
+)
 flags.DEFINE_bool("progress", True, "show a progress bar")
 flags.DEFINE_string("out", "docs/mechanisms/unmixing.json", "file for what was found")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
@@ -76,17 +79,31 @@ def main(_: list[str]) -> None:
         found[part].append(figure)
         print(f"{name}: {figure['recovered']:.1%} recovered", flush=True)
 
+    missing: list[str] = []
+
+    def results(name: str, cells: list[runner.Cell]) -> list[dict[str, Any]] | None:
+        if FLAGS.kept_only and not all(cell.path(cache).exists() for cell in cells):
+            missing.append(name)
+            return None
+        return runner.run(cells, cache, FLAGS.engine, FLAGS.progress)
+
     # A row at a time: what is measured can be read while the rest runs.
     for row, cells in zip(rows, mixtures.cells(rows, sides, FLAGS.seed), strict=True):
-        results = runner.run(cells, cache, FLAGS.engine, FLAGS.progress)
         name = row.name or f"groups of {row.size}, after {row.blocks} blocks"
-        add("requests", name, mixtures.figure(row, results))
+        if (got := results(name, cells)) is not None:
+            add("requests", name, mixtures.figure(row, got))
     for one, cells in zip(linked, covers.cells(linked, FLAGS.tries, sent, own, FLAGS.seed), strict=True):
-        add("covers", one.name, covers.figure(one, runner.run(cells, cache, FLAGS.engine, FLAGS.progress)))
-    if FLAGS.reduced:
+        if (got := results(one.name, cells)) is not None:
+            add("covers", one.name, covers.figure(one, got))
+    if FLAGS.kept_only:
+        missing += [
+            *(["mixtures of a few numbers"] if FLAGS.reduced else []),
+            *(["identity"] if FLAGS.identity else []),
+        ]
+    if FLAGS.reduced and not FLAGS.kept_only:
         few = pool.part(max(reduced_mixtures.SIZES) * FLAGS.tries)
         found["reduced"] = reduced_mixtures.measure(zoo.load(FLAGS.reduced), few, FLAGS.tries, cache, FLAGS.seed)
-    if FLAGS.identity:
+    if FLAGS.identity and not FLAGS.kept_only:
         found["people"] = unmixed.measure(FLAGS.data_dir, blocks, network, cache, FLAGS.seed)
     changed = [FLAGS[flag].serialize() for flag in DECIDING if FLAGS[flag].value != FLAGS[flag].default]
     facts = {
@@ -95,6 +112,7 @@ def main(_: list[str]) -> None:
         "command": " ".join(["tools/unmixing.py", "--data_dir=DIR", *changed]),
         "seed": FLAGS.seed,
         "own": mixtures.OWN,
+        "missing": missing,
     }
     write_json(Path(FLAGS.out), {**facts, **found})
     if FLAGS.results:

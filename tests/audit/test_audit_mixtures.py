@@ -153,7 +153,7 @@ def kept(folder: Path, protected: float) -> Path:
     for name, value in (("recovered", 0.3), ("guessed", 0.2)):
         reduced |= {name: value, f"{name}_low": value, f"{name}_high": value}
     content = {
-        **{"date": "2026-11-27", "git": "abc", "command": "tools/unmixing.py", "seed": 1, "own": 5},
+        **{"date": "2026-11-27", "git": "abc", "command": "tools/unmixing.py", "seed": 1, "own": 5, "missing": ["x"]},
         "requests": [figures(0.97, part="size"), figures(0.9, part="groups", groups=4), figures(protected)],
         "covers": [cover],
         "reduced": [reduced],
@@ -165,7 +165,8 @@ def kept(folder: Path, protected: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    "protected, said", [(0.97, "None of 1 ways to mix leaves"), (0.03, "leave the attacker at most 5%: a way.")]
+    "protected, said",
+    [(0.97, "None of 1 ways to mix is shown to leave"), (0.03, "leave the attacker at most 5%: a way.")],
 )
 def test_the_section_says_what_holds(tmp_path, protected, said):
     page = tmp_path / "RESULTS.md"
@@ -176,6 +177,7 @@ def test_the_section_says_what_holds(tmp_path, protected, said):
     assert (
         "| identity, dlib | after 1 block | 90.0 (90.0 to 90.0) |" in text and "| +1.0 (+1.0 to +1.0) | met |" in text
     )
+    assert "Not measured yet: x." in text
     assert "30.0 (30.0 to 30.0)% of the features, more than the 20.0" in text
     tables = sorted(path.name for path in (tmp_path / "docs" / "results").glob("unmixing_*.csv"))
     assert tables == [f"unmixing_{part}.csv" for part in ("covers", "people", "reduced", "requests")]
@@ -229,6 +231,11 @@ def test_the_command_measures_and_writes(tmp_path):
         in found["command"]
     )
     assert found["command"] in (tmp_path / "R.md").read_text()
+    next((tmp_path / "cache" / "results").glob("*.json")).unlink()  # as after a run that was killed
+    done = command(f"--data_dir={tmp_path}", *flags, "--kept_only", code=FEW)
+    assert done.returncode == 0, done.stderr
+    kept_only = json.loads((tmp_path / "o.json").read_text())
+    assert len(kept_only["missing"]) == 1 and len(kept_only["requests"]) + len(kept_only["covers"]) == 3
 
 
 @pytest.mark.parametrize(

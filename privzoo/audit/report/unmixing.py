@@ -36,8 +36,9 @@ def write(page: Path, kept: Path) -> None:
     links = []
     for name in ("requests", "covers", "reduced", "people"):
         target = folder / f"unmixing_{name}.csv"
-        write_csv(target, [{**row, **facts} for row in found[name]])
-        links.append(markdown.link(page, target))
+        if found[name]:
+            write_csv(target, [{**row, **facts} for row in found[name]])
+            links.append(markdown.link(page, target))
     SECTION.write(page, text(found, ", ".join(links)))
 
 
@@ -61,7 +62,7 @@ def text(found: Mapping[str, Any], link: str) -> str:
     outcome = (
         f"Of {len(protections)} ways to mix, these leave the attacker at most {HELD:.0%}: {'; '.join(held)}."
         if held
-        else f"None of {len(protections)} ways to mix leaves the attacker {HELD:.0%} of the faces at most."
+        else f"None of {len(protections)} ways to mix is shown to leave the attacker {HELD:.0%} of the faces or less."
     )
     fallen = [row for row in protections if row["recovered"] >= GOAL]
     standing = [row for row in protections if row["recovered"] < GOAL]
@@ -74,7 +75,7 @@ def text(found: Mapping[str, Any], link: str) -> str:
         f"LFW, {SIDE} px, one photograph of a person; recovered is what has a correlation above {RECOVERED} with the "
         "original. As they arrive: the same of the mixtures, without an attack. Intervals are over requests.",
         markdown.table(SIZES, [_size(row) for row in sizes]),
-        f"Shuffling mixtures across groups of {groups[0]['size']} does not hide them ({shuffled} recovered). {outcome}"
+        f"Mixtures shuffled across groups of {groups[0]['size']} are put together first ({shuffled} recovered). {outcome}"
         if groups
         else outcome,
         f"In groups of {SIZE} unless another size is named, {100 * lowest:.0f}% or more come back with "
@@ -85,9 +86,10 @@ def text(found: Mapping[str, Any], link: str) -> str:
         "Noise is in units of each mixture's deviation; epsilon is what that noise would keep for one face of a "
         "request (delta 1e-5). Covers are for one request: the spaces that two requests with one common face span meet "
         "in that face.",
-        markdown.table(COVERS, [_cover(row) for row in found["covers"]]),
+        markdown.table(COVERS, [_cover(row) for row in found["covers"]]) if found["covers"] else "",
         *(_reduced(row) for row in found["reduced"]),
         *_people(found["people"]),
+        f"Not measured yet: {'; '.join(found['missing'])}." if found["missing"] else "",
         f"{found['date']}, code {found['git']}, seed {found['seed']}, `{found['command']}`. All figures: {link}.",
     ]
     return "\n\n".join(part for part in parts if part)
