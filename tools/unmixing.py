@@ -45,6 +45,7 @@ DECIDING = (
     "people",
     "reduced",
     "identity",
+    "kept_only",
     "seed",
 )  # flags that decide the figures
 

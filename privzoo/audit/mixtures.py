@@ -77,7 +77,7 @@ def settings(blocks: Sequence[int], requests: int, tries: int) -> list[Setting]:
     ]
     protected: list[tuple[str, dict[str, Any]]] = [
         ("nothing else", {}),
-        ("nothing else; the attacker has no faces", {"own": False}),
+        ("nothing else, against an attacker without faces", {"own": False}),
         ("groups of 16", {"size": 16}),
         ("groups of 32", {"size": 32}),
         ("Gaussian coefficients", {"coefficients": "gaussian"}),

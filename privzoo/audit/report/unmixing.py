@@ -75,7 +75,7 @@ def text(found: Mapping[str, Any], link: str) -> str:
         f"LFW, {SIDE} px, one photograph of a person; recovered is what has a correlation above {RECOVERED} with the "
         "original. As they arrive: the same of the mixtures, without an attack. Intervals are over requests.",
         markdown.table(SIZES, [_size(row) for row in sizes]),
-        f"Mixtures shuffled across groups of {groups[0]['size']} are put together first ({shuffled} recovered). {outcome}"
+        f"Mixtures shuffled across groups of {groups[0]['size']} are sorted first ({shuffled} recovered). {outcome}"
         if groups
         else outcome,
         f"In groups of {SIZE} unless another size is named, {100 * lowest:.0f}% or more come back with "
@@ -84,15 +84,23 @@ def text(found: Mapping[str, Any], link: str) -> str:
         else "",
         markdown.table(PROTECTIONS, [_protection(row) for row in standing]) if standing else "Nothing.",
         "Noise is in units of each mixture's deviation; epsilon is what that noise would keep for one face of a "
-        "request (delta 1e-5). Covers are for one request: the spaces that two requests with one common face span meet "
-        "in that face.",
-        markdown.table(COVERS, [_cover(row) for row in found["covers"]]) if found["covers"] else "",
+        "request (delta 1e-5).",
+        *_covers(found["covers"]),
         *(_reduced(row) for row in found["reduced"]),
         *_people(found["people"]),
         f"Not measured yet: {'; '.join(found['missing'])}." if found["missing"] else "",
         f"{found['date']}, code {found['git']}, seed {found['seed']}, `{found['command']}`. All figures: {link}.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _covers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        "Covers are for one request: the spaces that two requests with one common face span meet in that face.",
+        markdown.table(COVERS, [_cover(row) for row in rows]),
+    ]
 
 
 def _reduced(row: Mapping[str, Any]) -> str:
