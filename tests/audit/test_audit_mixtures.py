@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from privzoo import config
 from privzoo.audit import covers, mixtures, unmixed
 from privzoo.audit.features import Faces, stored
 from privzoo.audit.report import unmixing as report
@@ -134,6 +135,29 @@ def test_every_photograph_is_recovered_once(monkeypatch, tmp_path):
     assert images.shape == (11, 32, 32) and alike.shape == (11,)
     same = [np.corrcoef(a.ravel(), b[..., 0].ravel())[0, 1] for a, b in zip(images, chips, strict=True)]
     assert np.median(same) > 0.95 and np.allclose(np.median(same), np.median(alike), atol=0.05)
+
+
+def hits(settings: dict, inputs: dict) -> dict:
+    """A judge who knows all originals, and all but the first person of the unmixed."""
+    own = (inputs["test"].labels["identity"] != 0).astype(float)
+    return {"raw": [np.ones_like(own).tolist()], "unmixed": [own.tolist()]}
+
+
+def test_what_mixing_takes_is_counted_by_person(monkeypatch, tmp_path):
+    chips = np.repeat(drawings(8).clip(0, 255).round().astype(np.uint8), 3, axis=3)
+    people = np.array([0, 0, 0, 0, 0, 1, 2, 3])
+    test = Faces("test", chips, {"identity": people}, tuple(map(str, range(8))))
+    monkeypatch.setattr(unmixed, "lfw100", lambda root, size: (test, test))
+    monkeypatch.setattr(unmixed, "lfw_background", lambda *given: test)
+    monkeypatch.setattr(unmixed, "recover", lambda *given: (chips[..., 0], np.linspace(0.5, 1, 8)))
+    monkeypatch.setattr(unmixed, "named", hits)
+    monkeypatch.setattr(unmixed.descriptor, "installed", lambda: False)
+    rows = unmixed.measure("x", [0, 1], config.network("vgg16_gender"), tmp_path, seed=1)
+    assert [(row["blocks"], row["judge"]) for row in rows] == [
+        (blocks, "identity, lda on pixels and gradients") for blocks in (0, 1)
+    ]
+    assert rows[0]["raw"] == 1 and rows[0]["unmixed"] == 0.75 and rows[0]["lost"] == 0.25
+    assert rows[0]["photographs"] == 8 and 0 < rows[0]["recovered"] < 1
 
 
 def figures(recovered: float, **more) -> dict:
