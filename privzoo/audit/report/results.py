@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from privzoo import architectures, config, markdown
 from privzoo.card import PART, Card, Measurement
 from privzoo.config import NetworkConfig
-from privzoo.evaluation import bars, subgroups
+from privzoo.evaluation import bars, intervals, subgroups
 from privzoo.evaluation.accuracy import FLOAT, budget_name
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
@@ -192,15 +193,7 @@ def _budgets(cards: Sequence[Card]) -> str:
         return ""
     words = [f"The noise can be made to keep a budget for each answer (epsilon, at delta {DELTA:g}), at a price."]
     for task in _tasks(noisy):
-        own = [(card, one) for card in noisy if card.network.task == task and (one := card.one_answer())]
-        useful = {
-            epsilon: sum(
-                (m := c.figure("accuracy", budget_name(epsilon))) is not None and m.low > one.value for c, one in own
-            )
-            for epsilon in EPSILONS
-        }
-        useless = [epsilon for epsilon, count in useful.items() if own and not count]
-        if useless:
+        if useless := _useless([card for card in noisy if card.network.task == task and card.one_answer()]):
             words.append(
                 f"Up to epsilon {max(useless)} no noisy {task} model is shown to do better than one answer for all."
             )
@@ -210,6 +203,23 @@ def _budgets(cards: Sequence[Card]) -> str:
         rows.append((card.model.name, percent(card.one_answer()), *figures))
     header = ("accuracy, %", "one answer for all", *(f"epsilon {epsilon}" for epsilon in EPSILONS))
     return " ".join(words) + "\n\n" + markdown.table(*_filled(header, rows))
+
+
+def _useless(cards: Sequence[Card]) -> list[int]:
+    """The budgets, from the smallest up, at which no model is shown to do better than one answer for all."""
+    if not cards:
+        return []
+    # Up to the first at which one is: the sentence is about all budgets up to one of them.
+    return list(itertools.takewhile(lambda e: not any(_shown_better(c, budget_name(e)) for c in cards), EPSILONS))
+
+
+def _shown_better(card: Card, variant: str) -> bool:
+    """Whether the interval of a variant's accuracy less that of one answer for all lies above 0.
+
+    Cards keep no hits, so the two count as independent, which makes the interval too wide rather than too narrow.
+    """
+    found, one = card.figure("accuracy", variant), card.one_answer()
+    return bool(found and one) and intervals.apart(found.estimate(), one.estimate()).low > 0
 
 
 def by_subgroup(cards: Sequence[Card], link: str) -> str:
