@@ -11,6 +11,20 @@ if TYPE_CHECKING:
     from privzoo.card import Card, Cost, Measurement
 
 
+#: Whose accuracy tables of models show.
+TOLD = "of the int8 head if both were measured on all faces, otherwise of the float head"
+
+
+def identified(card: Card) -> str:
+    """How many people the strongest attack identifies, or for a code the most that any attack can."""
+    from privzoo.mechanisms.budget import rounded_up
+
+    if card.model.code and (bound := card.bounds()):  # no attack can exceed it, so none needs to be tried
+        return f"at most {rounded_up(100 * bound[0].top1())}%"
+    attack = card.identity_attack()
+    return f"{attack.value:.1%}" if attack else "not measured"
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import privzoo
-from privzoo import console, serving
+from privzoo import card_text, console, serving
 from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
 from privzoo.mechanisms.budget import rounded_up
 
@@ -127,7 +127,6 @@ def _list(options: argparse.Namespace) -> None:
     header = (*columns, "identified", "epsilon")
     rows = []
     for card in cards:
-        figures = [*card.told(), card.identity_attack()]
         epsilon = card.epsilon()
         rows.append(
             (
@@ -138,12 +137,15 @@ def _list(options: argparse.Namespace) -> None:
                 card.feature(),
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
-                *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
+                *(f"{figure.value:.1%}" if figure else "not measured" for figure in card.told()),
+                card_text.identified(card),
                 rounded_up(epsilon) if epsilon else "no noise",
             )
         )
     console.print_table(header, rows, left=4)
     print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1 %.")
+    if any(card.model.code for card in cards):
+        print("For codes: the bound that no attack on one answer can exceed.")
     if any(card.network.own_data for card in cards):
         print("For networks trained on your own data: among its people; the card has chance (privzoo show).")
     # An accuracy means little without that of answering without looking at the face.
@@ -151,7 +153,7 @@ def _list(options: argparse.Namespace) -> None:
         if one:
             print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
     print("balanced: mean over the classes, so that larger classes do not count more.")
-    print("Both are for the int8 head if its accuracy was measured by class, otherwise for the float head.")
+    print(f"Accuracy and balanced accuracy are those {card_text.TOLD}.")
     for said in sorted({card.budget() for card in cards} - {""}):
         print(said)
 

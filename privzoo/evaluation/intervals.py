@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from privzoo.errors import DataError
+from privzoo.markdown import Figure
+
+F = TypeVar("F", bound=Figure)
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # of the bootstrap of a median, with seed 1
@@ -153,6 +157,11 @@ def apart(first: Estimate, second: Estimate) -> Estimate:
     low = math.hypot(first.value - first.low, second.high - second.value)
     high = math.hypot(first.high - first.value, second.value - second.low)
     return Estimate(value, value - low, value + high, method="Newcombe")
+
+
+def highest(found: Iterable[F | None]) -> F | None:
+    """The figure with the highest value, as the strongest attack on any form of a head; None if there is none."""
+    return max((one for one in found if one is not None), key=lambda one: one.value, default=None)
 
 
 def median(values: Sequence[float] | np.ndarray) -> Estimate:

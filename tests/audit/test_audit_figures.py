@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from privzoo import card
-from privzoo.audit.report import results
+import privzoo
+from privzoo import card, card_text
+from privzoo.audit.report import results, summary
 from privzoo.card import Card, Measurement
 from privzoo.evaluation.accuracy import FLOAT, budget_name
 from privzoo.mechanisms.gaussian import EPSILONS
 
+ROOT = Path(__file__).resolve().parents[2]
 NOISY, PLAIN, CODED = (f"vgg16_gender_{embedding}_conv5_3" for embedding in ("advanced", "simple", "coded"))
 
 
@@ -45,3 +48,51 @@ def test_a_budget_below_useful_ones_does_not_hide_a_useless_one_above():
     figures = [measured(budget_name(epsilon), value) for epsilon, value in values]
     page = results.accuracy([card_of(NOISY, measured(FLOAT, 0.95), measured("always male", 0.776), *figures)], "")
     assert f"Up to epsilon {EPSILONS[0]} no noisy" in page
+
+
+def both(variant: str, value: float, **changes) -> list[Measurement]:
+    return [measured(variant, value, metric=metric, **changes) for metric in ("accuracy", "balanced accuracy")]
+
+
+ON_A_PART = {"data": "lfw, one face in 8", "count": 125}
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        (both(FLOAT, 0.9) + both(results.INT8, 0.8), 0.8),
+        (both(FLOAT, 0.9) + both(results.INT8, 0.8, **ON_A_PART), 0.9),
+        # An accuracy of int8 on all faces beside a balanced accuracy on a part of them: two samples.
+        (both(FLOAT, 0.9) + [measured(results.INT8, 0.7), *both(results.INT8, 0.8, **ON_A_PART)], 0.9),
+        (both(results.INT8, 0.8, **ON_A_PART), 0.8),
+    ],
+)
+def test_accuracy_and_balanced_accuracy_are_of_one_head_and_the_same_faces(figures, told):
+    accuracy, balanced = card_of(PLAIN, *figures).told()
+    assert (accuracy.variant, accuracy.data) == (balanced.variant, balanced.data)
+    assert accuracy.value == balanced.value == told
+
+
+def test_a_card_without_balanced_accuracy_still_has_its_accuracy():
+    assert card_of(PLAIN, measured(FLOAT, 0.9)).told() == (measured(FLOAT, 0.9), None)
+    assert card_of(PLAIN).told() == (None, None)
+
+
+@pytest.mark.all_models
+def test_no_model_mixes_samples_in_one_row():
+    for name in privzoo.list_models():
+        figures = privzoo.show(name).told()
+        assert len({(m.variant, m.data) for m in figures}) == 1, name
+
+
+def test_results_and_list_name_the_same_share_of_people():
+    results_of = [r for r in summary.read(ROOT / "docs" / "audit") if r["model"] != summary.RAW]
+    assert len(results_of) > 10
+    for row in (summary.row(result, card.read(result["model"])) for result in results_of):
+        if attack := privzoo.show(row.model).identity_attack():
+            assert row.leak.value == attack.value, row.model
+
+
+def test_a_codes_identification_is_its_bound_not_unmeasured():
+    assert card_text.identified(privzoo.show(CODED)) == "at most 1.91%"
+    assert card_text.identified(card_of(PLAIN)) == "not measured"

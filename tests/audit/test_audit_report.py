@@ -19,6 +19,7 @@ from privzoo.errors import DataError
 LEAKS = {"simple": 0.61, "siamese": 0.2, "reduced_simple": 0.07, "advanced": 0.02, "noisy_reduced_simple": 0.025}
 ACCURACY = {"simple": 0.954, "siamese": 0.95, "reduced_simple": 0.955, "advanced": 0.94, "noisy_reduced_simple": 0.91}
 VOID = {"meta", "img", "br", "wbr"}
+INT8_MORE = 0.001  # of the people, that the int8 head gives away beyond the float head
 
 
 def name(embedding: str) -> str:
@@ -87,7 +88,9 @@ def result(embedding: str | None) -> dict:
         figures = [
             figure("identity", "top-1", leak, noise=noise, attacker="mlp <best>"),
             figure("identity", "top-1", leak - 0.01, noise=noise, best=False, attacker="knn"),
-            figure("identity", "top-1", leak + 0.001, noise=noise, variant="int8 TFLite head"),
+            figure(
+                "identity", "top-1", leak + INT8_MORE, noise=noise, variant="int8 TFLite head", attacker="mlp <best>"
+            ),
             figure("identity", "top-5", leak + 0.1, noise=noise),
             figure("identity", "top-1", 0.0213, feature="label"),
             figure("identity", "top-1", 0.0413, feature="logit"),
@@ -203,7 +206,7 @@ def test_every_figure_stems_from_the_results(folder):
     assert len(page.values) > 100
     assert set(page.values) <= known
     # And the figures of the strongest attack on every model are there.
-    assert {LEAKS[embedding] for embedding in LEAKS} <= set(page.values)
+    assert {LEAKS[embedding] + INT8_MORE for embedding in LEAKS} <= set(page.values)
     assert {0.31, 0.4444} <= set(page.values)
     assert 0.999 not in page.values  # of a noise that the model does not have
 
@@ -229,7 +232,7 @@ def test_page_reads_well(folder):
     assert "@media print" in text
     assert all(table["caption"] == 1 and table["col"] > 1 and table["row"] > 0 for table in page.tables)
     words = " ".join("".join(page.text).split())
-    assert f"from {name('simple')}, 61.0%, at an accuracy of 95.4% and 16 bytes" in words
+    assert f"from {name('simple')}, 61.1%, at an accuracy of 95.4% and 16 bytes" in words
     # Averaging undoes the noise: with it, this is the model that gives away least.
     assert (
         f"from {name('advanced')}, 6.0% by averaging 100 features of one photograph, at an accuracy of 94.0%" in words
@@ -291,7 +294,7 @@ def test_the_section_stands_between_its_marks_with_its_csv_and_plots(folder, tmp
     assert text.endswith("<!-- end of audit -->\n\nlast\n")
     assert "100 averaged, %" in text and "[the audit's page](out/index.html)" in text
     assert "old" not in text
-    assert text.count(f"| {name('simple')} | 61.0 (59.9 to 62.3) |") == 1
+    assert text.count(f"| {name('simple')} | 61.1 (60.0 to 62.4) |") == 1
     assert "| question | yes | at a cost | not shown | no |" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
@@ -302,7 +305,9 @@ def test_the_section_stands_between_its_marks_with_its_csv_and_plots(folder, tmp
     with (tmp_path / "docs" / "results" / "identity.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == name("simple")]
     found = {row["figure"]: row for row in rows}
-    assert found["identified"]["value"] == str(LEAKS["simple"]) and found["identified"]["unit"] == "share"
+    assert found["identified, float head"]["value"] == str(LEAKS["simple"])
+    assert found["identified"]["value"] == found["identified, int8 head"]["value"] == str(LEAKS["simple"] + INT8_MORE)
+    assert found["identified"]["unit"] == "share"
     assert found["age, mean error"]["unit"] == "years" and found["age, mean error"]["value"] == "9.8765"
     assert found["identified"]["date"] == "2026-01-02" and found["identified"]["seeds"] == "1 2 3"
     assert found["identified"]["heads"].startswith("float head abababababab; ")

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "architectures": {"config"},
     "embeddings": {"architectures", "config", "mechanisms"},
     "card": {"architectures", "card_text", "config", "evaluation", "mechanisms"},
-    "card_text": {"config", "evaluation"},
+    "card_text": {"config", "evaluation", "mechanisms"},
     "activations": {"architectures", "faces"},
     "data": {"config", "faces"},
     "training": {
@@ -71,12 +71,12 @@ MAY_IMPORT = {
     "model": {"card", "config", "export", "faces", "mechanisms"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "model", "weights"},
     "audit": {
-        *("activations", "architectures", "card", "config", "data", "edge", "embeddings"),
+        *("activations", "architectures", "card", "card_text", "config", "data", "edge", "embeddings"),
         *("evaluation", "evaluation.accuracy", "export", "faces", "mechanisms", "model", "zoo"),
     },
     "demo": {"card", "config", "edge", "faces", "mechanisms", "serving", "weights", "zoo"},
     "console": {"mechanisms"},
-    "cli": {"console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
+    "cli": {"card_text", "console", "demo", "export", "faces", "mechanisms", "serving", "zoo"},
     "__main__": {"cli"},
     "__init__": {"card", "model", "zoo"},
 }

@@ -219,7 +219,9 @@ def _shown_better(card: Card, variant: str) -> bool:
     Cards keep no hits, so the two count as independent, which makes the interval too wide rather than too narrow.
     """
     found, one = card.figure("accuracy", variant), card.one_answer()
-    return bool(found and one) and intervals.apart(found.estimate(), one.estimate()).low > 0
+    if found is None or one is None:
+        return False
+    return intervals.apart(found.estimate(), one.estimate()).low > 0
 
 
 def by_subgroup(cards: Sequence[Card], link: str) -> str:

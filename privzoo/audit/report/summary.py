@@ -73,9 +73,14 @@ class Row:
     result: Mapping[str, Any]  # the file
 
     @property
+    def identified(self) -> Value | None:
+        """The most that an identity attack got from one feature, of the float head or the int8 head."""
+        return intervals.highest((self.identity, self.identity_int8))
+
+    @property
     def leak(self) -> Value | None:
-        """The most that an identity attack got: from one feature, or by averaging many of one image."""
-        return max((v for v in (self.identity, self.averaged) if v), key=lambda v: v.value, default=None)
+        """The most that an identity attack got, as `Card.identity_attack`: from one feature, or by averaging many."""
+        return intervals.highest((self.identified, self.averaged))
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:

@@ -123,11 +123,14 @@ def picked(value: Value | None) -> str:
 
 
 def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
-    words = ["Attackers know the head and learn from other photographs of the same people; the best one counts."]
+    words = [
+        "Attackers know the head and learn from other photographs of the same people; the best one counts, "
+        "on the float head or the int8 head."
+    ]
     if raw and raw.identity:
         weak = ", too little to prove anything" if raw.identity.weak else ""
         words.append(f"From the photographs themselves they identify {raw.identity.value:.1%} of the people{weak}.")
-    luck = max((r.identity.optimism or 0 for r in rows if r.identity), default=0)
+    luck = max((r.identified.optimism or 0 for r in rows if r.identified), default=0)
     if luck:
         words.append(
             "The best one is picked on the faces that it is scored on, which flatters it by up to "
@@ -164,7 +167,7 @@ def _models(rows: Sequence[Row]) -> str:
     header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
     for r in rows:
-        cells = [r.model, percent(r.identity, interval=True)]
+        cells = [r.model, percent(r.identified, interval=True)]
         cells += [percent(r.averaged, interval=True)] if queries > 1 else []
         for name in names:
             value = r.attributes.get(name)
@@ -215,7 +218,8 @@ def _values(r: Row) -> Iterator[tuple[str, str, Value | None]]:
     share = "share"
     yield from (("accuracy", share, r.accuracy), ("balanced accuracy", share, r.balanced))
     yield "accuracy of one answer for all", share, r.one_answer
-    yield from (("identified", share, r.identity), ("identified, int8 head", share, r.identity_int8))
+    yield from (("identified", share, r.identified), ("identified, float head", share, r.identity))
+    yield "identified, int8 head", share, r.identity_int8
     yield "right person in the top five", share, r.top5
     yield from ((f"identified, {number} queries averaged", share, value) for number, value in r.queried.items())
     yield from ((f"identified, floor: {name}", share, value) for name, value in r.floors.items())
