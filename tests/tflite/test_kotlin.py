@@ -17,6 +17,7 @@ from privzoo.edge import golden
 from privzoo.faces import blazeface, detection, search
 from privzoo.faces.search import Landmarks
 from privzoo.faces.views import View
+from privzoo.mechanisms import gaussian
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.permanent import PermanentResponse
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -143,6 +144,9 @@ def test_feature_is_the_heads_with_its_noise(program, assets):
     clipped = expected * NOISE.clip / max(np.linalg.norm(expected), NOISE.clip)
     noise = (drawn - clipped) / NOISE.sigma
     assert np.abs(noise.mean(0)).max() < 6 / np.sqrt(DRAWS) and abs(noise.std() - 1) < 6 / np.sqrt(2 * noise.size)
+    # Off this grid the last bits of a sum would tell which feature it comes from.
+    steps = np.float64(np.float32(drawn)) / gaussian.grid(NOISE.sigma)  # what is sent is float32
+    assert np.abs(noise).max() < 8 and (steps == np.rint(steps)).all()
     assert found[2] == "The head gave values that are not finite."
     (refused,) = run(program, assets, f"coded {box} 1 3.0 - -")
     assert refused == "This head has no code, and takes no epsilon or slot."
