@@ -159,6 +159,30 @@ def apart(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, value - low, value + high, method="Newcombe")
 
 
+#: Of figures in files from before `clusters` and `method` were stored with them.
+UNKNOWN = (
+    "Intervals stored without the number of people count all photographs as independent, and are too narrow where "
+    "several show one person."
+)
+
+
+def over(found: Iterable[Estimate]) -> str:
+    """What intervals are over, in a sentence: what files say of them, not what commands do today.
+
+    Args:
+        found: means, with `count`, and `clusters` where they are known.
+    """
+    means = [one for one in found if one.count]
+    known = sorted({one.clusters for one in means if 0 < one.clusters < one.count})
+    words = []
+    if known:
+        most = f"{known[0]:,} to {known[-1]:,}" if len(known) > 1 else f"{known[0]:,}"
+        words.append(f"Intervals are over people ({most}) where the data set says who they are.")
+    if any(not one.clusters for one in means):
+        words.append(UNKNOWN)
+    return " ".join(words)
+
+
 def highest(found: Iterable[F | None]) -> F | None:
     """The figure with the highest value, as the strongest attack on any form of a head; None if there is none."""
     return max((one for one in found if one is not None), key=lambda one: one.value, default=None)

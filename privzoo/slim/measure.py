@@ -231,7 +231,7 @@ def bar(
             "limit": limit,
             **dataclasses.asdict(found),
             "verdict": bars.judge(found, limit),
-            "takes": bars.undecided(found, limit),
+            "takes": bars.undecided(found, limit, of="people or seeds"),
         }
         for what, limit, found in rows
     ]

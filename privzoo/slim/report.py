@@ -12,7 +12,7 @@ from privzoo import config as configs
 from privzoo.audit.report import results
 from privzoo.card import Measurement
 from privzoo.config import SLIM
-from privzoo.evaluation import bars
+from privzoo.evaluation import bars, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.markdown import percent
 from privzoo.provenance import write_csv, write_json
@@ -38,7 +38,7 @@ def unit(row: Mapping[str, Any]) -> str:
 
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
-    return Estimate(row["value"], row["low"], row["high"], clusters=row.get("clusters") or 0)
+    return Estimate(row["value"], row["low"], row["high"], row.get("count") or 0, row.get("clusters") or 0)
 
 
 def _found(row: Mapping[str, Any]) -> str:
@@ -129,6 +129,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
             f"The goals were decided by an earlier rule, on {data} and LFW-100 themselves; tools/slim.py now decides "
             "on validation data and people 101 to 200."
         )
+    words.append(intervals.over(map(_estimate, found["figures"])))
     return " ".join(words)
 
 
@@ -141,7 +142,8 @@ def _figure(found: Mapping[str, Any], *wanted: str) -> Estimate | None:
 def _verdict(row: Mapping[str, Any]) -> str:
     """Of a goal, also of records that an earlier version wrote, which judged by the middle of the interval."""
     kept = _estimate(row)
-    verdict, takes = bars.judge(kept, row["limit"]), row.get("takes") or bars.undecided(kept, row["limit"])
+    verdict, takes = bars.judge(kept, row["limit"]), row.get("takes")
+    takes = takes or bars.undecided(kept, row["limit"], of="people or seeds")
     return f"{verdict}; {takes}" if takes else verdict
 
 

@@ -58,7 +58,11 @@ def test_every_head_has_all_figures(measured):
     one = next(m for m in measured if m.variant.startswith("always "))
     labels = [sample.labels["gender"] for sample in samples().samples]
     assert one.metric == "accuracy" and one.value == pytest.approx(np.bincount(labels).max() / len(labels))
-    assert {m.metric for m in measured if "int8" in m.variant} > {accuracy.AGREEMENT}
+    alike = {m.metric: m for m in measured if "int8" in m.variant and "agreement" in m.metric}
+    assert set(alike) == {accuracy.AGREEMENT, accuracy.AGREEMENT_UNDRAWN}
+    # The noise changes labels of its own, which says nothing of how well the head was quantized.
+    assert alike[accuracy.AGREEMENT_UNDRAWN].value >= alike[accuracy.AGREEMENT].value
+    assert alike[accuracy.AGREEMENT_UNDRAWN].seeds == () and alike[accuracy.AGREEMENT].seeds == SEEDS
     for m in measured:
         assert m.low <= m.value <= m.high and m.method and 2 <= m.clusters <= len(labels) // 4
 
@@ -69,7 +73,7 @@ def test_noisy_figures_have_seeds_and_come_out_the_same(zoo, measured):
     assert [(m.metric, m.variant, m.value, m.low) for m in again] == [
         (m.metric, m.variant, m.value, m.low) for m in measured
     ]
-    seeds = {m.variant: m.seeds for m in measured}
+    seeds = {m.variant: m.seeds for m in measured if m.metric != accuracy.AGREEMENT_UNDRAWN}
     assert seeds[accuracy.FLOAT] == SEEDS == seeds["int8 TFLite head + tail"] and seeds[accuracy.NETWORK] == ()
 
 

@@ -153,10 +153,10 @@ def test_a_released_head_is_measured_as_it_is(copy, tmp_path):
     chips = np.random.default_rng(3).integers(0, 256, (8, plain.input_size, plain.input_size, 3), np.uint8)
     plain.export_head(copy / f"{PLAIN}_int8.tflite", "int8", chips)
     wanted = read_manifest(copy / f"{PLAIN}_int8.tflite")["head"]["sha256"]
-    answers, sha256 = accuracy.deployed_answers(plain, "int8", chips, False, copy)
+    answers, _, sha256 = accuracy.deployed_answers(plain, "int8", chips, False, copy)
     assert sha256 == wanted and answers.shape == (1, 8) and answers.max() < len(plain.classes)
     assert features.deployed_view(plain, "int8", tmp_path / "cache", copy).sha256 == wanted
-    assert accuracy.deployed_answers(plain, "int8", chips, False)[1] != wanted
+    assert accuracy.deployed_answers(plain, "int8", chips, False)[-1] != wanted
     other = SimpleNamespace(card=plain.card, name="other", manifest=lambda: {"head": {"weights_sha256": "0" * 64}})
     with pytest.raises(WeightsError, match="was not exported from the weights of other"):
         released.find(other, "int8", copy)

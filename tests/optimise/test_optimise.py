@@ -335,7 +335,7 @@ def test_all_models_stand_in_one_section_and_the_rest_is_kept(tmp_path):
     (folder / "a.json").write_text(json.dumps({**json.loads((folder / "a.json").read_text()), "rule": "an older one"}))
     report.write_table(folder, page)
     text = page.read_text()
-    assert text.index("The rule: an older one") < text.index("### a") < text.index(f"The rule: {report.RULE}")
+    assert text.index(f"{report.EARLIER} an older one") < text.index("### a") < text.index(f"The rule: {report.RULE}")
     with (tmp_path / "docs" / "results" / "optimised.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["model"] for line in lines] == ["a"] * 3 + ["b"] * 3 and lines[1]["wins"] == "True"
