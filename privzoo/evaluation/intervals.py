@@ -23,6 +23,7 @@ from privzoo.markdown import Figure
 F = TypeVar("F", bound=Figure)
 
 CONFIDENCE = 0.95
+PAIRED = "paired"  # method of a difference on the same faces
 RESAMPLES = 2000  # of the bootstrap of a median, with seed 1
 
 
@@ -98,7 +99,7 @@ def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.nd
     a, b = _table(first), _table(second)
     if a.shape != b.shape:
         raise DataError(f"Values of shape {a.shape} and {b.shape} are not pairs; give both for the same faces.")
-    return dataclasses.replace(mean(a - b, clusters), method="paired")
+    return dataclasses.replace(mean(a - b, clusters), method=PAIRED)
 
 
 def balanced(values: np.ndarray, classes: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
@@ -114,6 +115,21 @@ def balanced(values: np.ndarray, classes: np.ndarray, clusters: Sequence | np.nd
     """
     table = _table(values, within=True)
     return _share(table, _codes(classes, table.shape[1]), _codes(clusters, table.shape[1]))
+
+
+def clopper_pearson(count: int, of: int, error: float) -> tuple[float, float]:
+    """Limits of a share, each of which is wrong with a probability of the error at most.
+
+    Args:
+        count: of successes.
+        of: trials.
+        error: of either limit.
+    """
+    from scipy.stats import beta
+
+    low = beta.ppf(error, count, of - count + 1) if count else 0.0
+    high = beta.ppf(1 - error, count + 1, of - count) if count < of else 1.0
+    return float(low), float(high)
 
 
 def over_people(hits: np.ndarray, people: np.ndarray) -> Estimate:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from privzoo.audit.attacks import empirical
+from privzoo.evaluation import intervals
 from privzoo.mechanisms import gaussian
 from privzoo.mechanisms.gaussian import Gaussian, budget_sigma
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -79,7 +80,7 @@ def test_limits_are_those_of_clopper_and_pearson():
 
     for count, of in ((0, 10), (3, 10), (10, 10), (480, 1000)):
         exact = binomtest(count, of).proportion_ci(0.95, "exact")
-        assert empirical.clopper_pearson(count, of, 0.025) == pytest.approx((exact.low, exact.high))
+        assert intervals.clopper_pearson(count, of, 0.025) == pytest.approx((exact.low, exact.high))
 
 
 def test_the_section_says_what_was_kept_and_what_was_broken(tmp_path):

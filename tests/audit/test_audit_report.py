@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from html.parser import HTMLParser
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from tiny_zoo import NOISE, PARENT
 
+from privzoo.audit import cells
 from privzoo.audit.attacks.tradeoff import Point, write_csv
-from privzoo.audit.report import audit_page, summary
+from privzoo.audit.report import audit_page, summary, tables
 from privzoo.card import Card, Cost, Measurement
 from privzoo.config import ModelConfig
 from privzoo.errors import DataError
+from privzoo.evaluation.intervals import PAIRED
 
 LEAKS = {"simple": 0.61, "siamese": 0.2, "reduced_simple": 0.07, "advanced": 0.02, "noisy_reduced_simple": 0.025}
 ACCURACY = {"simple": 0.954, "siamese": 0.95, "reduced_simple": 0.955, "advanced": 0.94, "noisy_reduced_simple": 0.91}
@@ -42,7 +45,7 @@ def card(model: str) -> Card | None:
         value + 0.004,
         13225,
         (),
-        "2026-01-02",
+        "2026-01-05",
         "g",
         "c",
         "s",
@@ -273,6 +276,43 @@ def test_ablations():
         ]
     )
     assert swapped[0].answer == "no"
+
+
+def test_ablations_are_paired_where_hits_of_the_same_people_were_kept():
+    people = np.linspace(0, 1, 50)  # how easily each is named: what both attacks have in common
+    before = summary.row(result("simple"), card(name("simple"))).identity
+    apart = before.minus(dataclasses.replace(before, value=before.value - 0.01))
+    kept = [cells._by_person(np.stack([hits, hits]), np.arange(50)) for hits in (people, people * 0.97)]
+    a, b = (summary._of({**figure("identity", "top-1", float(people.mean())), "by_person": lines}) for lines in kept)
+    paired = b.minus(a)
+    assert paired.method == PAIRED and paired.value == pytest.approx(-0.015, abs=1e-3) and paired.high < 0
+    assert apart.method != PAIRED and apart.low < 0 < apart.high
+    others = dataclasses.replace(b, origin={**b.origin, "data": "lfw101to200-test"})
+    assert others.minus(a).method != PAIRED
+    assert "Of 1 pairs none could be compared person by person" in tables._what_helps(
+        [summary.Comparison(summary.SIAMESE, "a", "b", apart, None, "not shown")]
+    )
+
+
+def test_figures_say_their_own_date_not_the_audits(folder, tmp_path):
+    audit_page.write(folder, tmp_path / "out", results=tmp_path / "RESULTS.md", cards=card)
+    with (tmp_path / "docs" / "results" / "identity.csv").open() as file:
+        rows = {row["figure"]: row for row in csv.DictReader(file) if row["model"] == name("simple")}
+    measured = card(name("simple")).figure("accuracy", "float head + tail")
+    assert measured.date != "2026-01-02"
+    assert (rows["accuracy"]["date"], rows["accuracy"]["revision"]) == (measured.date, measured.git)
+    assert rows["identified"]["date"] == "2026-01-02" and rows["identified"]["revision"] == "1a2b3c"
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "was not computed yet when these audits ran (2026-01-02)" in text
+
+
+def test_attributes_of_attackers_who_learned_from_training_faces_are_marked():
+    old = result("simple")
+    for one in old["figures"]:
+        one["data"] = "utkface-validation" if one["attack"] in ("race", "age") else one["data"]
+    rows = [summary.row(one, card(name("simple"))) for one in (old, result("simple"))]
+    assert "Race and age are of 2026-01-02, when their attackers learned from faces" in tables.text(rows[:1], None, [])
+    assert "their attackers learned from" not in tables.text(rows[1:], None, [])
 
 
 def test_noisy_model_is_judged_under_its_own_noise():

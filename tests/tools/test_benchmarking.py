@@ -119,7 +119,7 @@ def test_labels_are_compared_before_the_noise_that_changes_them_by_design(name, 
 
     before, only = row(noisy, plain), row(noisy)
     assert before.what.endswith(f"{name}, before its {drawn}") and before.verdict == "met"
-    assert only.what.endswith(f"{name}, with its {drawn}, which changes labels by design")
+    assert only.what.endswith(f"{name}, with its {drawn}, which changes labels")
     assert before.limit == only.limit and goals.about(before.what) == goals.about(only.what)
     # The later figure takes the place of the earlier one, whatever it is named.
     assert report.renewed(dataclasses.replace(a_report({}), rows=[only]), [before]).rows == [before]

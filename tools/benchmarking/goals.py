@@ -153,7 +153,7 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
             if drawn and measured.metric == accuracy.AGREEMENT_UNDRAWN:
                 what += f"{BEFORE}{drawn}"
             elif drawn:
-                what += f"{WITH}{drawn}, which changes labels by design"
+                what += f"{WITH}{drawn}, which changes labels"
         found = measured.estimate() if measured else None
         rows.append(Row(what, f"at least {least:.1%}", least, found, note, at_least=True))
     return rows + [row for card in slim or (None,) for row in slim_rows(card)]

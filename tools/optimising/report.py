@@ -36,9 +36,8 @@ RULE = (
     "decided on validation data and on people 101 to 200, not on what is published."
 )
 EARLIER = (
-    "The heads below were chosen by an earlier rule, from figures without their intervals. Today's rule "
-    "(tools/optimise.py) judges differences on the same faces by the worse end of their interval, on validation data "
-    "and people 101 to 200; what is stored of these heads does not suffice for it. The earlier rule:"
+    "These heads were chosen by an earlier rule, without intervals. What is stored does not suffice for today's, which "
+    "takes the worse end of paired differences on validation data and people 101 to 200. The earlier rule:"
 )
 
 

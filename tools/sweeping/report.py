@@ -174,10 +174,10 @@ def _before(old: Sequence[Choice]) -> list[str]:
             f"{named}."
         )
     if ruled:
-        named = "; ".join(_over(one, one.by_rule, lambda row: f"{leak(row).value:.1%} identified") for one in ruled)
+        named = "; ".join(_over(one, one.by_rule, lambda row: f"{leak(row).value:.1%}") for one in ruled)
         sentence += (
-            f" The rule, applied to these figures of LFW-100, chooses another one for {len(ruled)} of {len(compared)}: "
-            f"{named}."
+            f" The rule, applied to people identified among LFW-100, chooses another one for {len(ruled)} of "
+            f"{len(compared)}: {named}."
         )
     return [sentence]
 
@@ -209,7 +209,7 @@ def _after(new: Sequence[Choice], old: Sequence[Choice]) -> list[str]:
         else "The rule chooses the released settings."
     )
     if waiting := sorted({one.model for one in old if len(one.rows) > 1} - set(models)):
-        outcome += f" Not yet attacked on these people, so that the rule has not been applied: {', '.join(waiting)}."
+        outcome += f" Not yet attacked on these people: {', '.join(waiting)}."
     names = ("model", "setting", "validation accuracy, %", "identified, %", "")
     title = (
         f"Chosen again by the rule, for {' and '.join(models)}, on the people of ranks 101 to 200 by their number of "

@@ -9,9 +9,11 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from privzoo.card import Card, Measurement
 from privzoo.errors import DataError
@@ -37,10 +39,14 @@ class Value(Estimate):
     source: str = ""  # as "lda"
     weak: bool = False  # of an attacker too weak on raw pixels
     optimism: float | None = None  # how much too good the best attacker looks for being picked, were all equally good
+    by_person: np.ndarray | None = field(default=None, compare=False, repr=False)  # shares of hits (seeds, people)
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the figure says of itself
 
     def minus(self, other: Value) -> Value:
-        """Difference as if the two were independent."""
-        found = intervals.apart(self, other)
+        """Difference: by person where hits of the same people were kept, else as if the two were independent."""
+        a, b = self.by_person, other.by_person
+        same = a is not None and b is not None and a.shape == b.shape and self.origin["data"] == other.origin["data"]
+        found = intervals.difference(a, b) if same else intervals.apart(self, other)
         return Value(**dataclasses.asdict(found), weak=self.weak or other.weak)
 
 
@@ -122,11 +128,17 @@ def _of(figure: Mapping[str, Any]) -> Value:
         source=figure["attacker"],
         weak=bool(figure.get("weak")),
         optimism=figure.get("optimism"),
+        by_person=np.array([line.split() for line in lines], float) if (lines := figure.get("by_person")) else None,
+        origin={key: figure[key] for key in ("date", "git", "data") if key in figure},
     )
 
 
 def _of_card(found: Measurement | None) -> Value | None:
-    return Value(**dataclasses.asdict(found.estimate()), source=found.variant) if found else None
+    if found is None:
+        return None
+    origin = {"date": found.date, "git": found.git, "seeds": found.seeds}
+    origin |= {"head": f"{found.variant} {found.sha256[:12]}"}
+    return Value(**dataclasses.asdict(found.estimate()), source=found.variant, origin=origin)
 
 
 def _highest(figures: Sequence[Mapping[str, Any]]) -> Value | None:

@@ -10,7 +10,8 @@ from typing import Any
 from privzoo import markdown
 from privzoo.audit.attacks.tradeoff import Point
 from privzoo.audit.report import pairs, plots
-from privzoo.audit.report.summary import Comparison, Row, Value
+from privzoo.audit.report.summary import Comparison, Row, Value, find
+from privzoo.evaluation.intervals import PAIRED
 from privzoo.files import write_bytes
 from privzoo.markdown import percent
 from privzoo.provenance import write_csv
@@ -78,6 +79,7 @@ def text(
     for task, _ in Counter(r.task for r in rows).most_common():
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
+    parts.append(_attributes_of_old(rows))
     everything = [row.result for row in ([raw] if raw else []) + list(rows)]
     parts += pairs.text(everything)
     if comparisons:
@@ -136,7 +138,33 @@ def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
             "The best one is picked on the faces that it is scored on, which flatters it by up to "
             f"{100 * luck:.2f} points."
         )
+    elif rows:
+        words.append(
+            f"How much picking the best flatters it was not computed yet when these audits ran ({_days(rows)}): "
+            "picking_flatters_by is empty in identity.csv."
+        )
     return " ".join(words)
+
+
+def _days(rows: Sequence[Row]) -> str:
+    """When audits ran, from first to last."""
+    days = sorted({r.result["date"] for r in rows})
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
+
+
+#: Data that race and age were scored on when their attackers learned from the training part; today both are halves.
+WHOLE_VALIDATION = "utkface-validation"
+
+
+def _attributes_of_old(rows: Sequence[Row]) -> str:
+    """What is wrong with figures of attackers who learned from the very faces that the network was trained on."""
+    old = [r for r in rows if any(f["data"] == WHOLE_VALIDATION for f in find(r.result["figures"], best=True))]
+    if not old:
+        return ""
+    return (
+        f"Race and age are of {_days(old)}, when their attackers learned from faces on which gender networks were "
+        "trained, and may have been too weak; tools/audit.py now gives them validation faces that no network has seen."
+    )
 
 
 def _sentence(task: str, rows: Sequence[Row]) -> str:
@@ -186,6 +214,12 @@ def _what_helps(comparisons: Sequence[Comparison]) -> str:
         "Pairs of models that differ in one thing, by what the intervals say of them. Yes: fewer people are named, and "
         "accuracy is shown to lose at most two points. At a cost: accuracy may have lost more."
     )
+    paired = sum(c.identity.method == PAIRED for c in comparisons)
+    if paired < len(comparisons):
+        title += (
+            f" Of {len(comparisons)} pairs {paired or 'none'} could be compared person by person: hits were not "
+            "stored, and intervals as if of other people are too wide."
+        )
     return f"{title}\n\n" + markdown.table(("question", *ANSWERS), rows)
 
 
@@ -206,10 +240,11 @@ def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 "high": value.high,
                 "attacker": value.source,
                 "picking_flatters_by": value.optimism,
-                "seeds": reported["seeds"],
-                "date": reported["date"],
-                "revision": reported["code"],
-                "heads": "; ".join(reported["heads"]),
+                # Accuracy is the card's, and figures that an earlier run left are that run's.
+                "seeds": value.origin.get("seeds", reported["seeds"]),
+                "date": value.origin.get("date", reported["date"]),
+                "revision": value.origin.get("git", reported["code"]),
+                "heads": value.origin.get("head") or "; ".join(reported["heads"]),
             }
 
 
