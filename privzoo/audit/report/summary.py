@@ -45,8 +45,10 @@ class Value(Estimate):
     def minus(self, other: Value) -> Value:
         """Difference: by person where hits of the same people were kept, else as if the two were independent."""
         a, b = self.by_person, other.by_person
-        same = a is not None and b is not None and a.shape == b.shape and self.origin["data"] == other.origin["data"]
-        found = intervals.difference(a, b) if same else intervals.apart(self, other)
+        if a is None or b is None or a.shape != b.shape or self.origin["data"] != other.origin["data"]:
+            found = intervals.apart(self, other)
+        else:
+            found = intervals.difference(a, b)
         return Value(**dataclasses.asdict(found), weak=self.weak or other.weak)
 
 

@@ -127,7 +127,7 @@ def picked(value: Value | None) -> str:
 def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
     words = [
         "Attackers know the head and learn from other photographs of the same people; the best one counts, "
-        "on the float head or the int8 head."
+        "on the float or the int8 head."
     ]
     if raw and raw.identity:
         weak = ", too little to prove anything" if raw.identity.weak else ""
@@ -163,7 +163,7 @@ def _attributes_of_old(rows: Sequence[Row]) -> str:
         return ""
     return (
         f"Race and age are of {_days(old)}, when their attackers learned from faces on which gender networks were "
-        "trained, and may have been too weak; tools/audit.py now gives them validation faces that no network has seen."
+        "trained, and may have been too weak; tools/audit.py now gives them faces that no network has seen."
     )
 
 
