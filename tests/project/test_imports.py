@@ -60,7 +60,20 @@ MAY_IMPORT = {
             "model",
         ),
     },
-    "serving": {"edge", "faces"},
+    "serving.settings": set(),
+    "serving.taking": set(),
+    "serving.waiting": set(),
+    "serving.wire": {"serving.settings"},
+    "serving.models": {"serving.settings", "serving.waiting", "serving.wire"},
+    "serving.keys": {"serving.models", "serving.wire"},
+    "serving.front": {
+        *("edge", "faces", "serving.keys", "serving.models", "serving.settings", "serving.taking", "serving.waiting"),
+        "serving.wire",
+    },
+    "serving.engines": {
+        *("serving.front", "serving.keys", "serving.models", "serving.settings", "serving.taking", "serving.wire"),
+    },
+    "serving": {"serving.engines", "serving.front", "serving.models", "serving.settings"},
     "export": {"card", "config", "edge", "faces", "mechanisms"},
     "slim": {
         *("activations", "architectures", "audit", "card", "config", "data", "embeddings", "evaluation"),
@@ -142,7 +155,10 @@ MODULES = {module(path): path for path in FILES}
 
 def part(name: str) -> str:
     """The part of privzoo that a module belongs to."""
-    return name if name in MAY_IMPORT else name.partition(".")[0] or "__init__"
+    found = name
+    while found and found not in MAY_IMPORT:
+        found = found.rpartition(".")[0]
+    return found or name.partition(".")[0] or "__init__"
 
 
 @functools.cache

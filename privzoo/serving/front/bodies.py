@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from privzoo.serving import settings
 from privzoo.serving.front.budget import REST_COPIES, SMALL, Held
-from privzoo.serving.front.waiting import within
+from privzoo.serving.waiting import within
 from privzoo.serving.wire.refusal import Refusal, bad_request
 
 # Bodies up to so many times the limit are read to their end and discarded: a client that is still writing when the
