@@ -110,7 +110,9 @@ class Card:
 
         Of a card without balanced accuracy, accuracy alone.
         """
-        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
+        from privzoo.evaluation.variants import FLOAT, INT8
+
+        variants = (INT8, FLOAT)
         found = {(m.metric, m.variant, m.data): m for m in self.measurements}
         # A part of the faces counts only where there is nothing on all of them.
         for part, variant in itertools.product((False, True), variants):

@@ -152,7 +152,7 @@ def main(_: list[str]) -> None:
     import privzoo
     from privzoo import card, config
     from privzoo.audit import limits, model_audit, own, pair_cells
-    from privzoo.audit.report import results, tables
+    from privzoo.audit.report import families, tables
     from privzoo.errors import ConfigError, DefectError, UnknownNameError
     from privzoo.provenance import git_revision, write_json
 
@@ -177,12 +177,12 @@ def main(_: list[str]) -> None:
         return document
 
     # Figures of one's own data stand apart from the zoo's, with a yardstick of their own: other people, another chance.
-    for family in sorted({results.family_of(name) for name in names}):
+    for family in sorted({families.family_of(name) for name in names}):
         # The page is on full heads.
         head = "" if FLAGS.head == config.FULL else f"_{FLAGS.head}"
         kind = ("_quick" if FLAGS.quick else "") + head + (f"_{family}" if family else "")
         folder = plan.cache / f"audit{kind}"
-        members = [name for name in names if results.family_of(name) == family]
+        members = [name for name in names if families.family_of(name) == family]
         data = own.data_of(config.network(config.model(members[0]).network), FLAGS.data_dir, FLAGS.quick)
         weak = _yardstick(data, plan, folder / f"{model_audit.YARDSTICK}.json", progress, keep)
         for name in sorted(members, key=lambda name: (config.model(name).network, name)):
@@ -215,7 +215,7 @@ def main(_: list[str]) -> None:
             from privzoo.audit.report import audit_page
 
             out = FLAGS.report_dir and Path(FLAGS.report_dir) / family
-            print(audit_page.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
+            print(audit_page.write(folder, out, results=families.file(family, FLAGS.results), people=FLAGS.people))
     if defects:
         raise DefectError(
             f"{len(defects)} figures lie above the bound of their mechanism, which therefore is not what runs: "

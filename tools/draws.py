@@ -19,10 +19,11 @@ def main(_: list[str]) -> None:
     """Asks each mechanism's program, prints what its draws show, and writes it down."""
     import dataclasses
 
+    from drawing import report
+
     import privzoo
     from privzoo import config
     from privzoo.audit.attacks import empirical
-    from privzoo.audit.report import draws as report
     from privzoo.errors import PrivzooError
     from privzoo.mechanisms.gaussian import DELTA, Gaussian, budget_sigma
     from privzoo.mechanisms.randomized_response import RandomizedResponse

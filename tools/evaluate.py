@@ -57,12 +57,14 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
 
 def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
+    from evaluating import accuracy, results
+
     import privzoo
     from privzoo import card, config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
-    from privzoo.evaluation import accuracy, subgroups
+    from privzoo.evaluation import subgroups
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
     names = [name for name in names if FLAGS.head in card.heads(config.model(name))]
@@ -72,7 +74,7 @@ def main(_: list[str]) -> None:
         )
     if FLAGS.detect:
         # FER2013 holds chips, not photographs, in which there is nothing to detect.
-        names = [name for name in names if results.family_of(name) == "" and _task(name) == "gender"]
+        names = [name for name in names if families.family_of(name) == "" and _task(name) == "gender"]
         if not names:
             raise ConfigError("--detect needs whole photographs, which only LFW has: give it a gender model.")
     if FLAGS.limit and FLAGS.write:
@@ -125,9 +127,9 @@ def main(_: list[str]) -> None:
     if not FLAGS.write:
         return
     cards = [card.read(name) for name in privzoo.list_models()]
-    for family in sorted({results.family_of(name) for name in names}):
-        if file := results.file(family, FLAGS.results):
-            results.write(file, [one for one in cards if results.family(one.network) == family])
+    for family in sorted({families.family_of(name) for name in names}):
+        if file := families.file(family, FLAGS.results):
+            results.write(file, [one for one in cards if families.family(one.network) == family])
 
 
 if __name__ == "__main__":

@@ -67,12 +67,14 @@ def _make(model: SplitModel, run: Path) -> None:
 
 
 def _measure(model: SplitModel) -> None:
+    from slimming import report
+
     import privzoo
     from privzoo.audit import own
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.data import splits
     from privzoo.errors import ConfigError
-    from privzoo.slim import measure, report
+    from privzoo.slim import measure
 
     try:
         seeds = tuple(map(int, FLAGS.seeds))
@@ -91,7 +93,7 @@ def _measure(model: SplitModel) -> None:
     )
     heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
     command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure{heads}"
-    report.write(measured, command, results.file(results.family(model.card.network), FLAGS.results))
+    report.write(measured, command, families.file(families.family(model.card.network), FLAGS.results))
     print("\n".join(report.lines(measured)))
 
 

@@ -34,7 +34,7 @@ def main(_: list[str]) -> None:
     from sweeping.bench import Bench
 
     from privzoo import config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.training import release
 
@@ -65,9 +65,9 @@ def main(_: list[str]) -> None:
             report.add_trial(folder / f"{model.name}.json", trial, command, seeds, row)
             people = ", ".join(f"{q} queries {f['value']:.1%} ({f['attacker']})" for q, f in row["identity"].items())
             logging.info("%s, %s: accuracy %.2f %%, identity %s", model.name, trial, 100 * row["accuracy"], people)
-    every = {path: results.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
-    for family in sorted({results.family(config.network(model.network)) for model in models}):
-        if file := results.file(family, FLAGS.results):
+    every = {path: families.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
+    for family in sorted({families.family(config.network(model.network)) for model in models}):
+        if file := families.file(family, FLAGS.results):
             report.write(file, [path for path, own in every.items() if own == family])
 
 

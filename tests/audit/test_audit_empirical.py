@@ -84,7 +84,7 @@ def test_limits_are_those_of_clopper_and_pearson():
 
 
 def test_the_section_says_what_was_kept_and_what_was_broken(tmp_path):
-    from privzoo.audit.report import draws as report
+    from drawing import report
 
     row = {"delta": 0.0, "event": "e", "draws": 1000, "confidence": 0.95}
     good, bad = ({**row, "mechanism": name, "stated": 1.0, "bound": bound} for name, bound in (("a", 0.9), ("b", 1.1)))

@@ -6,12 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from evaluating import results
 
 import privzoo
 from privzoo import card, card_text
-from privzoo.audit.report import results, summary
+from privzoo.audit.report import summary
 from privzoo.card import Card, Measurement
-from privzoo.evaluation.accuracy import FLOAT, budget_name
+from privzoo.evaluation.variants import FLOAT, budget_name
 from privzoo.mechanisms.gaussian import EPSILONS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evaluating import accuracy
 from PIL import Image
 from released_fakes import CODED, DIMENSIONS, NOISY, PLAIN, ROOT, WEB, coded, coded_heads, heads, models
 
@@ -22,7 +23,6 @@ from privzoo import faces
 from privzoo.audit import features
 from privzoo.edge import Client, Head, golden, read_manifest
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.evaluation import accuracy
 from privzoo.export import released
 from privzoo.export.manifests import append_manifest
 from privzoo.serving import Server

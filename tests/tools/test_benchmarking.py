@@ -14,7 +14,7 @@ from export_fakes import exported
 
 import privzoo
 from privzoo.errors import MissingExtraError, PrivzooError
-from privzoo.evaluation import accuracy
+from privzoo.evaluation import variants
 
 pytestmark = pytest.mark.server
 
@@ -110,9 +110,9 @@ def test_labels_are_compared_before_the_noise_that_changes_them_by_design(name, 
     card = privzoo.show(name)
     made = [m for m in card.measurements if "agreement" not in m.metric]
     one = next(m for m in made if m.metric == "accuracy")
-    variant = {"variant": goals.AGREEMENT_VARIANT, "low": 0.95, "value": 0.96, "high": 0.97}
-    noisy = dataclasses.replace(one, metric=accuracy.AGREEMENT, **variant)
-    plain = dataclasses.replace(noisy, metric=accuracy.AGREEMENT_UNDRAWN, low=0.996, value=0.997, high=0.998)
+    variant = {"variant": variants.INT8, "low": 0.95, "value": 0.96, "high": 0.97}
+    noisy = dataclasses.replace(one, metric=variants.AGREEMENT, **variant)
+    plain = dataclasses.replace(noisy, metric=variants.AGREEMENT_UNDRAWN, low=0.996, value=0.997, high=0.998)
 
     def row(*figures):
         return goals.card_rows({name: dataclasses.replace(card, measurements=(*made, *figures))})[0]

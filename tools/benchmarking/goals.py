@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarking.files import PUBLISHED, PUBLISHED_SIZE, SLIM, WHOLE
 from benchmarking.runs import Result, ratio
 from privzoo.card import Card
-from privzoo.evaluation import accuracy, bars
+from privzoo.evaluation import bars, variants
 from privzoo.evaluation.intervals import Estimate, exact, median
 from privzoo.slim import ABOVE, LOST
 
@@ -19,7 +19,6 @@ LATENCY, AGAINST_ONNX, SLIM_LATENCY = 1 / 4, 1.05, 0.4
 AGREEMENT = {"gender": ("LFW", 0.995), "emotion": ("FER2013 test", 0.985)}
 OWN_AGREEMENT = 0.985  # of networks of one's own data: the laxer one, as nothing is known of the task
 BEFORE, WITH = ", before its ", ", with its "  # how labels were compared, in the names of these goals
-AGREEMENT_VARIANT = "int8 TFLite head + tail"
 HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
 # Whose label agreement is among the goals, beside the recommended models.
 ALSO = ("vgg16_gender_simple_conv5_3", "vgg_s_emotion_simple_conv5")
@@ -144,13 +143,13 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
         # The goal is about the head: the noise and the code of a model change labels by design.
         drawn = card and ("noise" if card.model.noise else "code" if card.model.code else None)
         measured = card and (
-            (card.figure(accuracy.AGREEMENT_UNDRAWN, AGREEMENT_VARIANT) if drawn else None)
-            or card.figure(accuracy.AGREEMENT, AGREEMENT_VARIANT)
+            (card.figure(variants.AGREEMENT_UNDRAWN, variants.INT8) if drawn else None)
+            or card.figure(variants.AGREEMENT, variants.INT8)
         )
         note = "not measured yet" if card else "the zoo has no such model yet"
         if measured:
             note = f"from the card, {measured.date}, {measured.count:,} faces"
-            if drawn and measured.metric == accuracy.AGREEMENT_UNDRAWN:
+            if drawn and measured.metric == variants.AGREEMENT_UNDRAWN:
                 what += f"{BEFORE}{drawn}"
             elif drawn:
                 what += f"{WITH}{drawn}, which changes labels"

@@ -11,13 +11,13 @@ from typing import Any
 from benchmarking.goals import AGREEMENT
 
 from optimising.figures import FLOAT, LOSSES, Measured, Row, by_method
+from optimising.heads import METHODS, POST_TRAINING
 from privzoo import markdown
-from privzoo.audit.report.results import family_of
+from privzoo.audit.report.families import family_of
 from privzoo.errors import ConfigError
 from privzoo.evaluation import bars, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.markdown import percent
-from privzoo.optimise.heads import METHODS, POST_TRAINING
 from privzoo.provenance import write_csv, write_json
 
 SECTION = markdown.Section("optimised heads", "tools/optimise.py")
@@ -186,7 +186,7 @@ def write_table(folder: Path, results: Path, family: str = "") -> None:
     Args:
         folder: of the JSON files.
         results: the Markdown file.
-        family: of `privzoo.audit.report.results.family`; "" for the zoo's own models.
+        family: of `privzoo.audit.report.families.family`; "" for the zoo's own models.
     """
     paths = [path for path in sorted(folder.glob("*.json")) if family_of(path.stem) == family]
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]

@@ -18,9 +18,9 @@ import numpy as np
 from privzoo.card import Card, Measurement
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
-from privzoo.evaluation.accuracy import FLOAT as FLOAT_ACCURACY
 from privzoo.evaluation.classes import BALANCED
 from privzoo.evaluation.intervals import Estimate
+from privzoo.evaluation.variants import FLOAT as FLOAT_ACCURACY
 
 FORMAT = 1
 RAW = "raw_pixels"

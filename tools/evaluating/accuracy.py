@@ -18,14 +18,12 @@ from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
 from privzoo.evaluation import classes, detected, drawn, intervals, subgroups
 from privzoo.evaluation.intervals import Estimate
+from privzoo.evaluation.variants import AGREEMENT, AGREEMENT_UNDRAWN, FLOAT, NETWORK, budget_name, deployed
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma
 from privzoo.model import BATCH, SplitModel
 from privzoo.provenance import git_revision
 
 ROUNDED_APART = 0.01  # share of rounded values that may be so
-NETWORK, FLOAT = "network as released", "float head + tail"
-AGREEMENT = "label agreement with the network"
-AGREEMENT_UNDRAWN = f"{AGREEMENT}, before noise"  # of clipped features, or true symbols: what quantization changes
 
 
 def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -50,11 +48,6 @@ def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequenc
             noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
             found[budget_name(epsilon)] = drawn.labels(model.classify, features[::every], noise, seeds)
     return found
-
-
-def budget_name(epsilon: float) -> str:
-    """Variant measured with the noise of a budget, as cards name it."""
-    return f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}"
 
 
 def float_answers(
@@ -229,7 +222,7 @@ def evaluate(
             predicted, undrawn, sha256 = deployed_answers(
                 model, quantization, faces.chips[::every], progress, heads, seeds, cache
             )
-            variant = f"{quantization} TFLite head + tail"
+            variant = deployed(quantization)
             sheet.add(variant, predicted, sha256, every, AGREEMENT)
             if model.noise:
                 sheet.agreement(variant, undrawn, sha256, every, AGREEMENT_UNDRAWN)

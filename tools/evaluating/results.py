@@ -7,21 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import architectures, config, markdown
+from privzoo import architectures, markdown
+from privzoo.audit.report.families import NAMES
 from privzoo.card import PART, Card, Measurement
-from privzoo.config import NetworkConfig
 from privzoo.evaluation import bars, intervals, subgroups
-from privzoo.evaluation.accuracy import FLOAT, budget_name
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
+from privzoo.evaluation.variants import FLOAT, INT8, budget_name
 from privzoo.markdown import percent
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import write_csv
 
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
 SUBGROUPS = markdown.Section("subgroups", "tools/evaluate.py")
-INT8 = "int8 TFLite head + tail"
-NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part"}  # of data, as cards name them
 ATTACKS = ("attack", "rank privacy")  # words in the names of metrics that tools/audit.py writes into the cards
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -35,31 +33,6 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
     ("emotion", "reduced_simple"): {"conv5": 31},
     ("emotion", "reduced_siamese"): {"conv5": 32},
 }
-
-
-def family(network: NetworkConfig) -> str:
-    """The family of a network's figures: "" for the zoo's, otherwise a network trained on the user's own data."""
-    while network.parent:
-        network = config.network(network.parent)
-    return network.name if network.own_data else ""
-
-
-def family_of(model: str) -> str:
-    """`family` of a model's network; the zoo's for a name that is none (any more)."""
-    known = config.models()
-    return family(config.network(config.model(model).network)) if model in known else ""
-
-
-def file(of: str, asked: str | None) -> Path | None:
-    """Markdown file of a family's figures: figures of one's own networks never stand among the zoo's.
-
-    Args:
-        of: the family.
-        asked: a file that the user names, "" for none; None: RESULTS.md for the zoo's, else RESULTS_<network>.md.
-    """
-    if asked is not None:
-        return Path(asked) if asked else None
-    return Path(f"RESULTS_{of}.md" if of else "RESULTS.md")
 
 
 def write(path: Path, cards: Sequence[Card]) -> None:

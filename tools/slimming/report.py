@@ -9,7 +9,7 @@ from typing import Any
 
 from privzoo import card, markdown
 from privzoo import config as configs
-from privzoo.audit.report import results
+from privzoo.audit.report import families
 from privzoo.card import Measurement
 from privzoo.config import SLIM
 from privzoo.evaluation import bars, intervals
@@ -67,7 +67,7 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
     ]
     card.write_measurements(name, made, SLIM)
     if results_file:
-        write_table(results_file, results.family_of(name))
+        write_table(results_file, families.family_of(name))
 
 
 def write_table(results_file: Path, family: str = "") -> None:
@@ -75,9 +75,9 @@ def write_table(results_file: Path, family: str = "") -> None:
 
     Args:
         results_file: the Markdown file.
-        family: of `privzoo.audit.report.results.family`; "" for the zoo's own models.
+        family: of `privzoo.audit.report.families.family`; "" for the zoo's own models.
     """
-    models = [model for model in configs.models() if results.family_of(model) == family]
+    models = [model for model in configs.models() if families.family_of(model) == family]
     found = [record_path(model) for model in models if record_path(model).exists()]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
     measured = [record["measured"] for record in records if "measured" in record]
@@ -120,7 +120,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
         words[-1] += f"; in int8 it loses {percent(lost, 2, interval=True)} points of accuracy"
     if alike:
         words[-1] += f" and gives the full head's label for {alike.value:.1%} of the faces"
-    data = results.NAMES.get(found["data"], found["data"])
+    data = families.NAMES.get(found["data"], found["data"])
     words[-1] += f" ({data})."
     if decided := found.get("decided_on"):
         words.append(f"The goals are decided on {decided['data']} and {decided['people']}.")
