@@ -120,18 +120,15 @@ def bounds(card: Card) -> list[str]:
     if not found:
         return []
     names = [name for name, _ in found[0].rows()]
-    lines = ["", "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):", ""]
-    lines += [
-        f"| {' | '.join(('queries of one person', *names, 'measured top-1 of 100 people'))} |",
-        f"|{' --- |' * (len(names) + 2)}",
-    ]
+    rows = []
     for one in found:
         # What one query tells is all that permanent answers do.
         measured = card.attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
         queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
-        lines.append(f"| {' | '.join((queries, *(value for _, value in one.rows()), shown))} |")
-    return lines
+        rows.append((queries, *(value for _, value in one.rows()), shown))
+    title = "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):"
+    return ["", title, "", markdown.table(("queries of one person", *names, "measured top-1 of 100 people"), rows)]
 
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:

@@ -62,6 +62,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array as an npy file atomically; creates its folder if missing."""
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
+
+
 def write_arrays(file: BinaryIO | Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:
     """Writes named arrays as an npz file, to an open file or to a path as it stands; see `replacing` for whole files.
 

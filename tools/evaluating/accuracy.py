@@ -130,7 +130,7 @@ def deployed_answers(
     output of a coded model's head is cached: it is the same as that of its base.
     """
     from privzoo.edge.unprotected import UnprotectedHead
-    from privzoo.evaluation.deployed import head_features
+    from privzoo.evaluation.deployed import head_features, outputs
     from privzoo.export import released
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
@@ -140,8 +140,7 @@ def deployed_answers(
             features, sha256 = head_features(path, chips, cache, progress)
         else:
             head = UnprotectedHead(path, threads=2)
-            steps = _steps(len(chips), progress, f"{quantization} head of {model.name}")
-            features = np.concatenate([head.features(chips[start : start + BATCH]) for start in steps])
+            features = outputs(head, chips, progress)
             sha256 = head.manifest["head"]["sha256"]
     answers = drawn.labels(model.classify, features, model.noise, seeds, model.book)
     return answers, drawn.undrawn(model.classify, features, model.noise, model.book), sha256
