@@ -139,7 +139,7 @@ def _of_card(found: Measurement | None) -> Value | None:
     if found is None:
         return None
     origin = {"date": found.date, "git": found.git, "seeds": found.seeds}
-    origin |= {"head": f"{found.variant} {found.sha256[:12]}"}
+    origin |= {"head": f"{found.variant} {found.sha256[:12]}".strip()}  # one answer for all has no head
     return Value(**dataclasses.asdict(found.estimate()), source=found.variant, origin=origin)
 
 
