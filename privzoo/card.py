@@ -37,7 +37,7 @@ class Measurement:
     variant: str  # what was measured, such as "int8 head + tail"
     data: str  # data set and split
     value: float  # share in 0..1, or in `unit`
-    low: float  # 95 % interval
+    low: float  # 95% interval
     high: float
     count: int  # faces
     seeds: tuple[int, ...]  # of all randomness; empty if there was none

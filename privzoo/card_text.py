@@ -11,6 +11,20 @@ if TYPE_CHECKING:
     from privzoo.card import Card, Cost, Measurement
 
 
+DATA = {"lfw": "LFW", "fer2013": "FER2013"}  # names of data sets, as measurements name them -> as people write them
+
+
+def data_name(data: str) -> str:
+    """A measurement's data as people write it.
+
+    Example:
+        >>> data_name("lfw, one face in 8")
+        'LFW, one face in 8'
+    """
+    name, comma, rest = data.partition(",")
+    return DATA.get(name, name) + comma + rest
+
+
 #: Whose accuracy tables of models show.
 TOLD = "of the int8 head if both were measured on all faces, otherwise of the float head"
 
@@ -76,7 +90,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95% interval", "faces", "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",

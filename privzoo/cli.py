@@ -143,19 +143,23 @@ def _list(options: argparse.Namespace) -> None:
             )
         )
     console.print_table(header, rows, left=4)
-    print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1 %.")
+    print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1%.")
     if any(card.model.code for card in cards):
         print("For codes: the bound that no attack on one answer can exceed.")
     if any(card.network.own_data for card in cards):
         print("For networks trained on your own data: among its people; the card has chance (privzoo show).")
-    # An accuracy means little without that of answering without looking at the face.
+    # An accuracy means little without that of an answer that ignores the face.
     for task, one in {card.network.task: card.one_answer() for card in cards}.items():
         if one:
-            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
+            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {card_text.data_name(one.data)}.")
     print("balanced: mean over the classes, so that larger classes do not count more.")
     print(f"Accuracy and balanced accuracy are those {card_text.TOLD}.")
-    for said in sorted({card.budget() for card in cards} - {""}):
-        print(said)
+    budgets: dict[str, list[str]] = {}
+    for card in cards:
+        budgets.setdefault(card.budget(), []).append(card.model.name)
+    for said, names in budgets.items():
+        if said:
+            print(f"{', '.join(names)}: {said}")
 
 
 def _list_planned(options: argparse.Namespace) -> None:
@@ -293,7 +297,7 @@ def _print_demo(report: Any) -> None:
     )
     if (attack := report.identity_attack) is not None:
         own = privzoo.show(report.model).network.own_data
-        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1 %")
+        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1%")
         print(
             f"From such features the strongest attack measured identified {attack['value']:.1%} of the faces among "
             f"{people} ({attack['low']:.1%} to {attack['high']:.1%}); {chance}. See privzoo show {report.model}."
@@ -365,7 +369,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--planned",
         action="store_true",
-        help="list models and networks without weights instead, and what they lack",
+        help="list models and networks without weights instead, and what each one lacks",
     )
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
@@ -381,16 +385,19 @@ def _parser() -> argparse.ArgumentParser:
         help="budget per face, for models with noise or a code; default: the model's own",
     )
     sub.add_argument(
-        "--delta", type=float, metavar="D", help="of the same budget (default: 1e-05); not for codes, whose delta is 0"
+        "--delta", type=float, metavar="D", help="delta of that budget (default: 1e-05); not for codes: theirs is 0"
     )
     sub.add_argument("--permanent", metavar="FILE", help="this device's secret, for repeating a code's answers")
-    sub.add_argument("--slot", metavar="NAME", help="what to repeat them for: a person, a day")
+    sub.add_argument("--slot", metavar="NAME", help="for whom or what to repeat them: a person, a day")
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     sub.add_argument(
-        "--quantization", default="int8", metavar="KIND", help="of the head: float32, float16, dynamic, int8 (default)"
+        "--quantization",
+        default="int8",
+        metavar="KIND",
+        help="quantization of the head: float32, float16, dynamic, int8 (default)",
     )
     sub.add_argument(
         "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces like those the int8 head will see"

@@ -180,7 +180,7 @@ class ModelConfig:
     # little about the class in noise or rounding.
     relevance: float = 0.0
     step: float | None = None  # features are sent as multiples of this; None: unrounded
-    refit: bool = False  # fc8 is refitted on what the tail gets: reduced, with its noise
+    refit: bool = False  # fc8 is refitted on what the tail receives: the reduced feature with its noise
     noise: NoiseConfig | None = None
     code: CodeConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
@@ -265,11 +265,11 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 
 
 def given(entry: Entry | None, lack: str) -> Entry:
-    """An entry that a config may leave out, where something rests on it.
+    """Returns an optional entry of a config where it is needed, or says that it is missing.
 
     Args:
         entry: of the config.
-        lack: the sentence's beginning, as "vgg16_gender_simple_conv5_3 has no slim head".
+        lack: the beginning of the message, such as "vgg16_gender_simple_conv5_3 has no slim head".
 
     Raises:
         ConfigError: it was left out.
@@ -280,7 +280,7 @@ def given(entry: Entry | None, lack: str) -> Entry:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data of a config dataclass: `from_dict` of it gives the same again."""
+    """Plain data of a config dataclass, from which `from_dict` builds an equal one."""
     return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
@@ -342,7 +342,7 @@ def renamed(kind: str) -> dict[str, str]:
     known = networks() if kind == "networks" else models()
     for old, new in (found := getattr(names, kind)).items():
         if new not in known or old in known:
-            raise ConfigError(f"{path}: {old} is said to be {new} now; only the new name may exist.")
+            raise ConfigError(f"{path}: {old} is listed as renamed to {new}; only the new name may exist.")
     return found
 
 
@@ -381,7 +381,7 @@ def check_uncoded(model: ModelConfig) -> None:
 def _named(cls: type[T], known: dict[str, Path], name: str, kind: str) -> T:
     if name not in known and (new := renamed(f"{kind}s").get(name)) is not None:
         warnings.warn(
-            f"The {kind} {name} is called {new} now; use that name, for the old one goes in a later release.",
+            f"The {kind} {name} is called {new} now; use that name: the old name will be removed in a later release.",
             RenamedWarning,
             stacklevel=3,
         )

@@ -49,8 +49,8 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
     trained = ((card.record or {}).get("data") or {}).get("own", {})
     if trained.get("seen") != data.facts["seen"]:
         print(
-            "The training images are not those that the network was trained on: images were added, removed or renamed "
-            "since, or this is another folder. Images that it has seen may be among those it is measured on.",
+            "The training images are not those that the network was trained on: images have been added, removed or "
+            "renamed since, or this is another folder. The network may now be measured on images that it has seen.",
             file=sys.stderr,
         )
 
@@ -78,7 +78,7 @@ def main(_: list[str]) -> None:
         if not names:
             raise ConfigError("--detect needs whole photographs, which only LFW has: give it a gender model.")
     if FLAGS.limit and FLAGS.write:
-        raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
+        raise ConfigError("Figures of --limit do not belong in the cards; add --nowrite.")
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""

@@ -186,7 +186,7 @@ def after(model: keras.Model, name: str, last: str | None = None) -> keras.Model
     """The layers of a chain that follow one of them, as a model.
 
     Args:
-        model: a chain, as `build` and `split` give.
+        model: a chain, such as `build` and `split` return.
         name: of the layer before them.
         last: the name of the last of them; None: up to the end of the chain.
     """

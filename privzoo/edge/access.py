@@ -13,8 +13,8 @@ import numpy as np
 from privzoo import checks, texts
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
-_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most so many
-_ROUNDING = 1e-3  # of tails in float16 and float32
+_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most this many steps
+_ROUNDING = 1e-3  # tolerance for tails in float16 and float32
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
@@ -139,7 +139,7 @@ class Access:
         if self.key is not None and (
             not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
         ):
-            raise ConfigError("The key is invalid; give the text that the server's operator handed out.")
+            raise ConfigError("The key is invalid; give the key that the server's operator issued.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
         if self.key is not None and not secure and not is_this_machine(host):
@@ -151,7 +151,7 @@ class Access:
             )
 
     def proxy_to(self, host: str, schemes: tuple[str, ...] = PROXY_SCHEMES) -> str | None:
-        """The proxy for a host; None: none, as always for this machine itself.
+        """The proxy for a host; None if there is none, and always for this machine itself.
 
         Args:
             host: name or address of the server.
@@ -169,7 +169,7 @@ class Access:
             usable = False
         if not usable:
             # Not repeated: it may hold a password.
-            raise ConfigError("The proxy's address is invalid; give one as http://proxy:3128.")
+            raise ConfigError("The proxy's address is invalid; give one such as http://proxy:3128.")
         if address.scheme not in schemes:
             known = ", ".join(f"{scheme}://" for scheme in schemes)
             raise ConfigError(f"A proxy over {address.scheme}:// is not supported; give one over {known}.")
@@ -185,7 +185,7 @@ class Access:
         Raises:
             ConfigError: a file that cannot be read, or is not PEM.
         """
-        self._files()  # reports which cannot be read
+        self._files()  # reports which of them cannot be read
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:

@@ -323,7 +323,7 @@ class Client(_Asking):
             FeatureRefusedError: once all others are answered: the server refused some features with its protocol's own
                 error, and answered others after that; or they cannot be sent. These are set aside: `queue.refused()`
                 says why, `queue.retry_refused()` queues them again, `queue.forget(ticket)` drops one.
-            ServerError: the server refuses features and answers none after them, as when a proxy refuses
+            ServerError: the server refuses features and answers none after them, for example if a proxy refuses
                 everything; or it answers with another error, as for a revoked key; all stay.
 
         Example:

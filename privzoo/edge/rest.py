@@ -57,7 +57,7 @@ class Rest:
         target: the model on the server.
         patience: how long to try.
         access: key, certificates and proxy.
-        asynchronous: for `predict_async`; else for `predict`.
+        asynchronous: for `predict_async`; otherwise for `predict`.
 
     Raises:
         ConfigError: an invalid address or proxy, or certificates that cannot be read.
@@ -78,7 +78,7 @@ class Rest:
             address = None
         if address is None or address.scheme not in ("http", "https") or not address.host:
             raise ConfigError(
-                f"The server's address {url!r} is invalid; give one as http://cloud:8501, or grpc://cloud:8500."
+                f"The server's address {url!r} is invalid; give one such as http://cloud:8501 or grpc://cloud:8500."
             )
         access.check(url, address.host, address.scheme == "https")
         proxy = access.proxy_to(address.host)
@@ -95,7 +95,7 @@ class Rest:
                 **access.headers(),
             },
             "proxy": proxy,
-            "trust_env": False,  # no proxy unless asked for
+            "trust_env": False,  # no proxy unless one was given
         }
         self._blocking: httpx.Client | None = None
         self._awaited: httpx.AsyncClient | None = None
@@ -115,13 +115,13 @@ class Rest:
             self._blocking.close()
 
     async def close_async(self) -> None:
-        """Closes the connections of an asynchronous one."""
+        """Closes asynchronous connections."""
         self._closed = True
         if self._awaited is not None:
             await self._awaited.aclose()
 
     def predict(self, features: np.ndarray) -> Reply:
-        """Sends features, waits for their probabilities.
+        """Sends features and waits for their probabilities.
 
         Args:
             features: float32 array (N, *shape), N at least 1.
@@ -132,13 +132,13 @@ class Rest:
         Raises:
             ConfigError: the client is closed.
             FeatureError: a value that is not finite.
-            ServerUnavailableError: no answer, in time or at all.
+            ServerUnavailableError: there was no answer in time.
             MismatchError: the server has no such model, version or tail.
             FeatureRefusedError: the server refuses these features.
             ServerError: any other answer that is not a prediction.
         """
         body, http = self._body(features), self._blocking
-        assert http is not None, "an asynchronous one has predict_async"
+        assert http is not None, "an asynchronous connection has predict_async"
 
         def ask(seconds: float) -> Reply:
             start = time.perf_counter()
@@ -158,9 +158,9 @@ class Rest:
         return self.patience.call(ask)
 
     async def predict_async(self, features: np.ndarray) -> Reply:
-        """As `predict`, for an asynchronous one."""
+        """Like `predict`, for asynchronous connections."""
         body, http = self._body(features), self._awaited
-        assert http is not None, "predict_async is an asynchronous one's"
+        assert http is not None, "predict_async needs an asynchronous connection"
 
         async def ask(seconds: float) -> Reply:
             start = time.perf_counter()
@@ -180,7 +180,7 @@ class Rest:
         return await self.patience.call_async(ask)
 
     def check_open(self) -> None:
-        """Raises ConfigError for one that is closed."""
+        """Raises ConfigError if the connections are closed."""
         check_open(self._closed)
 
     def _body(self, features: np.ndarray) -> bytes:
@@ -224,12 +224,12 @@ class Rest:
                 f"The server at {self.url} answered {status} without a TF Serving error message; "
                 "check that the address is that of its REST interface."
             )
-            # Not TF Serving's own: of what is in front of it, as when the machine behind it disappeared.
+            # Not TF Serving's own answer, but that of what is in front of it, for example when the server disappeared.
             return unavailable(sentence) if status >= 500 else ServerError(sentence)
         kind = FeatureRefusedError if status in (400, 413) else ServerError
         return kind(f"The server at {self.url} refused the request ({status}: {reason}).")
 
 
 def _seconds(text: str | None) -> float | None:
-    """Seconds of a Retry-After header; None for a date, or none."""
+    """Seconds of a Retry-After header; None for a date, or without the header."""
     return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else None

@@ -58,7 +58,7 @@ def _check_code(code: Code, shape: list[int], tail: keras.Model, noise: Noise | 
     if noise is not None or shape != [len(code.book.kernel)] or names != sorted((SYMBOL_NAME, BUDGET_NAME)):
         raise ConfigError(
             f"A code of {len(code.book.kernel)} numbers does not fit a head that gives {shape} and a tail that takes "
-            f"{', '.join(names)}; export a coded pair of one split, without noise."
+            f"{', '.join(names)}; export a coded head and tail cut at the same layer, without noise."
         )
 
 
@@ -86,7 +86,7 @@ def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
 def model_sha256(model: keras.Model) -> str:
     """`weights_sha256` of a Keras model's float weights, under their paths `<layer>/<variable>`.
 
-    Layers need explicit names: Keras numbers unnamed ones in the order in which a process makes them.
+    Layers need explicit names: Keras numbers unnamed ones in the order in which a process creates them.
     """
     floats = [v for v in model.weights if "float" in str(v.dtype)]  # a dropout's seed state is not a weight
     return weights_sha256({v.path: np.asarray(v) for v in floats})
@@ -126,7 +126,7 @@ def build_manifest(
         input_size: side of the face chips in pixels.
         multiply_adds: of head and tail, for one image.
         licence: of the weights.
-        noise: what the device has to add to a feature; None for nothing.
+        noise: what the device must add to a feature; None for nothing.
         rounded: whether features are integers, which int8 heads only approximate.
         kind: which of the model's heads it is, "full" or "slim"; the tail is the same.
         code: of a coded model, whose tail takes `symbol` and `epsilon`; excludes noise.
@@ -142,7 +142,7 @@ def build_manifest(
         _check_code(code, shape, tail, noise)
     elif list(tail.input_shape[1:]) != shape:
         raise ConfigError(
-            f"The head gives {shape} and the tail takes {tail.input_shape[1:]}; export a pair of one split."
+            f"The head gives {shape} and the tail takes {tail.input_shape[1:]}; export a pair cut at the same layer."
         )
     if tail.output_shape[1:] != (len(classes),):
         raise ConfigError(f"The tail gives {tail.output_shape[1:]}, but there are {len(classes)} classes; name each.")

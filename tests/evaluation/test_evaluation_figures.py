@@ -40,7 +40,8 @@ def test_what_it_would_take_to_tell():
     assert bars.undecided(Estimate(0.1, 0.0, 0.2), 0.3) == ""
     # Without their number it is said how many times as many: of people, not how narrow an interval.
     stored = Estimate(0.0, -0.6, 0.6)
-    assert bars.undecided(stored, 0.3, of="people or seeds") == "to show it takes about 4 times as many people or seeds"
+    words = "showing it would take about 4 times as many people or seeds"
+    assert bars.undecided(stored, 0.3, of="people or seeds") == words
 
 
 def test_always_the_most_frequent_class_is_no_good_by_class():

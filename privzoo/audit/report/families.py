@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from privzoo import config
+from privzoo import card_text, config
 from privzoo.config import NetworkConfig
 
-NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part"}  # of data, as cards name them
+NAMES = {**card_text.DATA, "fer2013": "FER2013's test part"}  # of data, as cards name them
 
 
 def family(network: NetworkConfig) -> str:
@@ -18,13 +18,13 @@ def family(network: NetworkConfig) -> str:
 
 
 def family_of(model: str) -> str:
-    """`family` of a model's network; the zoo's for a name that is none (any more)."""
+    """`family` of a model's network; the zoo's if no model has this name (any more)."""
     known = config.models()
     return family(config.network(config.model(model).network)) if model in known else ""
 
 
 def file(of: str, asked: str | None) -> Path | None:
-    """Markdown file of a family's figures: figures of one's own networks never stand among the zoo's.
+    """Markdown file of a family's figures: those of a user's own networks are kept apart from the zoo's.
 
     Args:
         of: the family.
