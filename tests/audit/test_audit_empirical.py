@@ -100,7 +100,7 @@ def test_the_section_says_what_was_kept_and_what_was_broken(tmp_path):
 
 
 def test_larger_budgets_get_their_bound_in_a_sentence():
-    from privzoo.audit.report import draws as report
+    from drawing import report
 
     row = {"mechanism": "a", "delta": 0.0, "draws": 1000, "confidence": 0.95}
     small, large = {**row, "stated": 1.0, "bound": 0.9}, {**row, "stated": 40.0, "bound": 10.83}
