@@ -188,7 +188,7 @@ def _predict(options: argparse.Namespace) -> int:
     from privzoo import faces
 
     faces.check_face(options.face, options.all_faces)  # before loading, which takes seconds
-    model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent)
+    model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent, options.covers)
     noise = model.drawn(options.slot)
     try:
         answers = model.explain(
@@ -307,6 +307,11 @@ def _print_demo(report: Any) -> None:
 
 
 def _sent(report: Any) -> str:
+    if report.noise and report.noise["kind"] == "mixing":
+        return (
+            f"mixtures of {report.noise['group']} features of {report.feature_bytes:,} bytes, its own and those of "
+            "covers, as int16"
+        )
     if report.noise and "k" in report.noise:
         return f"one of {report.noise['k']} symbols, drawn on the device by randomized response, with its epsilon"
     noise = ", with noise drawn on the device" if report.noise else ""
@@ -389,6 +394,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--permanent", metavar="FILE", help="this device's secret, for repeating a code's answers")
     sub.add_argument("--slot", metavar="NAME", help="for whom or what to repeat them: a person, a day")
+    sub.add_argument(
+        "--covers", metavar="DIR", help="photographs of other people, that a DataMix model mixes faces with, each once"
+    )
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")

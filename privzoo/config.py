@@ -92,6 +92,31 @@ class SiameseConfig:
 
 
 @dataclass(frozen=True)
+class MixingConfig:
+    """DataMix (Liu et al. 2020): which part of a network sees mixtures, and how its groups are mixed."""
+
+    blocks: int  # of convolution that run on the device: each one convolution with its ReLU, and the pool after it
+    group: int = 8  # features mixed together
+    coefficients: Literal["orthogonal", "gaussian", "dirichlet"] = "orthogonal"  # `mechanisms.mixing.draw`
+    # Share of the training steps in which orthogonal coefficients go from single faces of either sign to any mixture;
+    # 0: any mixture from the first step, as published.
+    easing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what cannot be mixed."""
+        if self.blocks < 1 or self.group < 2:
+            raise ConfigError(
+                f"{self.blocks} blocks and groups of {self.group} cannot be mixed; give 1 block or more, and groups "
+                "of 2 or more."
+            )
+        if not 0 <= self.easing <= 1 or (self.easing and self.coefficients != "orthogonal"):
+            raise ConfigError(
+                f"easing={self.easing} with {self.coefficients} coefficients is invalid; give 0 to 1, and 0 unless "
+                "they are orthogonal."
+            )
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """One trained VGG-16 or VGG-S with all its weights."""
 
@@ -106,8 +131,14 @@ class NetworkConfig:
     classifier: tuple[int, ...] = ()  # widths of fc6 and fc7; empty: average pooling and fc8 alone
     lrn: bool = False  # VGG-S's local response norm
     parent: str | None = None  # network whose layers are omitted from this one's file if equal
-    siamese: SiameseConfig | None = None  # how it was made from its parent; None: trained as a primary network
+    siamese: SiameseConfig | None = None  # how it was made from its parent; None: not on pairs
+    mixing: MixingConfig | None = None  # of mixing-aware training from its parent; None: it never saw mixtures
     weights: WeightsFile | None = None  # None until released
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a network that was to be made in two ways."""
+        if self.siamese and self.mixing:
+            raise ConfigError(f"{self.name} has both siamese and mixing; a network is fine-tuned in one of the ways.")
 
     @property
     def own_data(self) -> bool:

@@ -160,7 +160,7 @@ class SplitModel:
             ConfigError: a slot without permanent answers, or none with them.
         """
         permanent = at(self._permanent, slot)
-        features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+        features = run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
         if self.code is not None:
             book, response = self.code
             symbols = book.encode(features)
@@ -183,9 +183,13 @@ class SplitModel:
             FeatureError: the features have another shape, or values that are not finite.
         """
         if self.book is None:
-            return _run(self.tail, features, self.card.cost.feature_shape, "features")
+            return run(self.tail, features, self.card.cost.feature_shape, "features")
         received = functools.partial(_received, self.book)
-        return _run(self.tail, features, self.card.cost.feature_shape, "features", received)
+        return run(self.tail, features, self.card.cost.feature_shape, "features", received)
+
+    def _answers(self, chips: np.ndarray, slot: str | None) -> np.ndarray:
+        """Probabilities of face chips, by head and tail."""
+        return self.classify(self.features(chips, slot=slot))
 
     def predict(
         self, images: Any, face: str = "detect", *, all_faces: bool = False, slot: str | None = None
@@ -208,7 +212,7 @@ class SplitModel:
             ForkError: this process was forked after models were loaded. All methods that compute raise this.
         """
         chips, _, _ = faces.chips(images, self.input_size, face, all_faces=all_faces)
-        return self.classify(self.features(chips, slot=slot))
+        return self._answers(chips, slot)
 
     def explain(
         self,
@@ -251,7 +255,7 @@ class SplitModel:
                 label=self.classes[int(row.argmax())],
                 probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
             )
-            for one, row in zip(found, self.classify(self.features(chips, slot=slot)), strict=True)
+            for one, row in zip(found, self._answers(chips, slot), strict=True)
         ]
         return faces.Answers(answers, skipped)
 
@@ -306,13 +310,25 @@ def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
     return {"symbol": check_symbols(whole.astype(np.int64), book.k).astype(np.int32), "epsilon": epsilon}
 
 
-def _run(
+def run(
     model: keras.Model,
     values: np.ndarray,
     shape: tuple[int, ...],
     what: str,
     inputs: Callable[[np.ndarray], Any] = lambda values: values,
 ) -> np.ndarray:
+    """A model's output for an array, in batches of `BATCH`.
+
+    Args:
+        model: with one output.
+        values: numbers (N, *shape).
+        shape: of one of the inputs.
+        what: sentences call them, such as "chips".
+        inputs: makes what the model takes from a part of the array.
+
+    Raises:
+        FeatureError: another shape, or values that are not finite, also in the output.
+    """
     values = np.asarray(values)
     if values.dtype.kind not in "fiu" or values.shape[1:] != shape:
         raise FeatureError(

@@ -15,6 +15,7 @@ from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
 _STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most this many steps
 _ROUNDING = 1e-3  # tolerance for tails in float16 and float32
+OUTPUT = "probabilities"  # name of a tail's output
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
@@ -30,8 +31,10 @@ class Target:
     version: int | None  # None: the newest
     signature: str  # to run
     feature: str  # name of its input
-    classes: int  # probabilities that one feature gives
+    classes: int  # numbers that one feature gives
     budget: str | None = None  # name of the input for epsilon, of a coded model, whose features are (symbol, epsilon)
+    output: str = OUTPUT  # name of what it gives; any but this is numbers that are no probabilities
+    encoding: str | None = None  # in which features are packed, of a tail for mixtures; None: float32
 
     def __post_init__(self) -> None:
         """Checks names and version."""
@@ -87,8 +90,9 @@ class Target:
             count: features sent.
             url: of the server.
         """
+        wanted = "probabilities" if self.output == OUTPUT else "numbers"
         return ServerError(
-            f"The server at {url} answered with something other than {count} x {self.classes} probabilities ({found}); "
+            f"The server at {url} answered with something other than {count} x {self.classes} {wanted} ({found}); "
             f"check that {self.what} is this head's tail."
         )
 
@@ -97,6 +101,8 @@ class Target:
             return f"numbers of shape {outputs.shape}"
         if not np.isfinite(outputs).all():
             return "values that are not finite"
+        if self.output != OUTPUT:
+            return None
         worst = outputs.flat[np.abs(outputs - 0.5).argmax()]
         if abs(worst - 0.5) > 0.5 + _STEP + _ROUNDING:
             return f"a value of {worst:.6g}, which is not a probability"

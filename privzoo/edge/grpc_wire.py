@@ -17,7 +17,6 @@ from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, Miss
 
 SCHEMES = ("grpc", "grpcs")
 PROXY_SCHEMES = ("http",)  # all that gRPC's library supports
-OUTPUT = "probabilities"
 _MOST_FEATURES = 4096  # per request; an answer to this many must fit
 _AWAY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
 # The library's errors for an answer beyond our limit, before and after decompression.
@@ -140,13 +139,13 @@ class Grpc:
         check_finite(features)
         target = self.target
         return grpc_messages.encode(
-            features, target.model, target.version, target.signature, target.feature, target.budget
+            features, target.model, target.version, target.signature, target.feature, target.budget, target.encoding
         )
 
     def _reply(self, data: bytes, count: int, body: bytes, start: float) -> Reply:
         elapsed = (time.perf_counter() - start) * 1e3
         try:
-            outputs = grpc_messages.decode(data).get(OUTPUT)
+            outputs = grpc_messages.decode(data).get(self.target.output)
         except ValueError:
             outputs = None
         return Reply(self.target.checked(outputs, count, self.url), len(body), elapsed)

@@ -14,7 +14,7 @@ import numpy as np
 from privzoo import checks, faces
 from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
-from privzoo.mechanisms import codebook, gaussian, randomized_response
+from privzoo.mechanisms import codebook, gaussian, mixing, randomized_response
 from privzoo.mechanisms import permanent as answers
 from privzoo.mechanisms.budget import DELTA, check_delta, check_epsilon, rounded_up, within
 from privzoo.mechanisms.codebook import Codebook
@@ -120,6 +120,10 @@ class Head:
 
     def _codebook(self) -> Codebook | None:
         entry = self.__unprotected.manifest.get("noise")
+        if isinstance(entry, dict) and entry.get("kind") == mixing.KIND:
+            raise ConfigError(
+                f"The head {self.path} sends mixtures of several faces; open it with privzoo.edge.MixingHead."
+            )
         if not isinstance(entry, dict) or entry.get("kind") != randomized_response.KIND:
             return None
         book = codebook.from_manifest(entry.get("codebook"), self.path)

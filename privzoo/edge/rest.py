@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from privzoo.edge.access import Access, Target, check_finite, check_open
 from privzoo.edge.replies import Body, UnreadableError, error_text, numbers
 from privzoo.edge.retry import Patience, unavailable
 from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
+from privzoo.mechanisms import mixing
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
@@ -29,13 +31,16 @@ class Reply:
     milliseconds: float  # from the first byte sent to the last byte read, of the attempt that was answered
 
 
-def encode(features: np.ndarray, signature: str, names: tuple[str, str] | None = None) -> bytes:
+def encode(
+    features: np.ndarray, signature: str, names: tuple[str, str] | None = None, encoding: str | None = None
+) -> bytes:
     """Body of a predict request in row format; each float32 is written with the fewest digits that restore it.
 
     Args:
         features: float32 array (N, *shape), finite.
         signature: name of the signature to run.
         names: of the inputs for symbol and epsilon, for the features (N, 2) of a coded model.
+        encoding: of mixtures, each of which then goes as a text of `mechanisms.mixing.pack`, in base64.
 
     Returns:
         JSON text.
@@ -45,6 +50,9 @@ def encode(features: np.ndarray, signature: str, names: tuple[str, str] | None =
     if names:
         rows = [{names[0]: int(symbol), names[1]: epsilon} for symbol, epsilon in np.asarray(features, np.float32)]
         return orjson.dumps({"signature_name": signature, "instances": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+    if encoding:
+        packed = [{"b64": base64.b64encode(text).decode()} for text in mixing.pack(features, encoding)]
+        return orjson.dumps({"signature_name": signature, "instances": packed})
     request = {"signature_name": signature, "instances": np.ascontiguousarray(features, np.float32)}
     return orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -187,7 +195,8 @@ class Rest:
         check_open(self._closed)
         check_finite(features)
         target = self.target
-        return encode(features, target.signature, (target.feature, target.budget) if target.budget else None)
+        names = (target.feature, target.budget) if target.budget else None
+        return encode(features, target.signature, names, target.encoding)
 
     def _away(self, error: Exception, seconds: float) -> ServerError:
         reason = texts.said(str(error)) or "no reason given"
