@@ -179,7 +179,7 @@ async function secondLooks(looks, look) {
   }
   const found = [];
   for (const seen of first.sort((a, b) => b.score - a.score)) {
-    // The same face at another turn, with a lower score: its landmarks are the worse ones.
+    // The same face at another rotation, with a lower score: its landmarks are less accurate.
     if (found.some((one) => far(seen.centre, one.centre) < 0.4 * Math.max(seen.side, one.side))) continue;
     const near = await steady(seen, look);
     const face = near && (await sure(near, look));
@@ -218,7 +218,7 @@ async function steady(seen, look) {
   return null;
 }
 
-/** A face close up at its best turn, and the angle of that view. */
+/** A face close up at its best rotation, and the angle of that view. */
 async function upright({ centre: [x, y], side, angle: about }, look) {
   let best = null;
   for (const turn of TURNS) {
