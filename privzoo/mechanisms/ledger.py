@@ -64,6 +64,16 @@ CREATE TABLE IF NOT EXISTS answered (
     PRIMARY KEY (owner, tag)
 ) WITHOUT ROWID
 """
+# What no entry of ours is like. The tables' own checks hold for what is written through them, not for what is there.
+_DAMAGED = """
+SELECT COUNT(*) FROM spending WHERE (
+    typeof(mu_squared) = 'real' AND mu_squared >= 0 AND mu_squared < 9e999
+    AND typeof(pure) = 'real' AND pure >= 0 AND pure < 9e999
+    AND typeof(queries) = 'integer' AND queries > 0
+    AND typeof(since) = 'real' AND typeof(until) = 'real'
+    AND typeof(owner) = 'text' AND typeof(model) = 'text' AND typeof(head) = 'text' AND typeof(mechanism) = 'text'
+) IS NOT TRUE
+"""
 _MOST = 10**15  # features; a bound for the search, beyond what any device sends
 
 
@@ -314,11 +324,13 @@ class Ledger:
         base.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", [secrets.token_hex(16)])
 
     def _check_same(self, base: sqlite3.Connection) -> None:
-        """Refuses another file in the place of the one that was opened, and one that was set back."""
+        """Refuses another file in the place of the one that was opened, one that was set back, and damaged entries."""
         if KIND.version_of(base, self.path) == 0:
             raise self._unusable("it was emptied")
         if base.execute("SELECT name FROM identity").fetchall() != [(self.__name,)]:
             raise self._unusable("another ledger lies in its place since it was opened")
+        if damaged := base.execute(_DAMAGED).fetchone()[0]:
+            raise self._unusable(f"{damaged} of its entries are damaged")
         least = self.__least  # taken first: another thread may see more, and raise it, in between
         if (known := _queries(base)) < least:
             raise self._unusable(f"it knows of {known} features, and knew of {least}")
