@@ -8,6 +8,7 @@ from released_fakes import NOISE, coded, models
 
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.gaussian import Noise
+from privzoo.mechanisms.mixing import Mixing
 
 STATED = Noise(NOISE.sigma, NOISE.clip)
 
@@ -39,6 +40,21 @@ def test_edits_of_what_a_model_hands_out_change_nothing():
     assert coded().code[1].k == 2 and coded().book.kernel is not None
     chips = np.zeros((1, model.input_size, model.input_size, 3), np.uint8)
     assert not np.array_equal(model.features(chips), model.features(chips))
+
+
+def test_a_mixing_model_cannot_be_changed_either():
+    from privzoo.mixed import MixedModel
+
+    plain, _ = models()
+    model = MixedModel(
+        plain.card, plain.network, plain.head, plain.tail, Mixing(4, "orthogonal", np.eye(4), np.zeros(4))
+    )
+    for name in ("mixing", "covers", "features", "noise", "other"):
+        with pytest.raises(AttributeError):
+            setattr(model, name, None)
+    with pytest.raises(ConfigError, match="cannot be changed"):
+        model.__init__(plain.card, plain.network, plain.head, plain.tail, model.mixing)
+    assert model.mixing.group == 4 and not hasattr(model, "__dict__")
 
 
 def test_a_model_is_not_made_twice():

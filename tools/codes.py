@@ -1,9 +1,10 @@
 """Measures a code at several budgets: `tools/codes.py --model NAME --data_dir DIR [--write]`.
 
-Of a released coded model, its own code. Of a model with a reduced feature, codes that are fitted now, to try them out:
-on `--faces` of the network's training faces, each changed at random as in its training, without that model's noise.
-Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels. What
-a code costs on the device beyond its head is timed too; `--device` times only that, and needs no data.
+For a released coded model, its own code is measured. For a model with a reduced feature, new codes are fitted to try
+them out: on `--faces` of the network's training faces, each augmented as in training, without that model's noise.
+Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels. The
+time that a code takes on the device in addition to its head is measured too; `--device` measures only that, and needs
+no data.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
     found = codes.beyond_head(book, response, feature)
     for way, one in found.items():
         print(
-            f"k={book.k} on the device beyond the head, {way} answers: {one.value:.4f} ms a face ({one.low:.4f} to "
-            f"{one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
+            f"k={book.k} on the device in addition to the head, {way} answers: {one.value:.4f} ms per face "
+            f"({one.low:.4f} to {one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
         )
     print(described)
     return {
@@ -107,7 +108,7 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
 
 
 def _write(found: dict[str, Any]) -> None:
-    """Writes a model's figures and, where --results names one, the section on all."""
+    """Writes a model's figures and, unless --results is empty, the section on all models."""
     from privzoo import config
     from privzoo.audit.report import codes
     from privzoo.provenance import write_json
