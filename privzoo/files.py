@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,11 +32,14 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
         suffix: that the temporary name must end in, for writers that insist on one, such as ".npz"; such names begin
             with a dot as well.
 
+    Raises:
+        ConfigError: the path is a URL.
+
     Example:
         >>> with replacing("figures.npz") as temporary:  # doctest: +SKIP
         ...     temporary.write_bytes(b"...")
     """
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else checks.local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unique = f"{os.getpid()}.{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name}.{unique}{PART}{suffix}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -75,7 +77,7 @@ def _plan() -> Plan:
         seeds, epsilons = tuple(map(int, FLAGS.seeds)), tuple(map(float, FLAGS.epsilons))
     except ValueError:
         raise ConfigError(f"--seeds {FLAGS.seeds} --epsilons {FLAGS.epsilons} are not numbers; give 1,2,3.") from None
-    cache = Path(FLAGS.cache_dir)
+    cache = checks.local_path(FLAGS.cache_dir)
     if FLAGS.quick:
         return Plan(cache, seeds[:1], (1, 100), ("lda", "mlp"), deep="none", epsilons=epsilons)
     return Plan(
@@ -188,7 +190,7 @@ def main(_: list[str]) -> None:
         for name in sorted(members, key=lambda name: (config.model(name).network, name)):
             model = privzoo.load(name, head=FLAGS.head)
             views = model_audit.views(
-                model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
+                model, quantizations, plan.cache, checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None
             )
             figures = []
             if "people" in FLAGS.attacks:
@@ -214,7 +216,7 @@ def main(_: list[str]) -> None:
         if FLAGS.report:
             from privzoo.audit.report import audit_page
 
-            out = FLAGS.report_dir and Path(FLAGS.report_dir) / family
+            out = FLAGS.report_dir and checks.local_path(FLAGS.report_dir) / family
             print(audit_page.write(folder, out, results=families.file(family, FLAGS.results), people=FLAGS.people))
     if defects:
         raise DefectError(

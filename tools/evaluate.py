@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+from privzoo import checks
 
 if TYPE_CHECKING:
     from privzoo.card import Card
@@ -113,9 +114,9 @@ def main(_: list[str]) -> None:
             data,
             FLAGS.quantizations,
             command,
-            Path(FLAGS.cache_dir),
+            checks.local_path(FLAGS.cache_dir),
             every=FLAGS.every,
-            heads=Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
+            heads=checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
             seeds=seeds,
             detect=FLAGS.detect,
         ):
@@ -127,7 +128,9 @@ def main(_: list[str]) -> None:
         if FLAGS.subgroups and not FLAGS.detect and not network.own_data and network.task == "gender":
             faces = utkface.load(FLAGS.data_dir, split="validation")
             faces = splits.take(faces, FLAGS.limit) if FLAGS.limit else faces
-            for model, found in accuracy.subgroups_of(models, faces, command, Path(FLAGS.cache_dir), seeds=seeds):
+            for model, found in accuracy.subgroups_of(
+                models, faces, command, checks.local_path(FLAGS.cache_dir), seeds=seeds
+            ):
                 if FLAGS.write:
                     card.write_subgroups(model.name, found, FLAGS.head)
                 rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]

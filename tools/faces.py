@@ -12,13 +12,14 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import app, flags
 from PIL import Image, ImageDraw
 from tqdm import tqdm
+
+from privzoo import checks
 
 if TYPE_CHECKING:
     from detecting.report import Goal
@@ -61,10 +62,10 @@ def main(_: list[str]) -> None:
     facts: dict[str, Any] = {}
     facts |= {"date": datetime.date.today().isoformat(), "git": git, "command": "tools/faces.py --data_dir DIR"}
     facts |= {"seed": FLAGS.seed, "minutes": round((time.monotonic() - started) / 60), "method": _method()}
-    path = Path(FLAGS.out) / "faces.json"
+    path = checks.local_path(FLAGS.out) / "faces.json"
     report.save(path, goals, facts)
     if FLAGS.results:
-        report.publish(path, Path(FLAGS.results))
+        report.publish(path, checks.local_path(FLAGS.results))
 
 
 def _goals() -> Iterator[Goal]:

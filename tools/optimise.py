@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import app, flags
 from optimising.heads import EXPORTED, METHODS
 from optimising.process import LEARNING_RATES, TRAINED
 
+from privzoo import checks
 from privzoo.config import SLIM
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _faces(model: SplitModel) -> Faces:
         return np.concatenate([np.asarray(head(part, training=False)) for part in parts])
 
     facts = {"head before rounding": model_sha256(head), "layers": tf_keras_copy.describe(head), "chips": chips}
-    return heads.Faces(chips, np.array(keep(facts, make, Path(FLAGS.cache_dir)).read()))
+    return heads.Faces(chips, np.array(keep(facts, make, checks.local_path(FLAGS.cache_dir)).read()))
 
 
 def _job(method: str) -> Job:
@@ -125,13 +125,15 @@ def main(_: list[str]) -> None:
     model = privzoo.load(FLAGS.model)
     network = model.card.network
     slim = privzoo.load(FLAGS.model, head=SLIM) if SLIM in methods else None
-    exported = Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
+    exported = checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None
     faces, jobs = _faces(model), {name: _job(name) for name in methods if name in TRAINED}
     paths = {}
     for name in methods:
         say(f"making {name}")
         which = slim if name == SLIM and slim else model
-        paths[name] = heads.make(which, name, faces, jobs.get(name), Path(FLAGS.out) / model.name, exported)
+        paths[name] = heads.make(
+            which, name, faces, jobs.get(name), checks.local_path(FLAGS.out) / model.name, exported
+        )
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
         return
@@ -141,7 +143,7 @@ def main(_: list[str]) -> None:
         test, validation = splits.take(test, FLAGS.limit), splits.take(validation, FLAGS.limit)
     plan = figures.Plan(
         FLAGS.data_dir,
-        Path(FLAGS.cache_dir),
+        checks.local_path(FLAGS.cache_dir),
         FLAGS.every,
         seeds,
         tuple(FLAGS.attackers),

@@ -9,9 +9,10 @@ rank 101 to 200 by their number of LFW images. `sweeping.report.RULE` says how.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
+
+from privzoo import checks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name or shell pattern of models, planned ones too", required=True)
@@ -56,7 +57,7 @@ def main(_: list[str]) -> None:
     for model in models:
         cuts = [m.cut for m in models if m.network == model.network]
         bench = benches.get(model.network) or Bench(
-            model.network, cuts, FLAGS.data_dir, Path(FLAGS.cache_dir), seeds, FLAGS.attackers, FLAGS.faces
+            model.network, cuts, FLAGS.data_dir, checks.local_path(FLAGS.cache_dir), seeds, FLAGS.attackers, FLAGS.faces
         )
         benches = {model.network: bench}  # one at a time in memory
         for trial in FLAGS["try"].value or ():

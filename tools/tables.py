@@ -10,6 +10,8 @@ from pathlib import Path
 
 from absl import app, flags
 
+from privzoo import checks
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose sections are rewritten")
 flags.DEFINE_string("readme", "README.md", "Markdown file whose table of recommended models is rewritten")
@@ -32,7 +34,7 @@ def main(_: list[str]) -> None:
     from privzoo import card, config
     from privzoo.audit.report import audit_page, codes, families
 
-    page, docs, kept = Path(FLAGS.results), Path(FLAGS.docs_dir), config.config_folder()
+    page, docs, kept = checks.local_path(FLAGS.results), checks.local_path(FLAGS.docs_dir), config.config_folder()
 
     def own(folder: str) -> list[Path]:
         return [path for path in sorted((kept / folder).glob("*.json")) if not families.family_of(path.stem)]
@@ -56,7 +58,7 @@ def main(_: list[str]) -> None:
         faces.publish(docs / "faces" / "faces.json", page)
     load.publish(docs / "load", page)
     if FLAGS.readme:
-        choices.write(Path(FLAGS.readme), {name: card.read(name) for name, _ in choices.CHOICES})
+        choices.write(checks.local_path(FLAGS.readme), {name: card.read(name) for name, _ in choices.CHOICES})
 
 
 if __name__ == "__main__":
