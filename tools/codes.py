@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,7 +57,7 @@ def _fitted_now(model: SplitModel, sizes: list[int | None]) -> Iterator[Fitted]:
     config, network = model.config, model.card.network
     train = splits.take(splits.of_network(network, FLAGS.data_dir)[0], FLAGS.faces)
     activations, classes = fitting.cut_features(
-        network, model.network, [config.cut], train, Path(FLAGS.cache_dir), True
+        network, model.network, [config.cut], train, checks.local_path(FLAGS.cache_dir), True
     )
     layer = model.head.get_layer("reduce")
     kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
@@ -115,7 +117,7 @@ def _write(found: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     write_json(folder / f"{found['model']}.json", found)
     if FLAGS.results:
-        codes.write(Path(FLAGS.results), sorted(folder.glob("*.json")))
+        codes.write(checks.local_path(FLAGS.results), sorted(folder.glob("*.json")))
 
 
 def _time_only(model: SplitModel) -> None:
@@ -155,7 +157,7 @@ def main(_: list[str]) -> None:
         raise ConfigError("--budgets takes numbers, and --symbols whole numbers or best.") from None
     if FLAGS.data_dir is None and not FLAGS.device:
         raise ConfigError("There are no faces to measure on; give their folder with --data_dir, or --device.")
-    git, cache = git_revision(), Path(FLAGS.cache_dir)
+    git, cache = git_revision(), checks.local_path(FLAGS.cache_dir)
     model = privzoo.load(FLAGS.model)
     if FLAGS.device:
         _time_only(model)
@@ -167,7 +169,7 @@ def main(_: list[str]) -> None:
     test = splits.test_set(model.card.network, FLAGS.data_dir)
     chips, labels = arrays(test, model.input_size, model.card.network.task)
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
-        path = FLAGS.heads_dir and released.find(model, "int8", Path(FLAGS.heads_dir))
+        path = FLAGS.heads_dir and released.find(model, "int8", checks.local_path(FLAGS.heads_dir))
         features, digest = head_features(path or model.export_head(Path(folder) / "head.tflite"), chips, cache)
     own = whole_answers(model.network, chips, model.input_size, cache).argmax(1)
     pairs: Iterator[tuple[Codebook, keras.Model]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import markdown
-from privzoo.audit.report.results import NAMES
+from privzoo.audit.report.families import NAMES
 from privzoo.evaluation import bars
 from privzoo.evaluation.intervals import Estimate
 from privzoo.mechanisms.budget import rounded_up
