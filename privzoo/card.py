@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from privzoo import architectures, card_text, config
 from privzoo.architectures.layers import LayerCost
+from privzoo.card_text import DATAMIX
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 BYTES_OF_FLOAT32 = 4
 LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 
+BALANCED = "balanced accuracy"  # the metric, as `privzoo.evaluation.classes` names it
 PART = ", one face in "  # in a measurement's data: not on all of its faces
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; `tflite/web` looks it up too
 
@@ -35,7 +38,7 @@ class Measurement:
     variant: str  # what was measured, such as "int8 head + tail"
     data: str  # data set and split
     value: float  # share in 0..1, or in `unit`
-    low: float  # 95 % interval
+    low: float  # 95% interval
     high: float
     count: int  # faces
     seeds: tuple[int, ...]  # of all randomness; empty if there was none
@@ -104,10 +107,22 @@ class Card:
         return max(found, key=lambda m: m.count, default=None)
 
     def told(self) -> tuple[Measurement | None, Measurement | None]:
-        """Accuracy and balanced accuracy of the int8 head if it was measured by class, otherwise of the float head."""
-        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
-        variant = next((v for v in variants if self.figure("balanced accuracy", v)), variants[0])
-        return self.figure("accuracy", variant), self.figure("balanced accuracy", variant)
+        """Accuracy and balanced accuracy, both of one head on the same faces; `card_text.TOLD` says of which.
+
+        Of a card without balanced accuracy, accuracy alone.
+        """
+        from privzoo.evaluation.variants import FLOAT, INT8
+
+        variants = (INT8, FLOAT)
+        found = {(m.metric, m.variant, m.data): m for m in self.measurements}
+        # A part of the faces counts only where there is nothing on all of them.
+        for part, variant in itertools.product((False, True), variants):
+            on = [m for m in self.measurements if m.variant == variant and (PART in m.data) == part]
+            both = [(a, b) for a in on if a.metric == "accuracy" and (b := found.get((BALANCED, variant, a.data)))]
+            if both:
+                return max(both, key=lambda pair: pair[0].count)
+        alone = (self.figure("accuracy", variant) for variant in variants)
+        return next((m for m in alone if m), None), None
 
     def epsilon(self) -> float | None:
         """Budget that one feature spends, at delta 1e-05, or at delta 0 for a code; None without noise."""
@@ -136,8 +151,9 @@ class Card:
 
         What the answer alone reveals about the person does not count: no embedding hides that.
         """
-        found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant]
-        return max(found, key=lambda m: m.value, default=None)
+        from privzoo.evaluation.intervals import highest
+
+        return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant)
 
     def bounds(self) -> tuple[Bounds, ...]:
         """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""
@@ -158,13 +174,14 @@ class Card:
 
     def attack_of(self, queries: int) -> Measurement | None:
         """The strongest identity attack measured that averages so many queries, at the model's own budget."""
+        from privzoo.evaluation.intervals import highest
+
         epsilon = self.epsilon()
         budget = "" if epsilon is None else f"epsilon {round(epsilon, 3):g}, "
         asked = f", feature, {budget}{queries} {'query' if queries == 1 else 'queries'}"
         if epsilon is None:  # one feature tells as much as many
             asked = ", feature"
-        found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and asked in m.variant]
-        return max(found, key=lambda m: m.value, default=None)
+        return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and asked in m.variant)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one flat entry per fact, as `privzoo list --json` prints it."""
@@ -183,6 +200,7 @@ class Card:
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "code": to_dict(self.model.code) if self.model.code else None,
+            "mixing": to_dict(self.network.mixing) if self.network.mixing else None,
             "budget": self.budget() or None,
             # JSON has no infinity: null where there is no bound.
             "bounds": [
@@ -210,6 +228,7 @@ class Card:
         """The card as Markdown."""
         cost, model, network = self.cost, self.model, self.network
         start = network.training.start or network.parent
+        mixing = network.mixing if model.embedding == DATAMIX else None
         reduction = {"pca": ", by PCA", "autoencoder": ", by an auto-encoder"}[model.reduction]
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
@@ -233,6 +252,12 @@ class Card:
                 f"drawn on the device; {self.budget()}"
                 for noise in (model.noise,)
                 if noise
+            ),
+            *(
+                f"- mixed: in groups of {one.group}, with {one.coefficients} coefficients drawn on the device for each "
+                "request; the last layer is computed on the device"
+                for one in (mixing,)
+                if one
             ),
             f"- {self.head} head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",
@@ -276,7 +301,8 @@ def _head_costs(
     layers = architectures.costs(
         network.architecture, network.input_shape, len(network.classes), network.classifier, channels
     )
-    found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
+    cut = architectures.cut_layer(network.architecture, model.cut)
+    found = layers[: [layer.name for layer in layers].index(cut) + 1]
     if model.dimensions and model.embedding != LABEL:
         products = math.prod(found[-1].shape) * model.dimensions
         found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
@@ -293,8 +319,12 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
         architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_shape, len(network.classes), network.classifier)
-    end = [layer.name for layer in layers].index(model.cut) + 1
+    end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
     full, tail = _head_costs(model, network), layers[end:]
+    if model.embedding == DATAMIX:  # the last layer is the device's too
+        shape = full[-1].shape
+        found = _cost([*full, tail[-1]], tail[:-1], [*full, tail[-1]])
+        return dataclasses.replace(found, feature_shape=shape, feature_bytes=math.prod(shape) * BYTES_OF_FLOAT32)
     if model.code:
         weights = (model.code.symbols or 0) * len(network.classes)
         found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)

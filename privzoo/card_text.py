@@ -11,6 +11,36 @@ if TYPE_CHECKING:
     from privzoo.card import Card, Cost, Measurement
 
 
+DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+# Names of data sets, as measurements name them -> as people write them.
+DATA = {"lfw": "LFW", "fer2013": "FER2013", "arabic_speech": "Arabic Speech Commands"}
+
+
+def data_name(data: str) -> str:
+    """A measurement's data as people write it.
+
+    Example:
+        >>> data_name("lfw, one face in 8")
+        'LFW, one face in 8'
+    """
+    name, comma, rest = data.partition(",")
+    return DATA.get(name, name) + comma + rest
+
+
+#: Whose accuracy tables of models show.
+TOLD = "of the int8 head if both were measured on all faces, otherwise of the float head"
+
+
+def identified(card: Card) -> str:
+    """How many people the strongest attack identifies, or for a code the most that any attack can."""
+    from privzoo.mechanisms.budget import rounded_up
+
+    if card.model.code and (bound := card.bounds()):  # no attack can exceed it, so none needs to be tried
+        return f"at most {rounded_up(100 * bound[0].top1())}%"
+    attack = card.identity_attack()
+    return f"{attack.value:.1%}" if attack else "not measured"
+
+
 def input_of(network: NetworkConfig) -> str:
     """What a network takes, in words."""
     if network.input == SPEECH:
@@ -29,6 +59,11 @@ def feature(model: ModelConfig, cost: Cost) -> str:
     if model.code:
         return "- feature: 1 symbol, 1 byte, and the epsilon that it was sent under"
     shape = "x".join(map(str, cost.feature_shape))
+    if model.embedding == DATAMIX:
+        return (
+            f"- feature: {shape} float32, {cost.feature_bytes:,} bytes, sent as a mixture with those of other faces; a "
+            "half of the bytes as int16, a quarter as int8"
+        )
     rounded = ", rounded to whole numbers" if model.step else ""
     return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
 
@@ -75,7 +110,7 @@ def figures(measurements: tuple[Measurement, ...], network: NetworkConfig) -> li
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", nouns(network), "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95% interval", nouns(network), "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",
@@ -119,18 +154,15 @@ def bounds(card: Card) -> list[str]:
     if not found:
         return []
     names = [name for name, _ in found[0].rows()]
-    lines = ["", "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):", ""]
-    lines += [
-        f"| {' | '.join(('queries of one person', *names, 'measured top-1 of 100 people'))} |",
-        f"|{' --- |' * (len(names) + 2)}",
-    ]
+    rows = []
     for one in found:
         # What one query tells is all that permanent answers do.
         measured = card.attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
         queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
-        lines.append(f"| {' | '.join((queries, *(value for _, value in one.rows()), shown))} |")
-    return lines
+        rows.append((queries, *(value for _, value in one.rows()), shown))
+    title = "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):"
+    return ["", title, "", markdown.table(("queries of one person", *names, "measured top-1 of 100 people"), rows)]
 
 
 SPOKEN = (
@@ -162,6 +194,11 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         "(privzoo.mechanisms.permanent says what that costs).",
         "From a symbol the tail gets nothing but the classes: the whole network's work is done on the device.",
     )
+    broken = (
+        "Never rely on it: mixing is no encryption. Independent component analysis recovers the mixed features from "
+        "one request, without the key, and from them the faces; there is no epsilon (SECURITY.md).",
+        "A face is mixed with others, which must be secret and are used once; its answer depends on them.",
+    )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())
     if model.code and model.code.base is None:
@@ -171,7 +208,8 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         )
     # What a code reveals is bounded, whatever is measured.
     common += () if model.code else unmeasured
-    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
+    mixed = broken if model.embedding == DATAMIX else ()
+    return mixed + ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 
 def _unlabelled(task: str) -> tuple[str, ...]:

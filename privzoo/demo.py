@@ -12,14 +12,17 @@ import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import privzoo
 from privzoo import audio, faces, inputs, weights, zoo
-from privzoo.card import Card
+from privzoo.card import DATAMIX, Card
 from privzoo.config import SPEECH, to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
 from privzoo.faces import Skipped
+
+if TYPE_CHECKING:
+    from privzoo.edge import Client, Head, MixingClient, MixingHead
 
 QUANTIZATION = "int8"
 
@@ -90,7 +93,6 @@ def run(
         ImageError: no image is readable and shows a face, or with `strict` one of them is not or does not.
         MissingExtraError: the packages of `privzoo[cloud]` are not installed.
     """
-    from privzoo.edge import Client, Head
     from privzoo.serving import Server
 
     card = zoo.show(model)
@@ -100,14 +102,15 @@ def run(
         speech = card.network.input == SPEECH
         paths = [str(path) for path in images or [_word(stack) if speech else _portrait()]]
         folder = _artefacts(card, stack)
-        head = Head(folder / "head.tflite")
+        head = _head(card, folder / "head.tflite")
         # Finds unusable photographs before starting the server, which takes seconds.
         chips, usable, skipped = head.prepare(paths, face, bulk=not strict, all_faces=all_faces)
         inputs.require(list(usable), skipped, head.input)
         unusable = {one.image for one in skipped}
         paths = [path for path in paths if path not in unusable]
         server = stack.enter_context(Server(folder / model, model))
-        client = stack.enter_context(Client(head, server.url))
+        client = _client(head, server.url, len(usable) + 1)
+        stack.callback(client.close)
         client.predict(paths[0], face)  # on the first request TensorFlow builds its graph
         found = [answer for path in paths for answer in client.predict(path, face, all_faces=all_faces)]
         url = server.url
@@ -119,7 +122,7 @@ def run(
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=chips[0].nbytes,
-        noise=head.noise.drawn() if head.noise else None,
+        noise=_drawn(head),
         budget=card.budget(),
         identity_attack=to_dict(attack) if attack else None,
         answers=tuple(
@@ -152,6 +155,31 @@ def _word(stack: contextlib.ExitStack) -> str:
         file.setparams((1, 2, audio.RATE, audio.SAMPLES, "NONE", ""))
         file.writeframes(words(1)[0].astype("<i2").tobytes())
     return str(path)
+
+
+def _head(card: Card, path: Path) -> Head | MixingHead:
+    from privzoo.edge import Head, MixingHead
+
+    return MixingHead(path) if card.model.embedding == DATAMIX else Head(path)
+
+
+def _client(head: Head | MixingHead, url: str, requests: int) -> Client | MixingClient:
+    """A client; a DataMix model's has the package's chips as covers for so many requests."""
+    from privzoo.edge import Client, MixingClient, MixingHead
+
+    if not isinstance(head, MixingHead):
+        return Client(head, url)
+    from privzoo.export.calibration import default_calibration
+    from privzoo.mechanisms.covers import Covers
+
+    return MixingClient(head, url, Covers(default_calibration(head.input_size, requests * head.group)))
+
+
+def _drawn(head: Head | MixingHead) -> dict[str, Any] | None:
+    from privzoo.edge import MixingHead
+
+    source = head.mixing if isinstance(head, MixingHead) else head.noise
+    return source.drawn() if source else None
 
 
 def _portrait() -> str:

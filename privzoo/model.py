@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 from privzoo import faces, forks, inputs
 from privzoo.card import Card
 from privzoo.config import ModelConfig, check_uncoded
-from privzoo.errors import FeatureError
+from privzoo.errors import ConfigError, FeatureError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, protect
 from privzoo.mechanisms.permanent import Permanent, at
@@ -43,19 +44,25 @@ class Prediction:
 class SplitModel:
     """A model of the zoo, cut in two; `privzoo.load` makes it.
 
+    It cannot be changed once it is loaded: no assignment to an attribute switches off the noise, here or in what is
+    exported. (This prevents mistakes, as in `privzoo.edge.Head`.)
+
     Args:
         card: the model's card.
-        network: `image` or `spectrogram` -> probabilities, the whole of it.
+        network: `image` or `spectrogram` -> probabilities, the whole network.
         head: `image`, float32 RGB 0..255 (N, S, S, 3), or `spectrogram`, -> `features`.
         tail: `features` -> probabilities (N, classes).
-        noise: what every feature gets before it leaves the device; None: nothing.
-        book: of a coded model, whose `noise` is randomized response: maps the head's output to a symbol.
-        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: fresh draws.
+        noise: added to every feature before it leaves the device; None: nothing.
+        book: for a coded model, whose `noise` is randomized response: maps the head's output to a symbol.
+        permanent: for a coded model whose answers are drawn once for each slot and repeated; None: fresh draws.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
         >>> model.predict("photo.jpg")
     """
+
+    # No __dict__, and properties without setters: an assignment fails instead of replacing the protection.
+    __slots__ = ("__book", "__card", "__head", "__network", "__noise", "__permanent", "__tail", "__weakref__")
 
     def __init__(
         self,
@@ -67,9 +74,12 @@ class SplitModel:
         book: Codebook | None = None,
         permanent: Permanent | None = None,
     ) -> None:
+        if hasattr(self, "_SplitModel__card"):
+            raise ConfigError(f"The model {self.name} is loaded and cannot be changed; load it again.")
         forks.remember()
-        self.card, self.noise, self.book, self._permanent = card, noise, book, permanent
-        self._network, self._head, self._tail = network, head, tail
+        self.__noise, self.__book, self.__permanent = noise, book, permanent
+        self.__network, self.__head, self.__tail = network, head, tail
+        self.__card = card
 
     def __repr__(self) -> str:
         """Name, feature and classes."""
@@ -77,21 +87,36 @@ class SplitModel:
 
     @property
     def network(self) -> keras.Model:
-        """`image` or `spectrogram` -> probabilities, the whole of it."""
+        """`image` or `spectrogram` -> probabilities, the whole network."""
         forks.check()
-        return self._network
+        return self.__network
 
     @property
     def head(self) -> keras.Model:
         """`image`, float32 RGB 0..255 (N, S, S, 3), or `spectrogram`, -> `features`, before any noise or code."""
         forks.check()
-        return self._head
+        return self.__head
 
     @property
     def tail(self) -> keras.Model:
-        """`features` -> probabilities (N, classes); of a coded model `symbol` and `epsilon` -> probabilities."""
+        """`features` -> probabilities (N, classes); for a coded model `symbol` and `epsilon` -> probabilities."""
         forks.check()
-        return self._tail
+        return self.__tail
+
+    @property
+    def card(self) -> Card:
+        """The model's card."""
+        return self.__card
+
+    @property
+    def noise(self) -> Noise | RandomizedResponse | None:
+        """What every feature gets before it leaves the device; None: nothing. A copy, so that edits change nothing."""
+        return copy.copy(self.__noise)
+
+    @property
+    def book(self) -> Codebook | None:
+        """Of a coded model, what maps the head's output to a symbol; None of any other. A copy too."""
+        return copy.copy(self.__book)
 
     @property
     def name(self) -> str:
@@ -105,7 +130,7 @@ class SplitModel:
 
     @property
     def code(self) -> tuple[Codebook, RandomizedResponse] | None:
-        """Of a coded model its codebook and what sends a symbol; None of any other."""
+        """A coded model's codebook and randomized response; None for any other model."""
         if self.book is None or not isinstance(self.noise, RandomizedResponse):
             return None
         return self.book, self.noise
@@ -145,29 +170,29 @@ class SplitModel:
         Raises:
             ConfigError: as for `features`.
         """
-        source = at(self._permanent, slot) or self.noise
+        source = at(self.__permanent, slot) or self.noise
         return source.drawn() if source else None
 
     def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
-        """What leaves the device for chips or clips, with the model's noise, fresh at each call unless answers repeat.
+        """What leaves the device for chips or clips, with the model's noise, fresh at each call unless permanent.
 
         Args:
             chips: uint8 RGB (N, S, S, 3), or float32 0..255; of a model that takes speech clips, int16 (N, 16000).
-            rng: for tests and measurements only, a random source that can be repeated.
+            rng: a repeatable random source, for tests and measurements only.
             slot: in which permanent answers repeat, for a model that was loaded with them: a person, a day.
 
         Returns:
-            float32 (N, *feature shape); of a coded model (N, 2), the symbol that may be sent and the epsilon that it
+            float32 (N, *feature shape); for a coded model (N, 2), the symbol that may be sent and the epsilon that it
             was drawn under.
 
         Raises:
             FeatureError: the chips have another shape, or values that are not finite; AudioError for clips.
             ConfigError: a slot without permanent answers, or none with them.
         """
-        permanent = at(self._permanent, slot)
+        permanent = at(self.__permanent, slot)
         if isinstance(kind := self.input, inputs.Speech):
             chips = kind.tensors(kind.check(chips))
-        features = _run(self.head, chips, kind.shape, "chips")
+        features = run(self.head, chips, kind.shape, "chips")
         if self.code is not None:
             book, response = self.code
             symbols = book.encode(features)
@@ -190,9 +215,13 @@ class SplitModel:
             FeatureError: the features have another shape, or values that are not finite.
         """
         if self.book is None:
-            return _run(self.tail, features, self.card.cost.feature_shape, "features")
+            return run(self.tail, features, self.card.cost.feature_shape, "features")
         received = functools.partial(_received, self.book)
-        return _run(self.tail, features, self.card.cost.feature_shape, "features", received)
+        return run(self.tail, features, self.card.cost.feature_shape, "features", received)
+
+    def _answers(self, chips: np.ndarray, slot: str | None) -> np.ndarray:
+        """Probabilities of face chips, by head and tail."""
+        return self.classify(self.features(chips, slot=slot))
 
     def predict(
         self, images: Any, face: str = "detect", *, all_faces: bool = False, slot: str | None = None
@@ -216,7 +245,7 @@ class SplitModel:
             ForkError: this process was forked after models were loaded. All methods that compute raise this.
         """
         chips, _, _ = self.input.cut(images, face, all_faces=all_faces)
-        return self.classify(self.features(chips, slot=slot))
+        return self._answers(chips, slot)
 
     def explain(
         self,
@@ -227,7 +256,7 @@ class SplitModel:
         strict: bool = False,
         slot: str | None = None,
     ) -> faces.Answers[Prediction]:
-        """As `predict`, with labels and the place of each face: what `privzoo predict --json` prints.
+        """Like `predict`, with labels and the place of each face: what `privzoo predict --json` prints.
 
         Images that cannot be used are skipped. All faces are cut out before the first feature is computed.
 
@@ -245,7 +274,7 @@ class SplitModel:
             ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError if they show
                 no face; AudioError for recordings.
         """
-        at(self._permanent, slot)  # before finding faces, which takes seconds
+        at(self.__permanent, slot)  # before finding faces, which takes seconds
         chips, cut, skipped = self.input.cut(images, face, bulk=not strict, all_faces=all_faces)
         found: list[inputs.Found] = [*cut]
         inputs.require(found, skipped, self.input)
@@ -260,7 +289,7 @@ class SplitModel:
                 label=self.classes[int(row.argmax())],
                 probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
             )
-            for one, row in zip(found, self.classify(self.features(chips, slot=slot)), strict=True)
+            for one, row in zip(found, self._answers(chips, slot), strict=True)
         ]
         return faces.Answers(answers, skipped)
 
@@ -308,7 +337,7 @@ class SplitModel:
 
 
 def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
-    """Inputs of a coded tail, from rows of a symbol and its epsilon."""
+    """Inputs of a coded tail, from rows of symbol and epsilon."""
     symbols, epsilon = features.T
     if not (epsilon > 0).all():
         raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
@@ -318,13 +347,25 @@ def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
     return {"symbol": check_symbols(whole.astype(np.int64), book.k).astype(np.int32), "epsilon": epsilon}
 
 
-def _run(
+def run(
     model: keras.Model,
     values: np.ndarray,
     shape: tuple[int, ...],
     what: str,
     inputs: Callable[[np.ndarray], Any] = lambda values: values,
 ) -> np.ndarray:
+    """A model's output for an array, in batches of `BATCH`.
+
+    Args:
+        model: with one output.
+        values: numbers (N, *shape).
+        shape: of one of the inputs.
+        what: sentences call them, such as "chips".
+        inputs: makes what the model takes from a part of the array.
+
+    Raises:
+        FeatureError: another shape, or values that are not finite, also in the output.
+    """
     values = np.asarray(values)
     if values.dtype.kind not in "fiu" or values.shape[1:] != shape:
         raise FeatureError(
@@ -339,5 +380,5 @@ def _run(
     ]
     answers = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
     if not np.isfinite(answers).all():
-        raise FeatureError(f"The {what} give non-finite probabilities; give features of the size that faces have.")
+        raise FeatureError(f"The {what} give non-finite probabilities; give features of a plausible magnitude.")
     return answers

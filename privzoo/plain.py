@@ -64,11 +64,11 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 
 
 def given(entry: Entry | None, lack: str) -> Entry:
-    """An entry that a config may leave out, where something rests on it.
+    """Returns an optional entry of a config where it is needed, or says that it is missing.
 
     Args:
         entry: of the config.
-        lack: the sentence's beginning, as "vgg16_gender_simple_conv5_3 has no slim head".
+        lack: the beginning of the message, such as "vgg16_gender_simple_conv5_3 has no slim head".
 
     Raises:
         ConfigError: it was left out.
@@ -79,7 +79,7 @@ def given(entry: Entry | None, lack: str) -> Entry:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data of a config dataclass: `from_dict` of it gives the same again."""
+    """Plain data of a config dataclass, from which `from_dict` builds an equal one."""
     return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 

@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any
 
+from privzoo import checks
 from privzoo.errors import InputError
 
 BYTES = bytes | bytearray | memoryview
@@ -16,6 +17,7 @@ BYTES = bytes | bytearray | memoryview
 class Kind:
     """One kind of input, as errors speak of it."""
 
+    article: str
     noun: str  # "image", "recording"
     error: type[InputError]
     most_bytes: int  # of an open file, whose size is unknown
@@ -31,7 +33,7 @@ class Kind:
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-            raise self.error(f"{name}: there is no such file; check the path.") from None
+            raise self.error(f"{name}: {self._absent(path)}") from None
         except OSError as error:
             raise self.unreadable(name, error) from None
         if stat.S_ISDIR(mode):
@@ -39,6 +41,11 @@ class Kind:
         if not stat.S_ISREG(mode):
             raise self.error(f"{name}: this is a pipe or a device; save the {self.noun} to a file first.")
         return path
+
+    def _absent(self, path: str | bytes) -> str:
+        if checks.is_url(path):
+            return f"this is an address, not a file; give {self.article} {self.noun} on this machine."
+        return "there is no such file; check the path."
 
     def content(self, file: Any, name: str) -> bytes:
         """All bytes of an open file, from its beginning if it is seekable: it may have been read before."""

@@ -1,9 +1,10 @@
 """Measures a code at several budgets: `tools/codes.py --model NAME --data_dir DIR [--write]`.
 
-Of a released coded model, its own code. Of a model with a reduced feature, codes that are fitted now, to try them out:
-on `--faces` of the network's training faces, each changed at random as in its training, without that model's noise.
-Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels. What
-a code costs on the device beyond its head is timed too; `--device` times only that, and needs no data.
+For a released coded model, its own code is measured. For a model with a reduced feature, new codes are fitted to try
+them out: on `--faces` of the network's training faces, each augmented as in training, without that model's noise.
+Figures are of the exported int8 head on the task's test set; the ceiling is that of the released network's labels. The
+time that a code takes on the device in addition to its head is measured too; `--device` measures only that, and needs
+no data.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
+
+from privzoo import checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +57,7 @@ def _fitted_now(model: SplitModel, sizes: list[int | None]) -> Iterator[Fitted]:
     config, network = model.config, model.card.network
     train = splits.take(splits.of_network(network, FLAGS.data_dir)[0], FLAGS.faces)
     activations, classes = fitting.cut_features(
-        network, model.network, [config.cut], train, Path(FLAGS.cache_dir), True
+        network, model.network, [config.cut], train, checks.local_path(FLAGS.cache_dir), True
     )
     layer = model.head.get_layer("reduce")
     kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
@@ -88,8 +91,8 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
     found = codes.beyond_head(book, response, feature)
     for way, one in found.items():
         print(
-            f"k={book.k} on the device beyond the head, {way} answers: {one.value:.4f} ms a face ({one.low:.4f} to "
-            f"{one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
+            f"k={book.k} on the device in addition to the head, {way} answers: {one.value:.4f} ms per face "
+            f"({one.low:.4f} to {one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
         )
     print(described)
     return {
@@ -105,7 +108,7 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
 
 
 def _write(found: dict[str, Any]) -> None:
-    """Writes a model's figures and, where --results names one, the section on all."""
+    """Writes a model's figures and, unless --results is empty, the section on all models."""
     from privzoo import config
     from privzoo.audit.report import codes
     from privzoo.provenance import write_json
@@ -114,7 +117,7 @@ def _write(found: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     write_json(folder / f"{found['model']}.json", found)
     if FLAGS.results:
-        codes.write(Path(FLAGS.results), sorted(folder.glob("*.json")))
+        codes.write(checks.local_path(FLAGS.results), sorted(folder.glob("*.json")))
 
 
 def _time_only(model: SplitModel) -> None:
@@ -154,7 +157,7 @@ def main(_: list[str]) -> None:
         raise ConfigError("--budgets takes numbers, and --symbols whole numbers or best.") from None
     if FLAGS.data_dir is None and not FLAGS.device:
         raise ConfigError("There are no faces to measure on; give their folder with --data_dir, or --device.")
-    git, cache = git_revision(), Path(FLAGS.cache_dir)
+    git, cache = git_revision(), checks.local_path(FLAGS.cache_dir)
     model = privzoo.load(FLAGS.model)
     if FLAGS.device:
         _time_only(model)
@@ -166,7 +169,7 @@ def main(_: list[str]) -> None:
     test = splits.test_set(model.card.network, FLAGS.data_dir)
     chips, labels = arrays(test, model.card.network.input_size, model.card.network.task)
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
-        path = FLAGS.heads_dir and released.find(model, "int8", Path(FLAGS.heads_dir))
+        path = FLAGS.heads_dir and released.find(model, "int8", checks.local_path(FLAGS.heads_dir))
         features, digest = head_features(path or model.export_head(Path(folder) / "head.tflite"), chips, cache)
     own = whole_answers(model.network, chips, model.card.network.input_size, cache).argmax(1)
     pairs: Iterator[tuple[Codebook, keras.Model]]

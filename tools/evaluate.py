@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+from privzoo import checks
 
 if TYPE_CHECKING:
     from privzoo.card import Card
@@ -24,7 +25,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, for a trial run", lower_bound=8)
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every Nth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for the first layers' activations, shared by all tools")
-flags.DEFINE_integer("draws", 20, "seeded draws of a noisy model's noise; figures are means over them", lower_bound=1)
+flags.DEFINE_integer(
+    "draws",
+    20,
+    "seeded draws of a noisy model's noise, or of groups and keys; figures are means over them",
+    lower_bound=1,
+)
 flags.DEFINE_bool("subgroups", True, "also measure gender by subgroup on UTKFace's validation faces")
 flags.DEFINE_bool("detect", False, "also let the detector find the faces in LFW's frames, as predict() does")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
@@ -49,20 +55,22 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
     trained = ((card.record or {}).get("data") or {}).get("own", {})
     if trained.get("seen") != data.facts["seen"]:
         print(
-            "The training images are not those that the network was trained on: images were added, removed or renamed "
-            "since, or this is another folder. Images that it has seen may be among those it is measured on.",
+            "The training images are not those that the network was trained on: images have been added, removed or "
+            "renamed since, or this is another folder. The network may now be measured on images that it has seen.",
             file=sys.stderr,
         )
 
 
 def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
+    from evaluating import accuracy, results
+
     import privzoo
     from privzoo import card, card_text, config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
-    from privzoo.evaluation import accuracy, subgroups
+    from privzoo.evaluation import subgroups
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
     names = [name for name in names if FLAGS.head in card.heads(config.model(name))]
@@ -72,18 +80,21 @@ def main(_: list[str]) -> None:
         )
     if FLAGS.detect:
         # FER2013 holds chips, not photographs, in which there is nothing to detect.
-        names = [name for name in names if results.family_of(name) == "" and _task(name) == "gender"]
+        names = [name for name in names if families.family_of(name) == "" and _task(name) == "gender"]
         if not names:
             raise ConfigError("--detect needs whole photographs, which only LFW has: give it a gender model.")
     if FLAGS.limit and FLAGS.write:
-        raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
+        raise ConfigError("Figures of --limit do not belong in the cards; add --nowrite.")
+
+    def drawn(name: str) -> bool:
+        return bool(config.model(name).noise) or config.model(name).embedding == card.DATAMIX
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
         head = "" if FLAGS.head == config.FULL else f" --head {FLAGS.head}"
         heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
         detect = " --detect" if FLAGS.detect else ""
-        draws = f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default and config.model(name).noise else ""
+        draws = f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default and drawn(name) else ""
         return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}{draws}{detect}{heads}"
 
     def network_of(name: str) -> str:
@@ -103,9 +114,9 @@ def main(_: list[str]) -> None:
             data,
             FLAGS.quantizations,
             command,
-            Path(FLAGS.cache_dir),
+            checks.local_path(FLAGS.cache_dir),
             every=FLAGS.every,
-            heads=Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
+            heads=checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
             seeds=seeds,
             detect=FLAGS.detect,
         ):
@@ -117,7 +128,9 @@ def main(_: list[str]) -> None:
         if FLAGS.subgroups and not FLAGS.detect and not network.own_data and network.task == "gender":
             faces = utkface.load(FLAGS.data_dir, split="validation")
             faces = splits.take(faces, FLAGS.limit) if FLAGS.limit else faces
-            for model, found in accuracy.subgroups_of(models, faces, command, Path(FLAGS.cache_dir), seeds=seeds):
+            for model, found in accuracy.subgroups_of(
+                models, faces, command, checks.local_path(FLAGS.cache_dir), seeds=seeds
+            ):
                 if FLAGS.write:
                     card.write_subgroups(model.name, found, FLAGS.head)
                 rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
@@ -125,9 +138,9 @@ def main(_: list[str]) -> None:
     if not FLAGS.write:
         return
     cards = [card.read(name) for name in privzoo.list_models()]
-    for family in sorted({results.family_of(name) for name in names}):
-        if file := results.file(family, FLAGS.results):
-            results.write(file, [one for one in cards if results.family(one.network) == family])
+    for family in sorted({families.family_of(name) for name in names}):
+        if file := families.file(family, FLAGS.results):
+            results.write(file, [one for one in cards if families.family(one.network) == family])
 
 
 if __name__ == "__main__":

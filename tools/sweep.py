@@ -1,4 +1,4 @@
-"""Tries settings of models, and says what each costs in accuracy and leaves of identity: `tools/sweep.py --help`.
+"""Tries settings of models: what each costs in accuracy, and how many people can still be identified.
 
     tools/sweep.py --model 'vgg16_gender_advanced_*' --data_dir DIR --try sigma=0.1,clip=0.3 --try sigma=0.2,clip=0.5
 
@@ -9,14 +9,17 @@ rank 101 to 200 by their number of LFW images. `sweeping.report.RULE` says how.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
+
+from privzoo import checks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name or shell pattern of models, planned ones too", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_multi_string("try", None, "settings as `relevance=1,sigma=0.4,clip=1`; may be given often", required=True)
+flags.DEFINE_multi_string(
+    "try", None, "settings such as `relevance=1,sigma=0.4,clip=1`; may be repeated", required=True
+)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, shared by all tools")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
@@ -29,19 +32,19 @@ flags.DEFINE_string(
 
 
 def main(_: list[str]) -> None:
-    """Tries every setting on every matching model, and writes what it finds as soon as it has it."""
+    """Tries every setting on every matching model, and writes each result as soon as it is known."""
     from sweeping import report
     from sweeping.bench import Bench
 
     from privzoo import config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.training import release
 
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
-        raise ConfigError(f"--seeds {','.join(FLAGS.seeds)} are no whole numbers; give 1,2,3.") from None
+        raise ConfigError(f"--seeds {','.join(FLAGS.seeds)} are not whole numbers; give 1,2,3.") from None
 
     folder = config.config_folder() / "sweeps"
     folder.mkdir(exist_ok=True)
@@ -54,7 +57,7 @@ def main(_: list[str]) -> None:
     for model in models:
         cuts = [m.cut for m in models if m.network == model.network]
         bench = benches.get(model.network) or Bench(
-            model.network, cuts, FLAGS.data_dir, Path(FLAGS.cache_dir), seeds, FLAGS.attackers, FLAGS.faces
+            model.network, cuts, FLAGS.data_dir, checks.local_path(FLAGS.cache_dir), seeds, FLAGS.attackers, FLAGS.faces
         )
         benches = {model.network: bench}  # one at a time in memory
         for trial in FLAGS["try"].value or ():
@@ -65,9 +68,9 @@ def main(_: list[str]) -> None:
             report.add_trial(folder / f"{model.name}.json", trial, command, seeds, row)
             people = ", ".join(f"{q} queries {f['value']:.1%} ({f['attacker']})" for q, f in row["identity"].items())
             logging.info("%s, %s: accuracy %.2f %%, identity %s", model.name, trial, 100 * row["accuracy"], people)
-    every = {path: results.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
-    for family in sorted({results.family(config.network(model.network)) for model in models}):
-        if file := results.file(family, FLAGS.results):
+    every = {path: families.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
+    for family in sorted({families.family(config.network(model.network)) for model in models}):
+        if file := families.file(family, FLAGS.results):
             report.write(file, [path for path, own in every.items() if own == family])
 
 

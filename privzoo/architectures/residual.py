@@ -9,6 +9,7 @@ import keras
 from privzoo.architectures.layers import Conv, Residual
 
 BATCH_NORM_EPSILON = 1e-3
+_PLACES = ("a", "b", "shortcut")
 MOMENTUM = 0.9  # of a block's batch norm, as He et al. have it: a short run's statistics must keep up with its weights
 
 
@@ -49,7 +50,7 @@ class ResidualBlock(keras.layers.Layer):
         channels = shape[-1]
         assert channels is not None, "a convolution needs to know its input's channels"
         # All have names of their own in the whole network: weights are stored under these.
-        for place, layer in zip(("a", "b", "shortcut"), self.block.convolutions(channels), strict=True):
+        for place, layer in zip(_PLACES, self.block.convolutions(channels), strict=True):
             made = norm = None
             if layer is not None:
                 made = convolution(layer, use_bias=not self.batch_norm, dtype=self.dtype_policy)
@@ -66,6 +67,10 @@ class ResidualBlock(keras.layers.Layer):
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shape of the output for that of the input."""
         return self.a.compute_output_shape(shape)
+
+    def norms(self) -> list[keras.layers.BatchNormalization]:
+        """Its batch norms, none once they are folded away."""
+        return [norm for place in _PLACES if (norm := getattr(self, f"{place}_bn")) is not None]
 
     def _through(self, place: str, x: Any, training: bool | None) -> Any:
         layer, norm = getattr(self, place), getattr(self, f"{place}_bn")

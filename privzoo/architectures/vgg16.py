@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from privzoo.architectures.layers import Conv, Pool
+from privzoo.architectures.layers import Conv, Layer, Pool
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and convolutions of each block
 
-LAYERS: tuple[Conv | Pool, ...] = tuple(
+LAYERS: tuple[Layer, ...] = tuple(
     Conv(f"conv{block}_{i}", channels, 3) if i <= count else Pool(f"pool{block}", 2, 2)
     for block, (channels, count) in enumerate(_BLOCKS, start=1)
     for i in range(1, count + 2)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from privzoo.architectures.layers import Conv, Pool
+from privzoo.architectures.layers import Conv, Layer, Pool
 
-LAYERS: tuple[Conv | Pool, ...] = (
+LAYERS: tuple[Layer, ...] = (
     Conv("conv1", 96, 7, stride=2, padding="valid", lrn=True),
     Pool("pool1", 3, 3, ceil=True),
     Conv("conv2", 256, 5, padding="valid"),

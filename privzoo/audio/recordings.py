@@ -20,7 +20,7 @@ SHORTEST, LONGEST = 0.1, 3.0  # seconds
 HIGHEST_RATE = 384_000  # samples a second
 SILENT = 128  # of 65,536 levels: a recording whose samples stay within so many has no sound
 FULL = 32_768  # level of a float sample of 1.0, which is just beyond the largest
-_RECORDING = Kind("recording", AudioError, most_bytes=64 << 20)
+_RECORDING = Kind("a", "recording", AudioError, most_bytes=64 << 20)
 
 
 def decode(source: Any, name: str | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from privzoo import checks
 from privzoo.errors import DataError, ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".gif", ".tif", ".tiff")
@@ -118,14 +119,14 @@ class Zip:
         try:
             return self._open().read(self.prefix + name)
         except READ_ERRORS as error:
-            raise ImageError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
+            raise ImageError(f"{self}/{name} cannot be read ({_reason(error)}); download the zip again.") from error
 
     def open(self, name: str) -> IO[bytes]:
         """Open a large table for reading; raises DataError when it is not there."""
         try:
             return self._open().open(self.prefix + name)
         except READ_ERRORS as error:
-            raise DataError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
+            raise DataError(f"{self}/{name} cannot be read ({_reason(error)}); download the zip again.") from error
 
     def below(self, folders: Sequence[str]) -> Zip:
         """Return the same zip seen from the outermost folder with one of these names, or from its top."""
@@ -166,7 +167,7 @@ def open_files(root: str | Path, folders: Sequence[str]) -> Files:
     Raises:
         DataError: it does not exist, or is a file but not a zip.
     """
-    root = Path(root).expanduser()
+    root = checks.local_path(root).expanduser()
     if not root.exists():
         raise DataError(f"{root} does not exist: give the folder {folders[0]}, its zip, or the folder that holds one.")
     if root.is_file():

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from privzoo.errors import BudgetError, ConfigError, FeatureError
 from privzoo.faces import Answers, Box, Skipped
 from privzoo.inputs import Found
 
+T = TypeVar("T")
 TIMEOUT, ATTEMPTS = 10.0, 3  # seconds, and tries, where the user sets no others
 # Faces per request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers accept by default.
 BATCH = 32
@@ -57,8 +58,8 @@ class Answer:
         return None if self.face is None or self.score is None else self.face.angle
 
 
-class _Asking:
-    """Common to `Client` and `AsyncClient`: a head, a server, and how to read its replies."""
+class Asking:
+    """Common to the clients: a head, a server, and how to read its replies."""
 
     _asynchronous = False
 
@@ -77,14 +78,7 @@ class _Asking:
         proxy: str | None = None,
     ) -> None:
         self.head = head
-        self._target = Target(
-            head.manifest["model"] if model_name is None else model_name,
-            version,
-            head.manifest["tail"]["signature"],
-            head.manifest["feature"].get("name", _FEATURE),
-            len(head.classes),
-            head.manifest["feature"].get("budget"),
-        )
+        self._target = self._of(head.manifest, head.manifest["model"] if model_name is None else model_name, version)
         over_grpc = isinstance(url, str) and url.partition("://")[0] in SCHEMES
         self._wire = (Grpc if over_grpc else Rest)(
             url,
@@ -93,6 +87,12 @@ class _Asking:
             Access(key, ca, certificate, proxy),
             self._asynchronous,
         )
+
+    def _of(self, manifest: dict[str, Any], model: str, version: int | None) -> Target:
+        """What is asked for on the server."""
+        signature, feature = manifest["tail"]["signature"], manifest["feature"]
+        name = feature.get("name", _FEATURE)
+        return Target(model, version, signature, name, len(manifest["classes"]), feature.get("budget"))
 
     def _features(self, chips: np.ndarray, slot: str | None) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
@@ -133,7 +133,7 @@ class _Asking:
         ]
 
 
-class Client(_Asking):
+class Client(Asking):
     """Gets answers about faces from a TF Serving server, such as `privzoo serve`, sending it only features.
 
     Args:
@@ -262,6 +262,7 @@ class Client(_Asking):
             >>> for answer in client.stream(camera):  # doctest: +SKIP
             ...     print(answer.image, answer.label)
         """
+        self._wire.check_open()
         return Stream(
             frames,
             lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True, slot=slot)[0], image=name),
@@ -290,10 +291,11 @@ class Client(_Asking):
             feature that waits already gets the same ticket again. (A head that adds noise never gives a feature twice.)
 
         Raises:
-            ConfigError: the client has no queue, or its file cannot be used.
+            ConfigError: the client is closed or has no queue, or the queue's file cannot be used; nothing was spent.
             ImageError: as for `predict`.
             ServerUnavailableError: the queue is full; none of the features was kept.
         """
+        self._wire.check_open()
         queue = self._queue()
         chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
         places = [place_to_json(one) for one in found]  # anything that can fail must do so before the budget is spent
@@ -319,23 +321,29 @@ class Client(_Asking):
             Tickets and answers, as they come.
 
         Raises:
-            ConfigError: the client has no queue, or its file cannot be used.
+            ConfigError: the client is closed or has no queue, or the queue's file cannot be used.
             ServerUnavailableError: the server is still away; unanswered features stay.
             MismatchError: the server has another tail; all stay.
             FeatureRefusedError: once all others are answered: the server refused some features with its protocol's own
                 error, and answered others after that; or they cannot be sent. These are set aside: `queue.refused()`
                 says why, `queue.retry_refused()` queues them again, `queue.forget(ticket)` drops one.
-            ServerError: the server refuses features and answers none after them, as when a proxy refuses
+            ServerError: the server refuses features and answers none after them, for example if a proxy refuses
                 everything; or it answers with another error, as for a revoked key; all stay.
 
         Example:
             >>> for ticket, answer in client.send():  # doctest: +SKIP
             ...     print(ticket, answer.label)
         """
+        self._wire.check_open()
         sending = Sending(
             self._queue(), self._target.signature, self.head.feature_shape, BATCH, self._wire.predict, self._answers
         )
-        return sending.run()
+        return self._while_open(sending.run())
+
+    def _while_open(self, answers: Iterator[T]) -> Iterator[T]:
+        """The same, unless the client was closed before the first is asked for."""
+        self._wire.check_open()
+        yield from answers
 
     def _queue(self) -> Queue:
         if self.queue is None:
@@ -343,7 +351,7 @@ class Client(_Asking):
         return self.queue
 
 
-class AsyncClient(_Asking):
+class AsyncClient(Asking):
     """As `Client`, for asyncio: the head runs on a thread, the requests in the event loop; it has no queue.
 
     Example:

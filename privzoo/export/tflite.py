@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import inputs
+from privzoo import checks, inputs
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, replacing, require_tensorflow, write_out
@@ -75,6 +75,7 @@ def export_head(
     """
     if quantization not in QUANTIZATIONS:
         raise ConfigError(f"quantization={quantization!r} is unknown; use one of {', '.join(QUANTIZATIONS)}.")
+    path = checks.path("path", path)
     check_weights(head, "head", manifest)
     kind = inputs.of_manifest(manifest["input"])
     chips = kind.check(calibrating(kind) if calibration is None else calibration)
@@ -84,7 +85,6 @@ def export_head(
         raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
     chips = kind.tensors(chips)
     flatbuffer = convert(head, quantization, chips, kind.range)
-    path = Path(path)
     with replacing(path) as temporary:
         temporary.write_bytes(flatbuffer)
         measured = _check(head, temporary, chips[:CHECKED_CHIPS])

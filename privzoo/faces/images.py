@@ -15,7 +15,7 @@ from privzoo.sources import Kind, name_of
 
 # Pillow's own default: beyond it a small file may be a decompression bomb that expands to gigabytes.
 MAX_PIXELS = 89_478_485
-_IMAGE = Kind("image", ImageError, most_bytes=4 * MAX_PIXELS)  # all pixels uncompressed
+_IMAGE = Kind("an", "image", ImageError, most_bytes=4 * MAX_PIXELS)  # all pixels uncompressed
 
 
 def decode(source: Any, name: str | None = None) -> np.ndarray:

@@ -19,6 +19,7 @@ from privzoo.training import losses, record
 from privzoo.training.batches import PlainBatches, TrainingBatches, steps
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.schedule import optimizer
+from privzoo.training.statistics import LONG_RUN, TrainingStatistics
 
 AGE_SCALE = 116.0  # years; the oldest face of UTKFace, so that the age output is about 0..1
 AUXILIARY = {"age": 1, "race": 5}  # label -> units of its output
@@ -66,7 +67,7 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
     Args:
         network: of `build`.
         path: an npz file.
-        task: label under which the file has the primary output; without it `fc8` keeps its fresh weights.
+        task: label under which the file has the primary output; without it `fc8` keeps its initial weights.
 
     Raises:
         WeightsError: the file is missing or damaged.
@@ -88,7 +89,7 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
     if any("conv" in key for key in missing):
         raise ConfigError(f"The start weights {path} lack {missing[0]}; they belong to another architecture.")
     if missing:
-        logging.info("Start weights leave fresh: %s", ", ".join(missing))
+        logging.info("Not in the start weights: %s", ", ".join(missing))
 
 
 def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndarray]) -> None:
@@ -108,7 +109,7 @@ def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndar
 
 
 def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float]) -> dict[str, np.ndarray]:
-    """Labels as the outputs learn them: the task under `fc8`, ages scaled to about 0..1."""
+    """Labels in the form that the outputs learn: the task under `fc8`, ages scaled to about 0..1."""
     chosen = {"fc8": labels[task], **{label: labels[label] for label in auxiliary}}
     if "age" in chosen:
         chosen["age"] = np.asarray(chosen["age"], np.float32)[:, None] / AGE_SCALE
@@ -164,8 +165,8 @@ def train(
     if len(chips) < 2:
         raise DataError(f"{train_set.name} has one usable image to train on; give 2 or more of each class.")
     network = build(config, training)
-    epochs = sum(stage.epochs for stage in training.stages)
-    compile_network(network, training, len(config.classes), epochs * steps(len(chips), training.batch_size))
+    total = sum(stage.epochs for stage in training.stages) * steps(len(chips), training.batch_size)
+    compile_network(network, training, len(config.classes), total)
     done = checkpoint.resume(network)
     if not done and training.start:
         if init_dir is None:
@@ -179,7 +180,10 @@ def train(
         train = TrainingBatches(chips, wanted, training.batch_size, size, training.changes, training.seed, first)
         return train, PlainBatches(validation_chips, size, labels=validation_wanted)
 
+    def callbacks(size: int | None) -> list[TrainingStatistics]:
+        return [TrainingStatistics(chips, size, training.batch_size, training.seed)] if total < LONG_RUN else []
+
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
     counts |= {"own": train_set.facts} if train_set.facts else {}
-    fit(network, config, batches, checkpoint, counts)
+    fit(network, config, batches, checkpoint, counts, callbacks)
     return network

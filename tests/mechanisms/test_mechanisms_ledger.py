@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -240,6 +241,30 @@ def test_a_damaged_file(path, where):
             use()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("mu_squared = -1", "mu_squared = 9e999", "mu_squared = 'x'", "pure = -0.5", "pure = 9e999", "queries = -2"),
+        *("queries = 0", "queries = 1.5", "since = 'x'", "owner = x'00'", "mechanism = x'ff'"),
+    ],
+)
+def test_a_damaged_entry(path, change):
+    ledger = Ledger(path)
+    ledger.spend(GAUSSIAN, 1)
+    with contextlib.closing(sqlite3.connect(path)) as base, base:
+        base.execute("PRAGMA ignore_check_constraints = 1")
+        base.execute(f"UPDATE spending SET {change}")
+    for use in (
+        lambda: ledger.spend(GAUSSIAN, 1, total_epsilon=99),
+        ledger.spent,
+        ledger.cost,
+        ledger.entries,
+        lambda: ledger.remaining(GAUSSIAN, 99),
+    ):
+        with pytest.raises(ConfigError, match=r"ledger\.sqlite cannot be used \(1 of its entries are damaged\)"):
+            use()
+
+
 def test_a_file_that_was_taken_away_is_missed(path):
     ledger = Ledger(path)
     path.unlink()
@@ -255,7 +280,7 @@ def test_a_ledger_that_was_deleted_and_made_anew_gives_nothing_out(path):
     other = Ledger(path)
     other.spend(GAUSSIAN, 9)
     for use in (lambda: ledger.spend(GAUSSIAN, 1, total_epsilon=99), ledger.spent, ledger.entries):
-        with pytest.raises(ConfigError, match="another ledger lies in its place"):
+        with pytest.raises(ConfigError, match="it was replaced by another ledger"):
             use()
     assert other.spent() == GAUSSIAN.epsilon(9)
     Ledger(path).spend(GAUSSIAN, 1)  # opened again it forgets: the folder is what protects the file
@@ -270,7 +295,7 @@ def test_a_ledger_that_was_set_back_gives_nothing_out(path):
     assert Ledger(path).spent() == GAUSSIAN.epsilon(2)
     assert ledger.timeout == 10 and ledger.path == path
     for use in (lambda: ledger.spend(GAUSSIAN, 1), ledger.spent):
-        with pytest.raises(ConfigError, match="it knows of 2 features, and knew of 3"):
+        with pytest.raises(ConfigError, match="it records 2 features, fewer than the 3 before"):
             use()
 
 

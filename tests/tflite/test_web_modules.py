@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from looks import SEARCHED, Looks, placed, recorded
 from PIL import Image
 
 from privzoo.edge import rest
@@ -83,18 +84,30 @@ def test_boxes_of_landmarks_are_pythons():
         assert box["angle"] == pytest.approx(expected.angle, abs=1e-9)
 
 
+def as_the_page(photograph: np.ndarray, monkeypatch) -> Looks:
+    """A search by Python, after the page's, given what Python's looks saw, looked at the same and found the same."""
+    ours = recorded(photograph, monkeypatch)
+    height, width = photograph.shape[:2]
+    found = node(search={"width": width, "height": height, "looks": ours.rows})["search"]
+    np.testing.assert_allclose(found["asked"], ours.views, rtol=1e-9, atol=1e-9)
+    boxes = [tuple(box[name] for name in ("x", "y", "size", "angle", "score")) for box in found["boxes"]]
+    expected = [(box.x, box.y, box.size, box.angle, box.score) for box in ours.boxes]
+    np.testing.assert_allclose(np.reshape(boxes, (-1, 5)), np.reshape(expected, (-1, 5)), rtol=1e-9, atol=1e-9)
+    return ours
+
+
 @pytest.mark.parametrize("size", [(640, 480), (100, 90), (1600, 1200), (300, 2000)])
 def test_the_page_looks_where_python_looks(size, monkeypatch):
     """Where no face is seen: all looks, in their order."""
+    monkeypatch.setattr(search, "find", lambda picture: np.zeros((0, 17)))
     width, height = size
-    asked = []
-    monkeypatch.setattr(
-        search.View, "picture", lambda view, *_: asked.append(view) or np.zeros((128, 128, 3), np.uint8)
-    )
-    monkeypatch.setattr(search, "find", lambda picture: [])
-    assert search.search(np.zeros((height, width, 3), np.uint8)) == []
-    found = node(search={"width": width, "height": height, "views": []})["search"]
-    np.testing.assert_allclose(found, [(view.x, view.y, view.side, view.angle) for view in asked], rtol=1e-12)
+    assert as_the_page(np.zeros((height, width, 3), np.uint8), monkeypatch).boxes == []
+
+
+@pytest.mark.parametrize("case", range(len(SEARCHED)))
+def test_the_page_finds_what_python_finds(case, astronaut, monkeypatch):
+    """First looks that are wrong about size and angle, doubtful faces, turned ones: step by step."""
+    assert as_the_page(placed(astronaut, **SEARCHED[case])[0], monkeypatch).boxes
 
 
 def test_clip_and_round_are_pythons():
@@ -246,9 +259,9 @@ def test_the_page_says_what_a_budget_promises():
     manifest = coded(levels(np.array([1.0]), 0.0, np.array([0.0])))
     words = node(words={"manifest": manifest, "feature": [1, 3], "k": 2, "epsilon": 3})["words"]
     promise, repeat, noise, sent, attack = words
-    top1 = f"{100 * bounds(RandomizedResponse(2, 3.0)).top1():.2f} %"
+    top1 = f"{100 * bounds(RandomizedResponse(2, 3.0)).top1():.2f}%"
     assert "Epsilon 3 guarantees" in promise and "20.1 times as likely" in promise and f"more than {top1} of" in promise
-    assert "sent in 95.26 % of the draws" in promise and noise == promise
+    assert "sent in 95.26% of the draws" in promise and noise == promise
     assert "at most epsilon 6" in repeat and "one device" in repeat
     assert sent == "One of 2 symbols, 1 byte, and its epsilon; 87 bytes as JSON"
     assert attack.startswith(f"at most {top1} of 100 people") and attack.endswith("alone; no attack was measured yet.")

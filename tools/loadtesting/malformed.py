@@ -1,4 +1,4 @@
-"""Sends malformed requests to a server: does it end, answer 500, or keep memory?"""
+"""Sends malformed requests to a server: does it crash, answer 500, or leak memory?"""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from loadtesting.generator import START_SECONDS
 from loadtesting.load import batching_flags
 from loadtesting.report import WANTED, Goal, Result
 from loadtesting.target import Target, answer, answer_grpc, models_config, pid_of
+from privzoo.edge import grpc_wire
 from privzoo.serving import Server
 
 ALL = 100_000
 WITHIN = 0.05
-SETTLE_SHARE = 0.1  # of the requests, before the memory is first looked at
-AT_ONCE = 4
+SETTLE_SHARE = 0.1  # share of the requests that are sent before memory is first measured
+AT_ONCE = 4  # concurrent clients
 PATIENCE_SECONDS = 30
-# A request that lacks its end gets no answer before the client says that there is no more.
+# An incomplete request gets no answer until the client closes its side, which it does after this time.
 SHORT_SECONDS = 0.05
 CLOSED = "closed without an answer"
 DEFECTS = {"500", "no answer", "INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED", "no connection"}
@@ -38,11 +39,11 @@ HEADER = ("kind", "requests", "answers")
 
 
 class Wire:
-    """The connections of one thread of clients.
+    """The connections of one client thread.
 
     Args:
-        url: of the REST interface.
-        channel: of the gRPC interface.
+        url: address of the REST interface.
+        channel: to the gRPC interface.
     """
 
     def __init__(self, url: str, channel: Any) -> None:
@@ -51,7 +52,7 @@ class Wire:
         self._socket: socket.socket | None = None
 
     def ask(self, one: Malformed) -> str:
-        """Status of HTTP, code of gRPC, or how the connection ended."""
+        """Sends one request; returns the HTTP status, the gRPC code, or how the connection ended."""
         if one.grpc:
             return self._ask_grpc(one)
         try:
@@ -64,7 +65,7 @@ class Wire:
             return CLOSED
 
     def close(self) -> None:
-        """Closes the connection, without leaving its port waiting."""
+        """Closes the connection at once, so that its port is free again."""
         if self._socket is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self._socket.close()
@@ -77,7 +78,7 @@ class Wire:
             self._channel.unary_unary(one.method)(one.body, timeout=PATIENCE_SECONDS)
         except grpc.RpcError as error:
             return error.code().name
-        except ValueError:  # a method that gRPC itself does not send
+        except ValueError:  # a method name that gRPC itself refuses to send
             return "not sent"
         return "OK"
 
@@ -100,7 +101,7 @@ class Wire:
         except (OSError, http.client.HTTPException, ValueError) as error:
             if not again or isinstance(error, TimeoutError):
                 raise
-            self.close()  # the server had closed the connection after the request before
+            self.close()  # the server closed the connection after the previous request
             return self._ask_http(one)
         if closes or not one.framed:
             self.close()
@@ -127,12 +128,12 @@ def _status(connection: socket.socket, method: str) -> tuple[str, bool]:
 
 
 def run(targets: list[Target], count: int, seed: int) -> Result:
-    """Sends malformed requests, then right ones.
+    """Sends malformed requests, then valid ones.
 
     Args:
-        targets: the tails; the first one gets the requests.
-        count: of requests.
-        seed: of the requests.
+        targets: the tails; the first one receives the malformed requests.
+        count: number of malformed requests.
+        seed: seed of these requests.
     """
     import grpc
 
@@ -145,7 +146,7 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
         flags = ["--model_config_file", str(config), "--monitoring_config_file", str(monitoring)]
         with (
             Server(None, flags=[*flags, *batching_flags(Path(scratch), True)], timeout=START_SECONDS) as server,
-            grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel,
+            grpc.insecure_channel(server.grpc, grpc_wire.NO_PROXY) as channel,
         ):
             before = [_right(server, one) for one in targets]
             pid, own, wires = pid_of(server), threading.local(), []
@@ -207,18 +208,18 @@ def _result(
     sent = answers.total()
     note = "" if sent >= ALL else f"a run of {sent:,}"
     text = (
-        f"{'the server ended' if not alive else 'no crash'}, {defects} answers of a defect, memory {grown:+.1%} "
-        f"({memory[0].memory / 1e6:,.0f} to {memory[-1].memory / 1e6:,.0f} MB), right requests are "
+        f"{'the server stopped' if not alive else 'no crash'}, {defects} internal errors, memory {grown:+.1%} "
+        f"({memory[0].memory / 1e6:,.0f} to {memory[-1].memory / 1e6:,.0f} MB), valid requests are "
         f"{'answered as before' if right else 'not answered as before'}"
         if memory
-        else "the server ended"
+        else "the server stopped"
     )
     ((what, asked),) = WANTED["malformed"]
     met = well if sent >= ALL or not well else None
     notes = [
-        f"Drawn by hypothesis with the seed {seed}; {AT_ONCE} clients at once. An answer of a defect is one of "
-        f"{', '.join(sorted(DEFECTS))}. By chance some requests are right. The memory counts from the first "
-        f"{SETTLE_SHARE:.0%} of the requests on."
+        f"Generated by hypothesis with seed {seed}; {AT_ONCE} concurrent clients. Internal errors are "
+        f"{', '.join(sorted(DEFECTS))}. By chance some requests are valid. Memory is compared with that after the "
+        f"first {SETTLE_SHARE:.0%} of the requests."
     ]
     data = {
         "count": count,

@@ -1,4 +1,4 @@
-"""Names the head that wins, and writes the figures of all as JSON, as csv and into RESULTS.md."""
+"""Decides which head wins, and writes the figures of all as JSON, as csv and into RESULTS.md."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from benchmarking.goals import AGREEMENT
 
 from optimising.figures import FLOAT, LOSSES, Measured, Row, by_method
+from optimising.heads import METHODS, POST_TRAINING
 from privzoo import markdown
-from privzoo.audit.report.results import family_of
+from privzoo.audit.report.families import family_of
 from privzoo.errors import ConfigError
-from privzoo.evaluation import bars
+from privzoo.evaluation import bars, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.markdown import percent
-from privzoo.optimise.heads import METHODS, POST_TRAINING
 from privzoo.provenance import write_csv, write_json
 
 SECTION = markdown.Section("optimised heads", "tools/optimise.py")
@@ -28,12 +28,16 @@ GOALS = ", ".join(f"{least:.1%} for {task}" for task, (_, least) in AGREEMENT.it
 RULE = (
     "Post-training int8 by TFLite's converter needs no training and no faces, so another head must be better to win. "
     "It is eligible if it is shown to lose at most 0.5 points of accuracy (with the model's noise) and of labels that "
-    f"are the float head's, to meet the goal for these labels where post-training int8 does ({GOALS}), to give the "
-    "best identity attack at most 0.3 points more, and to take at most 5 % longer: shown is what the worse end of the "
-    "95 % interval meets, of differences on the same faces. Of the eligible heads, the one with the smallest "
+    f"are the float head's, to meet the goal for these labels if post-training int8 does ({GOALS}), to give the "
+    "best identity attack at most 0.3 points more, and to take at most 5% longer: shown means that the worse end of "
+    "the 95% interval meets it, for differences on the same faces. Of the eligible heads, the one with the smallest "
     "compressed file wins if that is at least a tenth smaller; otherwise the one with the most labels that are the "
     "float head's, if these are shown to be at least 0.5 points more; otherwise post-training int8. All of this is "
-    "decided on validation data and on people 101 to 200, not on what is published."
+    "decided on validation data and on people 101 to 200, not on the published figures."
+)
+EARLIER = (
+    "These heads were chosen by an earlier rule, without intervals. What is stored does not suffice for today's, which "
+    "takes the worse end of paired differences on validation data and people 101 to 200. The earlier rule:"
 )
 
 
@@ -60,12 +64,18 @@ def winner(rows: Sequence[Row], goal: float) -> tuple[str, str]:
     close = max(let_in, key=lambda row: row.agreement.value, default=first)
     if close is not first and bars.judge(close.lost["labels"], -CLOSER) == bars.MET:
         gained = 100 * (close.agreement.value - first.agreement.value)
-        return close.method, f"{gained:.1f} points more of its labels are the float head's"
+        return close.method, f"it agrees with the float head on {gained:.1f} points more faces"
     return POST_TRAINING, "no eligible head is better by as much as the rule requires"
 
 
 def kept_out(row: Row, first: Row, goal: float) -> str:
-    """Why a head cannot win against the first one, and whether that is known or only not ruled out; else empty."""
+    """Why a head is not eligible, and whether that is known or only not ruled out; empty if it is eligible.
+
+    Args:
+        row: of the head, on the data on which the winner is decided.
+        first: of post-training int8, which others are compared with.
+        goal: as for `winner`.
+    """
     tests = [
         ("accuracy", bars.judge(row.lost["accuracy"], LOST)),
         ("labels", bars.judge(row.lost["labels"], LOST)),
@@ -89,8 +99,7 @@ def document(model: str, deciding: Measured, published: Measured, facts: Mapping
         deciding: all heads on the data on which the winner is decided.
         published: all heads on the test set and on the people who are measured.
         facts: `date`, `git`, `command`, `machine`, `data`, `people`, `seeds`, `attackers`, `rounds`, `inferences`,
-            `jobs`, `goal` as for `winner`, and `released`: the heads that were measured as the very files that are
-            released.
+            `jobs`, `goal` as for `winner`, and `released`: the heads whose released files were measured.
     """
     name, why = winner(deciding.rows, facts["goal"])
     decided = by_method(deciding.rows)
@@ -118,8 +127,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _estimate(figure: Mapping[str, Any]) -> Estimate:
-    return Estimate(figure["value"], figure["low"], figure["high"])
+def _estimate(figure: Mapping[str, Any], faces: int = 0) -> Estimate:
+    return Estimate(figure["value"], figure["low"], figure["high"], faces, figure.get("clusters") or 0)
 
 
 def _cells(entry: Mapping[str, Any], wins: bool) -> list[str]:
@@ -133,7 +142,7 @@ def _cells(entry: Mapping[str, Any], wins: bool) -> list[str]:
     ]
 
 
-COLUMNS = ("head", "accuracy, %", "labels of the float head, %", "zipped, MB", "inference, ms", "kept out by")
+COLUMNS = ("head", "accuracy, %", "labels of the float head, %", "zipped, MB", "inference, ms", "excluded for")
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -147,7 +156,7 @@ def text(found: Mapping[str, Any]) -> str:
     where = (
         f"Decided on {decided['data']} ({decided['faces']:,} faces) and {decided['people']}"
         if decided
-        else "Decided by an earlier rule, on the very faces and people that are published"
+        else "Decided by an earlier rule, on the published faces and people"
     )
     lines = [
         f"### {found['model']}",
@@ -182,7 +191,7 @@ def write_table(folder: Path, results: Path, family: str = "") -> None:
     Args:
         folder: of the JSON files.
         results: the Markdown file.
-        family: of `privzoo.audit.report.results.family`; "" for the zoo's own models.
+        family: of `privzoo.audit.report.families.family`; "" for the zoo's own models.
     """
     paths = [path for path in sorted(folder.glob("*.json")) if family_of(path.stem) == family]
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
@@ -190,10 +199,11 @@ def write_table(folder: Path, results: Path, family: str = "") -> None:
         return
     target = markdown.tables_folder(results) / "optimised.csv"
     write_csv(target, _csv(found))
-    parts = [TITLE]
+    figures = [_estimate(entry["accuracy"], one["faces"]) for one in found for entry in one["heads"]]
+    parts = [TITLE, *filter(None, [intervals.over(figures)])]
     for rule in dict.fromkeys(one["rule"] for one in found):
         judged = [one for one in found if one["rule"] == rule]
-        parts += [f"The rule: {rule}", *map(text, judged)]
+        parts += [f"The rule: {rule}" if rule == RULE else f"{EARLIER} {rule}", *map(text, judged)]
     parts += [f"All figures, with identity, memory and how each head was made: {markdown.link(results, target)}."]
     SECTION.write(results, "\n\n".join(parts))
 
@@ -204,7 +214,7 @@ def _csv(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         for entry in one["heads"]:
             row = {"model": one["model"], "head": entry["method"], "what": METHODS.get(entry["method"], "")}
             row |= {"wins": entry["method"] == one["winner"]}
-            row |= {"kept_out_by": entry["kept_out_by"], "data": one["data"], "faces": one["faces"]}
+            row |= {"excluded_for": entry["kept_out_by"], "data": one["data"], "faces": one["faces"]}
             figures = {"accuracy_share": entry["accuracy"], "labels_of_float_head_share": entry["agreement"]}
             figures |= {f"identity_{n}_queries_share": figure for n, figure in entry["identity"].items()}
             figures |= dict(entry["costs"]) | {"times_post_training": entry["latency_ratio"]}

@@ -9,16 +9,18 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from privzoo.card import Card, Measurement
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
-from privzoo.evaluation.accuracy import FLOAT as FLOAT_ACCURACY
 from privzoo.evaluation.classes import BALANCED
 from privzoo.evaluation.intervals import Estimate
+from privzoo.evaluation.variants import FLOAT as FLOAT_ACCURACY
 
 FORMAT = 1
 RAW = "raw_pixels"
@@ -32,15 +34,21 @@ FIELDS = {"attack", "metric", "variant", "feature", "noise", "queries", "attacke
 
 @dataclass(frozen=True)
 class Value(Estimate):
-    """A figure of the audit: an estimate, and who got it."""
+    """A figure of the audit: an estimate, and which attacker got it."""
 
-    source: str = ""  # as "lda"
+    source: str = ""  # such as "lda"
     weak: bool = False  # of an attacker too weak on raw pixels
-    optimism: float | None = None  # how much too good the best attacker looks for being picked, were all equally good
+    optimism: float | None = None  # selection bias of the best attacker, if all were equally good
+    by_person: np.ndarray | None = field(default=None, compare=False, repr=False)  # shares of hits (seeds, people)
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the figure says of itself
 
     def minus(self, other: Value) -> Value:
-        """Difference as if the two were independent."""
-        found = intervals.apart(self, other)
+        """Difference: by person where hits of the same people were kept, else as if the two were independent."""
+        a, b = self.by_person, other.by_person
+        if a is None or b is None or a.shape != b.shape or self.origin["data"] != other.origin["data"]:
+            found = intervals.apart(self, other)
+        else:
+            found = intervals.difference(a, b)
         return Value(**dataclasses.asdict(found), weak=self.weak or other.weak)
 
 
@@ -63,7 +71,7 @@ class Row:
     queried: Mapping[int, Value]  # number of queries -> the same, of all numbers above 1
     floors: Mapping[str, Value]  # "label", "logit", "chance": what the primary answer alone gives
     rank: Value | None  # rank privacy, equations 2 to 4
-    rank_other: Value | None  # the same of other photographs than those that the cloud knows
+    rank_other: Value | None  # the same for photographs other than those that the cloud knows
     rank_sample: Value | None  # the authors' variant, sample by sample
     recognised: Value | None  # reconstructions that a recogniser takes for the right person
     likeness: Mapping[str, Value]  # "PSNR" in dB, "SSIM": of the same decoder
@@ -73,16 +81,21 @@ class Row:
     result: Mapping[str, Any]  # the file
 
     @property
+    def identified(self) -> Value | None:
+        """The most that an identity attack got from one feature, of the float head or the int8 head."""
+        return intervals.highest((self.identity, self.identity_int8))
+
+    @property
     def leak(self) -> Value | None:
-        """The most that an identity attack got: from one feature, or by averaging many of one image."""
-        return max((v for v in (self.identity, self.averaged) if v), key=lambda v: v.value, default=None)
+        """The most that an identity attack got, as `Card.identity_attack`: from one feature, or by averaging many."""
+        return intervals.highest((self.identified, self.averaged))
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
     """Reads all `<model>.json` of an audit.
 
     Raises:
-        DataError: no result there, or a file that is none.
+        DataError: no result is there, or a file is not one.
     """
     results = []
     for path in sorted(Path(folder).glob("*.json")):
@@ -93,7 +106,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, AttributeError):
             usable = False
         if not usable:
-            raise DataError(f"{path} is no result of this version's audit; delete it and run tools/audit.py again.")
+            raise DataError(f"{path} is not a result of this version's audit; delete it and run tools/audit.py again.")
         results.append(result)
     if not results:
         raise DataError(f"{folder} holds no results; run tools/audit.py --model first.")
@@ -101,7 +114,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def find(figures: Sequence[Mapping[str, Any]], **wanted: Any) -> list[Mapping[str, Any]]:
-    """Figures whose entries are the wanted ones."""
+    """Figures that have all of these entries."""
     return [figure for figure in figures if all(figure[key] == value for key, value in wanted.items())]
 
 
@@ -117,11 +130,17 @@ def _of(figure: Mapping[str, Any]) -> Value:
         source=figure["attacker"],
         weak=bool(figure.get("weak")),
         optimism=figure.get("optimism"),
+        by_person=np.array([line.split() for line in lines], float) if (lines := figure.get("by_person")) else None,
+        origin={key: figure[key] for key in ("date", "git", "data") if key in figure},
     )
 
 
 def _of_card(found: Measurement | None) -> Value | None:
-    return Value(**dataclasses.asdict(found.estimate()), source=found.variant) if found else None
+    if found is None:
+        return None
+    origin = {"date": found.date, "git": found.git, "seeds": found.seeds}
+    origin |= {"head": f"{found.variant} {found.sha256[:12]}".strip()}  # one answer for all has no head
+    return Value(**dataclasses.asdict(found.estimate()), source=found.variant, origin=origin)
 
 
 def _highest(figures: Sequence[Mapping[str, Any]]) -> Value | None:
@@ -228,7 +247,7 @@ def _answer(identity: Value, accuracy: Value | None) -> str:
 
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """The ablations that the rows allow; where the interval of the leak holds 0, nothing is shown."""
+    """The ablations that the rows allow; nothing is shown if the interval of the identification rate contains 0."""
     found = []
     by_place = {(r.task, r.embedding, r.cut): r for r in rows if r.identity and r.task}
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optimising import tf_keras_copy
 from privzoo import errors
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError
 from privzoo.files import write_arrays
-from privzoo.optimise import tf_keras_copy
 from privzoo.provenance import write_json
 
 if TYPE_CHECKING:
     import keras
 
-TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.tf_keras_training`
+TRAINED = ("qat", "pruned", "clustered")  # methods of `optimising.tf_keras_training`
 NEEDED = ("tensorflow_model_optimization", "tf_keras")
-# A head that is quantized is nearly right from the start: Adam's first steps, as long as any, must not undo that.
+# A quantized head is nearly right from the start: Adam's first steps, as large as later ones, must not undo that.
 LEARNING_RATES = {"qat": 1e-6, "pruned": 3e-5, "clustered": 3e-5}
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,14 +96,14 @@ def run(
         job: what to do.
         chips: uint8 (N, size, size, 3), faces to learn from.
         features: float32 (N, ...), the head's output for them before any rounding.
-        calibration: float32 chips that set the ranges of int8 activations, and with which the carried head is checked.
+        calibration: float32 chips that set the ranges of int8 activations, and check the converted head.
         runs: folder of the runs; this one's is named by the hash of all of the above.
 
     Raises:
         MissingExtraError: tensorflow-model-optimization or tf_keras is not installed.
-        ConfigError: the head has layers that cannot be carried, or TFLite cannot express the result.
-        WeightsError: the carried head is another one.
-        PrivzooError: the process failed otherwise; the sentence has its last words.
+        ConfigError: the head has layers that cannot be converted, or TFLite cannot express the result.
+        WeightsError: the converted head computes something else.
+        PrivzooError: the process failed otherwise; the message has the last line of its output.
     """
     from privzoo import activations
     from privzoo.embeddings.rounding import unrounded
@@ -129,16 +129,17 @@ def run(
 
 def _start(folder: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
-    environment |= {"PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    folders = os.pathsep.join((str(ROOT), str(ROOT / "tools")))
+    environment |= {"PYTHONPATH": folders, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     with (folder / "stderr.txt").open("w", encoding="utf-8") as stderr:
         done = subprocess.run(
-            [sys.executable, "-m", "privzoo.optimise.tf_keras_training", str(folder)], env=environment, stderr=stderr
+            [sys.executable, "-m", "optimising.tf_keras_training", str(folder)], env=environment, stderr=stderr
         )
     if done.returncode == 0:
         return
     said = [line for line in (folder / "stderr.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
-    last = said[-1] if said else f"exit code {done.returncode} without a word"
+    last = said[-1] if said else f"exit code {done.returncode} without output"
     if last.startswith("privzoo: "):
         kind, _, sentence = last.removeprefix("privzoo: ").partition(": ")
         raise getattr(errors, kind, PrivzooError)(sentence)
-    raise PrivzooError(f"The process on tf_keras failed ({last}); {folder / 'stderr.txt'} has all it said.")
+    raise PrivzooError(f"The process on tf_keras failed ({last}); {folder / 'stderr.txt'} has its output.")

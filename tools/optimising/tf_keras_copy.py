@@ -1,7 +1,7 @@
 """Converts a head for tf_keras: plain data of its layers and its weights, independent of both versions of Keras.
 
 tensorflow-model-optimization only takes tf_keras models, and importing it switches TensorFlow to tf_keras for the
-whole process. So a head is passed in files to a separate process (`privzoo.optimise.tf_keras_training`), and comes back
+whole process. So a head is passed in files to a separate process (`optimising.tf_keras_training`), and comes back
 as files.
 """
 
@@ -39,7 +39,7 @@ def describe(head: keras.Model) -> list[dict[str, Any]]:
         For each layer `kind`, `name` and what `LAYERS` lists.
 
     Raises:
-        ConfigError: a layer that cannot be carried, or one with an unusual setting.
+        ConfigError: a layer that cannot be converted, or one with an unusual setting.
     """
     from privzoo.architectures import graph
 
@@ -50,7 +50,7 @@ def describe(head: keras.Model) -> list[dict[str, Any]]:
         if kind not in LAYERS or unusual:
             what = f"{unusual[0]} {config[unusual[0]]}" if unusual else "its kind"
             raise ConfigError(
-                f"The layer {layer.name!r} ({kind}) cannot be carried to tf_keras for {what}; use a head of "
+                f"The layer {layer.name!r} ({kind}) cannot be converted to tf_keras for {what}; use a head of "
                 f"{', '.join(LAYERS)}."
             )
         described.append({"kind": kind, "name": layer.name, **{key: _plain(config[key]) for key in LAYERS[kind]}})

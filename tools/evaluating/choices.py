@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from privzoo import markdown
+from privzoo import card_text, markdown
 from privzoo.card import Card
-from privzoo.config import given
-from privzoo.mechanisms.bounds import bounds
 from privzoo.mechanisms.budget import rounded_up
-from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 SECTION = markdown.Section("models", "tools/tables.py")
 #: Models that README recommends, and what for; docs/models.md says why.
 CHOICES = (
-    ("vgg16_gender_coded_conv5_3", "gender, under a small budget that is proved"),
+    ("vgg16_gender_coded_conv5_3", "gender, with a small, proved budget"),
     ("vgg16_gender_advanced_conv5_3", "gender, in four numbers with noise; int8 and slim heads are released"),
     ("vgg16_gender_noisy_reduced_simple_conv5_3", "the same, without Siamese training"),
     ("vgg_s_emotion_advanced_conv5", "emotion, in ten numbers with noise"),
@@ -33,22 +30,20 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     rows, notes = [], {}
     for name, purpose in CHOICES:
         card = cards[name]
-        shown = [f"{m.value:.1%}" if m else "not measured" for m in (*card.told(), card.identity_attack())]
-        if code := card.model.code:  # no attack can exceed it, so none needs to be tried
-            symbols = given(code.symbols, f"{name} has no symbols yet")
-            shown[-1] = f"at most {rounded_up(100 * bounds(RandomizedResponse(symbols, code.epsilon)).top1())}%"
+        shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card_text.identified(card)]
         spent = card.epsilon()
         epsilon = rounded_up(spent) if spent else "no noise"
         sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")
         rows.append((f"`{name}`", purpose, sends, *shown, epsilon))
         if one := card.one_answer():
-            notes[card.network.task] = f"{one.value:.1%} on {one.data} ({one.variant})"
+            notes[card.network.task] = f"{one.value:.1%} on {card_text.data_name(one.data)} ({one.variant})"
     for_all = "; ".join(f"{task} {said}" for task, said in notes.items())
     header = ("model", "for", "sends", "accuracy", "balanced", "identified", "epsilon")
     below = (
-        f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes. "
+        f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes; "
+        f"it and accuracy are those {card_text.TOLD}. "
         "*Identified* is the identification rate of the strongest attack measured, among 100 people, or for a code the "
-        "bound that no attack on one answer can exceed; chance is 1 %. Epsilon is for one answer, at delta 0 for codes "
+        "bound that no attack on one answer can exceed; chance is 1%. Epsilon is for one answer, at delta 0 for codes "
         "and 1e-5 otherwise; a large epsilon protects nobody by itself."
     )
     SECTION.write(path, f"{markdown.table(header, rows)}\n\n{below}")

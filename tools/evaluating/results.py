@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import architectures, config, markdown
+from privzoo import architectures, markdown
+from privzoo.audit.report.families import NAMES
 from privzoo.card import PART, Card, Measurement
-from privzoo.config import SPEECH, NetworkConfig
-from privzoo.evaluation import bars, subgroups
-from privzoo.evaluation.accuracy import FLOAT, budget_name
+from privzoo.config import SPEECH
+from privzoo.evaluation import bars, intervals, subgroups
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
+from privzoo.evaluation.variants import FLOAT, INT8, budget_name
 from privzoo.markdown import percent
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import write_csv
 
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
 SUBGROUPS = markdown.Section("subgroups", "tools/evaluate.py")
-INT8 = "int8 TFLite head + tail"
-# Of data, as cards name them.
-NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part", "arabic_speech": "Arabic Speech Commands' test part"}
 ATTACKS = ("attack", "rank privacy")  # words in the names of metrics that tools/audit.py writes into the cards
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -35,31 +34,6 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
     ("emotion", "reduced_simple"): {"conv5": 31},
     ("emotion", "reduced_siamese"): {"conv5": 32},
 }
-
-
-def family(network: NetworkConfig) -> str:
-    """The family of a network's figures: "" for the zoo's, otherwise a network trained on the user's own data."""
-    while network.parent:
-        network = config.network(network.parent)
-    return network.name if network.own_data else ""
-
-
-def family_of(model: str) -> str:
-    """`family` of a model's network; the zoo's for a name that is none (any more)."""
-    known = config.models()
-    return family(config.network(config.model(model).network)) if model in known else ""
-
-
-def file(of: str, asked: str | None) -> Path | None:
-    """Markdown file of a family's figures: figures of one's own networks never stand among the zoo's.
-
-    Args:
-        of: the family.
-        asked: a file that the user names, "" for none; None: RESULTS.md for the zoo's, else RESULTS_<network>.md.
-    """
-    if asked is not None:
-        return Path(asked) if asked else None
-    return Path(f"RESULTS_{of}.md" if of else "RESULTS.md")
 
 
 def write(path: Path, cards: Sequence[Card]) -> None:
@@ -76,7 +50,7 @@ def write_accuracy(path: Path, cards: Sequence[Card]) -> None:
 
 
 def write_subgroups(path: Path, cards: Sequence[Card]) -> None:
-    """Writes the section on subgroups alone, and its figures as csv; nothing where no card has any."""
+    """Writes the section on subgroups alone, and its figures as csv; nothing if no card has any."""
     if any(card.subgroups for card in cards):
         target = markdown.tables_folder(path) / "subgroups.csv"
         write_csv(target, _subgroup_figures(cards))
@@ -107,7 +81,7 @@ def _tasks(cards: Iterable[Card]) -> list[str]:
 
 
 def _at_last_cut(card: Card) -> bool:
-    """Whether a model is cut where most of the work is the device's: those are the ones to take."""
+    """Whether a model is cut at the last cut, where the device does most of the work: those are recommended."""
     return card.model.cut == architectures.cuts(card.network.architecture)[-1]
 
 
@@ -123,7 +97,7 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _of_task(task: str, cards: Sequence[Card]) -> str:
-    """What the models of one task are worth, in some sentences."""
+    """How accurate the models of one task are, in a few sentences."""
     found = _found(cards, "accuracy")
     (worst, least), (best, most) = found[0], found[-1]
     nouns = "recordings" if best.network.input == SPEECH else "faces"
@@ -131,8 +105,8 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     wide = max(max(m.high - m.value, m.value - m.low) for _, m in found)
     ends = f"from {least.value:.1%} ({worst.model.name}) to {most.value:.1%} ({best.model.name})"
     words = [
-        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} {nouns}{people}: the share of "
-        f"right answers goes {ends}; an interval reaches at most {100 * wide:.1f} points to either side."
+        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} {nouns}{people}: accuracy ranges "
+        f"{ends}; the intervals extend at most {100 * wide:.1f} points either way."
     ]
     if one := next((one for card in cards if (one := card.one_answer())), None):
         words.append(f"Always answering {one.variant.removeprefix('always ')} gets {one.value:.1%}.")
@@ -146,7 +120,7 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     both = [(a, b) for card, a in found if (b := card.figure("accuracy", INT8)) and a.data == b.data]
     if both:
         apart = max(abs(a.value - b.value) for a, b in both)
-        words.append(f"With an int8 head it changes by at most {100 * apart:.1f} points.")
+        words.append(f"An int8 head changes accuracy by at most {100 * apart:.1f} points.")
     return " ".join([*words, *_beside_paper(task, cards)])
 
 
@@ -163,10 +137,8 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
     if both[0][0].data.lower() != PAPER_DATA[task].lower():
         return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures are not comparable."]
     above = [bars.judge(m.estimate(), paper, at_least=True) for m, paper in both].count(bars.MET)
-    return [
-        f"Of {len(both)} models that Osia et al. (2017) have too, {above} are shown to be at least as accurate as "
-        "theirs."
-    ]
+    which = f"All {above}" if above == len(both) else f"{above} of the {len(both)}"
+    return [f"{which} models also in Osia et al. (2017) are shown to be at least as accurate as theirs."]
 
 
 def _models(cards: Sequence[Card]) -> str:
@@ -174,16 +146,16 @@ def _models(cards: Sequence[Card]) -> str:
     for card in cards:
         variants = (("accuracy", FLOAT), (BALANCED, FLOAT), ("accuracy", INT8), ("accuracy", FLOAT + DETECTED))
         found = [card.figure(*variant) for variant in variants]
-        # A figure on a part of the faces would look like a loss beside one on all of them.
+        # A figure on some of the faces would look like a loss next to one on all of them.
         alike = [m for m in found if m and found[0] and (PART in m.data) == (PART in found[0].data)]
         cells = [percent(m if m in alike else None) for m in found]
         rows.append((card.model.name, f"{card.cost.feature_bytes:,}", *cells))
-    header = ("model", "bytes sent", "accuracy, %", "balanced, %", "int8 head, %", "face found first, %")
+    header = ("model", "bytes sent", "accuracy, %", "balanced, %", "int8 head, %", "face detected, %")
     return markdown.table(*_filled(header, rows))
 
 
 def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """A table without the columns in which nothing stands."""
+    """A table without its empty columns."""
     kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
     return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
@@ -194,15 +166,7 @@ def _budgets(cards: Sequence[Card]) -> str:
         return ""
     words = [f"The noise can be made to keep a budget for each answer (epsilon, at delta {DELTA:g}), at a price."]
     for task in _tasks(noisy):
-        own = [(card, one) for card in noisy if card.network.task == task and (one := card.one_answer())]
-        useful = {
-            epsilon: sum(
-                (m := c.figure("accuracy", budget_name(epsilon))) is not None and m.low > one.value for c, one in own
-            )
-            for epsilon in EPSILONS
-        }
-        useless = [epsilon for epsilon, count in useful.items() if own and not count]
-        if useless:
+        if useless := _useless([card for card in noisy if card.network.task == task and card.one_answer()]):
             words.append(
                 f"Up to epsilon {max(useless)} no noisy {task} model is shown to do better than one answer for all."
             )
@@ -212,6 +176,25 @@ def _budgets(cards: Sequence[Card]) -> str:
         rows.append((card.model.name, percent(card.one_answer()), *figures))
     header = ("accuracy, %", "one answer for all", *(f"epsilon {epsilon}" for epsilon in EPSILONS))
     return " ".join(words) + "\n\n" + markdown.table(*_filled(header, rows))
+
+
+def _useless(cards: Sequence[Card]) -> list[int]:
+    """The budgets, from the smallest up, at which no model is shown to do better than one answer for all."""
+    if not cards:
+        return []
+    # Up to the first at which one is: the sentence is about all budgets up to one of them.
+    return list(itertools.takewhile(lambda e: not any(_shown_better(c, budget_name(e)) for c in cards), EPSILONS))
+
+
+def _shown_better(card: Card, variant: str) -> bool:
+    """Whether the interval of a variant's accuracy less that of one answer for all lies above 0.
+
+    Cards keep no hits, so the two count as independent, which makes the interval too wide rather than too narrow.
+    """
+    found, one = card.figure("accuracy", variant), card.one_answer()
+    if found is None or one is None:
+        return False
+    return intervals.apart(found.estimate(), one.estimate()).low > 0
 
 
 def by_subgroup(cards: Sequence[Card], link: str) -> str:
