@@ -157,7 +157,16 @@ def test_image_sizes_grow_from_stage_to_stage(faces_folder, tmp_path):
     training = TrainingConfig(
         "utkface", (Stage(48, 1), Stage(64, 1)), batch_size=8, peak_learning_rate=0.01, precision="float32"
     )
-    network = NetworkConfig("vgg16_tiny", "vgg16", "gender", ("male", "female"), 64, training, "For tests.", "none")
+    network = NetworkConfig(
+        name="vgg16_tiny",
+        architecture="vgg16",
+        task="gender",
+        classes=("male", "female"),
+        input_size=64,
+        training=training,
+        description="For tests.",
+        licence="none",
+    )
     parts = [splits.take(part, 16) for part in splits.load_splits("utkface", faces_folder)]
     primary.train(network, *parts, tmp_path)
     assert len(json.loads((tmp_path / "record.json").read_text())["epochs"]) == 2
@@ -275,7 +284,16 @@ def test_validation_is_learnt_in_a_dozen_steps(tmp_path):
                 pixels = (rng.integers(0, 150, (6, 6, 3)) + 60 * number).astype(np.uint8)
                 Image.fromarray(pixels).resize((60, 60)).save(tmp_path / part / name / f"{i}.png")
     training = TrainingConfig("folder", (Stage(48, 13),), chip_size=56, precision="float32")
-    network = NetworkConfig("tiny", "vgg16", "label", ("glasses", "none"), 48, training, "For tests.", "none")
+    network = NetworkConfig(
+        name="tiny",
+        architecture="vgg16",
+        task="label",
+        classes=("glasses", "none"),
+        input_size=48,
+        training=training,
+        description="For tests.",
+        licence="none",
+    )
     primary.train(network, folder.load(tmp_path / "train"), folder.load(tmp_path / "unseen"), tmp_path / "run")
     last = json.loads((tmp_path / "run" / "record.json").read_text("utf-8"))["epochs"][-1]
     assert last["val_accuracy"] >= 0.9 and last["val_loss"] < 1
