@@ -77,7 +77,7 @@ def cut_layer(architecture: str, cut: str) -> str:
     Raises:
         ConfigError: as `block_cut`.
     """
-    if cut in cuts(architecture):
+    if architecture in ARCHITECTURES and cut in cuts(architecture):  # ResNet-18 has cuts of such names of its own
         return cut
     number = cut.removeprefix(BLOCK)
     return block_cut(architecture, int(number)) if cut != number and number.isdecimal() else cut

@@ -186,7 +186,7 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     """
     chained = layers(network)
     names = [layer.name for layer in chained]
-    cut = architectures.cut_layer(network.name, cut)
+    cut = cut if cut in names else architectures.cut_layer(network.name, cut)
     if cut not in names:
         raise UnknownNameError(f"The network {network.name!r} has no layer {cut!r} to be cut after.")
     end = names.index(f"{cut}_relu" if f"{cut}_relu" in names else cut) + 1
