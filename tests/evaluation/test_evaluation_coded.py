@@ -24,9 +24,22 @@ def test_a_perfect_network_is_answered_at_the_ceiling_and_calibrated():
     labels = np.arange(20_000) % 2
     one, same = measure(bayes(2), 2, labels, labels, labels, [1.0, 4.0]), 1 / (1 + math.exp(-1))
     assert one[0].ceiling == pytest.approx(same) and one[0].accuracy == pytest.approx(same, abs=0.005)
-    assert one[0].lowest <= one[0].accuracy <= one[0].highest and 0.99 < one[0].share < 1.01
+    assert one[0].lowest <= one[0].accuracy <= one[0].highest and 0.99 < one[0].share().value < 1.01
     assert all(figure.calibration_error < 0.005 for figure in one)
     assert one == measure(bayes(2), 2, labels, labels, labels, [1.0, 4.0])
+
+
+def test_intervals_count_people_and_not_their_photographs():
+    labels, people = np.repeat(np.arange(200) % 2, 30), np.repeat(np.arange(200), 30)
+    network = np.where(np.isin(people, range(0, 200, 10)), 1 - labels, labels)  # wrong about some people each time
+    alone = measure(bayes(2), 2, network, labels, network, [3.0])[0]
+    known = measure(bayes(2), 2, network, labels, network, [3.0], people=people)[0]
+    assert (alone.accuracy, alone.share_of_ceiling) == (known.accuracy, known.share_of_ceiling)
+    assert known.people == 200 and alone.people == known.faces == 6000
+    assert known.high - known.low > 3 * (alone.high - alone.low)
+    # The network's errors are the ceiling's too: the share is as sure as the draws are.
+    assert known.share_high - known.share_low < 0.2 * (known.high - known.low)
+    assert known.share().value == pytest.approx(known.accuracy / known.ceiling) == pytest.approx(1, abs=0.005)
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
