@@ -58,7 +58,7 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
 def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
     import privzoo
-    from privzoo import card, config
+    from privzoo import card, card_files, config
     from privzoo.audit.report import results
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
@@ -119,7 +119,7 @@ def main(_: list[str]) -> None:
             faces = splits.take(faces, FLAGS.limit) if FLAGS.limit else faces
             for model, found in accuracy.subgroups_of(models, faces, command, Path(FLAGS.cache_dir), seeds=seeds):
                 if FLAGS.write:
-                    card.write_subgroups(model.name, found, FLAGS.head)
+                    card_files.write_subgroups(model.name, found, FLAGS.head)
                 rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
                 print(f"{model.name}: {subgroups.sentence(rows)}", flush=True)
     if not FLAGS.write:

@@ -1,4 +1,7 @@
-"""How good a code is at each budget: accuracy and calibration over seeded draws, and its share of the ceiling."""
+"""How good a code is at each budget: accuracy and calibration over seeded draws, and its share of the ceiling.
+
+Gaussian noise on the same feature stands beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privzoo.evaluation import ceiling, intervals
+from privzoo.evaluation import ceiling, drawn, intervals
 from privzoo.evaluation.intervals import Estimate
+from privzoo.mechanisms.gaussian import DELTA, Noise, budget_sigma
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 BINS = 15  # of confidence, equally wide
@@ -120,4 +124,48 @@ def measure(
                 seeds=tuple(seeds),
             )
         )
+    return found
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Figures of Gaussian noise at one budget, over seeded draws of all faces."""
+
+    epsilon: float
+    delta: float
+    accuracy: float  # mean over the draws
+    low: float  # 95 % interval, over people and draws
+    high: float
+    faces: int
+    people: int  # or faces, if identities are unknown
+    method: str  # of the interval
+    seeds: tuple[int, ...]
+
+
+def measure_noise(
+    classify: Callable[[np.ndarray], np.ndarray],
+    features: np.ndarray,
+    labels: np.ndarray,
+    clip: float,
+    budgets: Sequence[float],
+    seeds: Sequence[int] = SEEDS,
+    people: np.ndarray | None = None,
+) -> list[Noisy]:
+    """Measures a feature with Gaussian noise of several budgets.
+
+    Args:
+        classify: features (N, ...) -> probabilities (N, classes).
+        features: of the test faces, before noise.
+        labels: primary class, int (N,).
+        clip: radius that features are clipped to.
+        budgets: epsilons, at `DELTA`.
+        seeds: of the draws.
+        people: person of each face, (N,); None: all are different.
+    """
+    found = []
+    for epsilon in budgets:
+        noise = Noise(budget_sigma(epsilon, DELTA, clip), clip)
+        right = intervals.share(drawn.labels(classify, features, noise, seeds) == labels, people)
+        ends = (right.value, right.low, right.high)
+        found.append(Noisy(float(epsilon), DELTA, *ends, right.count, right.clusters, right.method, tuple(seeds)))
     return found
