@@ -336,7 +336,9 @@ def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"The card {path} is not valid JSON ({error}); rewrite it with tools/evaluate.py.") from None
+        raise ConfigError(
+            f"The card {path} is not valid JSON ({error}); delete it and measure again with tools/evaluate.py."
+        ) from None
     return tuple(from_dict(Measurement, entry, str(path)) for entry in entries)
 
 

@@ -74,4 +74,4 @@ def _kept(
         reason = "entries are missing"
     except (ValueError, AttributeError, TypeError) as error:
         reason = str(error)
-    raise ConfigError(f"The {rows} {file} cannot be read ({reason}); rewrite them with {command}.")
+    raise ConfigError(f"The {rows} {file} cannot be read ({reason}); delete it and measure again with {command}.")
