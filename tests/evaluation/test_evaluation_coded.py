@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from privzoo.evaluation.coded import calibration_error, measure
+from privzoo.evaluation.coded import calibration_error, measure, measure_noise
 
 
 def bayes(k):
@@ -47,3 +47,17 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     assert calibration_error(sure, np.zeros(100, int)) == pytest.approx(0.1)
     assert calibration_error(sure, np.arange(100) % 2) == pytest.approx(0.4)
     assert calibration_error(np.tile([1.0, 0.0], (9, 1)), np.zeros(9, int)) == 0.0
+
+
+def test_noise_is_drawn_from_seeds_at_each_budget():
+    rng, labels = np.random.default_rng(0), np.arange(2000) % 2
+    features = rng.normal(2.0 * labels[:, None] - 1, 0.3, (2000, 1)).astype(np.float32)
+
+    def classify(arrived):
+        return np.concatenate([arrived < 0, arrived >= 0], axis=1)
+
+    found = measure_noise(classify, features, labels, 1.5, [1.0, 8.0, 64.0], (1, 2, 3), labels)
+    assert [one.epsilon for one in found] == [1.0, 8.0, 64.0] and {one.delta for one in found} == {1e-5}
+    assert 0.5 < found[0].accuracy < found[1].accuracy < found[2].accuracy
+    assert all(one.low <= one.accuracy <= one.high and one.people == 2 and one.faces == 2000 for one in found)
+    assert found == measure_noise(classify, features, labels, 1.5, [1.0, 8.0, 64.0], (1, 2, 3), labels)
