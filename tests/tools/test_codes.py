@@ -45,7 +45,8 @@ def test_the_command_refuses_nonsense(arguments, sentence):
 
 def test_the_command_prints_every_goal_without_data():
     command = [sys.executable, ROOT / "tools" / "codes.py", "--goals"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines == [row.line for row in code_goals.all_rows(ROOT / "docs")]

@@ -67,7 +67,7 @@ def goals_of(found: Mapping[str, Any], card: Card) -> list[Goal]:
     """
     task = card.network.task
     at = {figure["epsilon"]: figure for figure in found["figures"]}
-    k = found["figures"][0]["symbols"]
+    k = config.given(config.given(card.model.code, f"{card.model.name} has no code").symbols, "it is not fitted")
     goals = [
         Goal((_accuracy(f"{task} accuracy, epsilon {epsilon:g}, delta 0", least, at.get(epsilon)),))
         for epsilon, least in ACCURACY[task].items()
