@@ -109,7 +109,8 @@ def _against_attackers(task: str, k: int, card: Card) -> list[Goal]:
         found = _strongest(card, metrics, TOP1_EPSILON, 1, False)
         said = f"{found.variant}; the interval is over people, the proof holds for each" if found else ""
         what = f"{task}, {PEOPLE} people, strongest measured, {attack}, {at}"
-        goals.append(Goal((Row(what, asked, TOP1_PERCENT, found and found.estimate().scaled(100), said, unit="%"),)))
+        measured = found.estimate().scaled(100) if found else None
+        goals.append(Goal((Row(what, asked, TOP1_PERCENT, measured, said, unit="%"),)))
     own = card.epsilon() or TOP1_EPSILON
     one, many = (_strongest(card, [IDENTITY_ATTACK], own, *way) for way in ((1, False), (MANY, True)))
     fresh = _strongest(card, [IDENTITY_ATTACK], own, MANY, False)
