@@ -38,7 +38,10 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     assert lines[0]["accuracy_share"] == "0.91" and lines[0]["revision"] == "abc"
     assert lines[0]["accuracy_low"] == "0.905" and lines[0]["share_of_ceiling_high"] == "0.999"
     assert lines[0]["people"] == "5744"
-    assert "On the device" not in text
+    assert "On the device" not in text and "the ceiling is one answer for all" not in text
+    path.write_text(json.dumps({**found, "git": "abc", "figures": [{**figures[0], "ceiling": 0.776}, figures[1]]}))
+    codes.write(page, [path])
+    assert "At epsilon 3 the ceiling is one answer for all" in page.read_text()
     ms = {
         "fresh": {"value": 0.025, "low": 0.024, "high": 0.026},
         "permanent": {"value": 0.05, "low": 0.04, "high": 0.06},

@@ -179,10 +179,18 @@ def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> s
         else "at none of these budgets does it do better than that"
     )
     share = min(figure["share_of_ceiling"] for figure in figures)
+    constant = [f"{figure['epsilon']:g}" for figure in figures if figure["ceiling"] <= majority + 1e-9]
+    # Else a reader would look for a better code where none is missing.
+    said = (
+        f" At epsilon {' and '.join(constant)} the ceiling is one answer for all: the most frequent class of these "
+        "faces, which the tail does not know."
+        if constant
+        else ""
+    )
     return (
         f"**{one['model']}**, int8 head, {NAMES.get(one['data'], one['data'])}, {figures[0]['faces']:,} faces: the "
         f"network without privacy is right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; "
-        f"{reported}. It reaches at least {share:.0%} of the ceiling. An accuracy is the mean over "
+        f"{reported}. It reaches at least {share:.0%} of the ceiling.{said} An accuracy is the mean over "
         f"{len(figures[0]['seeds'])} draws, with its 95% interval over people and draws."
     )
 
