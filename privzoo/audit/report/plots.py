@@ -146,11 +146,11 @@ def budgets(panels: Sequence[Panel]) -> bytes:
             axis.plot(panel.ceiling.epsilons, panel.ceiling.values, "k--", linewidth=1, label=panel.ceiling.name)
         for name, level in panel.levels.items():
             axis.axhline(level, color="#999999", linewidth=0.8)
-            axis.annotate(name, (1, level), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom")
+            axis.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
         axis.set_title(panel.title, fontsize=10)
         axis.set_xlabel("epsilon of one answer")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="lower right")
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=2)  # no curve is behind it
     axes[0][0].set_ylabel("accuracy")
     figure.suptitle("Mean over draws; bars are 95 % intervals", fontsize=9)
     return _png(figure)
