@@ -69,7 +69,7 @@ def _kept(
         return None
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        if needed <= found.keys() and all(own <= row.keys() for row in found[rows]):
+        if needed <= found.keys() and (found[rows] or not own) and all(own <= row.keys() for row in found[rows]):
             return found
         reason = "entries are missing"
     except (ValueError, AttributeError, TypeError) as error:

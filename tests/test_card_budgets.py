@@ -53,7 +53,8 @@ def test_a_damaged_or_earlier_file_is_refused_with_what_to_do(tmp_path, monkeypa
     path, facts = tmp_path / "codes" / "one.json", ("data", "date", "git", "command", "network_accuracy")
     assert card_files.read_budgets("one") is None
     earlier = {**dict.fromkeys(facts, ""), "figures": [{"epsilon": 1.0, "accuracy": 0.9}]}
-    for text in ("{", "[]", "{}", '{"figures": 3}', json.dumps({**earlier, "figures": 3}), json.dumps(earlier)):
+    bad = [{**earlier, "figures": figures} for figures in (3, [], [3], earlier["figures"])]
+    for text in ("{", "[]", "{}", *map(json.dumps, bad)):
         path.write_text(text)
         with pytest.raises(
             ConfigError, match=r"one.json cannot be read .*; delete it and measure again with tools/codes"

@@ -1,11 +1,11 @@
 """Measures a code at several budgets: `tools/codes.py --model NAME --data_dir DIR [--write]`.
 
-Of a released coded model, its own code; with `--compare` also codes of other numbers of symbols and Gaussian noise on
-the same feature. Of a model with a reduced feature, codes that are fitted now, to try them out: on `--faces` of the
-network's training faces, each changed at random as in its training, without that model's noise. Figures are of the
-exported int8 head on the task's test set; the ceiling is that of the released network's labels. What a code costs on
-the device beyond its head is timed too; `--device` times only that, and needs no data. `--goals` judges the figures
-that were written, without measuring.
+Of a released coded model, its own code; with `--compare` codes of other numbers of symbols, and Gaussian noise on the
+same feature, or if the zoo has no such model on one of the same network. Of a model with a reduced feature, codes that
+are fitted now, to try them out: on `--faces` of the network's training faces, each changed at random as in its
+training, without that model's noise. Figures are of the exported int8 head on the task's test set; the ceiling is that
+of the released network's labels. What a code costs on the device beyond its head is timed too; `--device` times only
+that, and needs no data. `--goals` judges the figures that were written, without measuring.
 """
 
 from __future__ import annotations
@@ -157,18 +157,21 @@ def _compare(model: SplitModel, facts: dict[str, Any]) -> None:
     from privzoo.evaluation.coded import measure_noise
 
     cache, budgets = Path(FLAGS.cache_dir), _budgets()
-    noisy = measured.noisy(model)
-    on = measured.faces(model, FLAGS.data_dir, cache, FLAGS.heads_dir and Path(FLAGS.heads_dir))
+    heads = FLAGS.heads_dir and Path(FLAGS.heads_dir)
+    noisy, same = measured.noisy(model)
+    on = measured.faces(model, FLAGS.data_dir, cache, heads)
     rows = []
     for one in measured.fitted_now(model, _sizes(), FLAGS.epsilon, FLAGS.data_dir, cache, FLAGS.faces):
         for row in measured.rows_of(one.book, coded.tail_of(one.joint), on, budgets):
             rows.append({"mechanism": codes.CODE, "delta": 0, **{k: v for k, v in row.items() if k != "bounds"}})
     assert noisy.gaussian is not None, "it was chosen for its noise"
+    if not same:  # a reduction that was fitted for noise, as is fair to it
+        on = measured.faces(noisy, FLAGS.data_dir, cache, heads)
     for found in measure_noise(noisy.classify, on.features, on.labels, noisy.gaussian.clip, budgets, people=on.people):
         rows.append({"mechanism": codes.NOISE, **dataclasses.asdict(found)})
         print(f"{noisy.name} at epsilon {found.epsilon:g}: {found.accuracy:.2%} ({found.low:.2%} to {found.high:.2%})")
     if FLAGS.write:
-        facts |= {"data": on.name, "head": f"int8, {on.head}", "noise_of": noisy.name}
+        facts |= {"data": on.name, "noise_of": noisy.name, "same_feature": same}
         _write(codes.compared_folder(Path(FLAGS.docs_dir)) / f"{model.name}.json", {**facts, "rows": rows})
 
 

@@ -100,13 +100,25 @@ def test_everything_is_measured_written_and_judged(run, zoo, tmp_path, monkeypat
     assert (tmp_path / "RESULTS.md").read_text() == page
 
 
-def test_noise_is_that_of_the_same_feature_and_is_seeded(zoo):
+def test_noise_is_that_of_the_same_feature_where_there_is_one(zoo, monkeypatch):
     coded = privzoo.load(CODED.name)
-    noisy = measured.noisy(coded)
-    assert noisy.name == fakes.NAME
+    found, same = measured.noisy(coded)
+    assert found.name == fakes.NAME and same
     coded.head.get_layer("reduce").set_weights([2 * w for w in coded.head.get_layer("reduce").get_weights()])
-    with pytest.raises(ConfigError, match="puts noise on the feature of"):
+    found, same = measured.noisy(coded)
+    assert found.name == fakes.NAME and not same
+    monkeypatch.setattr(privzoo, "list_models", lambda: [CODED.name])
+    with pytest.raises(ConfigError, match="puts noise on a feature like that of"):
         measured.noisy(coded)
+
+
+def test_noise_is_on_a_feature_of_its_own_where_none_is_the_same(run, zoo, tmp_path, monkeypatch):
+    asked, faces, noisy = [], measured.faces, measured.noisy
+    monkeypatch.setattr(measured, "faces", lambda model, *rest: (asked.append(model.name), faces(model, *rest))[1])
+    monkeypatch.setattr(measured, "noisy", lambda model: (noisy(model)[0], False))
+    run(model=CODED.name, compare=True, symbols=["2"], results="")
+    kept = json.loads((tmp_path / "docs" / "mechanisms" / "codes" / f"{CODED.name}.json").read_text())
+    assert asked == [CODED.name, fakes.NAME] and kept["same_feature"] is False
 
 
 def test_people_and_the_networks_own_labels_come_with_the_faces(zoo):

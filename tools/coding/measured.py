@@ -89,8 +89,15 @@ def _reduction(model: SplitModel) -> list[np.ndarray]:
     return model.head.get_layer("reduce").get_weights()
 
 
-def noisy(model: SplitModel) -> SplitModel:
-    """The model of the zoo that puts Gaussian noise on the very feature of a coded one: its base, or one like it.
+def noisy(model: SplitModel) -> tuple[SplitModel, bool]:
+    """The model of the zoo whose Gaussian noise is to be compared with a code.
+
+    Args:
+        model: the coded one.
+
+    Returns:
+        A model with noise on as many numbers from the same network and cut, and whether they are the very same feature;
+        the code's base or another with its reduction is preferred.
 
     Raises:
         ConfigError: the zoo has none.
@@ -101,16 +108,15 @@ def noisy(model: SplitModel) -> SplitModel:
     def like(name: str) -> bool:
         one, own = config.model(name), model.config
         alike = (one.network, one.cut, one.dimensions) == (own.network, own.cut, own.dimensions)
-        return alike and one.noise is not None and one.step is None
+        return alike and one.noise is not None
 
-    base = model.config.code.base if model.config.code else None
-    for name in sorted(filter(like, privzoo.list_models()), key=lambda name: name != base):
-        found = privzoo.load(name)
-        if all(map(np.array_equal, _reduction(model), _reduction(found))):
-            return found
-    raise ConfigError(
-        f"No model of the zoo puts noise on the feature of {model.name}; release one with that reduction."
-    )
+    names = list(filter(like, privzoo.list_models()))
+    if not names:
+        raise ConfigError(f"No model of the zoo puts noise on a feature like that of {model.name}; release one first.")
+    found = [privzoo.load(name) for name in names]
+    same = [all(map(np.array_equal, _reduction(model), _reduction(one))) for one in found]
+    best = int(np.argmax(same))
+    return found[best], same[best]
 
 
 def rows_of(book: Codebook, tail: keras.Model, on: Faces, budgets: Sequence[float]) -> Iterator[dict[str, Any]]:
