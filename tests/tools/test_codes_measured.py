@@ -93,7 +93,7 @@ def test_everything_is_measured_written_and_judged(run, zoo, tmp_path, monkeypat
     assert len(rows) == len(lines) and all(row["goal"] in line for row, line in zip(rows, lines, strict=True))
     page = (tmp_path / "RESULTS.md").read_text()
     assert "docs/results/codes.png" in page and "each at its worst budget" in page
-    assert "gender, symbol on the wire | 1 byte | 1 bytes | met |" in page
+    assert "gender, symbol on the wire | 1 byte | 1 byte | met |" in page
     run(model=CODED.name, budgets=["2"], results="")
     again = json.loads(path.read_text())
     assert [row["epsilon"] for row in again["figures"]] == [2.0] and again["device"] == timed

@@ -142,7 +142,8 @@ def symbol_bytes(k: int) -> tuple[int, int]:
 def _on_the_wire(task: str, k: int) -> Row:
     symbol, epsilon = symbol_bytes(k)
     said = f"gRPC; its epsilon takes {epsilon} more"
-    return Row(f"{task}, symbol on the wire", "1 byte", SYMBOL_BYTES, exact(symbol), said, unit="bytes")
+    unit = "byte" if symbol == 1 else "bytes"
+    return Row(f"{task}, symbol on the wire", "1 byte", SYMBOL_BYTES, exact(symbol), said, unit=unit)
 
 
 def _on_device(task: str, found: Mapping[str, Any]) -> Goal:
