@@ -89,7 +89,7 @@ def text(found: Sequence[Mapping[str, Any]], link: str, plot: str = "", goals: s
     first = next((one for one in found if one["model"] == RECOMMENDED[0]), found[0])
     figures = sorted(first["figures"], key=lambda figure: figure["epsilon"])
     parts += [_sentence(first, figures), markdown.table(HEADER, map(_cells, figures))]
-    if timed := first.get("device"):
+    if (timed := first.get("device")) and not goals:  # which say it too
         parts.append(_on_device(timed))
     if len(found) > 1:
         parts += [_comparison(found)]
