@@ -43,7 +43,8 @@ def publish(page: Path, docs: Path, family: str = "") -> None:
         return [path for path in sorted(folder.glob("*.json")) if family_of(path.stem) == family]
 
     if measured := own(config.config_folder() / "codes"):
-        write(page, measured, own(compared_folder(docs)), docs)
+        # The goals are the zoo's.
+        write(page, measured, own(compared_folder(docs)), None if family else docs)
 
 
 def write(page: Path, measured: Sequence[Path], compared: Sequence[Path] = (), docs: Path | None = None) -> None:
