@@ -143,3 +143,15 @@ def test_people_and_the_networks_own_labels_come_with_the_faces(zoo):
 def test_nonsense_is_refused(run, given, sentence):
     with pytest.raises(ConfigError, match=sentence):
         run(**given)
+
+
+def test_ones_own_networks_have_results_of_their_own_without_the_zoos_goals(run, tmp_path, monkeypatch):
+    run(model=CODED.name, results="")
+    monkeypatch.setattr(report, "family_of", lambda name: "mine")
+    report.publish(tmp_path / "RESULTS.md", tmp_path / "docs")
+    assert not (tmp_path / "RESULTS.md").exists()
+    report.publish(tmp_path / "RESULTS_mine.md", tmp_path / "docs", "mine")
+    page = (tmp_path / "RESULTS_mine.md").read_text()
+    assert CODED.name in page and "Goals of" not in page
+    folder = tmp_path / "docs" / "results" / "mine"
+    assert (folder / "codes.csv").exists() and not (folder / "codes_goals.csv").exists()
