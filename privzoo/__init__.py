@@ -35,11 +35,12 @@ def load(
     delta: float | None = None,
     head: str = "full",
     permanent: str | os.PathLike[str] | None = None,
+    covers: str | os.PathLike[str] | None = None,
 ) -> SplitModel:
     """Loads a model of the zoo with its full or slim head, its tail and its card; see `privzoo.zoo.load`."""
     from privzoo import zoo
 
-    return zoo.load(name, epsilon, delta, head, permanent)
+    return zoo.load(name, epsilon, delta, head, permanent, covers)
 
 
 def show(name: str, head: str = "full") -> Card:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from privzoo import architectures, card_files, card_text, config
 from privzoo.architectures.layers import LayerCost
+from privzoo.card_text import DATAMIX
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
@@ -35,7 +36,7 @@ class Measurement:
     variant: str  # what was measured, such as "int8 head + tail"
     data: str  # data set and split
     value: float  # share in 0..1, or in `unit`
-    low: float  # 95 % interval
+    low: float  # 95% interval
     high: float
     count: int  # faces
     seeds: tuple[int, ...]  # of all randomness; empty if there was none
@@ -184,6 +185,7 @@ class Card:
             "step": self.model.step,
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "code": to_dict(self.model.code) if self.model.code else None,
+            "mixing": to_dict(self.network.mixing) if self.network.mixing else None,
             "budget": self.budget() or None,
             # JSON has no infinity: null where there is no bound.
             "bounds": [
@@ -211,6 +213,7 @@ class Card:
         """The card as Markdown."""
         cost, model, network = self.cost, self.model, self.network
         start = network.training.start or network.parent
+        mixing = network.mixing if model.embedding == DATAMIX else None
         reduction = {"pca": ", by PCA", "autoencoder": ", by an auto-encoder"}[model.reduction]
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
@@ -233,6 +236,12 @@ class Card:
                 f"drawn on the device; {self.budget()}"
                 for noise in (model.noise,)
                 if noise
+            ),
+            *(
+                f"- mixed: in groups of {one.group}, with {one.coefficients} coefficients drawn on the device for each "
+                "request; the last layer is computed on the device"
+                for one in (mixing,)
+                if one
             ),
             f"- {self.head} head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",
@@ -277,7 +286,8 @@ def _head_costs(
     layers = architectures.costs(
         network.architecture, network.input_size, len(network.classes), network.classifier, channels
     )
-    found = layers[: [layer.name for layer in layers].index(model.cut) + 1]
+    cut = architectures.cut_layer(network.architecture, model.cut)
+    found = layers[: [layer.name for layer in layers].index(cut) + 1]
     if model.dimensions and model.embedding != LABEL:
         products = math.prod(found[-1].shape) * model.dimensions
         found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
@@ -294,8 +304,12 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
         architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_size, len(network.classes), network.classifier)
-    end = [layer.name for layer in layers].index(model.cut) + 1
+    end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
     full, tail = _head_costs(model, network), layers[end:]
+    if model.embedding == DATAMIX:  # the last layer is the device's too
+        shape = full[-1].shape
+        found = _cost([*full, tail[-1]], tail[:-1], [*full, tail[-1]])
+        return dataclasses.replace(found, feature_shape=shape, feature_bytes=math.prod(shape) * BYTES_OF_FLOAT32)
     if model.code:
         weights = (model.code.symbols or 0) * len(network.classes)
         found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)

@@ -11,11 +11,31 @@ if TYPE_CHECKING:
     from privzoo.card import Card, Cost, Measurement
 
 
+DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+DATA = {"lfw": "LFW", "fer2013": "FER2013"}  # names of data sets, as measurements name them -> as people write them
+
+
+def data_name(data: str) -> str:
+    """A measurement's data as people write it.
+
+    Example:
+        >>> data_name("lfw, one face in 8")
+        'LFW, one face in 8'
+    """
+    name, comma, rest = data.partition(",")
+    return DATA.get(name, name) + comma + rest
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:
         return "- feature: 1 symbol, 1 byte, and the epsilon that it was sent under"
     shape = "x".join(map(str, cost.feature_shape))
+    if model.embedding == DATAMIX:
+        return (
+            f"- feature: {shape} float32, {cost.feature_bytes:,} bytes, sent as a mixture with those of other faces; a "
+            "half of the bytes as int16, a quarter as int8"
+        )
     rounded = ", rounded to whole numbers" if model.step else ""
     return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
 
@@ -62,7 +82,7 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
         )
         for m in measurements
     )
-    header = ("metric", "of", "data", "value", "95 % interval", "faces", "seeds", "date", "code", "command")
+    header = ("metric", "of", "data", "value", "95% interval", "faces", "seeds", "date", "code", "command")
     return [
         markdown.table(header, rows),
         "",
@@ -75,10 +95,10 @@ def figures(measurements: tuple[Measurement, ...]) -> list[str]:
 BUDGETS = (
     "epsilon",
     "accuracy, %",
-    "95 % interval",
+    "95% interval",
     "ceiling, %",
     "share of the ceiling, %",
-    "95 % interval",
+    "95% interval",
     "calibration error, %",
 )
 
@@ -176,6 +196,11 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         "(privzoo.mechanisms.permanent says what that costs).",
         "From a symbol the tail gets nothing but the classes: the whole network's work is done on the device.",
     )
+    broken = (
+        "Never rely on it: mixing is no encryption. Independent component analysis recovers the mixed features from "
+        "one request, without the key, and from them the faces; there is no epsilon (SECURITY.md).",
+        "A face is mixed with others, which must be secret and are used once; its answer depends on them.",
+    )
     unlabelled = _unlabelled(network.task)
     protected = ((noise,) if model.noise else ()) + (code if model.code else ())
     if model.code and model.code.base is None:
@@ -185,7 +210,8 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         )
     # What a code reveals is bounded, whatever is measured.
     common += () if model.code else unmeasured
-    return ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
+    mixed = broken if model.embedding == DATAMIX else ()
+    return mixed + ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 
 def _unlabelled(task: str) -> tuple[str, ...]:

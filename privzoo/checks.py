@@ -17,11 +17,11 @@ def number(
     """Checks a finite number; Python's and NumPy's number types are accepted.
 
     Args:
-        name: of the argument, for the sentence.
+        name: name of the argument, for the message.
         value: what was given.
         above: lower limit, exclusive; None: none.
         below: upper limit, exclusive; None: none.
-        unit: what it counts, as "seconds", for the sentence.
+        unit: unit of the number, such as "seconds", for the message.
 
     Raises:
         ConfigError: it is not a number (booleans and text are not), NaN, infinite or out of bounds.
@@ -33,7 +33,7 @@ def number(
     if isinstance(value, Real) and not isinstance(value, bool):
         try:
             found = float(value)
-        except OverflowError:  # a whole number that no float holds
+        except OverflowError:  # an integer too large for a float
             found = math.inf
         if math.isfinite(found) and (above is None or found > above) and (below is None or found < below):
             return found
@@ -46,11 +46,11 @@ def count(name: str, value: Any, least: int, most: int | None = None, unit: str 
     """Checks a whole number; Python's and NumPy's integer types are accepted.
 
     Args:
-        name: of the argument, for the sentence.
+        name: name of the argument, for the message.
         value: what was given.
         least: smallest accepted value.
         most: largest accepted value; None: no limit.
-        unit: what it counts, as "CPU threads", for the sentence.
+        unit: what it counts, such as "CPU threads", for the message.
 
     Raises:
         ConfigError: it is not a whole number (booleans, text and 3.0 are not), or out of bounds.
@@ -71,11 +71,11 @@ def path(name: str, value: Any) -> Path:
     """The path of a file: text, bytes or a path object.
 
     Args:
-        name: of the argument, for the sentence.
+        name: name of the argument, for the message.
         value: what was given.
 
     Raises:
-        ConfigError: it is not a path; numbers, which Python takes for open files, are not.
+        ConfigError: it is not a path; numbers, which Python would take for open files, are not paths.
 
     Example:
         >>> path("ledger", b"ledger.sqlite").name
@@ -94,7 +94,7 @@ def path(name: str, value: Any) -> Path:
 def _refusal(name: str, value: Any, wanted: str) -> ConfigError:
     try:
         shown = repr(value)
-    except ValueError:  # Python writes whole numbers of more than 4,300 digits only when asked to
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits by default
         shown = "a number with thousands of digits"
     shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
     return ConfigError(f"{name}={shown} is not valid; give {wanted}.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import privzoo
-from privzoo import console, serving
+from privzoo import card_text, console, serving
 from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
 from privzoo.mechanisms.budget import rounded_up
 
@@ -143,17 +143,21 @@ def _list(options: argparse.Namespace) -> None:
             )
         )
     console.print_table(header, rows, left=4)
-    print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1 %.")
+    print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1%.")
     if any(card.network.own_data for card in cards):
         print("For networks trained on your own data: among its people; the card has chance (privzoo show).")
-    # An accuracy means little without that of answering without looking at the face.
+    # An accuracy means little without that of an answer that ignores the face.
     for task, one in {card.network.task: card.one_answer() for card in cards}.items():
         if one:
-            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {one.data}.")
+            print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {card_text.data_name(one.data)}.")
     print("balanced: mean over the classes, so that larger classes do not count more.")
     print("Both are for the int8 head if its accuracy was measured by class, otherwise for the float head.")
-    for said in sorted({card.budget() for card in cards} - {""}):
-        print(said)
+    budgets: dict[str, list[str]] = {}
+    for card in cards:
+        budgets.setdefault(card.budget(), []).append(card.model.name)
+    for said, names in budgets.items():
+        if said:
+            print(f"{', '.join(names)}: {said}")
 
 
 def _list_planned(options: argparse.Namespace) -> None:
@@ -182,7 +186,7 @@ def _predict(options: argparse.Namespace) -> int:
     from privzoo import faces
 
     faces.check_face(options.face, options.all_faces)  # before loading, which takes seconds
-    model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent)
+    model = privzoo.load(options.name, options.epsilon, options.delta, options.head, options.permanent, options.covers)
     noise = model.drawn(options.slot)
     try:
         answers = model.explain(
@@ -291,7 +295,7 @@ def _print_demo(report: Any) -> None:
     )
     if (attack := report.identity_attack) is not None:
         own = privzoo.show(report.model).network.own_data
-        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1 %")
+        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1%")
         print(
             f"From such features the strongest attack measured identified {attack['value']:.1%} of the faces among "
             f"{people} ({attack['low']:.1%} to {attack['high']:.1%}); {chance}. See privzoo show {report.model}."
@@ -301,6 +305,11 @@ def _print_demo(report: Any) -> None:
 
 
 def _sent(report: Any) -> str:
+    if report.noise and report.noise["kind"] == "mixing":
+        return (
+            f"mixtures of {report.noise['group']} features of {report.feature_bytes:,} bytes, its own and those of "
+            "covers, as int16"
+        )
     if report.noise and "k" in report.noise:
         return f"one of {report.noise['k']} symbols, drawn on the device by randomized response, with its epsilon"
     noise = ", with noise drawn on the device" if report.noise else ""
@@ -363,7 +372,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--planned",
         action="store_true",
-        help="list models and networks without weights instead, and what they lack",
+        help="list models and networks without weights instead, and what each one lacks",
     )
     sub = command("show", _show, "print a model's card")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
@@ -379,16 +388,22 @@ def _parser() -> argparse.ArgumentParser:
         help="budget per face, for models with noise or a code; default: the model's own",
     )
     sub.add_argument(
-        "--delta", type=float, metavar="D", help="of the same budget (default: 1e-05); not for codes, whose delta is 0"
+        "--delta", type=float, metavar="D", help="delta of that budget (default: 1e-05); not for codes: theirs is 0"
     )
     sub.add_argument("--permanent", metavar="FILE", help="this device's secret, for repeating a code's answers")
-    sub.add_argument("--slot", metavar="NAME", help="what to repeat them for: a person, a day")
+    sub.add_argument("--slot", metavar="NAME", help="for whom or what to repeat them: a person, a day")
+    sub.add_argument(
+        "--covers", metavar="DIR", help="photographs of other people, that a DataMix model mixes faces with, each once"
+    )
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     sub.add_argument(
-        "--quantization", default="int8", metavar="KIND", help="of the head: float32, float16, dynamic, int8 (default)"
+        "--quantization",
+        default="int8",
+        metavar="KIND",
+        help="quantization of the head: float32, float16, dynamic, int8 (default)",
     )
     sub.add_argument(
         "--calibration", nargs="+", metavar="IMAGE", help="photographs of faces like those the int8 head will see"

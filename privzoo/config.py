@@ -92,6 +92,31 @@ class SiameseConfig:
 
 
 @dataclass(frozen=True)
+class MixingConfig:
+    """DataMix (Liu et al. 2020): which part of a network sees mixtures, and how its groups are mixed."""
+
+    blocks: int  # of convolution that run on the device: each one convolution with its ReLU, and the pool after it
+    group: int = 8  # features mixed together
+    coefficients: Literal["orthogonal", "gaussian", "dirichlet"] = "orthogonal"  # `mechanisms.mixing.draw`
+    # Share of the training steps in which orthogonal coefficients go from single faces of either sign to any mixture;
+    # 0: any mixture from the first step, as published.
+    easing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what cannot be mixed."""
+        if self.blocks < 1 or self.group < 2:
+            raise ConfigError(
+                f"{self.blocks} blocks and groups of {self.group} cannot be mixed; give 1 block or more, and groups "
+                "of 2 or more."
+            )
+        if not 0 <= self.easing <= 1 or (self.easing and self.coefficients != "orthogonal"):
+            raise ConfigError(
+                f"easing={self.easing} with {self.coefficients} coefficients is invalid; give 0 to 1, and 0 unless "
+                "they are orthogonal."
+            )
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """One trained VGG-16 or VGG-S with all its weights."""
 
@@ -106,8 +131,14 @@ class NetworkConfig:
     classifier: tuple[int, ...] = ()  # widths of fc6 and fc7; empty: average pooling and fc8 alone
     lrn: bool = False  # VGG-S's local response norm
     parent: str | None = None  # network whose layers are omitted from this one's file if equal
-    siamese: SiameseConfig | None = None  # how it was made from its parent; None: trained as a primary network
+    siamese: SiameseConfig | None = None  # how it was made from its parent; None: not on pairs
+    mixing: MixingConfig | None = None  # of mixing-aware training from its parent; None: it never saw mixtures
     weights: WeightsFile | None = None  # None until released
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a network that was to be made in two ways."""
+        if self.siamese and self.mixing:
+            raise ConfigError(f"{self.name} has both siamese and mixing; a network is fine-tuned in one of the ways.")
 
     @property
     def own_data(self) -> bool:
@@ -180,7 +211,7 @@ class ModelConfig:
     # little about the class in noise or rounding.
     relevance: float = 0.0
     step: float | None = None  # features are sent as multiples of this; None: unrounded
-    refit: bool = False  # fc8 is refitted on what the tail gets: reduced, with its noise
+    refit: bool = False  # fc8 is refitted on what the tail receives: the reduced feature with its noise
     noise: NoiseConfig | None = None
     code: CodeConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
@@ -265,11 +296,11 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 
 
 def given(entry: Entry | None, lack: str) -> Entry:
-    """An entry that a config may leave out, where something rests on it.
+    """Returns an optional entry of a config where it is needed, or says that it is missing.
 
     Args:
         entry: of the config.
-        lack: the sentence's beginning, as "vgg16_gender_simple_conv5_3 has no slim head".
+        lack: the beginning of the message, such as "vgg16_gender_simple_conv5_3 has no slim head".
 
     Raises:
         ConfigError: it was left out.
@@ -280,7 +311,7 @@ def given(entry: Entry | None, lack: str) -> Entry:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data of a config dataclass: `from_dict` of it gives the same again."""
+    """Plain data of a config dataclass, from which `from_dict` builds an equal one."""
     return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
@@ -342,7 +373,7 @@ def renamed(kind: str) -> dict[str, str]:
     known = networks() if kind == "networks" else models()
     for old, new in (found := getattr(names, kind)).items():
         if new not in known or old in known:
-            raise ConfigError(f"{path}: {old} is said to be {new} now; only the new name may exist.")
+            raise ConfigError(f"{path}: {old} is listed as renamed to {new}; only the new name may exist.")
     return found
 
 
@@ -381,7 +412,7 @@ def check_uncoded(model: ModelConfig) -> None:
 def _named(cls: type[T], known: dict[str, Path], name: str, kind: str) -> T:
     if name not in known and (new := renamed(f"{kind}s").get(name)) is not None:
         warnings.warn(
-            f"The {kind} {name} is called {new} now; use that name, for the old one goes in a later release.",
+            f"The {kind} {name} is called {new} now; use that name: the old name will be removed in a later release.",
             RenamedWarning,
             stacklevel=3,
         )

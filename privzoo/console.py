@@ -18,7 +18,7 @@ _WORDS = (
     (r"""\bhead=["'](full|slim)["']""", r"--head \1"),
     (r"\b(all_faces|overwrite|strict|planned)=True\b", lambda found: f"--{found[1].replace('_', '-')}"),
     (r"\b(epsilon|delta|version|quantization)=(\S+) is ", r"--\1 \2 is "),
-    (r"\b(permanent|slot)=", r"--\1 "),
+    (r"\b(permanent|slot|covers)=", r"--\1 "),
     (r"\bepsilon=(\S+), delta=([^\s;]+)", r"--epsilon \1 --delta \2"),
     (r"privzoo\.list_models\(\) lists all models", "privzoo list shows all"),
     (r"or pass (--\S+)", r"or give \1"),
@@ -98,6 +98,11 @@ def noise_note(noise: dict[str, Any]) -> str:
     """What was drawn for the answers above; `noise` comes from a mechanism's `drawn`."""
     from privzoo.mechanisms.budget import rounded_up
 
+    if noise["kind"] == "mixing":
+        return (
+            f"Each answer comes from mixtures of {noise['group']} faces under a fresh key; another call may give "
+            "another answer. Never rely on it: mixing is no encryption, and has no epsilon (privzoo show)."
+        )
     epsilon = rounded_up(noise["epsilon"])
     if "slot" in noise:
         return (

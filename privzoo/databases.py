@@ -77,10 +77,10 @@ def connect(path: Path, timeout: float, **options: Any) -> sqlite3.Connection:
 
 
 def make_private(path: Path) -> None:
-    """Takes group's and others' permissions from a file of ours that was there before, and from SQLite's beside it.
+    """Removes group and other permissions from an existing file of ours, and from SQLite's files next to it.
 
     Raises:
-        OSError: they cannot be taken, as from another user's file.
+        OSError: they cannot be removed, for example from another user's file.
     """
     if os.name == "nt":  # its permissions are not a mode
         return

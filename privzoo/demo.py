@@ -11,14 +11,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import privzoo
 from privzoo import faces, weights, zoo
-from privzoo.card import Card
+from privzoo.card import DATAMIX, Card
 from privzoo.config import to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
 from privzoo.faces import Skipped
+
+if TYPE_CHECKING:
+    from privzoo.edge import Client, Head, MixingClient, MixingHead
 
 QUANTIZATION = "int8"
 CHANNELS = 3
@@ -90,7 +93,6 @@ def run(
         ImageError: no image is readable and shows a face, or with `strict` one of them is not or does not.
         MissingExtraError: the packages of `privzoo[cloud]` are not installed.
     """
-    from privzoo.edge import Client, Head
     from privzoo.serving import Server
 
     card = zoo.show(model)
@@ -99,14 +101,15 @@ def run(
     faces.check_face(face, all_faces)
     with contextlib.ExitStack() as stack:
         folder = _artefacts(card, stack)
-        head = Head(folder / "head.tflite")
+        head = _head(card, folder / "head.tflite")
         # Finds unusable photographs before starting the server, which takes seconds.
         _, usable, skipped = head.prepare(paths, face, bulk=not strict, all_faces=all_faces)
         faces.require_some(usable, skipped)
         unusable = {one.image for one in skipped}
         paths = [path for path in paths if path not in unusable]
         server = stack.enter_context(Server(folder / model, model))
-        client = stack.enter_context(Client(head, server.url))
+        client = _client(head, server.url, len(usable) + 1)
+        stack.callback(client.close)
         client.predict(paths[0], face)  # on the first request TensorFlow builds its graph
         found = [answer for path in paths for answer in client.predict(path, face, all_faces=all_faces)]
         url = server.url
@@ -118,7 +121,7 @@ def run(
         feature_shape=card.cost.feature_shape,
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=card.network.input_size**2 * CHANNELS,
-        noise=head.noise.drawn() if head.noise else None,
+        noise=_drawn(head),
         budget=card.budget(),
         identity_attack=to_dict(attack) if attack else None,
         answers=tuple(
@@ -140,6 +143,31 @@ def run(
         ),
         skipped=tuple(skipped),
     )
+
+
+def _head(card: Card, path: Path) -> Head | MixingHead:
+    from privzoo.edge import Head, MixingHead
+
+    return MixingHead(path) if card.model.embedding == DATAMIX else Head(path)
+
+
+def _client(head: Head | MixingHead, url: str, requests: int) -> Client | MixingClient:
+    """A client; a DataMix model's has the package's chips as covers for so many requests."""
+    from privzoo.edge import Client, MixingClient, MixingHead
+
+    if not isinstance(head, MixingHead):
+        return Client(head, url)
+    from privzoo.export.calibration import default_calibration
+    from privzoo.mechanisms.covers import Covers
+
+    return MixingClient(head, url, Covers(default_calibration(head.input_size, requests * head.group)))
+
+
+def _drawn(head: Head | MixingHead) -> dict[str, Any] | None:
+    from privzoo.edge import MixingHead
+
+    source = head.mixing if isinstance(head, MixingHead) else head.noise
+    return source.drawn() if source else None
 
 
 def _portrait() -> str:

@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
 
     Args:
         path: the file to be written.
-        suffix: that the temporary name must end in, for writers that insist on one, as ".npz"; such names begin
+        suffix: that the temporary name must end in, for writers that insist on one, such as ".npz"; such names begin
             with a dot as well.
 
     Example:

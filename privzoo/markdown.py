@@ -21,7 +21,7 @@ class Figure(Protocol):
 
     @property
     def low(self) -> float:
-        """Lower end of its 95 % interval."""
+        """Lower end of its 95% interval."""
 
     @property
     def high(self) -> float:
@@ -78,11 +78,11 @@ def spread(ends: tuple[float, float, float], form: str = ".3g") -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """A command's part of a Markdown file, which stands between two marks; the rest of the file is not the command's.
+    """A command's part of a Markdown file, between two marks; the command leaves the rest of the file unchanged.
 
     Args:
         name: of the part, in its marks.
-        command: that writes it, as "tools/evaluate.py".
+        command: writes the part, such as "tools/evaluate.py".
     """
 
     name: str
@@ -95,14 +95,14 @@ class Section:
 
     @property
     def end(self) -> str:
-        """The mark behind the text."""
+        """The mark after the text."""
         return f"<!-- end of {self.name} -->"
 
     def write(self, path: Path, text: str) -> None:
-        """Puts text between the marks in a Markdown file, or with them at its end, and leaves the rest as it is.
+        """Writes text between the marks in a Markdown file, or adds both at its end, and leaves the rest unchanged.
 
         Args:
-            path: the file; made where there is none.
+            path: the file; created if missing.
             text: Markdown, without the marks.
 
         Raises:
@@ -114,8 +114,8 @@ class Section:
         once = whole.count(self.begin) == whole.count(self.end) == bool(begin)
         if not once or bool(begin) != bool(end):
             raise DataError(
-                f"{path} has to hold {self.begin!r} once and {self.end!r} once behind it, or neither; put the marks "
-                "right."
+                f"{path} must contain {self.begin!r} once and {self.end!r} once after it, or neither; correct the "
+                "marks."
             )
         after = after.strip()
         parts = (before.rstrip(), self.begin, text, f"{self.end}\n" + (f"\n{after}\n" if after else ""))
@@ -123,7 +123,7 @@ class Section:
 
 
 def tables_folder(page: Path) -> Path:
-    """Folder of the long tables that belong to a page, as csv.
+    """Folder of the long csv tables that belong to a page.
 
     Args:
         page: RESULTS.md, RESULTS_<network>.md of a network trained on the user's own data, or another page.

@@ -45,12 +45,12 @@ class SplitModel:
 
     Args:
         card: the model's card.
-        network: `image` -> probabilities, the whole of it.
+        network: `image` -> probabilities, the whole network.
         head: `image`, float32 RGB 0..255 (N, S, S, 3) -> `features`.
         tail: `features` -> probabilities (N, classes).
-        noise: what every feature gets before it leaves the device; None: nothing.
-        book: of a coded model, whose `noise` is randomized response: maps the head's output to a symbol.
-        permanent: of a coded model whose answers are drawn once for each slot and repeated; None: fresh draws.
+        noise: added to every feature before it leaves the device; None: nothing.
+        book: for a coded model, whose `noise` is randomized response: maps the head's output to a symbol.
+        permanent: for a coded model whose answers are drawn once for each slot and repeated; None: fresh draws.
 
     Example:
         >>> model = privzoo.load("vgg16_gender_simple_conv5_3")
@@ -77,7 +77,7 @@ class SplitModel:
 
     @property
     def network(self) -> keras.Model:
-        """`image` -> probabilities, the whole of it."""
+        """`image` -> probabilities, the whole network."""
         forks.check()
         return self._network
 
@@ -89,7 +89,7 @@ class SplitModel:
 
     @property
     def tail(self) -> keras.Model:
-        """`features` -> probabilities (N, classes); of a coded model `symbol` and `epsilon` -> probabilities."""
+        """`features` -> probabilities (N, classes); for a coded model `symbol` and `epsilon` -> probabilities."""
         forks.check()
         return self._tail
 
@@ -105,7 +105,7 @@ class SplitModel:
 
     @property
     def code(self) -> tuple[Codebook, RandomizedResponse] | None:
-        """Of a coded model its codebook and what sends a symbol; None of any other."""
+        """A coded model's codebook and randomized response; None for any other model."""
         if self.book is None or not isinstance(self.noise, RandomizedResponse):
             return None
         return self.book, self.noise
@@ -144,15 +144,15 @@ class SplitModel:
         return source.drawn() if source else None
 
     def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
-        """What leaves the device for face chips, with the model's noise, fresh at each call unless answers repeat.
+        """What leaves the device for face chips, with the model's noise, drawn afresh at each call unless permanent.
 
         Args:
             chips: uint8 RGB (N, S, S, 3), or float32 0..255.
-            rng: for tests and measurements only, a random source that can be repeated.
+            rng: a repeatable random source, for tests and measurements only.
             slot: in which permanent answers repeat, for a model that was loaded with them: a person, a day.
 
         Returns:
-            float32 (N, *feature shape); of a coded model (N, 2), the symbol that may be sent and the epsilon that it
+            float32 (N, *feature shape); for a coded model (N, 2), the symbol that may be sent and the epsilon that it
             was drawn under.
 
         Raises:
@@ -160,7 +160,7 @@ class SplitModel:
             ConfigError: a slot without permanent answers, or none with them.
         """
         permanent = at(self._permanent, slot)
-        features = _run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
+        features = run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
         if self.code is not None:
             book, response = self.code
             symbols = book.encode(features)
@@ -183,9 +183,13 @@ class SplitModel:
             FeatureError: the features have another shape, or values that are not finite.
         """
         if self.book is None:
-            return _run(self.tail, features, self.card.cost.feature_shape, "features")
+            return run(self.tail, features, self.card.cost.feature_shape, "features")
         received = functools.partial(_received, self.book)
-        return _run(self.tail, features, self.card.cost.feature_shape, "features", received)
+        return run(self.tail, features, self.card.cost.feature_shape, "features", received)
+
+    def _answers(self, chips: np.ndarray, slot: str | None) -> np.ndarray:
+        """Probabilities of face chips, by head and tail."""
+        return self.classify(self.features(chips, slot=slot))
 
     def predict(
         self, images: Any, face: str = "detect", *, all_faces: bool = False, slot: str | None = None
@@ -208,7 +212,7 @@ class SplitModel:
             ForkError: this process was forked after models were loaded. All methods that compute raise this.
         """
         chips, _, _ = faces.chips(images, self.input_size, face, all_faces=all_faces)
-        return self.classify(self.features(chips, slot=slot))
+        return self._answers(chips, slot)
 
     def explain(
         self,
@@ -219,7 +223,7 @@ class SplitModel:
         strict: bool = False,
         slot: str | None = None,
     ) -> faces.Answers[Prediction]:
-        """As `predict`, with labels and the place of each face: what `privzoo predict --json` prints.
+        """Like `predict`, with labels and the place of each face: what `privzoo predict --json` prints.
 
         Images that cannot be used are skipped. All faces are cut out before the first feature is computed.
 
@@ -251,7 +255,7 @@ class SplitModel:
                 label=self.classes[int(row.argmax())],
                 probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
             )
-            for one, row in zip(found, self.classify(self.features(chips, slot=slot)), strict=True)
+            for one, row in zip(found, self._answers(chips, slot), strict=True)
         ]
         return faces.Answers(answers, skipped)
 
@@ -296,7 +300,7 @@ class SplitModel:
 
 
 def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
-    """Inputs of a coded tail, from rows of a symbol and its epsilon."""
+    """Inputs of a coded tail, from rows of symbol and epsilon."""
     symbols, epsilon = features.T
     if not (epsilon > 0).all():
         raise FeatureError("A feature of a coded model has an epsilon that is not above 0; send the head's own.")
@@ -306,13 +310,25 @@ def _received(book: Codebook, features: np.ndarray) -> dict[str, np.ndarray]:
     return {"symbol": check_symbols(whole.astype(np.int64), book.k).astype(np.int32), "epsilon": epsilon}
 
 
-def _run(
+def run(
     model: keras.Model,
     values: np.ndarray,
     shape: tuple[int, ...],
     what: str,
     inputs: Callable[[np.ndarray], Any] = lambda values: values,
 ) -> np.ndarray:
+    """A model's output for an array, in batches of `BATCH`.
+
+    Args:
+        model: with one output.
+        values: numbers (N, *shape).
+        shape: of one of the inputs.
+        what: sentences call them, such as "chips".
+        inputs: makes what the model takes from a part of the array.
+
+    Raises:
+        FeatureError: another shape, or values that are not finite, also in the output.
+    """
     values = np.asarray(values)
     if values.dtype.kind not in "fiu" or values.shape[1:] != shape:
         raise FeatureError(
@@ -327,5 +343,5 @@ def _run(
     ]
     answers = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
     if not np.isfinite(answers).all():
-        raise FeatureError(f"The {what} give non-finite probabilities; give features of the size that faces have.")
+        raise FeatureError(f"The {what} give non-finite probabilities; give features of a plausible magnitude.")
     return answers

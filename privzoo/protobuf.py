@@ -12,7 +12,7 @@ def classes(package: str, messages: Mapping[str, Mapping[str, tuple[int, str]]])
     """Builds the classes of messages.
 
     Args:
-        package: of the messages, as "privzoo.edge".
+        package: of the messages, such as "privzoo.edge".
         messages: message -> field -> (number, type). A type is a scalar's ("int64", "int32", "bytes", "string",
             "float", "bool") or another message's; before it, "*" makes the field repeated; behind it, "?" takes
             protobuf's wrapper of a scalar, which tells an absent value from 0.

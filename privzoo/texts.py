@@ -1,22 +1,22 @@
-"""Texts that others chose, as names of files or what a server says: made safe to keep, and to show on one line."""
+"""Makes untrusted text, such as file names and a server's messages, safe to store and to show on one line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# Python's stand-ins for bytes of a file's name that the locale does not know.
+# Python's stand-ins for bytes of a file name that are invalid in the locale's encoding.
 _BYTES = re.compile("[\udc80-\udcff]+")
-LONGEST = 500  # characters of what others say in one of our sentences
+LONGEST = 500  # characters of untrusted text in one message
 
 
 def decoded(text: str) -> str:
-    """A file's name with those bytes that the locale did not know read as UTF-8, where they are; else left."""
+    """A file name in which bytes that are invalid in the locale's encoding are read as UTF-8, if they are UTF-8."""
     return _replaced(text, lambda data: data.decode("utf-8", "surrogateescape"))
 
 
 def storable(text: str) -> str:
-    r"""A text that UTF-8 can hold: bytes that are none become `\xe9`, lone surrogates `\ud800`.
+    r"""A text that UTF-8 can encode: bytes that are not UTF-8 become `\xe9`, lone surrogates `\ud800`.
 
     Example:
         >>> print(storable("caf\udce9.jpg"))
@@ -30,11 +30,11 @@ def storable(text: str) -> str:
 
 
 def one_line(text: str, most: int | None = None) -> str:
-    r"""A text in which nothing moves a cursor, breaks a line or is unprintable: such characters are escaped.
+    r"""A text whose unprintable characters, such as line breaks and cursor movements, are escaped.
 
     Args:
-        text: any.
-        most: characters to keep; None: all.
+        text: any text.
+        most: number of characters to keep; None: all.
 
     Example:
         >>> print(one_line("red \x1b[31m"))
@@ -46,7 +46,7 @@ def one_line(text: str, most: int | None = None) -> str:
 
 
 def said(text: str) -> str:
-    """What a server or library said, for one of our sentences: on one line, of printable characters, and not long."""
+    """A server's or library's message for use in an error message: on one line, printable, and not long."""
     return one_line(" ".join(text[: 4 * LONGEST].split()), LONGEST)
 
 

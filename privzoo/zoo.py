@@ -136,6 +136,7 @@ def load(
     delta: float | None = None,
     head: str = config.FULL,
     permanent: str | os.PathLike[str] | None = None,
+    covers: str | os.PathLike[str] | None = None,
 ) -> SplitModel:
     """Loads a model.
 
@@ -148,6 +149,8 @@ def load(
         head: "full", or "slim" if the model has one: fewer multiply-adds on the device, for the same tail.
         permanent: file of the device's secret, created if missing, with which answers of a coded model are
             drawn once for each `slot` and repeated (`privzoo.mechanisms.permanent`); None: each is a fresh draw.
+        covers: folder of photographs of other people, with which a DataMix model fills its groups, each once
+            (`privzoo.mechanisms.covers`); None: chips that come with the package.
 
     Returns:
         The model with `head`, `tail`, `network`, `card`, `predict`, `export_head`, `export_tail`.
@@ -155,7 +158,7 @@ def load(
     Raises:
         UnknownNameError: no such model; the message has the closest names. Or the model has no such head.
         ConfigError: a budget for a model without noise, or an invalid one; permanent answers of a model without a
-            code, or a secret that cannot be used.
+            code, or a secret that cannot be used; covers for a model that does not mix, or none in the folder.
         WeightsError: its weights are missing or damaged; never falls back to random ones.
         MissingExtraError: TensorFlow and Keras are not installed.
         ForkError: this process was forked after models were loaded.
@@ -174,6 +177,8 @@ def load(
     model = described.model
     if epsilon is not None and model.noise is None and model.code is None:
         raise ConfigError(f"{name} adds no noise, so it cannot keep an epsilon; load a coded, noisy or advanced model.")
+    if covers is not None and model.embedding != card.DATAMIX:
+        raise ConfigError(f"{name} mixes no faces, so it has no use for covers; leave them out.")
     # All checked before loading, which takes seconds.
     delta = check_delta(epsilon, delta, name, bool(model.code) if model.code or model.noise else None)
     if model.code:
@@ -186,6 +191,10 @@ def load(
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
 
+    if model.embedding == card.DATAMIX:
+        from privzoo import mixed
+
+        return mixed.load(described, network, covers)
     arrays = weights.read(weights.find(model.weights)) if model.weights else {}
     if model.code:
         arrays = weights.of_base(model) | arrays

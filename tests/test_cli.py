@@ -95,6 +95,12 @@ def test_list_prints_one_line_for_each_model(capsys):
         assert line.endswith(rounded_up(card.epsilon()) if card.epsilon() else "no noise")
     assert any(note.startswith("identified: ") for note in notes)
     assert any("epsilon 42.9" in note and "99.9%" in note and "not by the budget" in note for note in notes)
+    explained = [note.partition(": ") for note in notes if ": epsilon " in note]
+    assert {said: names.split(", ") for names, _, said in explained} == {
+        budget: [name for name in privzoo.list_models() if privzoo.show(name).budget() == budget]
+        for budget in {privzoo.show(name).budget() for name in privzoo.list_models()} - {""}
+    }
+    assert not any("100.0%" in note or "lfw" in note or "fer2013" in note for note in notes)
 
 
 def test_list_takes_a_pattern(capsys):

@@ -106,7 +106,7 @@ def test_a_former_name_loads_todays_model_with_a_warning(tmp_path, monkeypatch, 
         assert told.err.startswith("privzoo: The model gender_small is called") and told.err.count("\n") == 1
         (folder / "renamed.yaml").write_text("networks: {}\nmodels: {gender_small: none}\n")
         config.renamed.cache_clear()
-        with pytest.raises(ConfigError, match="gender_small is said to be none now"):
+        with pytest.raises(ConfigError, match="gender_small is listed as renamed to none"):
             privzoo.show("gender_small")
     finally:
         monkeypatch.undo()

@@ -57,7 +57,7 @@ def test_a_section_leaves_the_rest_as_it_is(tmp_path):
 def test_marks_that_are_not_a_pair_are_refused_and_nothing_is_lost(tmp_path, text):
     page = tmp_path / "RESULTS.md"
     page.write_text(text)
-    with pytest.raises(DataError, match="put the marks right"):
+    with pytest.raises(DataError, match="correct the marks"):
         SECTION.write(page, "new")
     assert page.read_text() == text
 

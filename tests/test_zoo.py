@@ -10,6 +10,7 @@ import pytest
 import privzoo
 from privzoo import config, weights
 from privzoo.errors import FeatureError, UnknownNameError, WeightsError
+from privzoo.mixed import MixedModel
 
 pytestmark = pytest.mark.all_models
 
@@ -48,7 +49,9 @@ def test_every_network_gives_its_golden_output(name):
 def test_every_card_is_complete(name):
     card = privzoo.show(name)
     assert card.model.name == name
-    assert name.endswith(f"{card.model.embedding}_{card.model.cut}")
+    # Of networks for mixtures there are several at one cut, for groups of other sizes than 8.
+    group = f"_group{mixing.group}" if (mixing := card.network.mixing) and mixing.group != 8 else ""
+    assert name.endswith(f"{card.model.embedding}_{card.model.cut}{group}")
     assert card.cost.feature_bytes == (1 if card.model.code else 4 * np.prod(card.cost.feature_shape))
     assert 0 < card.cost.head_share < 1
     measured = card.figure("accuracy", "int8 TFLite head + tail")
@@ -70,13 +73,18 @@ def test_every_card_is_complete(name):
 def test_every_model_is_what_its_card_says(name):
     model = privzoo.load(name)
     cost = model.card.cost
-    assert model.head.count_params() == cost.head_parameters
+    last = model.mixing.kernel.size + model.mixing.bias.size if isinstance(model, MixedModel) else 0
+    assert model.head.count_params() + last == cost.head_parameters
     assert model.tail.count_params() == cost.tail_parameters
     measured = model.card.figure("accuracy", "float head + tail")
     assert measured.sha256 == model.manifest()["head"]["weights_sha256"], f"{name} is not what was measured; measure it"
     chips = np.random.default_rng(0).integers(0, 256, (2, model.input_size, model.input_size, 3), np.uint8)
     features = model.features(chips)
     assert features.shape[1:] == cost.feature_shape
+    if isinstance(model, MixedModel):
+        assert len(features) == model.mixing.group and not np.array_equal(features, model.features(chips))
+        assert model.predict(chips, face="given").shape == (2, len(model.classes))
+        return
     answer = model.classify(features)
     assert answer.shape == (2, len(model.classes))
     np.testing.assert_allclose(answer.sum(1), 1, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Attacks models as a clever cloud would, and writes what it gets: `tools/audit.py --model PATTERN --data_dir DIR`."""
+"""Attacks models as an adversary in the cloud would: `tools/audit.py --model PATTERN --data_dir DIR` writes cards."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ flags.DEFINE_multi_enum(
     "attacks",
     ["people", "pairs"],
     ["people", "pairs"],
-    "people: who and what a feature shows; pairs: are two features of one person, here or at two services; the figures "
-    "of attacks that are not run stay as they were",
+    "people: who and what a single feature reveals; pairs: do two features show the same person, here or at two "
+    "services; the figures of attacks that are not run are kept",
 )
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
-flags.DEFINE_bool("yardstick", True, "attack raw pixels first; without it, what the last audit made of them counts")
+flags.DEFINE_bool("yardstick", True, "attack raw pixels first; without it, reuse the last audit's figures of them")
 flags.DEFINE_bool(
     "looks", True, "also reconstruct faces from features, and measure the trade-off of accuracy and privacy under noise"
 )
@@ -105,13 +105,13 @@ SETTINGS = (
 
 
 def _command(name: str) -> str:
-    """What repeats the figures: with the flags that decide them where they are not the usual ones."""
+    """The command that repeats the figures, with every flag that affects them and is not at its default."""
     changed = [FLAGS[flag].serialize() for flag in SETTINGS if FLAGS[flag].value != FLAGS[flag].default]
     return " ".join(["tools/audit.py", f"--model={name}", "--data_dir=DIR", *changed])
 
 
 def _earlier(path: Path) -> dict | None:
-    """What an earlier run wrote, so that attacks that are not run keep their figures."""
+    """The result of an earlier run, so that attacks that are not run keep their figures."""
     import json
 
     from privzoo.errors import DataError
@@ -125,7 +125,7 @@ def _earlier(path: Path) -> dict | None:
 
 
 def _yardstick(data: Data, plan: Plan, path: Path, progress: bool, keep: Callable[..., Any]) -> bool:
-    """Attacks raw pixels; whether even the best attacker is too weak there to say anything elsewhere."""
+    """Attacks raw pixels; returns whether even the best attacker is too weak there for its other figures to count."""
     from privzoo.audit import model_audit, pair_cells, runner
     from privzoo.errors import DataError
 
@@ -140,7 +140,7 @@ def _yardstick(data: Data, plan: Plan, path: Path, progress: bool, keep: Callabl
     if "people" in FLAGS.attacks:
         earlier = [f for f in (_earlier(path) or {}).get("figures", ()) if runner.group(f["attack"]) == "people"]
         if not (people or earlier):
-            raise DataError(f"{path} has no attack on raw pixels yet, by which others are judged; add --yardstick.")
+            raise DataError(f"{path} has no attack on raw pixels yet, which the others are judged by; add --yardstick.")
         weak = model_audit.too_weak(people or earlier)
     if people or pairs:
         keep(None, [*people, *pairs], weak, path.parent)
@@ -163,7 +163,7 @@ def main(_: list[str]) -> None:
             f"No model with a {FLAGS.head} head matches {FLAGS.model!r}; privzoo list shows all names."
         )
     if FLAGS.quick and FLAGS.write:
-        raise ConfigError("Figures of --quick do not belong into the cards; add --nowrite.")
+        raise ConfigError("Figures of --quick do not belong in the cards; add --nowrite.")
     plan, progress, defects = _plan(), sys.stderr.isatty(), []
     ran = [*FLAGS.attacks, *(["looks"] if FLAGS.looks else [])]
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
@@ -178,7 +178,7 @@ def main(_: list[str]) -> None:
         print(tables.terminal(document), flush=True)
         return document
 
-    # Figures of one's own data stand apart from the zoo's, with a yardstick of their own: other people, another chance.
+    # Figures of a user's own data are kept apart from the zoo's, with their own yardstick: people and chance differ.
     for family in sorted({results.family_of(name) for name in names}):
         # The page is on full heads.
         head = "" if FLAGS.head == config.FULL else f"_{FLAGS.head}"
@@ -220,8 +220,8 @@ def main(_: list[str]) -> None:
             print(audit_page.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
     if defects:
         raise DefectError(
-            f"{len(defects)} figures lie above the bound of their mechanism, which therefore is not what runs: "
-            f"{'; '.join(defects)}. Their models' cards were left as they were."
+            f"{len(defects)} figures exceed the bound of their mechanism, so the program does not do what was proved: "
+            f"{'; '.join(defects)}. Their models' cards were left unchanged."
         )
 
 

@@ -1,7 +1,7 @@
 """Measures heads and whole networks on this machine: `tools/benchmark.py`; see section VI.C of Osia et al. 2017.
 
-A full run takes about an hour on an idle machine, and no figure of a busy one is worth keeping. `--rounds 2
---inferences 3 --sizes 96 --nopublished` tries things out in some minutes.
+A full run takes about an hour on an idle machine; figures from a busy machine are worthless. `--rounds 2 --inferences 3
+--sizes 96 --nopublished` tries everything out in a few minutes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ IMPORTS = 5
 
 
 def main(arguments: list[str]) -> None:
-    """Builds the files in a temporary folder, measures them, and writes and prints what was found."""
+    """Builds the files in a temporary folder, measures them, and writes and prints the figures."""
     from benchmarking import goals, plots, report
 
     from privzoo.provenance import write_json
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _measured(answered: list[Row], slim: list[Card]) -> Report:
-    """A new run, with the goals that cards answer among its own."""
+    """A new run, including the goals judged by the cards."""
     from benchmarking import files, goals, install, machine, onnx_files, report, runs, wire
 
     from privzoo import architectures
@@ -67,7 +67,7 @@ def _measured(answered: list[Row], slim: list[Card]) -> Report:
 
     sizes = [int(size) for size in FLAGS.sizes if size.isdigit()]
     if len(sizes) != len(FLAGS.sizes) or not sizes:
-        raise ConfigError(f"--sizes={','.join(FLAGS.sizes)} is invalid; give whole numbers of pixels, as 96,224.")
+        raise ConfigError(f"--sizes={','.join(FLAGS.sizes)} is invalid; give whole numbers of pixels, such as 96,224.")
     for quantization in FLAGS.quantizations:
         if quantization not in QUANTIZATIONS:
             raise ConfigError(f"There is no quantization {quantization!r}; use some of {', '.join(QUANTIZATIONS)}.")

@@ -1,7 +1,7 @@
-"""Measures how a face's landmarks lie in a face chip: `tools/calibrate_faces.py --data_dir DIR`.
+"""Measures where a face's landmarks are in a face chip: `tools/calibrate_faces.py --data_dir DIR`.
 
-The constants GROW and DOWN of privzoo/faces/detection.py are read off what it prints, and so is LEVEL. It looks at
-UTKFace's training chips alone: there the face fills the picture as the networks know it.
+The constants GROW, DOWN and LEVEL of privzoo/faces/detection.py are taken from what it prints. It only uses UTKFace's
+training chips: in these the face fills the image as in the networks' training.
 """
 
 from __future__ import annotations

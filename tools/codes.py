@@ -1,11 +1,11 @@
 """Measures a code at several budgets: `tools/codes.py --model NAME --data_dir DIR [--write]`.
 
-Of a released coded model, its own code; with `--compare` codes of other numbers of symbols, and Gaussian noise on the
-same feature, or if the zoo has no such model on one of the same network. Of a model with a reduced feature, codes that
-are fitted now, to try them out: on `--faces` of the network's training faces, each changed at random as in its
+For a released coded model, its own code is measured; with `--compare`, codes of other numbers of symbols and Gaussian
+noise on the same feature, or on one of the same network if the zoo has no such model. For a model with a reduced
+feature, new codes are fitted to try them out: on `--faces` of the network's training faces, each augmented as in
 training, without that model's noise. Figures are of the exported int8 head on the task's test set; the ceiling is that
-of the released network's labels. What a code costs on the device beyond its head is timed too; `--device` times only
-that, and needs no data. `--goals` judges the figures that were written, without measuring.
+of the released network's labels. The time that a code takes on the device in addition to its head is measured too;
+`--device` measures only that, and needs no data. `--goals` judges the figures that were written, without measuring.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
     found = codes.beyond_head(book, response, feature)
     for way, one in found.items():
         print(
-            f"k={book.k} on the device beyond the head, {way} answers: {one.value:.4f} ms a face ({one.low:.4f} to "
-            f"{one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
+            f"k={book.k} on the device in addition to the head, {way} answers: {one.value:.4f} ms per face "
+            f"({one.low:.4f} to {one.high:.4f}); under {codes.LIMIT_MS:g} ms: {bars.judge(one, codes.LIMIT_MS)}"
         )
     print(described)
     return {

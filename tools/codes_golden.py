@@ -33,7 +33,7 @@ def source() -> Source:
 
 
 def golden() -> dict:
-    """What the file holds."""
+    """The content of the file."""
     draws, permanent = [], []
     for k in SIZES:
         for epsilon in BUDGETS:

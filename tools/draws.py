@@ -1,4 +1,4 @@
-"""Lower bounds on the epsilon that the mechanisms' programs keep: `tools/draws.py` fails if one exceeds the stated."""
+"""Empirical lower bounds on the mechanisms' epsilon: `tools/draws.py` fails if one exceeds the stated epsilon."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("draws", 1_000_000, "of the two features together, of each mechanism", lower_bound=1000)
+flags.DEFINE_integer("draws", 1_000_000, "draws of each mechanism, for both features together", lower_bound=1000)
 flags.DEFINE_list("epsilons", ["1", "3"], "budgets of the codes of 2, 4 and 7 symbols and of Gaussian noise")
 flags.DEFINE_string("out", "docs/mechanisms/draws.json", "file for what was found")
-flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is written anew; empty for none")
+flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is rewritten; empty for none")
 
 
 def main(_: list[str]) -> None:
-    """Asks each mechanism's program, prints what its draws show, and writes it down."""
+    """Runs each mechanism's program, prints the bound that its draws give, and stores it."""
     import dataclasses
 
     import privzoo
@@ -46,8 +46,8 @@ def main(_: list[str]) -> None:
     write_json(Path(FLAGS.out), {**facts, "rows": rows})
     if FLAGS.results:
         report.write(Path(FLAGS.results), Path(FLAGS.out))
-    if broken := [row["mechanism"] for row in rows if report.verdict(row) != "kept"]:
-        raise PrivzooError(f"The draws of {broken[0]} show a larger epsilon than is stated; do not release it.")
+    if refuted := [row["mechanism"] for row in rows if report.verdict(row) == report.REFUTED]:
+        raise PrivzooError(f"The draws of {refuted[0]} show a larger epsilon than is stated; do not release it.")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer("limit", None, "measure on about this many faces only, for a trial run", lower_bound=8)
 flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every Nth face only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for the first layers' activations, shared by all tools")
-flags.DEFINE_integer("draws", 20, "seeded draws of a noisy model's noise; figures are means over them", lower_bound=1)
+flags.DEFINE_integer(
+    "draws",
+    20,
+    "seeded draws of a noisy model's noise, or of groups and keys; figures are means over them",
+    lower_bound=1,
+)
 flags.DEFINE_bool("subgroups", True, "also measure gender by subgroup on UTKFace's validation faces")
 flags.DEFINE_bool("detect", False, "also let the detector find the faces in LFW's frames, as predict() does")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only print them")
@@ -49,8 +54,8 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
     trained = ((card.record or {}).get("data") or {}).get("own", {})
     if trained.get("seen") != data.facts["seen"]:
         print(
-            "The training images are not those that the network was trained on: images were added, removed or renamed "
-            "since, or this is another folder. Images that it has seen may be among those it is measured on.",
+            "The training images are not those that the network was trained on: images have been added, removed or "
+            "renamed since, or this is another folder. The network may now be measured on images that it has seen.",
             file=sys.stderr,
         )
 
@@ -76,14 +81,17 @@ def main(_: list[str]) -> None:
         if not names:
             raise ConfigError("--detect needs whole photographs, which only LFW has: give it a gender model.")
     if FLAGS.limit and FLAGS.write:
-        raise ConfigError("Figures of --limit do not belong into the cards; add --nowrite.")
+        raise ConfigError("Figures of --limit do not belong in the cards; add --nowrite.")
+
+    def drawn(name: str) -> bool:
+        return bool(config.model(name).noise) or config.model(name).embedding == card.DATAMIX
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
         head = "" if FLAGS.head == config.FULL else f" --head {FLAGS.head}"
         heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
         detect = " --detect" if FLAGS.detect else ""
-        draws = f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default and config.model(name).noise else ""
+        draws = f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default and drawn(name) else ""
         return f"tools/evaluate.py --model {name}{head} --data_dir DIR{every}{draws}{detect}{heads}"
 
     def network_of(name: str) -> str:

@@ -3,8 +3,8 @@
 `tools/export.py --released` writes what the project publishes: the recommended models' int8 heads to `tflite/`, with
 golden input and output and the list of all, `manifest.json`. The project's own are calibrated with training faces
 (`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py);
-`--released --figures` then brings the figures of the list up to the cards. `--released --keep` adds heads that are not
-there yet, and leaves the others as they are.
+`--released --figures` then updates the list's descriptions and figures from the cards. `--released --keep` adds missing
+heads, and leaves the others unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 RELEASED_FOLDER = "tflite"
 flags.DEFINE_bool("released", False, "write the released heads and their list; changes the defaults of other flags")
-flags.DEFINE_bool("figures", False, "with --released: only update the list's figures from the models' cards")
+flags.DEFINE_bool(
+    "figures", False, "with --released: only update the list's descriptions and figures from the models' cards"
+)
 flags.DEFINE_bool("keep", False, "with --released: keep existing heads that have the same weights")
 flags.DEFINE_string(
     "model", None, "name or shell pattern of the models; default: all, or with --released, the recommended ones"
@@ -98,7 +100,7 @@ def _names() -> list[str]:
 
 
 def _models(names: list[str]) -> Iterator[SplitModel]:
-    """Every head that is asked for, one loaded model each; a missing name or head is reported first."""
+    """A loaded model for every head that was asked for; a missing name or head is reported before any is loaded."""
     import privzoo
     from privzoo import card, config
 
@@ -133,7 +135,10 @@ def _release(names: list[str], quantizations: list[str], out: Path) -> None:
     for entry in released.release(models, out, quantizations, chips, FLAGS.keep)["heads"]:
         print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
         if not entry["measured"]:
-            print(f"{entry['file']} is not the head of its card's figures: tools/evaluate.py", file=sys.stderr)
+            print(
+                f"{entry['file']} was not the head measured on its card; measure it with tools/evaluate.py.",
+                file=sys.stderr,
+            )
 
 
 def main(_: list[str]) -> None:
@@ -148,7 +153,7 @@ def main(_: list[str]) -> None:
     out = Path(FLAGS.out or RELEASED_FOLDER)
     for flag in ("figures", "keep"):
         if FLAGS[flag].value and not FLAGS.released:
-            raise ConfigError(f"--{flag} is of the list of released heads; give --released with it.")
+            raise ConfigError(f"--{flag} applies to released heads only; give --released with it.")
     if FLAGS.figures:
         released.renew(out)
         return

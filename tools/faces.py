@@ -1,7 +1,7 @@
-"""Measures the face detector against its goals: `tools/faces.py --data_dir DIR`; writes JSON, and into RESULTS.md.
+"""Measures the face detector against its goals: `tools/faces.py --data_dir DIR`; writes JSON and RESULTS.md's section.
 
-Nothing that is measured on here was chosen on: thresholds and constants were set on UTKFace's first training images in
-the order of `CHOSEN_SEED`, on the first LFW frames in the same order, whose people are left out here, and on pictures
+Nothing was tuned on the images used here. Thresholds and constants were set on UTKFace's first training images in the
+order of `CHOSEN_SEED`, on the first LFW frames in the same order, whose people are left out here, and on pictures
 without a face drawn with another seed.
 """
 
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with UTKFace and LFW, zips or official layouts", required=True)
-flags.DEFINE_float("share", 1.0, "measure on this share of the pictures only, for a trial run; writes nothing", 0, 1)
+flags.DEFINE_float("share", 1.0, "measure on this share of the images only, for a trial run; writes nothing", 0, 1)
 flags.DEFINE_string("out", "docs/faces", "folder for the JSON file")
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is rewritten; empty for none")
-flags.DEFINE_integer("seed", 1, "seed of all draws")
+flags.DEFINE_integer("seed", 1, "seed of all random draws")
 
 MODEL = "vgg16_gender_advanced_conv5_3"
 HEAD = "tflite/vgg16_gender_advanced_conv5_3_int8.tflite"
 CHOSEN_SEED, CHOSEN_FRAMES, CHOSEN_CHIPS = 5, 250, 2000
 TURNS = (20, 45, 90, 180)
 TURN_ERROR = 15.0  # degrees
-FAR_CENTRE, FAR_SCALE = 0.3, 1.5  # sides of the chip: a box that is further off lies on something else
+FAR_CENTRE, FAR_SCALE = 0.3, 1.5  # in sides of the chip: a box further away than this is not on the face
 LARGE = (4000, 3000)  # pixels: the photograph whose search is timed
 SMALL, SMALL_FACE = (1600, 1200), 60  # pixels; a face is FACE_WIDTH of its chip
 FACE_WIDTH = 0.8
+DETECTORS = {"blazeface": "BlazeFace", "cascade": "scikit-image's cascade"}
 FACELESS = "brick cat clock coffee grass gravel hubble_deep_field moon page retina rocket text".split()
 
 
@@ -72,10 +73,11 @@ def _goals() -> Iterator[Goal]:
 
     from privzoo.data import lfw, utkface
     from privzoo.evaluation import intervals
+    from privzoo.evaluation.subgroups import race_name
     from privzoo.faces import cascade, detect
 
     frames = _unseen_frames(lfw.load(FLAGS.data_dir, chip=False).samples)
-    drawn = _some(frames, len(frames))  # 2,000 cannot tell 99.4 % from 99
+    drawn = _some(frames, len(frames))  # 2,000 cannot distinguish 99.4% from 99%
     people = [sample.labels["identity"] for sample in drawn]
     hits = [_on(detect(image), *_middle(image, lfw.CHIP)) for image in _images(drawn, "LFW frames")]
     yield Goal("faces found, LFW frames", intervals.share(np.array(hits), people), "%", 0.99)
@@ -85,7 +87,7 @@ def _goals() -> Iterator[Goal]:
 
     chips = _unseen_chips()
     for race, name in enumerate(utkface.load(FLAGS.data_dir, split="validation").classes["race"]):
-        of_race = _some([sample for sample in chips if sample.labels["race"] == race], 1000)
+        of_race, name = _some([sample for sample in chips if sample.labels["race"] == race], 1000), race_name(name)
         hits = [_on(detect(image), *_middle(image)) for image in _images(of_race, name)]
         group = "faces found, UTKFace images by race"
         yield Goal(f"faces found, UTKFace images, {name}", intervals.share(np.array(hits)), "%", 0.98, group=group)
@@ -96,23 +98,23 @@ def _goals() -> Iterator[Goal]:
     turned = _some(chips, 1000)
     for degrees in TURNS:
         hits = [_turned(detect, image, degrees) for image in _images(turned, f"turned by {degrees}")]
-        what = f"faces found, UTKFace images turned by {degrees} degrees, angle within {TURN_ERROR:g}"
-        group = f"faces found, turned UTKFace images, angle within {TURN_ERROR:g} degrees"
+        what = f"faces found, UTKFace images rotated by {degrees} degrees, angle within {TURN_ERROR:g}"
+        group = f"faces found, rotated UTKFace images, angle within {TURN_ERROR:g} degrees"
         yield Goal(what, intervals.share(np.array(hits)), "%", 0.95, group=group)
 
     small, seconds = _small(_some(chips, 1000, 1), detect)
     yield Goal(f"faces of {SMALL_FACE} pixels in {SMALL[0]} x {SMALL[1]} found", intervals.share(small), "%", 0.95)
     yield Goal("time for these, where tiles are needed", intervals.median(seconds).scaled(1e3), "ms", 150, False)
     seconds = _large(_some(chips, 50, 2), detect)
-    what = f"time in {LARGE[0]} x {LARGE[1]} pixels, face a tenth of the picture"
+    what = f"time in {LARGE[0]} x {LARGE[1]} pixels, face a tenth of the image"
     yield Goal(what, intervals.median(seconds).scaled(1e3), "ms", 15, False)
 
     wrong = [bool(detect(image)) for image in tqdm(list(_faceless(_count(1000))), "faceless", leave=False)]
-    what = "pictures without a face in which one is found"
+    what = "images without a face in which one is found"
     yield Goal(what, intervals.share(np.array(wrong)), "%", 0.005, False, digits=2)
 
     lost = _lost(_some(frames, len(frames)))
-    what = "accuracy lost by finding the face, against LFW's given chips"
+    what = "accuracy lost by detecting the face, compared with LFW's given chips"
     yield Goal(what, lost.scaled(100), "points", 0.5, False, digits=2)
 
 
@@ -125,7 +127,7 @@ def _unseen_frames(samples: list) -> list:
 
 
 def _unseen_chips() -> list[Sample]:
-    """UTKFace's validation images, and the training images that nothing was chosen or calibrated on."""
+    """UTKFace's validation images, and the training images on which nothing was tuned or calibrated."""
     from privzoo.data import utkface
 
     train = list(utkface.load(FLAGS.data_dir, split="train").samples)
@@ -149,13 +151,13 @@ def _images(samples: list, what: str) -> Iterator[np.ndarray]:
 
 
 def _middle(image: np.ndarray, side: float | None = None) -> tuple[float, float, float]:
-    """The chip in an image's middle: its centre and side."""
+    """The chip in the middle of an image: its centre and side."""
     height, width = image.shape[:2]
     return width / 2, height / 2, side or min(height, width)
 
 
 def _on(boxes: Sequence, x: float, y: float, side: float) -> bool:
-    """Whether the first box, whose face is answered for, lies on the face."""
+    """Whether the first box, which is the one that `predict` uses, covers the face."""
     if not boxes:
         return False
     box = boxes[0]
@@ -212,7 +214,7 @@ def _large(samples: list, detect: Callable) -> list[float]:
 
 
 def _faceless(count: int) -> Iterator[np.ndarray]:
-    """A quarter each: noise, smooth textures, blobs of the colour of skin, parts of pictures without a face."""
+    """A quarter each: noise, smooth textures, skin-coloured blobs, parts of images without a face."""
     rng = np.random.default_rng(FLAGS.seed)
     pictures = [np.asarray(picture) for picture in _backgrounds((640, 480))]
     for number in range(count):
@@ -243,7 +245,7 @@ def _blobs(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def _lost(samples: list[Sample]) -> Estimate:
-    """Points of accuracy: given chips less found ones, the same faces, by the released head before its noise."""
+    """Accuracy on given chips minus that on detected chips of the same faces, by the released head without noise."""
     import privzoo
     from privzoo import faces
     from privzoo.data import lfw
@@ -269,9 +271,9 @@ def _method() -> str:
     from privzoo import faces
 
     return (
-        f"The detector is {faces.detector()}. A face counts as found if the chosen box lies on it: centre "
+        f"The detector is {DETECTORS[faces.detector()]}. A face counts as found if the returned box covers it: centre "
         f"within {FAR_CENTRE:g} of the chip's side, size within a factor of {FAR_SCALE:g}. Nothing was tuned on these "
-        f"people and images. Times are processor seconds on one thread. Accuracy is {MODEL}'s before its noise; a face "
+        f"people and images. Times are processor time on one thread. Accuracy is {MODEL}'s without its noise; a face "
         "that is not found counts as wrong."
     )
 

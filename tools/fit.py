@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
             continue
         fitted += len(own)
         network = config.network(name)
-        # Codes take some of the training faces alone, as their configs say.
+        # Codes use only some of the training faces, as their configs say.
         limits = {model.name: model.code.faces if model.code else None for model in own if model.dimensions}
         fitters = {}
         if limits:

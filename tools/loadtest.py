@@ -1,12 +1,12 @@
-"""Load on `privzoo serve` on this machine: `tools/loadtest.py --mode load`.
+"""Puts `privzoo serve` under load on this machine: `tools/loadtest.py --mode load`.
 
-Modes: `load` (throughput and latency against the bare tail in this process), `million` requests, `swap` (new versions
-under load), `malformed` requests, `soak` (mixed load for long), `large` (bodies, against the budget of memory) and
-`ray` (replicas). Each writes its JSON to --out, and the part of RESULTS.md on load anew from all of them; with
-`--quick`, which takes seconds, neither unless it is asked.
+Modes: `load` (throughput and latency, compared with the bare tail in this process), `million` requests, `swap` (new
+versions under load), `malformed` requests, `soak` (mixed load for a long time), `large` bodies (does memory stay within
+its budget?) and `ray` (replicas). Each writes its JSON to --out, and rewrites the section of RESULTS.md on load from
+all of these files. `--quick`, which takes seconds, writes neither unless --out or --results is given.
 
 The server is started here, on the loopback interface; no other address can be given. The clients are locust's, in a
-process of their own. Everything is bounded: seconds, clients, counts.
+separate process. All runs are bounded in time, clients and requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 MODES = ("load", "million", "swap", "malformed", "soak", "large", "ray")
-# Flag -> its value in each mode, and with --quick; a flag that is given counts in every mode.
+# Defaults of flags in each mode, without and with --quick; a flag that is given overrides them in every mode.
 CLIENTS = {
     "load": ["1", "8", "64"],
     "million": ["64"],
@@ -89,7 +89,7 @@ def check() -> list[int]:
 
 
 def measure(targets: list[Target], clients: list[int]) -> Result:
-    """One run of the mode; gives its result."""
+    """Runs the mode once, and returns its result."""
     from loadtesting import cluster, large, load, malformed, soak, swap
 
     mode, quick = FLAGS.mode, FLAGS.quick
@@ -112,7 +112,7 @@ def measure(targets: list[Target], clients: list[int]) -> Result:
 
 
 def main(_: list[str]) -> None:
-    """Exports the tails, runs the mode, writes and prints what was found."""
+    """Exports the tails, runs the mode, and writes and prints its figures."""
     from benchmarking import machine
     from loadtesting import report
     from loadtesting.target import Target

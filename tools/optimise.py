@@ -2,8 +2,8 @@
 
     tools/optimise.py --model vgg_s_emotion_advanced_conv5 --data_dir DIR --heads_dir tflite
 
-Heads go to --out with their manifests inside, figures to zoo_configs/optimised/NAME.json and into RESULTS.md. What was
-trained is kept: a run that was stopped goes on, and a second one only measures. Which head wins is decided on
+Heads go to --out with their manifests inside, figures to zoo_configs/optimised/NAME.json and into RESULTS.md. Trained
+heads are kept: a run that was stopped continues, and a second one only measures. Which head wins is decided on
 validation data and on people who are not measured (protocol 7).
 """
 
@@ -93,7 +93,7 @@ def _job(method: str) -> Job:
 
 
 def main(_: list[str]) -> None:
-    """Makes the heads, measures them, and writes and prints what was found."""
+    """Makes the heads, measures them, and writes and prints the figures."""
     from benchmarking import goals, machine
     from optimising import figures, report
 
@@ -114,7 +114,7 @@ def main(_: list[str]) -> None:
     if FLAGS.measure and heads.POST_TRAINING not in methods:
         raise ConfigError(f"Heads are compared with the method {heads.POST_TRAINING}; add it to --methods.")
     if FLAGS.limit and FLAGS.write:
-        raise ConfigError("Figures of --limit are not to be kept; add --nowrite.")
+        raise ConfigError("Figures of --limit must not be stored; add --nowrite.")
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:

@@ -96,7 +96,7 @@ def _measure(model: SplitModel) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Prunes and distils, releases, and measures, as far as asked for."""
+    """Prunes and distils, releases, and measures, as the flags ask."""
     import privzoo
     from privzoo import config
     from privzoo.errors import ConfigError

@@ -1,4 +1,4 @@
-"""Tries settings of models, and says what each costs in accuracy and leaves of identity: `tools/sweep.py --help`.
+"""Tries settings of models: what each costs in accuracy, and how many people can still be identified.
 
     tools/sweep.py --model 'vgg16_gender_advanced_*' --data_dir DIR --try sigma=0.1,clip=0.3 --try sigma=0.2,clip=0.5
 
@@ -16,7 +16,9 @@ from absl import app, flags, logging
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name or shell pattern of models, planned ones too", required=True)
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_multi_string("try", None, "settings as `relevance=1,sigma=0.4,clip=1`; may be given often", required=True)
+flags.DEFINE_multi_string(
+    "try", None, "settings such as `relevance=1,sigma=0.4,clip=1`; may be repeated", required=True
+)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, shared by all tools")
 flags.DEFINE_list("attackers", ["lda", "logistic", "knn"], "names in privzoo.audit.attacks.attackers")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "of attackers and noise")
@@ -29,7 +31,7 @@ flags.DEFINE_string(
 
 
 def main(_: list[str]) -> None:
-    """Tries every setting on every matching model, and writes what it finds as soon as it has it."""
+    """Tries every setting on every matching model, and writes each result as soon as it is known."""
     from sweeping import report
     from sweeping.bench import Bench
 
@@ -41,7 +43,7 @@ def main(_: list[str]) -> None:
     try:
         seeds = tuple(map(int, FLAGS.seeds))
     except ValueError:
-        raise ConfigError(f"--seeds {','.join(FLAGS.seeds)} are no whole numbers; give 1,2,3.") from None
+        raise ConfigError(f"--seeds {','.join(FLAGS.seeds)} are not whole numbers; give 1,2,3.") from None
 
     folder = config.config_folder() / "sweeps"
     folder.mkdir(exist_ok=True)

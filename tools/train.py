@@ -23,7 +23,7 @@ def main(_: list[str]) -> None:
     """Trains, then prints where the run is."""
     from privzoo import config
     from privzoo.data import splits
-    from privzoo.training import primary, release, siamese
+    from privzoo.training import mixing, primary, release, siamese
 
     network = config.read(config.NetworkConfig, Path(FLAGS.config))
     run = Path(FLAGS.run_dir or f"runs/{network.name}")
@@ -35,6 +35,8 @@ def main(_: list[str]) -> None:
     cache = Path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"
     if network.siamese:
         siamese.train(network, train_set, validation_set, run, cache)
+    elif network.mixing:
+        mixing.train(network, train_set, validation_set, run)
     else:
         primary.train(network, train_set, validation_set, run, Path(FLAGS.init_dir) if FLAGS.init_dir else None)
     logging.info("Trained %s; the run is in %s.", network.name, run)

@@ -8,10 +8,11 @@ from types import ModuleType
 
 from privzoo.architectures import vgg16, vgg_s
 from privzoo.architectures.layers import Conv, LayerCost, Pool, classifier_costs, feature_costs
-from privzoo.errors import UnknownNameError
+from privzoo.errors import ConfigError, UnknownNameError
 
 ARCHITECTURES: dict[str, ModuleType] = {"vgg16": vgg16, "vgg_s": vgg_s}
 LAST = "fc8"  # the layer whose outputs are the classes' logits
+BLOCK = "block"  # a cut's name is this and a number where it is DataMix's, after so many blocks
 MINIMUM_INPUT_SIZE = 48  # pixels; below it VGG-16's pools leave nothing
 
 
@@ -44,6 +45,33 @@ def cuts(architecture: str) -> tuple[str, ...]:
     return ARCHITECTURES[architecture].CUTS
 
 
+def block_cut(architecture: str, blocks: int) -> str:
+    """Name of the last layer of the first blocks: DataMix's cuts (Liu et al. 2020, Table 1).
+
+    Args:
+        architecture: `vgg16` or `vgg_s`.
+        blocks: 1 or more. A block is one convolution with all that follows it up to the next one, such as a pool.
+
+    Raises:
+        ConfigError: the architecture does not have so many blocks and a convolution left for the cloud.
+    """
+    names = [layer.name for layer in layers(architecture)]
+    starts = [i for i, layer in enumerate(layers(architecture)) if isinstance(layer, Conv)]
+    if not 1 <= blocks < len(starts):
+        raise ConfigError(f"{architecture} cannot be cut after {blocks} blocks; give 1 to {len(starts) - 1}.")
+    return names[starts[blocks] - 1]
+
+
+def cut_layer(architecture: str, cut: str) -> str:
+    """Name of the layer after which a cut splits: a layer's own name, or of `block_cut` for "block2".
+
+    Raises:
+        ConfigError: as `block_cut`.
+    """
+    number = cut.removeprefix(BLOCK)
+    return block_cut(architecture, int(number)) if cut != number and number.isdecimal() else cut
+
+
 def trunk(architecture: str) -> str:
     """Name of the last layer that fine-tuned networks share with their parent, as far as their configs leave it so."""
     layers(architecture)
@@ -72,7 +100,9 @@ def costs(
 
 
 def check_cut(architecture: str, cut: str) -> None:
-    """Raises UnknownNameError unless an architecture has the cut."""
+    """Raises UnknownNameError, or ConfigError for a block, unless an architecture has the cut."""
+    if cut_layer(architecture, cut) != cut:
+        return
     if cut not in cuts(architecture):
         raise UnknownNameError(
             f"{architecture} has no cut {cut!r}; it can be cut after {', '.join(cuts(architecture))}."

@@ -165,7 +165,7 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
 
     Args:
         network: a model of `build` with one output.
-        cut: name of a convolution; the head ends with its ReLU.
+        cut: name of a convolution, whose ReLU ends the head; or of DataMix's cut, as "block1".
 
     Returns:
         head: `image` -> `features`, and tail: `features` -> output.
@@ -175,6 +175,7 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     """
     chained = layers(network)
     names = [layer.name for layer in chained]
+    cut = architectures.cut_layer(network.name, cut)
     if cut not in names:
         raise UnknownNameError(f"The network {network.name!r} has no layer {cut!r} to be cut after.")
     end = names.index(f"{cut}_relu" if f"{cut}_relu" in names else cut) + 1
@@ -182,11 +183,49 @@ def split(network: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     return head, chain(chained[end:], head.output.shape[1:], "features", "tail")
 
 
+def split3(network: keras.Model, blocks: int) -> tuple[keras.Model, keras.Model, keras.Model]:
+    """Splits a network into DataMix's three parts (Liu et al. 2020, equation 2): post(main(pre(x))) is the network.
+
+    Args:
+        network: a model of `build` with one output.
+        blocks: of convolution in pre, 1 or more: everything before the next convolution, ReLU and pool included.
+
+    Returns:
+        pre: `image` -> `features`, on the device; main: `features` -> `hidden`, in the cloud; and post: `hidden` ->
+        output, the last layer with its softmax, on the device. They share the network's layers.
+
+    Raises:
+        ConfigError: the network does not have so many blocks and a convolution left for main.
+    """
+    first, middle, last = parts(network, blocks)
+    pre = chain(first, network.input.shape[1:], "image", "pre")
+    main = chain(middle, pre.output.shape[1:], "features", "main")
+    return pre, main, chain(last, main.output.shape[1:], "hidden", "post")
+
+
+def parts(network: keras.Model, blocks: int) -> tuple[list[keras.layers.Layer], ...]:
+    """The layers of `split3`'s three parts; of a network in training, post has its last dropout and auxiliary outputs.
+
+    Raises:
+        ConfigError: as `split3`.
+    """
+    found = layers(network)
+    names, cut = [layer.name for layer in found], architectures.block_cut(network.name, blocks)
+    # After the cut's batch norm and ReLU, where they are layers of their own.
+    start = max(i for i, name in enumerate(names) if name in (cut, f"{cut}_bn", f"{cut}_relu")) + 1
+    # Auxiliary outputs stand beside the last layer, in any order.
+    ends = network.output if isinstance(network.output, dict) else {architectures.LAST}
+    end = min(names.index(name) for name in ends)
+    if isinstance(found[end - 1], keras.layers.Dropout):
+        end -= 1
+    return found[:start], found[start:end], found[end:]
+
+
 def after(model: keras.Model, name: str, last: str | None = None) -> keras.Model:
     """The layers of a chain that follow one of them, as a model.
 
     Args:
-        model: a chain, as `build` and `split` give.
+        model: a chain, such as `build` and `split` return.
         name: of the layer before them.
         last: the name of the last of them; None: up to the end of the chain.
     """
@@ -227,6 +266,34 @@ def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_
             bias.astype(np.float32),
         )
     return folded
+
+
+def unfold_batch_norm(network: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Weights with batch norm for a network that has it folded away, so that it can be trained further.
+
+    Args:
+        network: of `inference_network`, on whose convolutions batch norm is to follow.
+        images: float32 (N, S, S, 3), on which each convolution's mean and variance are measured.
+
+    Returns:
+        As `get_weights` of the same network with batch norm: it computes the same, and `fold_batch_norm` undoes it.
+    """
+    weights, x = get_weights(network), images
+    for layer in layers(network):
+        if not isinstance(layer, keras.layers.Conv2D):
+            x = layer(x)
+            continue
+        bias = weights.pop(f"{layer.name}/bias")
+        values = keras.ops.conv(x, layer.kernel, layer.strides, layer.padding)
+        mean, variance = (keras.ops.convert_to_numpy(v) for v in keras.ops.moments(values, axes=(0, 1, 2)))
+        weights |= {
+            f"{layer.name}_bn/gamma": np.sqrt(variance + BATCH_NORM_EPSILON),
+            f"{layer.name}_bn/beta": mean + bias,
+            f"{layer.name}_bn/moving_mean": mean,
+            f"{layer.name}_bn/moving_variance": variance,
+        }
+        x = keras.ops.relu(values + bias)
+    return weights
 
 
 def get_weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which attacks are run on a model, as cells of the grid, and the figures that their results make."""
+"""The attacks that are run on a model: cells of the grid, and the figures made from their results."""
 
 from __future__ import annotations
 

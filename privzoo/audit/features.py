@@ -126,7 +126,7 @@ def _by_person(samples: list[Sample]) -> list[list[Sample]]:
 
 
 def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Faces:
-    """Faces of LFW people outside LFW-100 who have two images or more; about `count`, whole people."""
+    """About `count` faces of LFW people outside LFW-100 who have two images or more; all images of each person."""
     inside = {name.split("/")[1] for side in lfw.lfw100(root) for name in (s.name for s in side.samples)}
     people: dict[str, list[Sample]] = {}
     for sample in lfw.load(root, gender=False).samples:
@@ -147,8 +147,8 @@ def lfw_background(root: str | Path, size: int, count: int = BACKGROUND) -> Face
 def lfw_pairs(root: str | Path, size: int, quick: bool = False) -> Faces:
     """Faces for verification: all people of LFW with two images or more, `PHOTOGRAPHS` of each at most.
 
-    No network was trained on LFW; attackers learn from other people than those on whom they are scored. `quick` takes
-    two images of each of fewer people.
+    No network was trained on LFW; attackers learn from people other than those on whom they are scored. `quick` uses
+    two images each of fewer people.
     """
     people = _by_person(lfw.load(root, gender=False).samples)
     chosen = [own[: 2 if quick else PHOTOGRAPHS] for own in people if len(own) > 1]
@@ -177,7 +177,7 @@ def lfw_gender(root: str | Path, size: int, quick: bool = False) -> tuple[Faces,
 
 
 def utkface_many(root: str | Path, size: int, quick: bool = False) -> Faces:
-    """UTKFace training faces, evenly spaced: for decoders in addition to LFW's, since thousands are wanted."""
+    """UTKFace training faces, evenly spaced: for decoders in addition to LFW's, since they need thousands."""
     train = splits.take(utkface.load(root, split="train"), ATTRIBUTE_TRAINING // (SHARE if quick else 1))
     return read(train, "utkface-train", size)
 
@@ -185,8 +185,8 @@ def utkface_many(root: str | Path, size: int, quick: bool = False) -> Faces:
 def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Faces, Faces]:
     """Training and scored faces of protocol 4's race and age: halves of UTKFace's validation part, by a hash.
 
-    Not the training part: the networks have learnt its faces, so that its features differ from those that the attacker
-    will meet, and an attacker who learns from them is weaker than necessary.
+    The training part is not used: the networks have learnt its faces, so its features differ from those that the
+    attacker will see, and an attacker who learns from them is weaker than necessary.
     """
     halves: tuple[list[Sample], list[Sample]] = ([], [])
     for sample in utkface.load(root, split="validation").samples:
@@ -201,7 +201,7 @@ def utkface_faces(root: str | Path, size: int, quick: bool = False) -> tuple[Fac
 
 
 def float_view(model: SplitModel, cache: Path) -> View:
-    """A model's float head; what networks and models share, the first layers and the cut's activation, is kept too."""
+    """A model's float head; the first layers and the cut's activation, which models share, are cached too."""
     from privzoo import activations, architectures
     from privzoo.architectures import graph
     from privzoo.export.manifests import model_sha256
@@ -342,5 +342,5 @@ def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> 
 
 
 def stored(values: np.ndarray, cache: Path) -> Features:
-    """Keeps an array as features, as a floor's class probabilities."""
+    """Keeps an array as features, for example the class probabilities of a floor."""
     return keep({"values": values}, lambda: values, cache)

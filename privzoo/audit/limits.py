@@ -1,7 +1,7 @@
-"""What a mechanism allows any attacker, beside what attackers got: a figure above its bound is a defect.
+"""What a mechanism allows any attacker, next to what attackers achieved: a figure above its bound is a defect.
 
-The bounds are those of `privzoo.mechanisms.bounds`. They hold for expectations over draws: a figure that was drawn may
-lie above by luck, and counts only where its whole interval does.
+The bounds are those of `privzoo.mechanisms.bounds`. They hold for expectations over draws: a figure from draws may
+exceed its bound by chance, and counts as a defect only if its whole interval does.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def judged(figure: dict[str, Any], bound: float | None, exact: bool = False) -> 
     Args:
         figure: with value and interval.
         bound: that the value must not exceed; None: there is none.
-        exact: the value is an expectation over all draws, so that luck is no excuse.
+        exact: the value is an expectation over all draws, so chance cannot explain an excess.
     """
     if bound is None:
         return {**figure, "bound": None}

@@ -163,9 +163,10 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
 def _on_code(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attack]:
     """Attacks on a code, at each budget, by the usual attackers and by Bayes' rule over its symbols.
 
-    Not rank privacy: equations 2 to 4 rank people by the density of the noise around each of their features. Of k
-    symbols that leaves k likelihoods, shared by all people of a symbol, so that ranks are ties that say how many people
-    share it, and no more; leakage bounds what the likelihoods tell. Nor floors: the answer is computed from the symbol.
+    Rank privacy is left out: equations 2 to 4 rank people by the density of the noise around each of their features.
+    With k symbols there are only k likelihoods, shared by all people with the same symbol, so ranks are ties that only
+    say how many people share it; leakage bounds what the likelihoods reveal. Floors are left out too: the answer is
+    computed from the symbol.
     """
     found = []
     sides = {"identity": _identity_target(view, "features", data, model.input_size)}
@@ -230,12 +231,12 @@ def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) 
 
 
 def too_weak(figures: Sequence[dict[str, Any]]) -> bool:
-    """Whether even the best attacker of the yardstick fails too often on raw pixels."""
+    """Whether even the yardstick's best attacker fails too often on raw pixels."""
     return max(f["value"] for f in figures if f["metric"] == "top-1") < STRONG
 
 
 def marked(figures: Sequence[dict[str, Any]], weak: bool) -> list[dict[str, Any]]:
-    """Figures with identity's marked as of attackers that fail on raw pixels, or not."""
+    """The figures, with those on identity marked if the attackers fail on raw pixels."""
     return [{**figure, "weak": weak and figure["attack"] == "identity"} for figure in figures]
 
 

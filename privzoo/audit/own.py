@@ -1,7 +1,7 @@
 """The people of the user's own data set, for the identity attack, protocol 3 (`docs/own_data.md` says how).
 
-An attack on faces that the network was trained on flatters an embedding that hides people. So the people are those of
-the test part where it has enough of them, and else those of the whole data set; the figures' data say which.
+An attack on faces that the network was trained on makes an embedding look more private than it is. So the people are
+those of the test part if it has enough of them, otherwise those of the whole data set; the figures' data say which.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def people(
     """Training and scored faces of the user's own people: those with the most images, every third image scored.
 
     Args:
-        network: that was trained on the data.
+        network: the network that was trained on the data.
         root: the data set.
         size: side of the chips in pixels.
         quick: `FEW` training images of a person, and half of the scored ones.
-        choosing: people on whom settings are chosen, different ones if there are `UNSEEN` more; otherwise the same,
-            and the names of the faces say so.
+        choosing: select the people on whom settings are chosen: other people if there are `UNSEEN` more; otherwise the
+            same, and the names of the faces say so.
 
     Raises:
         DataError: fewer than two people have `ENOUGH` images, or no people are known.

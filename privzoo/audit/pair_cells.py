@@ -1,4 +1,4 @@
-"""Verification and linkability of one model, as cells of the audit's grid, and the figures that their results make."""
+"""Verification and linkability of one model: cells of the audit's grid, and the figures made from their results."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def make(
     Args:
         target: what is attacked.
         plan: seeds.
-        queries: features of each photograph that each side gets.
+        queries: features of each photograph that each side receives.
         service: what the sides have in common; see `verification.sides`.
-        photographs: pairs of one person are of one photograph.
+        photographs: pairs of one person show the same photograph.
         protocol: numbers of pairs; None: the usual ones.
     """
     protocol = protocol or Protocol()
@@ -145,9 +145,9 @@ def yardstick(data: Data, plan: Plan, quick: bool = False) -> list[Asked]:
 
 
 def recognised(data: Data, plan: Plan) -> list[dict[str, Any]]:
-    """Figures of whom dlib's recogniser names from the pixels of the identity attack's faces; none without it.
+    """How many of the identity attack's photographs dlib's recogniser identifies; empty if it is not installed.
 
-    It judges reconstructions, and has to know the photographs themselves.
+    It judges reconstructions, so it must recognise the photographs themselves.
     """
     if not descriptor.installed():
         return []
@@ -166,7 +166,7 @@ def recognised(data: Data, plan: Plan) -> list[dict[str, Any]]:
 
 
 def measure(asked: Sequence[Asked], plan: Plan, engine: str, progress: bool) -> list[dict[str, Any]]:
-    """Runs attacks on pairs and gives their figures."""
+    """Runs attacks on pairs, and returns their figures."""
     results = iter(runner.run([c for one in asked for c in one.cells], plan.cache, engine, progress))
     return [figure for one in asked for figure in figures(one, plan, [next(results) for _ in one.cells])]
 
@@ -205,9 +205,9 @@ def figures(asked: Asked, plan: Plan, results: Iterable[dict[str, Any]]) -> list
 def _bounds(asked: Asked) -> tuple[dict[str, float | None], int]:
     """Metric -> bound, and how many candidates there were.
 
-    The one side's answers given, the other's are draws for one of the candidates, or for the same person or another's:
-    what a mechanism bounds. With one secret the two sides' answers are no draws of their own; that there are only k is
-    what is left.
+    Given one side's answers, the other side's are draws for one of the candidates, or for the same person or another:
+    this is what a mechanism bounds. With one secret the two sides' answers are not independent draws; the only bound
+    left is that there are only k of them.
     """
     target = asked.target
     people = np.unique(target.test.labels("identity"), return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""The yardstick: the identity attack on raw images. Attackers that fail here prove nothing elsewhere."""
+"""The yardstick: the identity attack on raw images. An attacker that fails here proves nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def grey(chips: np.ndarray) -> np.ndarray:
 
 
 def gradients(chips: np.ndarray) -> np.ndarray:
-    """Histograms of oriented gradients (Dalal and Triggs 2005), which lighting changes less than pixels: (N, d)."""
+    """Histograms of oriented gradients (Dalal and Triggs 2005), less sensitive to lighting than pixels: (N, d)."""
     try:
         from skimage.feature import hog
     except ImportError:
@@ -40,11 +40,11 @@ def gradients(chips: np.ndarray) -> np.ndarray:
 
 
 def view(kind: str, cache: Path) -> View:
-    """Pixels as if a head had given them.
+    """Pixels, in the form of a head's output.
 
     Args:
         kind: "pixels", "gradients", or "both" in one row.
-        cache: folder for them.
+        cache: folder to cache them in.
     """
 
     def values(faces: Faces) -> np.ndarray:
@@ -62,7 +62,7 @@ def view(kind: str, cache: Path) -> View:
 
 
 def recogniser_view(cache: Path) -> View:
-    """What a strong recogniser that is not ours makes of pixels; see `privzoo.audit.attacks.descriptor`."""
+    """Pixels as embedded by a strong, independent recogniser; see `privzoo.audit.attacks.descriptor`."""
     facts = {"kind": descriptor.NAME, "inset": descriptor.INSET, "padding": descriptor.PADDING}
 
     def extract(faces: Faces) -> Features:
@@ -72,7 +72,7 @@ def recogniser_view(cache: Path) -> View:
 
 
 def named(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """Whether the recogniser names each scored photograph, by the nearest photograph and by a person's nearest mean.
+    """Whether the recogniser identifies each scored photograph, by the nearest photograph and by the nearest mean.
 
     Args:
         train: unit vectors (N, d) and people 0..P-1 (N,), each at least once.

@@ -1,4 +1,4 @@
-"""Reconstruction and trade-offs of one model, as cells of the audit's grid.
+"""Reconstruction and trade-offs of one model: cells of the audit's grid.
 
 The faces are those of the identity attack, so that their features are computed once. The attacker's own faces are
 LFW's other people, whose photographs are most similar to the scored ones, and UTKFace's.
@@ -94,9 +94,9 @@ def _loaded(name: str, head: str, tail: str) -> SplitModel:
 
 
 def write_gallery(data: Data, cache: Path) -> Path:
-    """Gallery of the recogniser that is at hand, dlib's where it is installed, made once and kept.
+    """Gallery of the available recogniser, dlib's if it is installed; created once and kept.
 
-    Its file's name decides the cells that it judges, so that figures of the two recognisers never mix.
+    Its file's name determines the cells that it judges, so that figures of the two recognisers never mix.
     """
     foreign = descriptor.installed()
     train, _ = data.lfw100(descriptor.SIDE if foreign else recogniser.SIDE)
@@ -121,7 +121,7 @@ def write_gallery(data: Data, cache: Path) -> Path:
 
 
 def read_gallery(path: Path) -> Gallery:
-    """What `write_gallery` kept."""
+    """Reads what `write_gallery` wrote."""
     with np.load(path) as file:
         foreign = "name" in file and str(file["name"]) == descriptor.NAME
         known: descriptor.Descriptor | Recogniser
@@ -131,7 +131,7 @@ def read_gallery(path: Path) -> Gallery:
 
 @dataclass(frozen=True)
 class Looks:
-    """What an audit does about looks, the same for every model."""
+    """What an audit reconstructs, the same for every model."""
 
     methods: tuple[str, ...] = ("linear", "up-convolution")  # of `reconstruction.METHODS`
     decoder: decoders.Settings = decoders.Settings()
@@ -248,7 +248,7 @@ def tradeoff_points(
     engine: str = "local",
     progress: bool = True,
 ) -> list[tradeoff.Point]:
-    """A noisy model's accuracy against privacy at each deviation of the noise; of other models nothing.
+    """A noisy model's accuracy against privacy at each standard deviation of the noise; empty for other models.
 
     At no noise the curve is that of the reduced model with the same head.
     """

@@ -2,13 +2,13 @@
 
 There are two kinds of JSON file in `--cache_dir`, each written under a temporary name and then renamed.
 
-`results/<key>.json`, one cell, so that a killed run goes on where it stopped. `<key>` is `key(...)` of all that decides
-the cell: head, data, attack, settings, seed:
+`results/<key>.json`, one cell, so that a killed run continues where it stopped. `<key>` is `key(...)` of everything
+that determines the cell: head, data, attack, settings, seed:
 
     {"settings": {what was hashed}, "result": {what the attack returned}, "seconds": 12.3}
 
-`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick; of a quick audit
-in `audit_quick`):
+`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick; for a quick
+audit in `audit_quick`):
 
     {"format": 1,
      "model": "vgg16_gender_simple_conv5_3",          "raw_pixels" for the yardstick
@@ -19,7 +19,7 @@ in `audit_quick`):
     FIGURE = {
      "attack": "identity",         "identity", "race", "age", "gender", "rank", "reconstruction", "verification",
                                    "linkability of a person", "linkability of a photograph"; of the yardstick also
-                                   "recogniser": whom dlib's names of the identity attack's photographs
+                                   "recogniser": how many of the identity attack's photographs dlib's identifies
      "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error";
                                    rank: "rank privacy"; verification and linkability: "TAR at FAR 0.01", "TAR at FAR
                                    0.001", "EER", "AUC", "linked of 100" (candidates)
@@ -36,17 +36,17 @@ in `audit_quick`):
      "attacker": "lda",            a name in attackers.ATTACKERS or verification.VERIFIERS, or "deep", "cnn", "chance";
                                    rank: "equation 4", "other photographs", "per sample" (its file says what they are)
      "best": true,                 the highest of all attackers that differ in nothing else ("age", "EER": the lowest)
-     "optimism": 0.003,            of the best one: how much too good it looks for being picked, were all equally good
-     "bound": 0.0191,              the most that any attacker can reach, whoever it is; null: not bounded
-     "defect": true,               only where the figure is above its bound: the program does not keep it
-     "value": 0.61, "low": 0.57, "high": 0.65,        95 % interval; shares in 0..1, for "age" years
+     "optimism": 0.003,            of the best one: its selection bias, if all were equally good
+     "bound": 0.0191,              the most that any attacker can reach; null: not bounded
+     "defect": true,               only if the figure exceeds its bound: the program does not keep it
+     "value": 0.61, "low": 0.57, "high": 0.65,        95% interval; shares in 0..1, for "age" years
      "count": 816,                 faces that were scored
      "seeds": [1, 2, 3],           of the attacker, and of the noise
      "data": "lfw100-test",        data set that was scored
      "sha256": "...",              of the head: float weights, or the .tflite's flatbuffer; "" for pixels
      "recogniser": "dlib",         reconstruction only: who judged, or "home-made"
-     "date", "git", "command"      only of a figure that an earlier run of other attacks left
-     "weak": false}                true: on raw pixels these attackers miss 80 % top-1, so that the figure says little
+     "date", "git", "command"      only of a figure kept from an earlier run
+     "weak": false}                true: on raw pixels these attackers stay below 80% top-1, so the figure says little
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
         name = f"{IMAGES}/{image}"
         samples.append(Sample(name, ReadImage(place, paths[image], name, cut_chip if chip else None), labels))
     if not samples:
-        raise DataError(f"{files} holds no image of the split {split}: get {IMAGES} and {PARTITION} again.")
+        raise DataError(f"{files} holds no image of the split {split}; download {IMAGES} and {PARTITION} again.")
     warn_skipped("CelebA", skipped)
     classes = {"gender": CLASSES["gender"]} | {attribute: ("no", "yes") for attribute in attributes}
     return Dataset("celeba", samples, classes | ({"identity": names} if people else {}), skipped)
@@ -111,13 +111,13 @@ def _lines(files: Files, path: str) -> list[list[str]]:
 def _attributes(files: Files, path: str | None) -> tuple[dict[str, int], list[tuple[str, list[bool]]], Counter[str]]:
     """Return column -> number, (image, values) of every line, and the count of damaged lines."""
     if path is None:
-        raise DataError(f"{files} has no {ATTRIBUTES}: get it from CelebA's folder Anno.")
+        raise DataError(f"{files} has no {ATTRIBUTES}; download it from CelebA's folder Anno.")
     lines = _lines(files, path)
     skipped: Counter[str] = Counter()
     if len(lines) < 2 or "Male" not in lines[1]:
         raise DataError(
             f"{files}/{path} is not CelebA's list (a count, a line of attribute names, lines of 1 and -1): "
-            "get it from CelebA's folder Anno."
+            "download it from CelebA's folder Anno."
         )
     columns = {column: number for number, column in enumerate(lines[1])}
     rows = []
@@ -136,6 +136,4 @@ def _pairs(files: Files, path: str | None) -> dict[str, int]:
     try:
         return {image: int(number) for image, number in _lines(files, path)}
     except ValueError:
-        raise DataError(
-            f"{files}/{path} is not lines of <image> <number>: get it from CelebA's download again."
-        ) from None
+        raise DataError(f"{files}/{path} is not lines of <image> <number>; download it again.") from None

@@ -118,14 +118,14 @@ class Zip:
         try:
             return self._open().read(self.prefix + name)
         except READ_ERRORS as error:
-            raise ImageError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
+            raise ImageError(f"{self}/{name} cannot be read ({_reason(error)}); download the zip again.") from error
 
     def open(self, name: str) -> IO[bytes]:
         """Open a large table for reading; raises DataError when it is not there."""
         try:
             return self._open().open(self.prefix + name)
         except READ_ERRORS as error:
-            raise DataError(f"{self}/{name} cannot be read ({_reason(error)}): get the zip again.") from error
+            raise DataError(f"{self}/{name} cannot be read ({_reason(error)}); download the zip again.") from error
 
     def below(self, folders: Sequence[str]) -> Zip:
         """Return the same zip seen from the outermost folder with one of these names, or from its top."""

@@ -17,7 +17,7 @@ from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, check_spli
 from privzoo.errors import ConfigError, DataError, ImageError, MissingExtraError
 
 FIELDS = ("dob", "photo_taken", "full_path", "gender", "face_location", "face_score", "second_face_score")
-#: In the sets wiki_crop and imdb_crop the detector's box has 40 % of its side around it on every side.
+#: In the sets wiki_crop and imdb_crop the detector's box has a margin of 40% of its side on every side.
 CROP_MARGIN = 0.4
 MATLAB_EPOCH = 366  # days from MATLAB's day 0 to Python's ordinal 0
 MAX_AGE = 100
@@ -177,8 +177,8 @@ def _read(files: Files, table: str, name: str) -> dict[str, np.ndarray]:
     except Exception as error:  # SciPy raises almost anything on a damaged file.
         where = files.path / table if isinstance(files, Folder) else f"{files}/{table}"
         raise DataError(
-            f"{where} is not the metadata of IMDB-WIKI ({type(error).__name__}: {error}): get it again."
+            f"{where} is not the metadata of IMDB-WIKI ({type(error).__name__}: {error}); download it again."
         ) from error
     if len({len(column) for column in columns.values()}) != 1:
-        raise DataError(f"{files}/{table} has columns of different lengths: get it again.")
+        raise DataError(f"{files}/{table} has columns of different lengths; download it again.")
     return columns

@@ -9,8 +9,20 @@ Example:
 from __future__ import annotations
 
 from privzoo.edge.client import Answer, AsyncClient, Client
+from privzoo.edge.covers import pool
 from privzoo.edge.head import Head
 from privzoo.edge.manifest import read_manifest
+from privzoo.edge.mixing import MixingClient, MixingHead
 from privzoo.edge.queue import Queue
 
-__all__ = ["Answer", "AsyncClient", "Client", "Head", "Queue", "read_manifest"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "Head",
+    "MixingClient",
+    "MixingHead",
+    "Queue",
+    "pool",
+    "read_manifest",
+]

@@ -13,8 +13,9 @@ import numpy as np
 from privzoo import checks, texts
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
 
-_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most so many
-_ROUNDING = 1e-3  # of tails in float16 and float32
+_STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most this many steps
+_ROUNDING = 1e-3  # tolerance for tails in float16 and float32
+OUTPUT = "probabilities"  # name of a tail's output
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
@@ -30,8 +31,10 @@ class Target:
     version: int | None  # None: the newest
     signature: str  # to run
     feature: str  # name of its input
-    classes: int  # probabilities that one feature gives
+    classes: int  # numbers that one feature gives
     budget: str | None = None  # name of the input for epsilon, of a coded model, whose features are (symbol, epsilon)
+    output: str = OUTPUT  # name of what it gives; any but this is numbers that are no probabilities
+    encoding: str | None = None  # in which features are packed, of a tail for mixtures; None: float32
 
     def __post_init__(self) -> None:
         """Checks names and version."""
@@ -87,8 +90,9 @@ class Target:
             count: features sent.
             url: of the server.
         """
+        wanted = "probabilities" if self.output == OUTPUT else "numbers"
         return ServerError(
-            f"The server at {url} answered with something other than {count} x {self.classes} probabilities ({found}); "
+            f"The server at {url} answered with something other than {count} x {self.classes} {wanted} ({found}); "
             f"check that {self.what} is this head's tail."
         )
 
@@ -97,6 +101,8 @@ class Target:
             return f"numbers of shape {outputs.shape}"
         if not np.isfinite(outputs).all():
             return "values that are not finite"
+        if self.output != OUTPUT:
+            return None
         worst = outputs.flat[np.abs(outputs - 0.5).argmax()]
         if abs(worst - 0.5) > 0.5 + _STEP + _ROUNDING:
             return f"a value of {worst:.6g}, which is not a probability"
@@ -139,7 +145,7 @@ class Access:
         if self.key is not None and (
             not isinstance(self.key, str) or not self.key or not self.key.isascii() or not self.key.isprintable()
         ):
-            raise ConfigError("The key is invalid; give the text that the server's operator handed out.")
+            raise ConfigError("The key is invalid; give the key that the server's operator issued.")
         if not secure and (self.ca is not None or self.certificate is not None):
             raise ConfigError(f"{url} has no TLS for the certificates; write https:// or grpcs:// in it.")
         if self.key is not None and not secure and not is_this_machine(host):
@@ -151,7 +157,7 @@ class Access:
             )
 
     def proxy_to(self, host: str, schemes: tuple[str, ...] = PROXY_SCHEMES) -> str | None:
-        """The proxy for a host; None: none, as always for this machine itself.
+        """The proxy for a host; None if there is none, and always for this machine itself.
 
         Args:
             host: name or address of the server.
@@ -169,7 +175,7 @@ class Access:
             usable = False
         if not usable:
             # Not repeated: it may hold a password.
-            raise ConfigError("The proxy's address is invalid; give one as http://proxy:3128.")
+            raise ConfigError("The proxy's address is invalid; give one such as http://proxy:3128.")
         if address.scheme not in schemes:
             known = ", ".join(f"{scheme}://" for scheme in schemes)
             raise ConfigError(f"A proxy over {address.scheme}:// is not supported; give one over {known}.")
@@ -185,7 +191,7 @@ class Access:
         Raises:
             ConfigError: a file that cannot be read, or is not PEM.
         """
-        self._files()  # reports which cannot be read
+        self._files()  # reports which of them cannot be read
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
             if self.certificate is not None:

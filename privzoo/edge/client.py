@@ -55,8 +55,8 @@ class Answer:
         return None if self.score is None else self.face.angle
 
 
-class _Asking:
-    """Common to `Client` and `AsyncClient`: a head, a server, and how to read its replies."""
+class Asking:
+    """Common to the clients: a head, a server, and how to read its replies."""
 
     _asynchronous = False
 
@@ -75,14 +75,7 @@ class _Asking:
         proxy: str | None = None,
     ) -> None:
         self.head = head
-        self._target = Target(
-            head.manifest["model"] if model_name is None else model_name,
-            version,
-            head.manifest["tail"]["signature"],
-            head.manifest["feature"].get("name", _FEATURE),
-            len(head.classes),
-            head.manifest["feature"].get("budget"),
-        )
+        self._target = self._of(head.manifest, head.manifest["model"] if model_name is None else model_name, version)
         over_grpc = isinstance(url, str) and url.partition("://")[0] in SCHEMES
         self._wire = (Grpc if over_grpc else Rest)(
             url,
@@ -91,6 +84,12 @@ class _Asking:
             Access(key, ca, certificate, proxy),
             self._asynchronous,
         )
+
+    def _of(self, manifest: dict[str, Any], model: str, version: int | None) -> Target:
+        """What is asked for on the server."""
+        signature, feature = manifest["tail"]["signature"], manifest["feature"]
+        name = feature.get("name", _FEATURE)
+        return Target(model, version, signature, name, len(manifest["classes"]), feature.get("budget"))
 
     def _features(self, chips: np.ndarray, slot: str | None) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
@@ -131,7 +130,7 @@ class _Asking:
         ]
 
 
-class Client(_Asking):
+class Client(Asking):
     """Gets answers about faces from a TF Serving server, such as `privzoo serve`, sending it only features.
 
     Args:
@@ -323,7 +322,7 @@ class Client(_Asking):
             FeatureRefusedError: once all others are answered: the server refused some features with its protocol's own
                 error, and answered others after that; or they cannot be sent. These are set aside: `queue.refused()`
                 says why, `queue.retry_refused()` queues them again, `queue.forget(ticket)` drops one.
-            ServerError: the server refuses features and answers none after them, as when a proxy refuses
+            ServerError: the server refuses features and answers none after them, for example if a proxy refuses
                 everything; or it answers with another error, as for a revoked key; all stay.
 
         Example:
@@ -341,7 +340,7 @@ class Client(_Asking):
         return self.queue
 
 
-class AsyncClient(_Asking):
+class AsyncClient(Asking):
     """As `Client`, for asyncio: the head runs on a thread, the requests in the event loop; it has no queue.
 
     Example:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from privzoo import protobuf
+from privzoo.mechanisms import mixing
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-DT_FLOAT, DT_UINT8 = 1, 4
+DT_FLOAT, DT_UINT8, DT_STRING = 1, 4, 7
 # As `protobuf.classes` reads them.
 _MESSAGES = {
     "Dim": {"size": (1, "int64")},
@@ -25,6 +26,7 @@ _MESSAGES = {
         "tensor_shape": (2, "Shape"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "*float"),
+        "string_val": (8, "*bytes"),
     },
     "Version": {"value": (1, "int64")},
     "ModelSpec": {"name": (1, "string"), "version": (2, "Version"), "signature_name": (3, "string")},
@@ -41,7 +43,13 @@ def messages() -> SimpleNamespace:
 
 
 def encode(
-    features: np.ndarray, model: str, version: int | None, signature: str, name: str, budget: str | None = None
+    features: np.ndarray,
+    model: str,
+    version: int | None,
+    signature: str,
+    name: str,
+    budget: str | None = None,
+    encoding: str | None = None,
 ) -> bytes:
     """A serialized PredictRequest; the numbers of the features are sent as they lie in memory.
 
@@ -52,13 +60,19 @@ def encode(
         signature: to run.
         name: of the input.
         budget: of the input for epsilon, of a coded model: its features (N, 2) go as a byte and a float32 each.
+        encoding: of mixtures, each of which then goes as a text of `mechanisms.mixing.pack`.
     """
     request = messages().PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, signature
     if version is not None:
         request.model_spec.version.value = version
         request.model_spec.version.SetInParent()
-    if budget is None:
+    if encoding is not None:
+        entry = request.inputs.add(key=name)
+        entry.value.dtype = DT_STRING
+        entry.value.tensor_shape.dim.add(size=len(features))
+        entry.value.string_val.extend(mixing.pack(features, encoding))
+    elif budget is None:
         _add(request, name, DT_FLOAT, np.ascontiguousarray(features, "<f4"))
     else:
         _add(request, name, DT_UINT8, features[:, 0].astype(np.uint8))

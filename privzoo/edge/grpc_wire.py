@@ -17,8 +17,7 @@ from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, Miss
 
 SCHEMES = ("grpc", "grpcs")
 PROXY_SCHEMES = ("http",)  # all that gRPC's library supports
-OUTPUT = "probabilities"
-_MOST_FEATURES = 4096  # per request, whose answer must fit
+_MOST_FEATURES = 4096  # per request; an answer to this many must fit
 _AWAY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
 # The library's errors for an answer beyond our limit, before and after decompression.
 _TOO_LARGE = ("CLIENT: Received message larger than max", "Decompressed message larger than max")
@@ -36,9 +35,9 @@ class Grpc:
     Args:
         url: `grpc://cloud:8500`, or `grpcs://` with TLS.
         target: the model on the server.
-        patience: how long to try; `timeout` holds for a whole attempt.
+        patience: how long to try; `timeout` limits a whole attempt.
         access: key, certificates and proxy.
-        asynchronous: for `predict_async`; else for `predict`.
+        asynchronous: for `predict_async`; otherwise for `predict`.
 
     Raises:
         ConfigError: an invalid address or proxy, or certificates that cannot be read.
@@ -69,12 +68,12 @@ class Grpc:
             or address.path.strip("/")
             or address.query
         ):
-            raise ConfigError(f"The server's address {url!r} is invalid; give one as grpc://cloud:8500.")
+            raise ConfigError(f"The server's address {url!r} is invalid; give one such as grpc://cloud:8500.")
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)
         proxy = access.proxy_to(host, PROXY_SCHEMES)
         limit = ("grpc.max_receive_message_length", target.most_bytes(_MOST_FEATURES))
-        # Else the library reads the environment: no proxy unless asked for.
+        # Otherwise the library reads the environment: no proxy unless one was given.
         options = (
             [*_OPTIONS, limit, ("grpc.enable_http_proxy", 0)]
             if proxy is None
@@ -99,12 +98,12 @@ class Grpc:
         self._channel.close()
 
     async def close_async(self) -> None:
-        """Closes the connection of an asynchronous one."""
+        """Closes an asynchronous connection."""
         self._closed = True
         await self._channel.close()
 
     def predict(self, features: np.ndarray) -> Reply:
-        """Sends features, waits for their probabilities; as `privzoo.edge.rest.Rest.predict`."""
+        """Sends features and waits for their probabilities, like `privzoo.edge.rest.Rest.predict`."""
         body = self._body(features)
 
         def ask(seconds: float) -> Reply:
@@ -118,7 +117,7 @@ class Grpc:
         return self.patience.call(ask)
 
     async def predict_async(self, features: np.ndarray) -> Reply:
-        """As `predict`, for an asynchronous one."""
+        """Like `predict`, for an asynchronous connection."""
         body = self._body(features)
 
         async def ask(seconds: float) -> Reply:
@@ -132,7 +131,7 @@ class Grpc:
         return await self.patience.call_async(ask)
 
     def check_open(self) -> None:
-        """Raises ConfigError for one that is closed."""
+        """Raises ConfigError if the connection is closed."""
         check_open(self._closed)
 
     def _body(self, features: np.ndarray) -> bytes:
@@ -140,13 +139,13 @@ class Grpc:
         check_finite(features)
         target = self.target
         return grpc_messages.encode(
-            features, target.model, target.version, target.signature, target.feature, target.budget
+            features, target.model, target.version, target.signature, target.feature, target.budget, target.encoding
         )
 
     def _reply(self, data: bytes, count: int, body: bytes, start: float) -> Reply:
         elapsed = (time.perf_counter() - start) * 1e3
         try:
-            outputs = grpc_messages.decode(data).get(OUTPUT)
+            outputs = grpc_messages.decode(data).get(self.target.output)
         except ValueError:
             outputs = None
         return Reply(self.target.checked(outputs, count, self.url), len(body), elapsed)

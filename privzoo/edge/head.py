@@ -14,7 +14,7 @@ import numpy as np
 from privzoo import checks, faces
 from privzoo.edge.unprotected import UnprotectedHead, as_chips
 from privzoo.errors import ConfigError
-from privzoo.mechanisms import codebook, gaussian, randomized_response
+from privzoo.mechanisms import codebook, gaussian, mixing, randomized_response
 from privzoo.mechanisms import permanent as answers
 from privzoo.mechanisms.budget import DELTA, check_delta, check_epsilon, rounded_up, within
 from privzoo.mechanisms.codebook import Codebook
@@ -35,10 +35,10 @@ class Head:
         epsilon: local-differential-privacy budget of one feature, which determines the noise; None: the noise that the
             head's manifest asks for. Only for heads with noise or codes; `privzoo.mechanisms.gaussian` and
             `privzoo.mechanisms.randomized_response` state the guarantee.
-        delta: of the same budget; None: 1e-5. Refused for codes, which have none.
+        delta: delta of the same budget; None: 1e-5. Refused for codes, which have none.
         total_epsilon: budget of all features of one owner together, kept in the ledger; beyond it `features` refuses.
             None: no limit. Only for heads with noise.
-        total_delta: of the same total; None: 1e-5.
+        total_delta: delta of the same total; None: 1e-5.
         ledger: file that records the spending, created if missing; or a `Ledger`. All heads that
             see the same people should share one.
         permanent: file of the device's secret, created if missing, with which answers of a coded head are drawn
@@ -48,13 +48,13 @@ class Head:
             count as one person's.
 
     Attributes:
-        path: of the file.
-        manifest: of the file, a copy; see `privzoo.edge.read_manifest`.
+        path: path of the file.
+        manifest: the file's manifest, a copy; see `privzoo.edge.read_manifest`.
         input_size: side of the chips in pixels.
         feature_shape: shape of one feature.
         classes: names of the tail's classes.
-        noise: what every feature gets before it is given out, or None.
-        queries: features given out so far, by this object alone.
+        noise: mechanism applied to every feature before it is given out, or None.
+        queries: features given out so far by this object.
         ledger: the `Ledger`; None if none was given.
         permanent: whether answers repeat in a slot.
         owner: whose budget is spent.
@@ -120,6 +120,10 @@ class Head:
 
     def _codebook(self) -> Codebook | None:
         entry = self.__unprotected.manifest.get("noise")
+        if isinstance(entry, dict) and entry.get("kind") == mixing.KIND:
+            raise ConfigError(
+                f"The head {self.path} sends mixtures of several faces; open it with privzoo.edge.MixingHead."
+            )
         if not isinstance(entry, dict) or entry.get("kind") != randomized_response.KIND:
             return None
         book = codebook.from_manifest(entry.get("codebook"), self.path)
@@ -171,7 +175,7 @@ class Head:
 
     @property
     def path(self) -> str:
-        """Of the file."""
+        """Path of the head's file."""
         return self.__unprotected.path
 
     @property
@@ -196,7 +200,7 @@ class Head:
 
     @property
     def noise(self) -> Gaussian | RandomizedResponse | None:
-        """What every feature gets before it is given out, or None; a copy, so that its `__init__` changes nothing."""
+        """Mechanism applied to every feature before it is given out, or None; a copy, so edits change nothing."""
         return copy.copy(self.__noise)
 
     @property
@@ -264,16 +268,16 @@ class Head:
     def features(self, chips: Any, slot: str | None = None) -> np.ndarray:
         """Spends the budget, runs the head, adds its noise and counts; threads take turns.
 
-        With a ledger, the whole batch is on the disk as spent before the first chip is computed. It stays spent
+        With a ledger, the whole batch is recorded on disk as spent before the first chip is computed. It stays spent
         even if something fails afterwards. Chips refused for their shape or type cost nothing. Permanent answers are
-        computed first, since one that was given before costs nothing, and drawn once they are on the disk as spent.
+        computed first, since one that was given before costs nothing, and drawn once they are recorded as spent.
 
         Args:
             chips: uint8 or float array (N, input_size, input_size, 3), RGB, values 0..255.
             slot: in which permanent answers repeat: a person, a day, a service, as the caller chooses.
 
         Returns:
-            float32 array (N, *feature_shape); of a coded head (N, 2), the symbol that may be sent and the epsilon that
+            float32 array (N, *feature_shape); for a coded head (N, 2), the symbol that may be sent and the epsilon that
             it was drawn under.
 
         Raises:
@@ -326,7 +330,7 @@ class Head:
         """Budget that the owner has spent, according to the ledger; without one, as if all `queries` were one person's.
 
         Args:
-            delta: of the total.
+            delta: delta of the total.
 
         Returns:
             epsilon; infinite once a head without noise has given out a feature.

@@ -181,8 +181,8 @@ class Queue:
 
         Raises:
             FeatureError: not a feature: no numbers, or a single one without an axis.
-            ConfigError: an entry with an invalid text or time.
-            ServerUnavailableError: the queue is full, since the server was away too long.
+            ConfigError: an entry with an invalid string or time.
+            ServerUnavailableError: the queue is full, since the server was unreachable too long.
         """
         rows = [_row(entry) for entry in entries]  # finds errors before any is added
         with self._change() as base:
@@ -340,9 +340,9 @@ def _whole(base: sqlite3.Connection) -> Iterator[None]:
 
 
 def _text(name: str, value: Any) -> str:
-    """A text for SQLite: what is not UTF-8, such as bytes in a file name, is escaped."""
+    """A string for SQLite: what is not UTF-8, such as bytes in a file name, is escaped."""
     if not isinstance(value, str):
-        raise ConfigError(f"{name}={value!r} is invalid; give a text.")
+        raise ConfigError(f"{name}={value!r} is invalid; give a string.")
     return texts.storable(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from privzoo.edge.access import Access, Target, check_finite, check_open
 from privzoo.edge.replies import Body, UnreadableError, error_text, numbers
 from privzoo.edge.retry import Patience, unavailable
 from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
+from privzoo.mechanisms import mixing
 
 # Below the 5 s after which common servers close an idle connection: closing first avoids the race.
 KEEP_ALIVE_SECONDS = 4.0
@@ -29,13 +31,16 @@ class Reply:
     milliseconds: float  # from the first byte sent to the last byte read, of the attempt that was answered
 
 
-def encode(features: np.ndarray, signature: str, names: tuple[str, str] | None = None) -> bytes:
+def encode(
+    features: np.ndarray, signature: str, names: tuple[str, str] | None = None, encoding: str | None = None
+) -> bytes:
     """Body of a predict request in row format; each float32 is written with the fewest digits that restore it.
 
     Args:
         features: float32 array (N, *shape), finite.
         signature: name of the signature to run.
         names: of the inputs for symbol and epsilon, for the features (N, 2) of a coded model.
+        encoding: of mixtures, each of which then goes as a text of `mechanisms.mixing.pack`, in base64.
 
     Returns:
         JSON text.
@@ -45,6 +50,9 @@ def encode(features: np.ndarray, signature: str, names: tuple[str, str] | None =
     if names:
         rows = [{names[0]: int(symbol), names[1]: epsilon} for symbol, epsilon in np.asarray(features, np.float32)]
         return orjson.dumps({"signature_name": signature, "instances": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+    if encoding:
+        packed = [{"b64": base64.b64encode(text).decode()} for text in mixing.pack(features, encoding)]
+        return orjson.dumps({"signature_name": signature, "instances": packed})
     request = {"signature_name": signature, "instances": np.ascontiguousarray(features, np.float32)}
     return orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -57,7 +65,7 @@ class Rest:
         target: the model on the server.
         patience: how long to try.
         access: key, certificates and proxy.
-        asynchronous: for `predict_async`; else for `predict`.
+        asynchronous: for `predict_async`; otherwise for `predict`.
 
     Raises:
         ConfigError: an invalid address or proxy, or certificates that cannot be read.
@@ -78,7 +86,7 @@ class Rest:
             address = None
         if address is None or address.scheme not in ("http", "https") or not address.host:
             raise ConfigError(
-                f"The server's address {url!r} is invalid; give one as http://cloud:8501, or grpc://cloud:8500."
+                f"The server's address {url!r} is invalid; give one such as http://cloud:8501 or grpc://cloud:8500."
             )
         access.check(url, address.host, address.scheme == "https")
         proxy = access.proxy_to(address.host)
@@ -95,7 +103,7 @@ class Rest:
                 **access.headers(),
             },
             "proxy": proxy,
-            "trust_env": False,  # no proxy unless asked for
+            "trust_env": False,  # no proxy unless one was given
         }
         self._blocking: httpx.Client | None = None
         self._awaited: httpx.AsyncClient | None = None
@@ -115,13 +123,13 @@ class Rest:
             self._blocking.close()
 
     async def close_async(self) -> None:
-        """Closes the connections of an asynchronous one."""
+        """Closes asynchronous connections."""
         self._closed = True
         if self._awaited is not None:
             await self._awaited.aclose()
 
     def predict(self, features: np.ndarray) -> Reply:
-        """Sends features, waits for their probabilities.
+        """Sends features and waits for their probabilities.
 
         Args:
             features: float32 array (N, *shape), N at least 1.
@@ -132,13 +140,13 @@ class Rest:
         Raises:
             ConfigError: the client is closed.
             FeatureError: a value that is not finite.
-            ServerUnavailableError: no answer, in time or at all.
+            ServerUnavailableError: there was no answer in time.
             MismatchError: the server has no such model, version or tail.
             FeatureRefusedError: the server refuses these features.
             ServerError: any other answer that is not a prediction.
         """
         body, http = self._body(features), self._blocking
-        assert http is not None, "an asynchronous one has predict_async"
+        assert http is not None, "an asynchronous connection has predict_async"
 
         def ask(seconds: float) -> Reply:
             start = time.perf_counter()
@@ -158,9 +166,9 @@ class Rest:
         return self.patience.call(ask)
 
     async def predict_async(self, features: np.ndarray) -> Reply:
-        """As `predict`, for an asynchronous one."""
+        """Like `predict`, for asynchronous connections."""
         body, http = self._body(features), self._awaited
-        assert http is not None, "predict_async is an asynchronous one's"
+        assert http is not None, "predict_async needs an asynchronous connection"
 
         async def ask(seconds: float) -> Reply:
             start = time.perf_counter()
@@ -180,14 +188,15 @@ class Rest:
         return await self.patience.call_async(ask)
 
     def check_open(self) -> None:
-        """Raises ConfigError for one that is closed."""
+        """Raises ConfigError if the connections are closed."""
         check_open(self._closed)
 
     def _body(self, features: np.ndarray) -> bytes:
         check_open(self._closed)
         check_finite(features)
         target = self.target
-        return encode(features, target.signature, (target.feature, target.budget) if target.budget else None)
+        names = (target.feature, target.budget) if target.budget else None
+        return encode(features, target.signature, names, target.encoding)
 
     def _away(self, error: Exception, seconds: float) -> ServerError:
         reason = texts.said(str(error)) or "no reason given"
@@ -224,12 +233,12 @@ class Rest:
                 f"The server at {self.url} answered {status} without a TF Serving error message; "
                 "check that the address is that of its REST interface."
             )
-            # Not TF Serving's own: of what is in front of it, as when the machine behind it disappeared.
+            # Not TF Serving's own answer, but that of what is in front of it, for example when the server disappeared.
             return unavailable(sentence) if status >= 500 else ServerError(sentence)
         kind = FeatureRefusedError if status in (400, 413) else ServerError
         return kind(f"The server at {self.url} refused the request ({status}: {reason}).")
 
 
 def _seconds(text: str | None) -> float | None:
-    """Seconds of a Retry-After header; None for a date, or none."""
+    """Seconds of a Retry-After header; None for a date, or without the header."""
     return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else None

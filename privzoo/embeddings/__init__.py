@@ -17,6 +17,7 @@ EMBEDDINGS = {
     "advanced": "noisy",
     "coded": "coded",
     "label": "label",
+    "datamix": "datamix",
 }
 
 

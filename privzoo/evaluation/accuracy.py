@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from privzoo.card import PART, Measurement
 from privzoo.config import FULL
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
-from privzoo.evaluation import classes, detected, drawn, intervals, subgroups
+from privzoo.evaluation import classes, detected, drawn, intervals, mixtures, subgroups
 from privzoo.evaluation.intervals import Estimate
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma
+from privzoo.mechanisms.mixing import ENCODINGS
+from privzoo.mixed import MixedModel
 from privzoo.model import BATCH, SplitModel
 from privzoo.provenance import git_revision
 
@@ -81,7 +84,8 @@ def float_answers(
 
     Returns:
         The whole network's classes, int (1, N); and each model with variant -> int (draws, N), of other budgets
-        (draws, N / every).
+        (draws, N / every). A DataMix model's draws are of groups and keys, its other variants encodings of mixtures,
+        and its network's classes those of single faces, which it is not meant for.
 
     Raises:
         ConfigError: a head does not compute its network's activation.
@@ -89,6 +93,8 @@ def float_answers(
     from privzoo import activations
     from privzoo.architectures import graph
 
+    if isinstance(models[0], MixedModel):
+        return _mixed_answers(models[0], chips, every, seeds)
     images = activations.whole_chips(chips, models[0].input_size)
     kept, rest = activations.trunk(models[0].network, images, cache)
     names = [layer.name for layer in graph.layers(rest)]
@@ -121,6 +127,25 @@ def float_answers(
     return np.concatenate(whole)[None], answers()
 
 
+def _mixed_answers(
+    model: MixedModel, chips: np.ndarray, every: int, seeds: Sequence[int]
+) -> tuple[np.ndarray, Iterator[tuple[SplitModel, dict[str, np.ndarray]]]]:
+    """As `float_answers`, of a DataMix model, whose network has no other."""
+
+    def pre(some: np.ndarray) -> np.ndarray:
+        return np.asarray(model.head(some.astype(np.float32), training=False))
+
+    def main(some: np.ndarray) -> np.ndarray:
+        return np.asarray(model.tail(some, training=False))
+
+    alone = [model.mixing.answers(main(pre(chips[i : i + BATCH]))).argmax(1) for i in range(0, len(chips), BATCH)]
+    found = {FLOAT: mixtures.labels(pre, main, model.mixing, chips, seeds)}
+    for encoding in ENCODINGS:
+        name = f"{FLOAT}, mixtures as {encoding}"
+        found[name] = mixtures.labels(pre, main, model.mixing, chips[::every], seeds, encoding)
+    return np.concatenate(alone)[None], iter([(model, found)])
+
+
 def deployed_answers(
     model: SplitModel,
     quantization: str,
@@ -146,6 +171,10 @@ def deployed_answers(
             features, sha256 = head_features(path, chips, cache, progress)
             return drawn.labels(model.classify, features, model.noise, seeds, model.book), sha256
         head = UnprotectedHead(path, threads=2)
+        if isinstance(model, MixedModel):  # as `MixingClient` sends it unless told otherwise
+            main = functools.partial(model.tail, training=False)
+            answers = mixtures.labels(head.features, main, model.mixing, chips, seeds, ENCODINGS[0])
+            return answers, head.manifest["head"]["sha256"]
         rows = [
             head.features(chips[start : start + BATCH])
             for start in _steps(len(chips), progress, f"{quantization} head of {model.name}")

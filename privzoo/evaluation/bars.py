@@ -21,8 +21,8 @@ def judge(found: Estimate | None, limit: float, at_least: bool = False) -> str:
         at_least: the limit is the least rather than the most.
 
     Returns:
-        `MET` where the whole interval meets the limit, `NOT_MET` where none of it does, `NOT_SHOWN` where the limit
-        lies within: the sample does not tell. `NOT_MEASURED` without a figure.
+        `MET` if the whole interval meets the limit, `NOT_MET` if none of it does, `NOT_SHOWN` if the limit lies within
+        the interval: the sample cannot decide. `NOT_MEASURED` without a figure.
 
     Example:
         >>> judge(Estimate(0.23, -1.41, 1.68), 0.3)
@@ -36,14 +36,15 @@ def judge(found: Estimate | None, limit: float, at_least: bool = False) -> str:
 
 
 def needed(found: Estimate, limit: float, at_least: bool = False) -> float | None:
-    """How many times as many independent people it would take to show that a goal is met, were the figure as it is.
+    """How many times as many independent people would show that a goal is met, if the figure stayed the same.
 
     Args:
-        found: a figure whose interval holds the limit.
-        limit: as for `judge`, as is the next.
+        found: a figure whose interval contains the limit.
+        limit: as for `judge`.
+        at_least: as for `judge`.
 
     Returns:
-        The factor, at least 1; None if no number would do, as the value itself misses the limit.
+        The factor, at least 1; None if no number would be enough, since the value itself misses the limit.
 
     Example:
         >>> needed(Estimate(0.0, -0.6, 0.6), 0.3)
@@ -57,15 +58,16 @@ def needed(found: Estimate, limit: float, at_least: bool = False) -> float | Non
 
 
 def undecided(found: Estimate, limit: float, at_least: bool = False) -> str:
-    """What it would take to show that a goal is met, in words; empty if the interval tells."""
+    """What it would take to show that a goal is met, in words; empty if the interval decides."""
     if judge(found, limit, at_least) != NOT_SHOWN:
         return ""
     factor = needed(found, limit, at_least)
     if factor is None:
-        return "the figure itself is beyond the limit: more data would rather show that it is not met"
+        return "the figure itself is beyond the limit: more data would be likelier to show that it is not met"
     if not found.clusters:
-        return f"to show it takes an interval {math.sqrt(factor):.1f} times as narrow"
-    return f"to show it takes about {math.ceil(factor * found.clusters):,} people or faces, not {found.clusters:,}"
+        return f"showing it would take an interval {math.sqrt(factor):.1f} times as narrow"
+    people = math.ceil(factor * found.clusters)
+    return f"showing it would take about {people:,} people or faces, rather than {found.clusters:,}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Row:
 
     @property
     def takes(self) -> str:
-        """What it would take to tell, where the interval does not; empty elsewhere."""
+        """What it would take to decide, if the interval does not; otherwise empty."""
         return undecided(self.found, self.limit, self.at_least) if self.found else ""
 
     @property
@@ -99,11 +101,11 @@ class Row:
         ends = (found.value, found.low, found.high)
         value, low, high = (f"{end:.2%}" if self.at_least else number(end) for end in ends)
         spread = value if found.low == found.high else f"{value} ({low} to {high})"
-        return f"{spread}{' ' if self.unit else ''}{self.unit}"
+        return f"{spread}{'' if self.unit in ('', '%') else ' '}{self.unit}"
 
     @property
     def said(self) -> str:
-        """What is to be said of it: what was compared, and what it would take to tell."""
+        """A remark: what was compared, and what it would take to decide."""
         return "; ".join(part for part in (self.note, self.takes) if part)
 
     @property

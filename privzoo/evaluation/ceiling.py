@@ -1,4 +1,4 @@
-"""The ceiling: the best accuracy that any mechanism of pure epsilon can have on what a network finds.
+"""The ceiling: the best accuracy that any mechanism with pure epsilon can have, given a network's findings.
 
 A mechanism sees what the network found of a face (its label, or a level of its score), sends something under epsilon-
 local differential privacy, and a tail guesses the class from it. What is sent may be taken to be the guess itself: the
@@ -61,7 +61,7 @@ def reached(confusion: np.ndarray, mechanism: np.ndarray) -> float:
 
 
 def binary(confusion: np.ndarray, epsilon: float) -> np.ndarray:
-    """As `best`, for two classes and two findings, in closed form."""
+    """Like `best`, for two classes and two findings, in closed form."""
     table = _joint(confusion, epsilon)
     same = 1 / (1 + math.exp(-epsilon))
     response = np.array([[same, 1 - same], [1 - same, same]])
@@ -73,7 +73,7 @@ def binary(confusion: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def programme(confusion: np.ndarray, epsilon: float) -> np.ndarray:
-    """As `best`, for any numbers of classes and findings, by scipy's linear programme."""
+    """Like `best`, for any numbers of classes and findings, by scipy's linear programming."""
     from scipy.optimize import linprog
     from scipy.sparse import coo_matrix
 

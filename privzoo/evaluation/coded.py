@@ -26,7 +26,7 @@ class AtBudget:
     epsilon: float
     symbols: int
     accuracy: float  # mean over the draws
-    low: float  # 95 % interval, over people and draws
+    low: float  # 95% interval, over people and draws
     high: float
     lowest: float  # of the draws
     highest: float
@@ -34,7 +34,7 @@ class AtBudget:
     calibration_error: float  # expected, over `BINS`, of all draws together
     ceiling: float  # of any mechanism, on the network's labels
     share_of_ceiling: float  # that the accuracy is
-    share_low: float  # 95 % interval, over people and draws
+    share_low: float  # 95% interval, over people and draws
     share_high: float
     faces: int
     people: int  # or faces, if identities are unknown
@@ -134,7 +134,7 @@ class Noisy:
     epsilon: float
     delta: float
     accuracy: float  # mean over the draws
-    low: float  # 95 % interval, over people and draws
+    low: float  # 95% interval, over people and draws
     high: float
     faces: int
     people: int  # or faces, if identities are unknown

@@ -1,4 +1,4 @@
-"""The documented path: faces that the detector finds in whole photographs, in place of chips that a data set gives."""
+"""The documented path: faces that the detector finds in whole photographs, instead of a data set's own chips."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from privzoo.errors import FaceNotFoundError
 
-GIVEN, DETECTED = "", ", face detected"  # what is put behind a variant's name
+GIVEN, DETECTED = "", ", face detected"  # suffix of a variant's name
 FOUND = "faces found"  # the metric
-NO_ANSWER = -1  # in place of a class, where no face was found: wrong whatever is right
+NO_ANSWER = -1  # instead of a class, where no face was found: always counts as wrong
 
 
 def chips(images: Iterable[Callable[[], np.ndarray]], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +37,7 @@ def chips(images: Iterable[Callable[[], np.ndarray]], size: int) -> tuple[np.nda
 
 
 def with_misses(answers: np.ndarray, found: np.ndarray | None) -> np.ndarray:
-    """Answers, but none if no face was found: who asked got no answer there.
+    """The answers, with `NO_ANSWER` for photographs in which no face was found.
 
     Args:
         answers: int (draws, N).

@@ -1,4 +1,4 @@
-"""What the cloud gets of features, and answers to them, over seeded draws: the same command gives the same figure."""
+"""What the cloud receives of features, and the answers, over seeded draws: the same command gives the same figure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Coded:
         return 1 if self.permanent else self.queries
 
     def chances(self) -> np.ndarray:
-        """Chance of each symbol to be sent (column) where another is true (row): float64 (k, k)."""
+        """Probability of sending each symbol (column) given the true one (row): float64 (k, k)."""
         every = range(self.response.k)
         return np.array([[float(self.response.density(sent, true)) for sent in every] for true in every])
 
@@ -59,7 +59,7 @@ class Coded:
         k, draws = self.response.k, self.draws
         if math.comb(draws + k - 1, k - 1) > MOST_OUTCOMES:
             return None
-        # So many draws into k symbols, as k - 1 bars among them.
+        # Stars and bars: each way to distribute the draws over k symbols is a placement of k - 1 bars.
         bars = np.array(list(itertools.combinations(range(draws + k - 1), k - 1))).reshape(-1, k - 1)
         ends = np.concatenate([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), draws + k - 1)], axis=1)
         counts = np.diff(ends, axis=1) - 1
@@ -76,7 +76,7 @@ def averaged(noise: Noise | Coded | None, queries: int) -> Noise | Coded | None:
 
 
 def arrived(features: np.ndarray, noise: Noise | Coded | None, rng: np.random.Generator) -> np.ndarray:
-    """What the cloud gets of features: clipped and with fresh noise, or as symbols, where there is a mechanism.
+    """What the cloud receives of features: clipped and with fresh noise, or as symbols, if there is a mechanism.
 
     Drawn by numpy rather than by the device's secure source: the same density, a hundred times as fast, repeatable,
     and no secret.
@@ -84,10 +84,10 @@ def arrived(features: np.ndarray, noise: Noise | Coded | None, rng: np.random.Ge
     Args:
         features: before noise (N, ...).
         noise: deviation and radius, or a code; None: the features as they are.
-        rng: source.
+        rng: random source.
 
     Returns:
-        float32 (N, ...) with noise, (N, k) of a code, else the features.
+        float32 (N, ...) with noise, (N, k) for a code, otherwise the features.
     """
     if noise is None:
         return features

@@ -1,4 +1,4 @@
-"""What a budget means, in words that a reader can weigh."""
+"""What a budget means, in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from privzoo.mechanisms.budget import DELTA, rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
-LITTLE = 0.9  # at this share of right guesses or more, a budget is said to guarantee little
+LITTLE = 0.9  # from this share of right guesses on, the text says that the budget guarantees little
 
 
 def best_guess(sigma: float, clip: float) -> float:
@@ -30,22 +30,25 @@ def best_guess(sigma: float, clip: float) -> float:
 
 
 def words(sigma: float, clip: float, delta: float = DELTA) -> str:
-    """One clause on a budget and its meaning, as cards, `privzoo list` and the demo print it.
+    """One clause on a budget and its meaning, printed by cards, `privzoo list` and the demo.
 
     Example:
         >>> words(0.1, 0.3)[:60]
         'epsilon 42.9 at delta 1e-05: the best distinguisher of two f'
+        >>> words(0.05, 0.3)[41:95]
+        'distinguisher of two faces is right over 99.9% of the ti'
     """
     guess = best_guess(sigma, clip)
     budget = rounded_up(Gaussian(sigma, clip).epsilon(1, delta))
-    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two faces is right {guess:.1%} of the time"
+    often = f"{guess:.1%}" if guess < 0.9995 else "over 99.9%"  # 100.0% would be wrong
+    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two faces is right {often} of the time"
     if guess < LITTLE:
         return said
     return f"{said}, so people are hidden by clipping and reduction here, not by the budget"
 
 
 def words_of_code(symbols: int | None, epsilon: float) -> str:
-    """As `words`, for a code's symbol sent by randomized response; empty before the code is fitted.
+    """Like `words`, for a code's symbol sent by randomized response; empty before the code is fitted.
 
     Example:
         >>> words_of_code(2, 3.0)

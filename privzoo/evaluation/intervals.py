@@ -1,8 +1,8 @@
-"""The one home of uncertainty: estimates with 95 % intervals, from hits, errors or differences.
+"""The one home of uncertainty: estimates with 95% intervals, from hits, errors or differences.
 
-Faces of one person are not independent, so known people are passed as `clusters`: an interval then says what other
-people would give, not other photographs of the same. Rows are another source of chance, such as an attacker's seeds
-or draws of noise; their variance is added to that of the people. All is computed in closed form (linearisation, with
+Faces of one person are not independent, so known people are passed as `clusters`: an interval then covers other people,
+not only other photographs of the same people. Rows are another source of chance, such as an attacker's seeds or draws
+of noise; their variance is added to that of the people. Everything is computed in closed form (linearisation, with
 Student's t), so that the same data always give the same interval. Shares get Wilson's interval at the effective number
 of faces (Dean and Pagano 2015), which stays within 0 and 1; everything else gets a symmetric one.
 """
@@ -19,22 +19,22 @@ import numpy as np
 from privzoo.errors import DataError
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000  # of the bootstrap of a median, with seed 1
+RESAMPLES = 2000  # for the bootstrap of a median, with seed 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval."""
+    """A figure with its 95% interval."""
 
     value: float
     low: float
     high: float
-    count: int = 0  # of what was averaged, as faces; 0: not a mean
-    clusters: int = 0  # of what is independent, as people
-    method: str = ""  # of the interval
+    count: int = 0  # number of averaged items, such as faces; 0: not a mean
+    clusters: int = 0  # number of independent items, such as people
+    method: str = ""  # name of the interval's method
 
     def scaled(self, factor: float) -> Estimate:
-        """The figure in another unit, as points rather than shares."""
+        """The figure in another unit, such as points rather than shares."""
         low, high = sorted((factor * self.low, factor * self.high))
         return dataclasses.replace(self, value=factor * self.value, low=low, high=high)
 
@@ -44,7 +44,7 @@ class Estimate:
 
 
 def exact(value: float) -> Estimate:
-    """A figure that has no luck in it, as a number of multiply-adds."""
+    """An exact figure, such as a number of multiply-adds."""
     return Estimate(value, value, value, method="exact")
 
 
@@ -53,10 +53,11 @@ def share(hits: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Es
 
     Args:
         hits: 0..1 (N,), or (rows, N) of several seeds or draws.
-        clusters: what each of the N belongs to, as its person, (N,) of any kind that sorts; None: all are independent.
+        clusters: what each of the N belongs to, such as its person, (N,) of any sortable type; None: all are
+            independent.
 
     Raises:
-        DataError: no hits, other values than 0..1, or clusters of another number.
+        DataError: no hits, values outside 0..1, or another number of clusters.
 
     Example:
         >>> found = share(np.repeat([True, False], [90, 10]))
@@ -68,28 +69,28 @@ def share(hits: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Es
 
 
 def mean(values: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
-    """Mean of any numbers, as errors in years, with a symmetric interval.
+    """Mean of any numbers, such as errors in years, with a symmetric interval.
 
     Args:
         values: (N,), or (rows, N) of several seeds or draws.
         clusters: as for `share`.
 
     Raises:
-        DataError: as `share`.
+        DataError: as for `share`.
     """
     table = _table(values)
     return _mean(table, np.zeros(table.shape[1], int), _codes(clusters, table.shape[1]))
 
 
 def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
-    """Mean of first minus second for the same faces and rows: what both get right or wrong cancels.
+    """Mean of first minus second for the same faces and rows: what both get right or wrong cancels out.
 
     Args:
         first, second: (N,), or (rows, N) with the same seed or draw in the same row.
         clusters: as for `share`.
 
     Raises:
-        DataError: as `share`, or the two do not match.
+        DataError: as for `share`, or the two do not match.
     """
     a, b = _table(first), _table(second)
     if a.shape != b.shape:
@@ -121,7 +122,7 @@ def ratio(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.ndarray
 
 
 def balanced(values: np.ndarray, classes: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
-    """Mean over classes of the share of hits in each, as balanced accuracy.
+    """Mean over classes of the share of hits in each, for balanced accuracy.
 
     Args:
         values: hits 0..1 (N,) or (rows, N).
@@ -136,7 +137,7 @@ def balanced(values: np.ndarray, classes: np.ndarray, clusters: Sequence | np.nd
 
 
 def over_people(hits: np.ndarray, people: np.ndarray) -> Estimate:
-    """Mean over people of each one's share of hits: every person counts the same, however many photographs there are.
+    """Mean over people of each one's share of hits: every person counts the same, whatever the number of photographs.
 
     Args:
         hits: 0..1 (N,) or (seeds, N).
@@ -156,7 +157,7 @@ def by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
 
 
 def influenced(value: float, influence: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
-    """A smooth function of means, as macro F1, with the interval of its linearisation.
+    """A smooth function of means, such as macro F1, with the interval of its linearisation.
 
     Args:
         value: 0..1.
@@ -179,7 +180,7 @@ def apart(first: Estimate, second: Estimate) -> Estimate:
 
 
 def median(values: Sequence[float] | np.ndarray) -> Estimate:
-    """Median of a few rounds with the 95 % interval of the percentile bootstrap.
+    """Median of a few rounds with the 95% interval of the percentile bootstrap.
 
     Args:
         values: at least one.
@@ -191,12 +192,12 @@ def median(values: Sequence[float] | np.ndarray) -> Estimate:
 
 
 def best_of(tables: Sequence[np.ndarray], people: np.ndarray, draws: int = 1000) -> float:
-    """How much too good the best of several looks for being picked on what it is scored on, were all equally good.
+    """Selection bias of the best of several attackers, which is picked on the data it is scored on, if all were equal.
 
     Args:
         tables: for each attacker hits (seeds, faces).
         people: int (faces,), 0..P-1, resampled with replacement; the same people for all attackers.
-        draws: of the bootstrap, with seed 0.
+        draws: number of bootstrap draws, with seed 0.
 
     Returns:
         Expected highest of the attackers' means over people, less their common mean; 0 for one attacker.
@@ -219,7 +220,7 @@ def _table(values: np.ndarray, within: bool = False) -> np.ndarray:
 
 
 def _codes(labels: Sequence | np.ndarray | None, count: int) -> np.ndarray:
-    """Labels as numbers 0..K-1; without labels everyone has an own."""
+    """Labels as numbers 0..K-1; without labels each item gets its own."""
     if labels is None:
         return np.arange(count)
     if len(labels) != count:

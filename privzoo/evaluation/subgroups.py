@@ -14,6 +14,7 @@ from privzoo.evaluation import intervals
 from privzoo.evaluation.intervals import Estimate
 
 SMALL = 30  # faces; smaller subgroups are not reported
+PROPER = ("asian", "indian")  # races whose names are capitalised
 AGES = (0, 3, 10, 20, 40, 60)  # first year of each group
 AGE_NAMES = ("0-2", "3-9", "10-19", "20-39", "40-59", "60+")
 TRAITS = ("gender", "race", "age")
@@ -37,15 +38,16 @@ class Subgroup:
 
     @property
     def figure(self) -> Estimate | None:
-        """The accuracy with its interval; None where the subgroup is too small."""
+        """The accuracy with its interval; None if the subgroup is too small."""
         if self.value is None or self.low is None or self.high is None:
             return None
         return Estimate(self.value, self.low, self.high, self.count)
 
     @property
     def name(self) -> str:
-        """For example "asian female, 20-39"."""
-        return ", ".join(part for part in (f"{self.race} {self.gender}".strip(), self.age) if part) or "all"
+        """For example "Asian female, 20-39"."""
+        people = f"{race_name(self.race)} {self.gender}".strip()
+        return ", ".join(part for part in (people, self.age) if part) or "all"
 
     @property
     def shown(self) -> str:
@@ -53,6 +55,11 @@ class Subgroup:
         if self.value is None:
             return f"too small ({self.count})"
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}; {self.count:,} faces)"
+
+
+def race_name(race: str) -> str:
+    """A race of UTKFace as people write it, such as "Asian" or "white"."""
+    return race.capitalize() if race in PROPER else race
 
 
 def age_groups(years: np.ndarray) -> np.ndarray:
@@ -102,7 +109,7 @@ def _subgroup(hits: np.ndarray, called: Mapping[str, str]) -> Subgroup:
 
 
 def by(found: Sequence[Subgroup], *traits: str) -> list[Subgroup]:
-    """Subgroups by just these traits."""
+    """Subgroups by exactly these traits."""
     return [s for s in found if {trait for trait in TRAITS if getattr(s, trait)} == set(traits)]
 
 
@@ -133,5 +140,5 @@ def table(found: Sequence[Subgroup]) -> str:
         for gender in ("", *genders):
             cells = [known.get((gender, race, age)) for age in ("", *AGE_NAMES)]
             shown = [cell.shown if cell else "" for cell in cells]
-            rows.append((f"{race} {gender}".strip() or "all", *shown))
+            rows.append((f"{race_name(race)} {gender}".strip() or "all", *shown))
     return markdown.table(("subgroup", "all ages", *AGE_NAMES), rows)

@@ -77,7 +77,7 @@ def write_out(archive: Any, folder: str | os.PathLike[str]) -> None:
         folder: the SavedModel to write.
 
     Raises:
-        OSError: the folder cannot be written, as on a full disk, for which TensorFlow has its own errors.
+        OSError: the folder cannot be written, for example on a full disk, for which TensorFlow has its own errors.
     """
     import tensorflow as tf
 

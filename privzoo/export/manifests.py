@@ -18,6 +18,7 @@ from privzoo.edge.manifest import FORMAT, INPUT, MEMBER
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, to_manifest
+from privzoo.mechanisms.mixing import ENCODINGS, Mixing
 from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_NAME, FEATURE_NAME, OUTPUT_NAME = "image", "features", "probabilities"
+HIDDEN_NAME, PACKED_NAME = "hidden", "packed"  # output and second input of a tail for mixtures
 SYMBOL_NAME, BUDGET_NAME = "symbol", "epsilon"  # inputs of a coded model's tail
 BYTES_OF_FLOAT32 = 4
 # Zip archives contain a date; a fixed one makes equal heads equal files.
@@ -58,7 +60,15 @@ def _check_code(code: Code, shape: list[int], tail: keras.Model, noise: Noise | 
     if noise is not None or shape != [len(code.book.kernel)] or names != sorted((SYMBOL_NAME, BUDGET_NAME)):
         raise ConfigError(
             f"A code of {len(code.book.kernel)} numbers does not fit a head that gives {shape} and a tail that takes "
-            f"{', '.join(names)}; export a coded pair of one split, without noise."
+            f"{', '.join(names)}; export a coded head and tail cut at the same layer, without noise."
+        )
+
+
+def _check_mixing(mixing: Mixing, tail: keras.Model, classes: Sequence[str], others: bool) -> None:
+    if others or tail.output_shape[1:] != (mixing.hidden,) or mixing.kernel.shape[1] != len(classes):
+        raise ConfigError(
+            f"A last layer from {mixing.hidden} numbers to {mixing.kernel.shape[1]} classes does not fit a tail that "
+            f"gives {tail.output_shape[1:]} for {len(classes)}; export the three parts of one network, without noise."
         )
 
 
@@ -86,7 +96,7 @@ def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
 def model_sha256(model: keras.Model) -> str:
     """`weights_sha256` of a Keras model's float weights, under their paths `<layer>/<variable>`.
 
-    Layers need explicit names: Keras numbers unnamed ones in the order in which a process makes them.
+    Layers need explicit names: Keras numbers unnamed ones in the order in which a process creates them.
     """
     floats = [v for v in model.weights if "float" in str(v.dtype)]  # a dropout's seed state is not a weight
     return weights_sha256({v.path: np.asarray(v) for v in floats})
@@ -110,6 +120,7 @@ def build_manifest(
     rounded: bool = False,
     kind: str = "full",
     code: Code | None = None,
+    mixing: Mixing | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest of a head and the tail that belongs to it.
 
@@ -126,10 +137,12 @@ def build_manifest(
         input_size: side of the face chips in pixels.
         multiply_adds: of head and tail, for one image.
         licence: of the weights.
-        noise: what the device has to add to a feature; None for nothing.
+        noise: what the device must add to a feature; None for nothing.
         rounded: whether features are integers, which int8 heads only approximate.
         kind: which of the model's heads it is, "full" or "slim"; the tail is the same.
         code: of a coded model, whose tail takes `symbol` and `epsilon`; excludes noise.
+        mixing: of a model whose features are mixed, and whose tail gives what the device's last layer takes; excludes
+            noise.
 
     Returns:
         A JSON-compatible mapping; the exporters add the quantization and hash of what they write.
@@ -142,9 +155,11 @@ def build_manifest(
         _check_code(code, shape, tail, noise)
     elif list(tail.input_shape[1:]) != shape:
         raise ConfigError(
-            f"The head gives {shape} and the tail takes {tail.input_shape[1:]}; export a pair of one split."
+            f"The head gives {shape} and the tail takes {tail.input_shape[1:]}; export a pair cut at the same layer."
         )
-    if tail.output_shape[1:] != (len(classes),):
+    if mixing is not None:
+        _check_mixing(mixing, tail, classes, noise is not None or code is not None)
+    elif tail.output_shape[1:] != (len(classes),):
         raise ConfigError(f"The tail gives {tail.output_shape[1:]}, but there are {len(classes)} classes; name each.")
     tail_hash = model_sha256(tail)
     return {
@@ -164,9 +179,11 @@ def build_manifest(
             "bytes": math.prod(shape) * BYTES_OF_FLOAT32,
             "rounded": rounded,
             **({"name": SYMBOL_NAME, "budget": BUDGET_NAME, "bytes": 1} if code else {}),
+            **({"packed": PACKED_NAME, "encodings": list(ENCODINGS), "output": HIDDEN_NAME} if mixing else {}),
         },
-        # Under `noise`, so that versions of privzoo without codes refuse the head instead of sending its feature.
-        "noise": code.describe() if code else to_manifest(noise) if noise is not None else None,
+        # Under `noise`, so that versions of privzoo that cannot do it refuse the head instead of sending its feature.
+        "noise": made.describe() if (made := code or mixing) else to_manifest(noise) if noise is not None else None,
+        **({"post": mixing.post()} if mixing else {}),
         "head": {"kind": kind, "weights_sha256": model_sha256(head)},
         "tail": {"weights_sha256": tail_hash, "signature": f"tail_{tail_hash[:12]}"},
         "multiply_adds": {"head": int(multiply_adds[0]), "tail": int(multiply_adds[1])},
@@ -176,7 +193,12 @@ def build_manifest(
 
 
 def build(
-    card: Card, head: keras.Model, tail: keras.Model, noise: Noise | None = None, code: Code | None = None
+    card: Card,
+    head: keras.Model,
+    tail: keras.Model,
+    noise: Noise | None = None,
+    code: Code | None = None,
+    mixing: Mixing | None = None,
 ) -> dict[str, Any]:
     """Builds the manifest of a model of the zoo from its card; with the card's noise by default."""
     if noise is None and card.model.noise is not None:
@@ -198,6 +220,7 @@ def build(
         rounded=card.model.step is not None,
         kind=card.head,
         code=code,
+        mixing=mixing,
     )
 
 

@@ -124,20 +124,19 @@ def _entry(
         "sha256": hashlib.sha256(content).hexdigest(),
         "manifest": manifest,
         "golden": _golden(model, path, manifest, folder, spread),
-        "description": model.card.network.description,
-        **_figures(model.card, manifest),
+        **_from_card(model.card, manifest),
     }
 
 
-def _figures(card: Card, manifest: dict[str, Any]) -> dict[str, Any]:
+def _from_card(card: Card, manifest: dict[str, Any]) -> dict[str, Any]:
     measurements = [to_dict(m) for m in card.measurements]
-    # Whether the card's figures were measured on this very head.
+    # Whether the card's figures were measured on exactly this head.
     measured = any(m["sha256"] == manifest["head"]["sha256"] for m in measurements)
-    return {"measured": measured, "measurements": measurements}
+    return {"description": card.network.description, "measured": measured, "measurements": measurements}
 
 
 def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Updates the figures in `manifest.json` from the models' cards, and leaves the heads unchanged.
+    """Updates descriptions and figures in `manifest.json` from the models' cards, and leaves the heads unchanged.
 
     Returns:
         The list of heads as it was written.
@@ -148,7 +147,7 @@ def renew(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     listed = golden.read_list(folder)
     for entry in listed["heads"]:
-        entry |= _figures(cards.read(entry["model"], entry["kind"]), entry["manifest"])
+        entry |= _from_card(cards.read(entry["model"], entry["kind"]), entry["manifest"])
     write_json(Path(folder) / golden.LIST, listed)
     return listed
 

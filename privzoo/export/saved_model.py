@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,15 @@ from privzoo import checks
 from privzoo.edge.manifest import MEMBER
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.export.backend import quiet, require_tensorflow, write_out
-from privzoo.export.manifests import BUDGET_NAME, FEATURE_NAME, OUTPUT_NAME, SYMBOL_NAME, check_weights, to_json
+from privzoo.export.manifests import (
+    BUDGET_NAME,
+    FEATURE_NAME,
+    OUTPUT_NAME,
+    PACKED_NAME,
+    SYMBOL_NAME,
+    check_weights,
+    to_json,
+)
 from privzoo.export.warmup import write_warmup
 
 if TYPE_CHECKING:
@@ -32,11 +40,13 @@ def export_tail(
     """Writes `<directory>/<name>/<version>/`: the SavedModel, and in `assets.extra` its manifest and warm-up requests.
 
     The SavedModel has one function under two signatures, `serving_default` and `tail_<hash of the weights>`: a client
-    asks for the second, so that any TF Serving refuses features of another tail's head.
+    asks for the second, so that any TF Serving refuses features of another tail's head. A tail for mixtures has two
+    more, `tail_<hash>_int16` and `tail_<hash>_int8`, which take each mixture as a text of `mechanisms.mixing.pack`.
 
     Args:
-        tail: float32 model `features` (N, *shape) -> probabilities (N, classes); a coded one takes `symbol` int32 (N,)
-            and `epsilon` float32 (N,), of which the symbol is served as uint8.
+        tail: float32 model `features` (N, *shape) -> probabilities (N, classes), or for mixtures -> `hidden`
+            (N, numbers); a coded one takes `symbol` int32 (N,) and `epsilon` float32 (N,), of which the symbol is
+            served as uint8.
         directory: base folder of all models of a server.
         name: of the model on the server.
         version: of the model on the server, 1 or more.
@@ -75,7 +85,8 @@ def export_tail(
         ones: dict[str, np.ndarray] = {
             name: np.ones((1, *shape), dtype) for name, (shape, dtype) in _inputs(tail, manifest).items()
         }
-        write_warmup(temporary, name, ones, ("serving_default", manifest["tail"]["signature"]))
+        signature = manifest["tail"]["signature"]
+        write_warmup(temporary, name, ones, ("serving_default", signature))
         _put(temporary, final)
     except OSError as error:
         raise WeightsError(f"{final} cannot be written: {error.strerror or error}; choose another place.") from error
@@ -102,8 +113,10 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
     wire = _inputs(tail, manifest)
     specs = [tf.TensorSpec((None, *shape), dtype, name=name) for name, (shape, dtype) in wire.items()]
 
+    output = manifest["feature"].get("output", OUTPUT_NAME)
+
     def single(features: Any) -> dict[str, Any]:
-        return {OUTPUT_NAME: tail(features, training=False)}
+        return {output: tail(features, training=False)}
 
     def coded(symbol: Any, epsilon: Any) -> dict[str, Any]:
         inputs = {SYMBOL_NAME: tf.cast(symbol, tf.int32), BUDGET_NAME: epsilon}
@@ -114,7 +127,27 @@ def _write(tail: keras.Model, folder: Path, manifest: Mapping[str, Any]) -> None
         archive.track(tail)
         for signature in ("serving_default", manifest["tail"]["signature"]):
             archive.add_endpoint(signature, coded if len(specs) > 1 else single, input_signature=specs)
+        for encoding in manifest["feature"].get("encodings", ()):
+            archive.add_endpoint(
+                f"{manifest['tail']['signature']}_{encoding}",
+                _unpacking(single, encoding, manifest["feature"]["shape"]),
+                input_signature=[tf.TensorSpec((None,), tf.string, name=PACKED_NAME)],
+            )
         write_out(archive, folder)
+
+
+def _unpacking(tail: Callable[[Any], dict[str, Any]], encoding: str, shape: Sequence[int]) -> Callable[[Any], dict]:
+    """A tail that takes texts of `mechanisms.mixing.pack`."""
+    import tensorflow as tf
+
+    kind = {"int16": tf.int16, "int8": tf.int8}[encoding]
+
+    def unpacked(packed: Any) -> dict[str, Any]:
+        scale = tf.io.decode_raw(tf.strings.substr(packed, 0, 4), tf.float32)  # little-endian
+        values = tf.io.decode_raw(tf.strings.substr(packed, 4, -1), kind)
+        return tail(tf.reshape(tf.cast(values, tf.float32) * scale, (-1, *shape)))
+
+    return unpacked
 
 
 def _inputs(tail: keras.Model, manifest: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:

@@ -13,7 +13,7 @@ from privzoo.errors import MissingExtraError
 from privzoo.faces.chip import Box
 
 WINDOW = 24  # Side in pixels of the window that the cascade was trained on.
-# About 0.2 s on one core; the smallest face found is then 5 % of a photograph's longer side.
+# About 0.2 s on one core; the smallest face found is then 5% of a photograph's longer side.
 WORK_PIXELS = 160_000
 SMALL_SIDE = 128  # Photographs with a shorter side below it are enlarged to it, by four at most.
 MAX_ENLARGEMENT = 4.0

@@ -87,7 +87,7 @@ def check_epsilon(epsilon: Any, delta: Any, prefix: str = "") -> tuple[float, fl
     Args:
         epsilon: has to be a finite number above 0.
         delta: has to be a number between 0 and 1.
-        prefix: of the arguments' names, as "total_", for the sentence.
+        prefix: of the arguments' names, such as "total_", for the message.
 
     Returns:
         The two as Python's floats.
@@ -106,7 +106,7 @@ def check_delta(epsilon: Any, delta: Any, name: str, pure: bool | None) -> float
 
     Args:
         epsilon: given beside it; None: none was.
-        delta: as it was given; None: none was.
+        delta: what was given; None: nothing.
         name: of the model or the head, for the sentence.
         pure: whether its mechanism keeps an epsilon at delta 0; None: it has no mechanism.
 
@@ -130,7 +130,7 @@ def check_delta(epsilon: Any, delta: Any, name: str, pure: bool | None) -> float
 
 
 def rounded_up(epsilon: float, digits: int = 3) -> str:
-    """An epsilon in so many significant digits, as people read it: never less than it is.
+    """An epsilon in this many significant digits, for people: rounded up, so that it is never understated.
 
     Example:
         >>> rounded_up(42.8361), rounded_up(4.0)

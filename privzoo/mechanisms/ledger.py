@@ -7,7 +7,7 @@ file take turns (SQLite's write lock), so that they cannot overspend together.
 
 The file records when which model was used and how often, never a feature or an image; only its owner may read it.
 Anyone who deletes the file, or restores an older copy, makes it forget: only its folder protects it. While a `Ledger`
-is open, it identifies its file by a random name inside, and gives nothing out on another file.
+is open, it identifies its file by a random name inside it, and gives out nothing on another file.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ CREATE TABLE spending (
     PRIMARY KEY (owner, model, head, mechanism, mu_squared, pure, day)
 )
 """
-# Made in files of earlier releases too, which take no notice of it.
+# Also created in files of earlier releases, which ignore it.
 _NAME = """
 CREATE TABLE IF NOT EXISTS identity (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     name TEXT NOT NULL
 )
 """
-# Permanent answers that an owner has had. Made in older files too.
+# Permanent answers that an owner has been given. Also created in older files.
 _ANSWERED = """
 CREATE TABLE IF NOT EXISTS answered (
     owner TEXT NOT NULL,
@@ -64,12 +64,12 @@ CREATE TABLE IF NOT EXISTS answered (
     PRIMARY KEY (owner, tag)
 ) WITHOUT ROWID
 """
-_MOST = 10**15  # features; a bound for the search, beyond what any device sends
+_MOST = 10**15  # features; an upper bound for the search, more than any device sends
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one head sent of one person in one day (UTC)."""
+    """What one head sent about one person on one day (UTC)."""
 
     owner: str  # whose budget
     model: str  # name in the zoo
@@ -92,7 +92,7 @@ class Ledger:
 
     Args:
         path: of the file; it is created if missing. One that others may read is restricted to its owner.
-        timeout: seconds to wait for others that hold the file.
+        timeout: seconds to wait for others that have locked the file.
 
     Attributes:
         path: of the file, absolute.
@@ -107,7 +107,7 @@ class Ledger:
         0.0
     """
 
-    # No __dict__, and properties without setters: no assignment takes the place of a method or of the file.
+    # No __dict__, and properties without setters: no assignment can replace a method or the file.
     __slots__ = ("__least", "__name", "__path", "__timeout", "__weakref__")
 
     def __init__(self, path: str | os.PathLike[str], timeout: float = 10.0) -> None:
@@ -115,7 +115,7 @@ class Ledger:
             raise ConfigError(f"The ledger {self.path} is open and cannot be changed; make another Ledger.")
         self.__path = checks.path("ledger", path).absolute()
         self.__timeout = checks.number("timeout", timeout, above=0, below=1e6, unit="seconds")
-        self.__least = 0  # queries that the file knew of when it was last looked at
+        self.__least = 0  # number of queries that the file recorded when it was last read
         try:
             databases.create(self.__path)
         except (OSError, ValueError) as error:
@@ -125,16 +125,16 @@ class Ledger:
 
     @property
     def path(self) -> Path:
-        """Of the file, absolute."""
+        """Path of the file, absolute."""
         return self.__path
 
     @property
     def timeout(self) -> float:
-        """Seconds to wait for others that hold the file."""
+        """Seconds to wait for others that have locked the file."""
         return self.__timeout
 
     def __repr__(self) -> str:
-        """Where it is."""
+        """The file's path."""
         return f"Ledger({str(self.path)!r})"
 
     def spend(
@@ -149,18 +149,18 @@ class Ledger:
         total_delta: float = DELTA,
         tags: Sequence[bytes] | None = None,
     ) -> None:
-        """Writes down features that are about to be given out: all of them, or none if they are too many.
+        """Records features that are about to be given out: all of them, or none if the total would be exceeded.
 
         Args:
-            mechanism: that protects each of them.
+            mechanism: protects each of them.
             queries: how many; 0 or more.
             owner: whose budget.
             model: name in the zoo.
             head: SHA-256 of the head.
-            total_epsilon: what the owner may spend in all; None: no limit.
-            total_delta: of the same total.
-            tags: of permanent answers, `PermanentResponse.tags`, one for each query: an answer that this owner has had
-                before costs nothing. None: each has a draw of its own.
+            total_epsilon: the total that the owner may spend; None: no limit.
+            total_delta: delta of the same total.
+            tags: of permanent answers, `PermanentResponse.tags`, one for each query: an answer that this owner was
+                given before costs nothing. None: each is a new draw.
 
         Raises:
             BudgetError: the total would be exceeded; nothing was written.
@@ -183,7 +183,7 @@ class Ledger:
                     left = _fitting(spent, cost, total_epsilon, total_delta)
                     raise BudgetError(
                         f"Sending {queries} more would bring {owner!r} to epsilon {rounded_up(after, 6)} at delta "
-                        f"{total_delta:g}, above the total of {total_epsilon:g} ({left} more would fit), so that "
+                        f"{total_delta:g}, above the total of {total_epsilon:g} ({left} more would fit), so "
                         "nothing was given out; send the feature that was sent before, or set another total."
                     )
             if queries:
@@ -198,7 +198,7 @@ class Ledger:
         self.__least = max(self.__least, known)
 
     def cost(self, owner: str = OWNER) -> Cost:
-        """What an owner has spent, in the units that add up; raises ConfigError where the file cannot be read."""
+        """What an owner has spent, in the units that add up; raises ConfigError if the file cannot be read."""
         _check_owner(owner)
         with self._open() as base:
             return self._cost(base, owner)
@@ -225,9 +225,9 @@ class Ledger:
         """How many more features fit into a total.
 
         Args:
-            mechanism: that would protect each of them.
-            total_epsilon: what the owner may spend in all.
-            total_delta: of the same total.
+            mechanism: would protect each of them.
+            total_epsilon: the total that the owner may spend.
+            total_delta: delta of the same total.
             owner: whose budget.
 
         Raises:
@@ -237,10 +237,10 @@ class Ledger:
         return _fitting(self.cost(owner), mechanism.cost, total_epsilon, total_delta)
 
     def entries(self, owner: str | None = None) -> list[Entry]:
-        """What was written down, the oldest day first.
+        """What was recorded, the oldest day first.
 
         Args:
-            owner: whose; None: of all.
+            owner: whose entries; None: everyone's.
 
         Raises:
             ConfigError: the file cannot be read.
@@ -264,9 +264,9 @@ class Ledger:
 
     @contextlib.contextmanager
     def _open(self, new: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for each use: threads and forked processes cannot share one.
+        """A separate connection for each use: threads and forked processes cannot share one.
 
-        A file that was taken away meanwhile is missed, not made again: what it knew would be forgotten.
+        A file that was removed meanwhile is reported, not created again: its record would be lost.
         """
         try:
             before = databases.identity(self.path)
@@ -293,13 +293,13 @@ class Ledger:
                 yield base
                 base.execute("COMMIT")
             except BaseException:
-                # SQLite has rolled back by itself after some errors, as a full disk.
+                # After some errors, such as a full disk, SQLite has already rolled back.
                 if base.in_transaction:
                     base.execute("ROLLBACK")
                 raise
 
     def _make(self, base: sqlite3.Connection) -> None:
-        """Makes the tables in an empty file; another process may have been faster."""
+        """Creates the tables in an empty file; another process may do so first."""
         version = KIND.version_of(base, self.path)
         (found,) = base.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
@@ -314,30 +314,30 @@ class Ledger:
         base.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", [secrets.token_hex(16)])
 
     def _check_same(self, base: sqlite3.Connection) -> None:
-        """Refuses another file in the place of the one that was opened, and one that was set back."""
+        """Refuses a file that has replaced the opened one, or was rolled back."""
         if KIND.version_of(base, self.path) == 0:
             raise self._unusable("it was emptied")
         if base.execute("SELECT name FROM identity").fetchall() != [(self.__name,)]:
-            raise self._unusable("another ledger lies in its place since it was opened")
-        least = self.__least  # taken first: another thread may see more, and raise it, in between
+            raise self._unusable("it was replaced by another ledger after it was opened")
+        least = self.__least  # read first: another thread may read more, and raise it, meanwhile
         if (known := _queries(base)) < least:
-            raise self._unusable(f"it knows of {known} features, and knew of {least}")
+            raise self._unusable(f"it records {known} features, fewer than the {least} before")
         self.__least = max(self.__least, known)
 
     def _unusable(self, reason: Any) -> ConfigError:
         return ConfigError(
-            f"The ledger {self.path} cannot be used ({reason}), so that no feature is given out; check the file and "
-            "the disk."
+            f"The ledger {self.path} cannot be used ({reason}), so no feature is given out; check the file and the "
+            "disk."
         )
 
 
 def _queries(base: sqlite3.Connection) -> int:
-    """Of all owners; it only grows."""
+    """Number of queries of all owners; it only grows."""
     return base.execute("SELECT COALESCE(SUM(queries), 0) FROM spending").fetchone()[0]
 
 
 def _new(base: sqlite3.Connection, owner: str, tags: Sequence[bytes]) -> int:
-    """How many of these permanent answers the owner has not had before; from now on it has."""
+    """How many of these permanent answers are new to the owner; records them."""
     before = base.total_changes
     base.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?)", [(owner, bytes(tag)) for tag in tags])
     return base.total_changes - before
@@ -345,7 +345,7 @@ def _new(base: sqlite3.Connection, owner: str, tags: Sequence[bytes]) -> int:
 
 def _check_owner(owner: Any) -> None:
     if not (isinstance(owner, str) and owner and owner.isprintable()):
-        raise ConfigError(f"owner={owner!r} is invalid; give a name, as 'device' or a person's.")
+        raise ConfigError(f"owner={owner!r} is invalid; give a name such as 'device', or a person's.")
 
 
 def _fitting(spent: Cost, cost: Cost, total: float, delta: float) -> int:

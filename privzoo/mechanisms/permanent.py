@@ -56,17 +56,17 @@ def read_secret(path: str | os.PathLike[str]) -> bytes:
     """The device's secret; it is created if missing, once, whichever process comes first.
 
     Args:
-        path: of the file, which its owner alone may read.
+        path: of the file, which only its owner may read.
 
     Raises:
-        ConfigError: the file cannot be made or read, is not a secret, or others may read it.
+        ConfigError: the file cannot be created or read, is not a secret, or others may read it.
     """
     path = checks.path("permanent", path)
     try:
         if not path.exists():
             _make(path)
         if path.stat().st_mode & 0o077:
-            raise ConfigError(f"Others may read the secret {path}; make it the owner's alone (chmod 600).")
+            raise ConfigError(f"Others may read the secret {path}; restrict it to its owner (chmod 600).")
         secret = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
@@ -86,7 +86,7 @@ def _make(path: Path) -> None:
             file.write(secrets.token_bytes(SECRET_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        # A link fails where another process was faster; a rename would replace its secret.
+        # A link fails if another process was faster; a rename would replace its secret.
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:
@@ -126,12 +126,12 @@ def permanent(path: str | os.PathLike[str] | None, noise: Any, book: str | None,
         of: what the sentence calls it.
 
     Raises:
-        ConfigError: as `read_secret`; or there is no code whose answers could be repeated.
+        ConfigError: as for `read_secret`; or there is no code whose answers could be repeated.
     """
     if path is None:
         return None
     if book is None:
-        raise ConfigError(f"{of} has no code, so that its answers cannot be permanent; take a coded one.")
+        raise ConfigError(f"{of} has no code, so its answers cannot be permanent; use a coded one.")
     return Permanent(noise, read_secret(path), book)
 
 
@@ -143,7 +143,7 @@ def at(answers: Permanent | None, slot: Any) -> PermanentResponse | None:
     """
     if answers is not None:
         if slot is None:
-            raise ConfigError("Permanent answers belong to a slot, as a person or a day; give slot=NAME.")
+            raise ConfigError("Permanent answers belong to a slot, such as a person or a day; give slot=NAME.")
         return answers.at(slot)
     if slot is not None:
         raise ConfigError(f"slot={slot!r} needs permanent answers, which repeat in it; give permanent=FILE.")
@@ -175,12 +175,12 @@ class PermanentResponse:
     book: str
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be distinguished from nothing."""
+        """Refuses an invalid secret, slot or book."""
         if not (isinstance(self.secret, bytes) and len(self.secret) == SECRET_BYTES):
             raise ConfigError(f"A secret has {SECRET_BYTES} bytes; take it from read_secret.")
         for what, text in (("slot", self.slot), ("book", self.book)):
             if not (isinstance(text, str) and text and _encodes(text)):
-                raise ConfigError(f"{what}={text!r} is invalid; give a text that is not empty.")
+                raise ConfigError(f"{what}={text!r} is invalid; give a non-empty string.")
 
     def __repr__(self) -> str:
         """All but the secret."""
@@ -197,24 +197,24 @@ class PermanentResponse:
         return np.array([table[true] for true in wanted.tolist()], np.uint8)
 
     def answers(self, symbols: Any) -> np.ndarray:
-        """What may leave the device, with the budget that the tail has to know; as `RandomizedResponse.answers`."""
+        """What may leave the device, with the budget that the tail needs; like `RandomizedResponse.answers`."""
         return self.response.with_budget(self.send(symbols))
 
     def tags(self, symbols: Any) -> list[bytes]:
-        """What the ledger knows each answer by, 16 bytes; equal for equal symbols, and telling nothing else."""
+        """The ledger's tag of each answer, 16 bytes: equal for equal symbols, and revealing nothing else."""
         wanted = check_symbols(symbols, self.response.k)
         return [hmac.digest(self.secret, self._question(_TAG, int(true)), "sha256")[:16] for true in wanted]
 
     def drawn(self) -> dict[str, Any]:
-        """What an answer says of the draw that it comes from, as `RandomizedResponse.drawn`, and its slot."""
+        """What an answer reports about its draw, like `RandomizedResponse.drawn`, and its slot."""
         return {**self.response.drawn(), "slot": self.slot}
 
     def cost_of(self, different: int) -> Cost:
-        """What a slot's answers cost in all.
+        """The total cost of a slot's answers.
 
         Args:
-            different: how many different true symbols were asked about; where that is not known, the number of
-                queries, or of symbols, whichever is less.
+            different: how many different true symbols were asked about; if that is unknown, the number of queries or of
+                symbols, whichever is less.
 
         Raises:
             ConfigError: an invalid number.

@@ -75,15 +75,15 @@ def check_symbols(symbols: Any, count: int) -> np.ndarray:
 
 
 def uniform(bound: int, source: Source) -> int:
-    """A number from 0 to bound - 1, each as likely as the others, exactly.
+    """A number from 0 to bound - 1, exactly uniform.
 
     Args:
         bound: 1 or more.
-        source: of random bytes.
+        source: source of random bytes.
 
     Returns:
-        The first number of whole bytes, the fewest that hold bound - 1, big-endian, that lies below the largest
-        multiple of the bound, modulo the bound (`docs/codes.md`: the same in every language).
+        The first big-endian number, of as few bytes as hold bound - 1, that is below the largest multiple of the bound,
+        modulo the bound (`docs/codes.md`: the same in every language).
     """
     size = max(1, ((bound - 1).bit_length() + 7) // 8)
     limit = (1 << 8 * size) // bound * bound

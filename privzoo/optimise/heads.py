@@ -45,7 +45,7 @@ LEAST_AGREEMENT = 0.5
 
 @dataclass(frozen=True)
 class Faces:
-    """What heads are made with."""
+    """The faces that heads are made with."""
 
     chips: np.ndarray  # uint8 (N, S, S, 3), training faces
     features: np.ndarray  # float32 (N, ...), the float head's output for them before any rounding
@@ -88,16 +88,16 @@ def make(
         model: with the float head; for the method "slim", the model with its slim head.
         method: one of `METHODS`.
         faces: to calibrate with and to learn from.
-        job: for methods that train; None for the others.
+        job: training settings, for methods that train; None for the others.
         folder: for heads and runs.
-        exported: folder with exported heads, as `tflite/`: those by the methods of `EXPORTED` are taken as they are.
+        exported: folder with exported heads, such as `tflite/`: those by the methods of `EXPORTED` are used unchanged.
 
     Returns:
         `<folder>/<model>_<method>.tflite`; its manifest says in `head.optimisation` how it was made. Or the exported
         file.
 
     Raises:
-        ConfigError: a head that cannot be carried to tf_keras, or that TFLite or the quantizer refuses.
+        ConfigError: a head that cannot be converted to tf_keras, or that TFLite or the quantizer refuses.
         WeightsError: the file does not compute what the head computes.
         MissingExtraError: a package is not installed.
         PrivzooError: the training process failed.
@@ -116,7 +116,7 @@ def make(
         whole = export_head(model.head, folder / f"{model.name}_float32.tflite", "float32", manifest, faces.calibration)
         return seal(quantizer.quantize(whole, faces.calibration), path, manifest, described, model, faces)
     if job is None:
-        raise ConfigError(f"The method {method} trains; say how.")
+        raise ConfigError(f"The method {method} needs training settings; give a job.")
     data = faces.chips, faces.features, faces.calibration
     trained = process.run(model.head, model.input_size, job, *data, folder / "runs")
     facts = {key: trained.facts[key] for key in ("zeros", "values_per_kernel", "packages")}
@@ -149,7 +149,7 @@ def seal(
         The path.
 
     Raises:
-        WeightsError: the features are not the float head's, by far.
+        WeightsError: the features are far from the float head's.
     """
     chips = faces.calibration[:CHECKED_CHIPS]
     expected = np.asarray(model.head(chips, training=False))

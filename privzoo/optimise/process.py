@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.tf_keras_training`
 NEEDED = ("tensorflow_model_optimization", "tf_keras")
-# A head that is quantized is nearly right from the start: Adam's first steps, as long as any, must not undo that.
+# A quantized head is nearly right from the start: Adam's first steps, as large as later ones, must not undo that.
 LEARNING_RATES = {"qat": 1e-6, "pruned": 3e-5, "clustered": 3e-5}
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,14 +96,14 @@ def run(
         job: what to do.
         chips: uint8 (N, size, size, 3), faces to learn from.
         features: float32 (N, ...), the head's output for them before any rounding.
-        calibration: float32 chips that set the ranges of int8 activations, and with which the carried head is checked.
+        calibration: float32 chips that set the ranges of int8 activations, and check the converted head.
         runs: folder of the runs; this one's is named by the hash of all of the above.
 
     Raises:
         MissingExtraError: tensorflow-model-optimization or tf_keras is not installed.
-        ConfigError: the head has layers that cannot be carried, or TFLite cannot express the result.
-        WeightsError: the carried head is another one.
-        PrivzooError: the process failed otherwise; the sentence has its last words.
+        ConfigError: the head has layers that cannot be converted, or TFLite cannot express the result.
+        WeightsError: the converted head computes something else.
+        PrivzooError: the process failed otherwise; the message has the last line of its output.
     """
     from privzoo import activations
     from privzoo.embeddings.rounding import unrounded
@@ -137,8 +137,8 @@ def _start(folder: Path) -> None:
     if done.returncode == 0:
         return
     said = [line for line in (folder / "stderr.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
-    last = said[-1] if said else f"exit code {done.returncode} without a word"
+    last = said[-1] if said else f"exit code {done.returncode} without output"
     if last.startswith("privzoo: "):
         kind, _, sentence = last.removeprefix("privzoo: ").partition(": ")
         raise getattr(errors, kind, PrivzooError)(sentence)
-    raise PrivzooError(f"The process on tf_keras failed ({last}); {folder / 'stderr.txt'} has all it said.")
+    raise PrivzooError(f"The process on tf_keras failed ({last}); {folder / 'stderr.txt'} has its output.")

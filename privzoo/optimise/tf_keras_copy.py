@@ -39,7 +39,7 @@ def describe(head: keras.Model) -> list[dict[str, Any]]:
         For each layer `kind`, `name` and what `LAYERS` lists.
 
     Raises:
-        ConfigError: a layer that cannot be carried, or one with an unusual setting.
+        ConfigError: a layer that cannot be converted, or one with an unusual setting.
     """
     from privzoo.architectures import graph
 
@@ -50,7 +50,7 @@ def describe(head: keras.Model) -> list[dict[str, Any]]:
         if kind not in LAYERS or unusual:
             what = f"{unusual[0]} {config[unusual[0]]}" if unusual else "its kind"
             raise ConfigError(
-                f"The layer {layer.name!r} ({kind}) cannot be carried to tf_keras for {what}; use a head of "
+                f"The layer {layer.name!r} ({kind}) cannot be converted to tf_keras for {what}; use a head of "
                 f"{', '.join(LAYERS)}."
             )
         described.append({"kind": kind, "name": layer.name, **{key: _plain(config[key]) for key in LAYERS[kind]}})

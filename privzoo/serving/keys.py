@@ -1,9 +1,9 @@
 """API keys: who may use the server.
 
-A key file has one key per line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for who
-may also load models; UNTIL is a day (`2027-01-31`) after which the key no longer counts. The file holds hashes only:
-keys are 256 random bits, for which one SHA-256 is enough. To rotate, add the new key, hand it out, remove the old one;
-the server sees the changed file within a second.
+A key file has one key per line: `NAME ROLE SHA256 [UNTIL]`, `#` starts a comment. ROLE is `predict`, or `admin` for
+those who may also load models; UNTIL is the last day (`2027-01-31`) on which the key is valid. The file holds hashes
+only: keys are 256 random bits, for which one SHA-256 is enough. To rotate keys, add the new one, issue it, and remove
+the old one; the server sees the changed file within a second.
 
 Example: `python -m privzoo.serving.keys phone-app >> keys.txt` shows a new key on standard error, once.
 """
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 ROLES = ("predict", "admin")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_LOOK_SECONDS = 1.0  # between two looks whether the file has changed
-_LONGEST = 512  # characters of a key that are looked at
+_LOOK_SECONDS = 1.0  # between two checks whether the file has changed
+_LONGEST = 512  # characters of a key that are read
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Key:
     name: str
     role: str
     sha256: bytes
-    until: datetime.date | None  # the last day on which it counts, in UTC
+    until: datetime.date | None  # the last day on which it is valid, in UTC
 
 
 def new_key(name: str, role: str = "predict", until: datetime.date | None = None) -> tuple[str, str]:
-    """Makes a key.
+    """Creates a key.
 
     Args:
-        name: of who gets it, for people.
+        name: who gets it, for people to read.
         role: "predict" or "admin".
-        until: the last day on which it counts.
+        until: the last day on which it is valid.
 
     Returns:
         The key, for the client, and its line, for the key file.
@@ -109,7 +109,7 @@ class Keys:
         path: of the file.
 
     Raises:
-        ConfigError: the file cannot be read, or is wrong.
+        ConfigError: the file cannot be read, or is invalid.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -121,17 +121,17 @@ class Keys:
         self._keys = read_keys(path)
 
     def check(self, header: str | None, role: str = "predict") -> str:
-        """Lets a request in, or not.
+        """Admits a request, or refuses it.
 
         Args:
             header: `Bearer KEY`, or the key alone, as the client sent it.
-            role: that it needs.
+            role: the role that the request needs.
 
         Returns:
             The key's name.
 
         Raises:
-            Refusal: UNAUTHENTICATED without a valid key, PERMISSION_DENIED with one of another role.
+            Refusal: UNAUTHENTICATED without a valid key, PERMISSION_DENIED if its role is not enough.
         """
         self._refresh()
         given = (header or "").strip()
@@ -155,7 +155,7 @@ class Keys:
 
     def _note(self, what: str) -> None:
         now = time.monotonic()
-        if now - self._noted >= _LOOK_SECONDS:  # who guesses keys is not to fill the disk
+        if now - self._noted >= _LOOK_SECONDS:  # someone guessing keys must not fill the disk
             self._noted = now
             _log.warning("A request came with %s, and was refused.", what)
 
@@ -170,8 +170,8 @@ class Keys:
                 self._seen = stamp
                 try:
                     self._keys = read_keys(self.path)
-                except ConfigError as error:  # half-written, perhaps: the keys before it stay
-                    _log.error("%s The keys before it stay in force.", error)
+                except ConfigError as error:  # half-written, perhaps: the previous keys stay valid
+                    _log.error("%s The previous keys stay valid.", error)
         finally:
             self._lock.release()
 
@@ -181,7 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m privzoo.serving.keys", description=main.__doc__)
     parser.add_argument("name", help="who gets it")
     parser.add_argument("--role", choices=ROLES, default="predict", help="admin: may also load models")
-    parser.add_argument("--until", type=datetime.date.fromisoformat, metavar="DAY", help="last day, as 2027-01-31")
+    parser.add_argument("--until", type=datetime.date.fromisoformat, metavar="DAY", help="last day, such as 2027-01-31")
     options = parser.parse_args()
     try:
         key, line = new_key(options.name, options.role, options.until)
@@ -189,7 +189,7 @@ def main() -> int:
         print(f"privzoo: {error}", file=sys.stderr)
         return 2
     print(line)
-    print(f"The key, shown this once: {key}", file=sys.stderr)
+    print(f"The key, shown only this once: {key}", file=sys.stderr)
     return 0
 
 

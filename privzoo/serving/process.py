@@ -1,4 +1,4 @@
-"""A server in a process of its own, for the demo, tests and programs that embed it."""
+"""A server in a separate process, for the demo, tests and programs that embed it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _STOP_SECONDS = 35.0  # the server's own time to drain, and a little more
 
 
 class Server:
-    """Starts `python -m privzoo.serving` on a free loopback port, and ends it surely.
+    """Starts `python -m privzoo.serving` on a free loopback port, and makes sure that it ends.
 
-    As a context manager it is ready inside the block and gone after it, whatever happens there; should this process
-    be killed, the server ends by itself.
+    As a context manager it is ready inside the block and gone after it, whatever happens there; if this process is
+    killed, the server ends by itself.
 
     Args:
-        model_base_path: folder with `<version>/saved_model.pb` in it; None where `flags` names a config file.
-        model_name: under which clients ask for the model.
+        model_base_path: folder with `<version>/saved_model.pb` in it; None if `flags` names a config file.
+        model_name: name under which clients ask for the model.
         flags: more flags of `privzoo serve`.
-        timeout: seconds until it has to be ready.
+        timeout: seconds within which it must be ready.
 
     Example:
         >>> with Server("served/my_model", "my_model") as server:  # doctest: +SKIP
@@ -60,7 +60,7 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Number of the server's process; None if none runs."""
+        """Process ID of the server; None if it is not running."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> Server:
@@ -70,12 +70,12 @@ class Server:
             Itself.
 
         Raises:
-            ServerError: it ended before that; the sentence repeats what it said.
+            ServerError: it ended before that; the message has its last line of output.
             ServerUnavailableError: it was not ready in time.
         """
         if self._process is not None:
-            raise ServerError("This server runs already; close it first.")
-        # Files, not pipes: nobody has to read them for the server to go on.
+            raise ServerError("This server is already running; close it first.")
+        # Files, not pipes: the server continues even if nobody reads them.
         self._folder = tempfile.TemporaryDirectory(prefix="privzoo-server-")
         said = Path(self._folder.name)
         command = [sys.executable, "-m", "privzoo.serving", "--model_name", self.model_name]
@@ -98,10 +98,10 @@ class Server:
         return self
 
     def close(self) -> int | None:
-        """Ends the server: it answers what it has begun, or is killed when that takes too long.
+        """Ends the server: it answers the requests in progress, or is killed if that takes too long.
 
         Returns:
-            Its exit code; None if none ran.
+            Its exit code; None if it was not running.
         """
         process, self._process = self._process, None
         try:
@@ -140,10 +140,10 @@ class Server:
 
 def _last_words(said: Path) -> str:
     lines = [line for line in (said / "err").read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("privzoo: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("privzoo: ") if lines else "no output"
 
 
 def _python_path() -> str:
-    """So that the child finds this very privzoo, installed or not."""
+    """PYTHONPATH with which the child imports this same privzoo, installed or not."""
     here = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

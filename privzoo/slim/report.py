@@ -1,4 +1,4 @@
-"""Writes what slim heads give up: their records and cards, the section of RESULTS.md, and all figures as csv."""
+"""Writes what slim heads cost and lose: their records and cards, the section of RESULTS.md, and all figures as csv."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
     else:
         words.append(
             f"The goals were decided by an earlier rule, on {data} and LFW-100 themselves; tools/slim.py now decides "
-            "on validation data and people 101 to 200."
+            "them on validation data and people 101 to 200."
         )
     return " ".join(words)
 
@@ -139,7 +139,7 @@ def _figure(found: Mapping[str, Any], *wanted: str) -> Estimate | None:
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
-    """Of a goal, also of records that an earlier version wrote, which judged by the middle of the interval."""
+    """Verdict on a goal; also for records of an earlier version, which judged by the middle of the interval."""
     kept = _estimate(row)
     verdict, takes = bars.judge(kept, row["limit"]), row.get("takes") or bars.undecided(kept, row["limit"])
     return f"{verdict}; {takes}" if takes else verdict

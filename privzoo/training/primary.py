@@ -64,7 +64,7 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
     Args:
         network: of `build`.
         path: an npz file.
-        task: label under which the file has the primary output; without it `fc8` keeps its fresh weights.
+        task: label under which the file has the primary output; without it `fc8` keeps its initial weights.
 
     Raises:
         WeightsError: the file is missing or damaged.
@@ -86,7 +86,7 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
     if any("conv" in key for key in missing):
         raise ConfigError(f"The start weights {path} lack {missing[0]}; they belong to another architecture.")
     if missing:
-        logging.info("Start weights leave fresh: %s", ", ".join(missing))
+        logging.info("Not in the start weights: %s", ", ".join(missing))
 
 
 def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndarray]) -> None:
@@ -106,7 +106,7 @@ def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndar
 
 
 def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float]) -> dict[str, np.ndarray]:
-    """Labels as the outputs learn them: the task under `fc8`, ages scaled to about 0..1."""
+    """Labels in the form that the outputs learn: the task under `fc8`, ages scaled to about 0..1."""
     chosen = {"fc8": labels[task], **{label: labels[label] for label in auxiliary}}
     if "age" in chosen:
         chosen["age"] = np.asarray(chosen["age"], np.float32)[:, None] / AGE_SCALE

@@ -22,7 +22,7 @@ from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.files import write_bytes
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.provenance import write_json
-from privzoo.training import primary, record, siamese
+from privzoo.training import mixing, primary, record, siamese
 from privzoo.training.checkpoint import Checkpoint
 
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
@@ -56,7 +56,7 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
         _, network = siamese.build(config)
         siamese.compile_network(network, config, 1)
     else:
-        network = primary.build(config, config.training)
+        network = mixing.build(config) if config.mixing else primary.build(config, config.training)
         primary.compile_network(network, config.training, len(config.classes), 1)
     done = Checkpoint(run, record.fingerprint(config)).resume(network)
     epochs = sum(stage.epochs for stage in config.training.stages)
@@ -114,14 +114,20 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
     chips, labels = arrays(validation_set, config.training.chip_size)
     released_network = graph.inference_network(config, parent | weights.read(path))
     networks = {"float32": graph.inference_network(config, values), "released": released_network}
-    answers = {name: whole_answers(network, chips, config.input_size, cache) for name, network in networks.items()}
-    accuracy = {name: float(np.mean(answer.argmax(1) == labels[config.task])) for name, answer in answers.items()}
+    answers, wanted = {}, labels[config.task]
+    for name, network in networks.items():
+        if config.mixing:  # what it is for: the same mixtures of both
+            answers[name], order = mixing.answers(network, config.mixing, chips, config.input_size)
+            wanted = labels[config.task][order]
+        else:
+            answers[name] = whole_answers(network, chips, config.input_size, cache)
+    accuracy = {name: float(np.mean(answer.argmax(1) == wanted)) for name, answer in answers.items()}
     run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     run_record["golden_output"] = golden_output(released_network)
     run_record["release"] = {
         "bytes": entry.bytes,
         "sha256": entry.sha256,
-        "validation_faces": len(chips),
+        "validation_faces": len(wanted),
         "validation_accuracy": accuracy,
         "largest_probability_change_by_coding": float(np.abs(answers["float32"] - answers["released"]).max()),
         "labels_changed_by_coding": int((answers["float32"].argmax(1) != answers["released"].argmax(1)).sum()),

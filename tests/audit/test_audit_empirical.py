@@ -82,16 +82,29 @@ def test_limits_are_those_of_clopper_and_pearson():
         assert empirical.clopper_pearson(count, of, 0.025) == pytest.approx((exact.low, exact.high))
 
 
-def test_the_section_says_what_was_kept_and_what_was_broken(tmp_path):
+def test_the_section_says_which_epsilon_is_refuted(tmp_path):
     from privzoo.audit.report import draws as report
 
     row = {"delta": 0.0, "event": "e", "draws": 1000, "confidence": 0.95}
     good, bad = ({**row, "mechanism": name, "stated": 1.0, "bound": bound} for name, bound in (("a", 0.9), ("b", 1.1)))
     facts = {"date": "2026-11-27", "git": "abc", "command": "tools/draws.py"}
     kept, page = tmp_path / "draws.json", tmp_path / "RESULTS.md"
-    for rows, said in (([good], "No stated epsilon is refuted"), ([good, bad], "refute the stated epsilon of b.")):
+    for rows, said in (([good], "refute no stated epsilon"), ([good, bad], "refute the stated epsilon of b.")):
         kept.write_text(json.dumps({**facts, "rows": rows}))
         report.write(page, kept)
         assert said in page.read_text()
-    assert "| b | 0 | 1 | 1.1 | **broken** |" in page.read_text() and "| a | 0 | 1 | 0.9 | kept |" in page.read_text()
+    assert "| b | 0 | 1 | 1.1 | **refuted** |" in page.read_text()
+    assert "| a | 0 | 1 | 0.9 | not refuted |" in page.read_text()
     assert (tmp_path / "docs/results/draws.csv").read_text().count("\n") == 3
+
+
+def test_larger_budgets_get_their_bound_in_a_sentence():
+    from privzoo.audit.report import draws as report
+
+    row = {"mechanism": "a", "delta": 0.0, "draws": 1000, "confidence": 0.95}
+    small, large = {**row, "stated": 1.0, "bound": 0.9}, {**row, "stated": 40.0, "bound": 10.83}
+    facts = {"date": "2026-11-27", "git": "abc", "command": "tools/draws.py"}
+    text = report.text({**facts, "rows": [small, large]}, "csv")
+    assert "1 larger budget cannot be tested with so few draws; its bound is at least 10.8." in text
+    text = report.text({**facts, "rows": [small, large, {**large, "bound": 11.2}]}, "csv")
+    assert "2 larger budgets cannot be tested with so few draws; their bounds are at least 10.8." in text

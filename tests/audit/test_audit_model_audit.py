@@ -416,7 +416,7 @@ runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
         [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1700
     )
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and last.startswith("audit: ") and "above the bound of their mechanism" in last
+    assert done.returncode == 1 and last.startswith("audit: ") and "exceed the bound of their mechanism" in last
     written = json.loads((tmp_path / "audit_quick" / f"{NAME}.json").read_text(encoding="utf-8"))
     assert any(f.get("defect") for f in written["figures"]) and "DEFECT" in done.stdout
 
@@ -425,7 +425,7 @@ runpy.run_path({str(ROOT / "tools" / "audit.py")!r}, run_name="__main__")
     ("flags", "words"),
     [
         (["--model=nothing*"], "No model with a full head matches 'nothing*'"),
-        (["--quick"], "do not belong into the cards"),
+        (["--quick"], "do not belong in the cards"),
         (["--seeds=one"], "are not numbers"),
         (["--quick", "--nowrite"], "no_such_folder"),
     ],

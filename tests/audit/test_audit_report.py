@@ -331,5 +331,5 @@ def test_refuses_what_is_no_result(content, tmp_path):
     with pytest.raises(DataError, match="holds no results"):
         summary.read(tmp_path)
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(DataError, match="no result of this version's audit"):
+    with pytest.raises(DataError, match="not a result of this version's audit"):
         summary.read(tmp_path)

@@ -30,7 +30,7 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     shown = "91.0 (90.5 to 91.5) | 91.5 | 99.5 (99.0 to 99.9) | 1.91 | no bound |"
     assert rows[2:] == [f"| 0.5 | {shown}", f"| 3 | {shown}"]
-    assert "the network without privacy is right for 95.0%" in text and "from epsilon 0.5 up it does better" in text
+    assert "the network without privacy is right for 95.0%" in text and "exceeds from epsilon 0.5 up." in text
     assert text.splitlines()[-1] == codes.SECTION.end
     with (tmp_path / "docs" / "results" / "codes.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -38,10 +38,10 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     assert lines[0]["accuracy_share"] == "0.91" and lines[0]["revision"] == "abc"
     assert lines[0]["accuracy_low"] == "0.905" and lines[0]["share_of_ceiling_high"] == "0.999"
     assert lines[0]["people"] == "5744"
-    assert "On the device" not in text and "the ceiling is one answer for all" not in text
+    assert "On the device" not in text and "the ceiling is always giving the same answer" not in text
     path.write_text(json.dumps({**found, "git": "abc", "figures": [{**figures[0], "ceiling": 0.776}, figures[1]]}))
     codes.write(page, [path])
-    assert "At epsilon 3 the ceiling is one answer for all" in page.read_text()
+    assert "At epsilon 3 the ceiling is always giving the same answer" in page.read_text()
     ms = {
         "fresh": {"value": 0.025, "low": 0.024, "high": 0.026},
         "permanent": {"value": 0.05, "low": 0.04, "high": 0.06},

@@ -96,7 +96,7 @@ def test_a_ledger_that_is_deleted_stops_its_heads(head, file, ledger, chips):
     again = Head(file, total_epsilon=TOTAL, ledger=ledger, owner="anna")  # made anew, it knows of nothing
     assert again.remaining() == 5
     for use in (lambda: head.features(chips[:1]), head.remaining, head.spent_epsilon):
-        with pytest.raises(ConfigError, match="another ledger lies in its place"):
+        with pytest.raises(ConfigError, match="it was replaced by another ledger"):
             use()
     assert again.remaining() == 5 and head.queries == 4
 

@@ -158,7 +158,7 @@ def test_a_slot_needs_permanent_answers_and_they_need_one(secret, ledger):
     with pytest.raises(ConfigError, match="give slot=NAME"):
         head.features(chips())
     for slot in ("", 3, b"anna", "\ud800", ["a"]):
-        with pytest.raises(ConfigError, match="slot=.* is invalid; give a text"):
+        with pytest.raises(ConfigError, match="slot=.* is invalid; give a non-empty string"):
             head.features(chips(), slot=slot)
     with pytest.raises(ConfigError, match="give permanent=FILE"):
         Head(path).features(chips(), slot="anna")

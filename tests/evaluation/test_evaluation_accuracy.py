@@ -136,6 +136,16 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
         assert len(list(csv.DictReader(file))) == len(found["subgroups"])
 
 
+def test_a_figure_on_some_faces_does_not_stand_beside_one_on_all(zoo, tmp_path):
+    shown, page = privzoo.show(fakes.NAME), tmp_path / "RESULTS.md"
+    accuracies = [m for m in shown.measurements if m.metric == "accuracy" and m.variant == accuracy.FLOAT]
+    part = dataclasses.replace(accuracies[0], variant=results.INT8, value=0.123)
+    for data, is_there in ((part.data, True), (f"{part.data}{card.PART}8", False)):
+        both = (*accuracies, dataclasses.replace(part, data=data))
+        results.write(page, [dataclasses.replace(shown, measurements=both)])
+        assert ("| 12.3 |" in page.read_text()) == is_there
+
+
 def test_a_damaged_file_of_subgroups_is_refused(zoo):
     model, _ = zoo
     card_files.write_subgroups(model.name, {"variant": "float"})

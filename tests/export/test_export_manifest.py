@@ -40,7 +40,7 @@ def test_hash_of_a_model_is_of_its_weights_alone():
 
 def test_halves_that_do_not_fit_are_refused():
     head, tail, network = pair()
-    with pytest.raises(ConfigError, match="pair of one split"):
+    with pytest.raises(ConfigError, match="pair cut at the same layer"):
         manifest_of(head, network)
     with pytest.raises(ConfigError, match="3 classes"):
         manifest_of(head, tail, classes=("a", "b", "c"))

@@ -189,7 +189,7 @@ def test_a_codes_head_is_its_bases_to_the_bit_and_heads_can_be_kept(tmp_path):
     ("arguments", "sentence"),
     [
         (["--figures", "--out", "x"], "give --released with it"),
-        (["--keep", "--out", "x"], "--keep is of the list of released heads; give --released with it"),
+        (["--keep", "--out", "x"], "--keep applies to released heads only; give --released with it"),
         (["--released", "--model", "no_such_*"], "No model matches 'no_such_\\*'"),
         (["--released", "--quantizations", "int3"], "There is no quantization 'int3'"),
         (["--model", "*"], "give one with --out"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +15,18 @@ import pytest
 from PIL import Image
 
 from privzoo import config, weights, zoo
-from privzoo.config import CodeConfig, ModelConfig, NetworkConfig, NoiseConfig, SiameseConfig, Stage, TrainingConfig
+from privzoo.config import (
+    CodeConfig,
+    MixingConfig,
+    ModelConfig,
+    NetworkConfig,
+    NoiseConfig,
+    SiameseConfig,
+    Stage,
+    TrainingConfig,
+)
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE, FACES, DIMENSIONS = 48, 64, 3
 PARENT = NetworkConfig(
     name="vgg_s_tiny",
@@ -38,12 +51,21 @@ CHILD = dataclasses.replace(
     parent="vgg_s_tiny",
     siamese=SiameseConfig(cut="conv5", trained_from="conv5", copies=2, within=0.1, information=0.01),
 )
+MIXED = dataclasses.replace(
+    PARENT,
+    name="vgg_s_tiny_datamix_block1",
+    parent="vgg_s_tiny",
+    mixing=MixingConfig(blocks=1, group=4),
+    training=dataclasses.replace(PARENT.training, batch_size=18),
+)
 NOISE = NoiseConfig(sigma=0.3, clip=2.0)
 
 
 def model(embedding: str, **changed) -> ModelConfig:
     """A model of the parent, or of the child."""
     network = CHILD.name if embedding in ("siamese", "reduced_siamese", "advanced") else PARENT.name
+    if embedding == "datamix":
+        return ModelConfig(MIXED.name, MIXED.name, "block1", embedding, **changed)
     if embedding not in ("simple", "siamese"):
         changed = {"dimensions": DIMENSIONS, **changed}
     if embedding in ("noisy_reduced_simple", "advanced"):
@@ -107,3 +129,22 @@ def parent_network():
 
     released = config.network(PARENT.name)
     return inference_network(released, weights.load(released))
+
+
+def tool(name: str, zoo: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    """Runs a tool on the tests' own zoo, in an environment with some variables set."""
+    code = (
+        "import runpy, sys, pathlib; from privzoo import config; "
+        f"config.config_folder = lambda: pathlib.Path({str(zoo)!r}); "
+        f"sys.argv = [{name!r}, *sys.argv[1:]]; runpy.run_path({str(ROOT / 'tools' / name)!r}, run_name='__main__')"
+    )
+    # A command finds the package beside it, as Python does for a file that it runs.
+    environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools")))}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )

@@ -255,7 +255,7 @@ def test_a_ledger_that_was_deleted_and_made_anew_gives_nothing_out(path):
     other = Ledger(path)
     other.spend(GAUSSIAN, 9)
     for use in (lambda: ledger.spend(GAUSSIAN, 1, total_epsilon=99), ledger.spent, ledger.entries):
-        with pytest.raises(ConfigError, match="another ledger lies in its place"):
+        with pytest.raises(ConfigError, match="it was replaced by another ledger"):
             use()
     assert other.spent() == GAUSSIAN.epsilon(9)
     Ledger(path).spend(GAUSSIAN, 1)  # opened again it forgets: the folder is what protects the file
@@ -270,7 +270,7 @@ def test_a_ledger_that_was_set_back_gives_nothing_out(path):
     assert Ledger(path).spent() == GAUSSIAN.epsilon(2)
     assert ledger.timeout == 10 and ledger.path == path
     for use in (lambda: ledger.spend(GAUSSIAN, 1), ledger.spent):
-        with pytest.raises(ConfigError, match="it knows of 2 features, and knew of 3"):
+        with pytest.raises(ConfigError, match="it records 2 features, fewer than the 3 before"):
             use()
 
 

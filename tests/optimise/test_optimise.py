@@ -296,7 +296,7 @@ def test_the_winner_is_decided_on_what_is_not_published():
     text = report.text(found)
     assert "Decided on utkface-validation (32 faces) and lfw101to200-test; the figures are of LFW (64 faces)" in text
     del found["decided_on"]
-    assert "Decided by an earlier rule, on the very faces and people that are published" in report.text(found)
+    assert "Decided by an earlier rule, on the published faces and people" in report.text(found)
 
 
 def test_winner_needs_post_training():

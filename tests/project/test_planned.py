@@ -39,6 +39,17 @@ def test_a_planned_network_can_start(name):
         assert layers.index(planned.siamese.trained_from) <= layers.index(planned.siamese.cut)
 
 
+@pytest.mark.parametrize("name", [name for name in sorted(NETWORKS) if network(name).mixing])
+def test_a_planned_network_for_mixtures_can_start(name):
+    from privzoo.training import mixing
+
+    planned = network(name)
+    settings, parent = mixing.check(planned)
+    group = "" if settings.group == 8 else f"_group{settings.group}"
+    assert name == f"{parent.name}_datamix_block{settings.blocks}{group}"
+    assert architectures.block_cut(planned.architecture, settings.blocks)
+
+
 def test_the_command_line_lists_planned_networks_and_models(capsys):
     assert cli.main(["list", "--planned", "--json"]) == 0
     listed = {(one["kind"], one["name"]): one for one in json.loads(capsys.readouterr().out)}
@@ -56,8 +67,13 @@ def test_planned_models_have_their_networks():
     for name, file in MODELS.items():
         planned = config.read(ModelConfig, file)
         assert planned.name == name and planned.weights is None
-        assert name.endswith(f"_{planned.embedding}_{planned.cut}")
+        assert f"_{planned.embedding}_{planned.cut}" in name
         of = network(planned.network)
+        if planned.embedding == "datamix":
+            assert of.name == name and planned.cut == f"block{of.mixing.blocks}"
+            assert 0 < card.cost(planned, of).head_share < 0.3
+            continue
+        assert name.endswith(f"_{planned.embedding}_{planned.cut}")
         siamese = ("siamese", "reduced_siamese", "advanced")  # a code may stand on either kind of network
         assert planned.code or ("siamese" in of.name) == (planned.embedding in siamese)
         assert planned.dimensions == (None if planned.embedding in ("simple", "siamese") else DIMENSIONS[planned.cut])

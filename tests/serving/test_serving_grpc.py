@@ -115,18 +115,18 @@ def test_tensors_that_cannot_be(stub):
 
     dim = tensor_shape_pb2.TensorShapeProto.Dim
     for sizes, values, words in (
-        ([2**40], [1.0], "announces"),
-        ([2**20, 2**20, 2**20], [], "announces"),
-        ([-1], [1.0], "no shape"),
-        ([3], [1.0] * 5, "does not hold"),
-        ([1] * 40, [1.0], "no shape"),
+        ([2**40], [1.0], "declares"),
+        ([2**20, 2**20, 2**20], [], "declares"),
+        ([-1], [1.0], "invalid shape"),
+        ([3], [1.0] * 5, "does not contain"),
+        ([1] * 40, [1.0], "invalid shape"),
     ):
         shape = tensor_shape_pb2.TensorShapeProto(dim=[dim(size=size) for size in sizes])
         tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape, float_val=values)
         assert words in refused(stub.Predict, request_of("half", x=tensor), "INVALID_ARGUMENT")
     short = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_content=b"123")
     short.tensor_shape.dim.add(size=4)
-    assert "does not hold" in refused(stub.Predict, request_of("half", x=short), "INVALID_ARGUMENT")
+    assert "does not contain" in refused(stub.Predict, request_of("half", x=short), "INVALID_ARGUMENT")
     none = tensor_pb2.TensorProto(dtype=types_pb2.DT_RESOURCE)
     refused(stub.Predict, request_of("half", x=none), "INVALID_ARGUMENT")
     filled = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[2.0])

@@ -217,7 +217,7 @@ def wait(condition, seconds=60):
         ('model_config_list { config { name: "a" base_path: "x" } config { name: "a" base_path: "y" } }', "twice"),
         (
             'model_config_list { config { name: "a" base_path: "x" model_version_policy { specific {} } } }',
-            "no possible",
+            "invalid version",
         ),
         ('model_config_list { config { name: "a" base_path: "gs://b/a" } }', "path gs://b/a is not supported"),
     ],

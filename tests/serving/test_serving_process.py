@@ -45,7 +45,7 @@ def test_it_serves_drains_and_ends_with_code_0(folder):
         time.sleep(0.5)
         os.kill(pid, signal.SIGINT)
         assert running.result().json() == {"predictions": [400_000]}
-        with pytest.raises(ServerError, match="runs already"):
+        with pytest.raises(ServerError, match="already running"):
             server.start()
         assert server.close() == 0
         assert server.pid is None and server.close() is None

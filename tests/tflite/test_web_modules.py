@@ -246,9 +246,9 @@ def test_the_page_says_what_a_budget_promises():
     manifest = coded(levels(np.array([1.0]), 0.0, np.array([0.0])))
     words = node(words={"manifest": manifest, "feature": [1, 3], "k": 2, "epsilon": 3})["words"]
     promise, repeat, noise, sent, attack = words
-    top1 = f"{100 * bounds(RandomizedResponse(2, 3.0)).top1():.2f} %"
+    top1 = f"{100 * bounds(RandomizedResponse(2, 3.0)).top1():.2f}%"
     assert "Epsilon 3 guarantees" in promise and "20.1 times as likely" in promise and f"more than {top1} of" in promise
-    assert "sent in 95.26 % of the draws" in promise and noise == promise
+    assert "sent in 95.26% of the draws" in promise and noise == promise
     assert "at most epsilon 6" in repeat and "one device" in repeat
     assert sent == "One of 2 symbols, 1 byte, and its epsilon; 87 bytes as JSON"
     assert attack.startswith(f"at most {top1} of 100 people") and attack.endswith("alone; no attack was measured yet.")

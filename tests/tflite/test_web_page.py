@@ -179,9 +179,7 @@ def test_noise_is_drawn_on_the_device_and_is_never_the_same(seen):
     for sent in (one, other):
         assert np.abs(sent - clipped).max() < 8 * NOISE.sigma
     assert seen["noisy"][0]["label"] == "female"
-    assert (
-        "2.1 % for the strongest attack measured (1.2 % to 3.4 %; identity attack, top-1" in seen["noisy"][0]["attack"]
-    )
+    assert "2.1% for the strongest attack measured (1.2% to 3.4%; identity attack, top-1" in seen["noisy"][0]["attack"]
     assert "fresh noise of standard deviation 0.500" in seen["noisy"][0]["noise"]
     assert f"(epsilon {rounded_up(Gaussian(NOISE.sigma, NOISE.clip).epsilon())}, delta" in seen["noisy"][0]["noise"]
 
@@ -219,16 +217,16 @@ def test_a_coded_head_sends_one_symbol_and_the_budget_that_was_chosen(seen_coded
 @needs_browser
 def test_the_page_says_what_the_chosen_budget_promises(seen_coded):
     assert seen_coded["default"]["epsilon"] == f"{EPSILON:g}"
-    assert "more than 1.91 % of 100 equally likely people" in seen_coded["default"]["promise"]
+    assert "more than 1.91% of 100 equally likely people" in seen_coded["default"]["promise"]
     assert "Epsilon 20 guarantees" in seen_coded["promise"] == seen_coded["sure"]["noise"]
-    assert seen_coded["sure"]["attack"].startswith("at most 2.00 % of 100 people")
+    assert seen_coded["sure"]["attack"].startswith("at most 2.00% of 100 people")
     assert all("is not a budget for a code" in sentence for sentence in seen_coded["refused"])
 
 
 @needs_browser
 def test_permanent_answers_are_repeated_and_outlive_the_page(seen_coded):
     assert set(seen_coded["fresh"]) == {0, 1}  # of 24 coins
-    assert seen_coded["noSlot"] == "Enter whom or what the repeated answers are about: a name, or a day."
+    assert seen_coded["noSlot"] == "Enter who or what the repeated answers are about: a name, or a day."
     assert len(set(seen_coded["anna"])) == 1 and seen_coded["later"] == seen_coded["anna"][:4]
     assert set(seen_coded["slots"]) == {0, 1} and seen_coded["slotsLater"] == seen_coded["slots"]
     assert "at most epsilon 0.0002" in seen_coded["repeat"]

@@ -20,8 +20,8 @@ FACTS = {"date": "2026-11-27", "git": "abc", "command": "tools/faces.py", "seed"
 
 def test_goals_in_their_units():
     assert [goal.verdict for goal in GOALS] == ["met", "", "not shown", "met"]
-    assert GOALS[0].line == "      met  faces found: 99.7 (99.5 to 99.8) %; at least 99 %"
-    assert GOALS[1].line.strip() == "faces found, by the cascade: 90.0 (80.0 to 95.0) %"
+    assert GOALS[0].line == "      met  faces found: 99.7% (99.5% to 99.8%); at least 99%"
+    assert GOALS[1].line.strip() == "faces found, by the cascade: 90.0% (80.0% to 95.0%)"
     assert GOALS[2].shown == "12.5 (11.0 to 16.0) ms" and GOALS[3].shown == "0.01 (-0.30 to 0.35) points"
 
 
@@ -48,5 +48,5 @@ def test_of_a_group_the_worst_is_shown():
         for name, value in (("a", 0.97), ("b", 0.95), ("c", 0.99))
     ]
     text = report.text([*GOALS[:1], *races], FACTS, "")
-    assert "| found by race, the worst of 3 | 95.0 (94.0 to 96.0) % | at least 90 % | met |" in text
+    assert "| found by race, the worst of 3 | 95.0% (94.0% to 96.0%) | at least 90% | met |" in text
     assert "found, a" not in text and "meets all of its 4 goals" in text

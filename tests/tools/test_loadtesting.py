@@ -267,7 +267,7 @@ def test_memory_is_flat_under_mixed_load(tool, tmp_path):
     found = tool(tmp_path, "soak", f"--seconds={SOAK_SECONDS}")
     data = found["data"]
     assert data["alive"] and not data["failures"]
-    assert {"rest figures", "rest malformed", "grpc malformed"} <= set(data["answered"])
+    assert {"rest metrics", "rest malformed", "grpc malformed"} <= set(data["answered"])
     if SOAK_SECONDS >= 120:  # a server of some seconds still grows
         assert abs(data["memory_change"]) <= soak.WITHIN
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ import pytest
 import tiny_zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_zoo import CHILD, PARENT
+from tiny_zoo import CHILD, PARENT, tool
 
 from privzoo import config, weights
 from privzoo.config import Stage
@@ -202,25 +199,6 @@ def test_configs_that_cannot_be_trained(zoo, change, siamese_change, message):
 def test_a_config_with_pairs_survives_yaml(tmp_path):
     config.write(CHILD, tmp_path / "child.yaml")
     assert config.read(config.NetworkConfig, tmp_path / "child.yaml") == CHILD
-
-
-def tool(name: str, zoo: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs a tool on the tests' own zoo."""
-    code = (
-        "import runpy, sys, pathlib; from privzoo import config; "
-        f"config.config_folder = lambda: pathlib.Path({str(zoo)!r}); "
-        f"sys.argv = [{name!r}, *sys.argv[1:]]; runpy.run_path({str(ROOT / 'tools' / name)!r}, run_name='__main__')"
-    )
-    # A command finds the package beside it, as Python does for a file that it runs.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools")))}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 def test_the_tools_train_fit_and_release(zoo, tmp_path):

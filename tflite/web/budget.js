@@ -30,7 +30,7 @@ export class Budget {
     const epsilon = this.#epsilon();
     if (!this.element("permanent").checked) return { epsilon };
     const slot = this.element("slot").value.trim();
-    if (!slot) throw new Error("Enter whom or what the repeated answers are about: a name, or a day.");
+    if (!slot) throw new Error("Enter who or what the repeated answers are about: a name, or a day.");
     return { epsilon, permanent: { key: await readSecret(), slot } };
   }
 

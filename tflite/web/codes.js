@@ -41,7 +41,7 @@ export function lies(k, epsilon) {
   return Number((dividend + by - 1n) / by);
 }
 
-/** A number from 0 to bound - 1 (2^32 at most), each as likely as the others, exactly. */
+/** A number from 0 to bound - 1 (2^32 at most), exactly uniform. */
 async function uniform(bound, source) {
   let size = 1;
   while (256 ** size < bound) size++;
@@ -118,7 +118,7 @@ export function bookOf({ feature, noise }) {
   return noise.codebook;
 }
 
-/** The true symbol of a feature (Float32Array): that of the region with the largest sum, the first of equals. */
+/** The true symbol of a feature (Float32Array): that of the region with the largest sum, the first if tied. */
 export function symbolOf(feature, { kernel, bias, symbols }) {
   const scores = Float64Array.from(bias);
   feature.forEach((value, i) => kernel[i].forEach((weight, region) => (scores[region] += value * weight)));

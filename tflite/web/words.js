@@ -4,7 +4,7 @@ import { KIND, lies, UNIT } from "./codes.js";
 
 const PEOPLE = 100; // among whom an attacker identifies the person; as in privzoo/mechanisms/bounds.py
 
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
 export const bytes = (count) => `${count.toLocaleString("en")} ${count === 1 ? "byte" : "bytes"}`;
 const isCode = ({ noise }) => noise?.kind === KIND;
 

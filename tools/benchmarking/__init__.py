@@ -1,1 +1,1 @@
-"""What `tools/benchmark.py` runs: heads measured in fresh processes, beside other runtimes."""
+"""What `tools/benchmark.py` runs: heads measured in fresh processes, next to other runtimes."""

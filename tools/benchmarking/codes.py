@@ -1,4 +1,4 @@
-"""What a code costs on the device beyond its head: the time from the head's feature to what may be sent."""
+"""What a code costs on the device in addition to its head: the time from the head's output to the symbol."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ ROUNDS, CALLS = 21, 1000
 def beyond_head(
     book: Codebook, response: RandomizedResponse, feature: np.ndarray, rounds: int = ROUNDS, calls: int = CALLS
 ) -> dict[str, Estimate]:
-    """Times a face on its way from the head to the wire, as `privzoo.edge.Head.features` leads it.
+    """Times what `privzoo.edge.Head.features` does between a head's output and the symbol to send.
 
     Args:
-        book: of the code.
-        response: that sends its symbols.
+        book: codebook of the code.
+        response: draws the symbols.
         feature: float32 (1, d), the head's output.
-        rounds: of which each gives the median of its calls.
-        calls: timed in each round, after as many that are not.
+        rounds: number of rounds; each gives the median of its calls.
+        calls: number of timed calls per round, after the same number of untimed ones.
 
     Returns:
-        "fresh": milliseconds for a symbol that is drawn anew; "permanent": for a permanent answer; the median of the
-        rounds with its interval.
+        Milliseconds per face, "fresh" for a newly drawn symbol and "permanent" for a permanent answer: the median of
+        the rounds, with its interval.
     """
     permanent = PermanentResponse(response, bytes(SECRET_BYTES), "a slot", book.name)
     ways: dict[str, Callable[[], object]] = {
@@ -40,7 +40,7 @@ def beyond_head(
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
-        for name, way in ways.items():  # in turn, so that what else the machine does meets both
+        for name, way in ways.items():  # alternately, so that other load on the machine affects both
             _timed(way, calls)
             found[name].append(_timed(way, calls))
     return {name: median(values) for name, values in found.items()}

@@ -1,4 +1,4 @@
-"""Builds the files to be measured, with random weights: what they cost does not depend on what they learnt."""
+"""Builds the files to be measured, with random weights: cost does not depend on the weights' values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WHOLE, PUBLISHED, SLIM = "whole", "published whole", "slim"
 PUBLISHED_SIZE = DATAMIX_SIZE  # pixels; its first dense layer alone holds three quarters of the 553 MB
 CLASSES = 2
-CALIBRATION_CHIPS = 4  # cost does not depend on the ranges of activations either
+CALIBRATION_CHIPS = 4  # nor does it depend on the ranges of activations
 # The signedness of activations decides which instructions ONNX Runtime uses; which is faster depends on the processor.
 ONNX_ACTIVATIONS = {"int8": "QInt8", "int8 (uint8 activations)": "QUInt8"}
 
@@ -81,10 +81,10 @@ def build(
         architecture: "vgg16" or "vgg_s".
         sizes: sides of the input in pixels.
         quantizations: of the heads; the whole network is float32 and int8.
-        published: add the network as published, 4096-wide classifiers at 224 px, where that is among the sizes.
+        published: add the network as published, with 4096-wide classifiers, if 224 px is among the sizes.
         onnx: add the last cut's head for ONNX Runtime.
-        say: gets a line for each file.
-        slim: a model with its slim head, to be measured at its own size as int8, where that is among the sizes.
+        say: receives a line for each file.
+        slim: card of a slim head, measured as int8 at its model's input size if that is among the sizes.
 
     Yields:
         Candidates, each with its file written.

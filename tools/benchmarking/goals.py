@@ -1,4 +1,4 @@
-"""The project's goals for the device, each with what one run of the benchmark found."""
+"""The project's goals for the device, each with the figure that one run of the benchmark found."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from privzoo.evaluation.bars import Row
 from privzoo.evaluation.intervals import exact, median
 from privzoo.slim import ABOVE, LOST
 
-# Osia et al. 2017, section VI.C: the whole network takes 534.49 % more time to load and 217.66 % more memory.
+# Osia et al. 2017, section VI.C: the whole network takes 534.49% more time to load and 217.66% more memory.
 PAPER_LOADING, PAPER_MEMORY = 1 / 6.3, 1 / 3.2
 GOAL_LOADING, GOAL_MEMORY = 1 / 20, 1 / 10
 LATENCY, AGAINST_ONNX, SLIM_LATENCY = 1 / 4, 1.05, 0.4
 AGREEMENT = {"gender": ("LFW", 0.995), "emotion": ("FER2013 test", 0.985)}
-OWN_AGREEMENT = 0.985  # of networks of one's own data: the laxer one, as nothing is known of the task
+OWN_AGREEMENT = 0.985  # for networks trained on a user's own data: the laxer one, since the task is unknown
 AGREEMENT_METRIC, AGREEMENT_VARIANT = "label agreement with the network", "int8 TFLite head + tail"
 HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
-# Whose label agreement is among the goals, beside the recommended models.
+# Models whose label agreement is among the goals, in addition to the recommended ones.
 ALSO = ("vgg16_gender_simple_conv5_3", "vgg_s_emotion_simple_conv5")
 NO_SLIM = "there is no slim head yet"
 
@@ -66,7 +66,7 @@ def cost_rows(results: Mapping[str, Result], last_cut: str, sizes: Sequence[int]
         others = [r for r in results.values() if r.runtime == "onnxruntime" and r.size == size]
         quickest = min(others, key=lambda r: r.summary("inference_ms").value, default=None)
         what = f"latency, int8 head of {last_cut} on LiteRT / the best of ONNX Runtime, {size} px"
-        rows.append(_compare(what, "within 5 %", AGAINST_ONNX, int8, quickest, "inference_ms"))
+        rows.append(_compare(what, "within 5%", AGAINST_ONNX, int8, quickest, "inference_ms"))
     rows.append(_slim_latency(results))
     int8 = _find(results, last_cut, sizes[0], "int8", "litert")
     what = f"peak memory of the process with an int8 head of {last_cut}, {sizes[0]} px"
@@ -86,7 +86,7 @@ def _slim_latency(results: Mapping[str, Result]) -> Row:
 
 
 def zoo_rows() -> list[Row]:
-    """Goals that the cards of the zoo's models answer: the recommended ones, `ALSO`, and slim heads."""
+    """Goals judged by figures on the cards of the zoo's models: the recommended ones, `ALSO`, and slim heads."""
     import privzoo
     from privzoo.export.released import RECOMMENDED
 
@@ -105,7 +105,7 @@ def slim_cards() -> list[Card]:
 
 
 def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> list[Row]:
-    """Goals that the models' cards answer.
+    """Goals judged by figures on the models' cards.
 
     Args:
         cards: of the recommended models and others of interest; None if the zoo has no such model yet.
@@ -128,10 +128,10 @@ def card_rows(cards: Mapping[str, Card | None], slim: Sequence[Card] = ()) -> li
 
 
 def slim_rows(card: Card | None) -> list[Row]:
-    """Goals of a slim head; None: there is none yet."""
+    """Goals for a slim head; None: there is none yet."""
     rows = []
     for what, goal, limit, unit, metric in (
-        ("multiply-adds on the device, slim head / whole network", "at most 25 %", 25, "%", None),
+        ("multiply-adds on the device, slim head / whole network", "at most 25%", 25, "%", None),
         ("accuracy that the slim head loses", "at most 1 point", 1, "points", LOST),
         ("identity attack on the slim head above its parent's", "at most 0.3 points", 0.3, "points", ABOVE),
     ):
@@ -152,11 +152,11 @@ def slim_rows(card: Card | None) -> list[Row]:
 
 
 def install_rows(import_seconds: Sequence[float], megabytes: float | None) -> list[Row]:
-    """Goals for the plain install.
+    """Goals for the plain installation.
 
     Args:
-        import_seconds: of `import privzoo.edge` in fresh processes.
-        megabytes: of the plain install on disk; None if unknown.
+        import_seconds: processor time of `import privzoo.edge` in each fresh process.
+        megabytes: size of the plain install on disk; None if unknown.
     """
     size = exact(megabytes) if megabytes is not None else None
     note = "" if size else "its packages are not all installed here"

@@ -15,7 +15,7 @@ def plain_megabytes() -> float | None:
     """Size on disk of privzoo's code and of every package that the plain install brings, in 10^6 bytes.
 
     Returns:
-        None if one of the packages is not installed, or there is nothing to read requirements with.
+        None if one of the packages is not installed, or the requirements cannot be read.
     """
     try:
         packages = _plain_packages()
@@ -52,7 +52,7 @@ def import_seconds(count: int) -> list[float]:
     """Processor time from the start of Python until `privzoo.edge` is imported, in fresh processes.
 
     Args:
-        count: of processes.
+        count: number of processes.
     """
     code = "import time, privzoo.edge; print(time.process_time())"
     return [

@@ -1,4 +1,4 @@
-"""Names the machine that something was measured on."""
+"""Describes the machine that something was measured on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _processor() -> str:
 
 
 def _version(package: str) -> str | None:
-    # TensorFlow's build for processors alone goes by another name, with the same version.
+    # TensorFlow's CPU-only build has another name, and the same version.
     for name in (package, f"{package}-cpu"):
         try:
             return metadata.version(name)

@@ -1,4 +1,4 @@
-"""The same head for ONNX Runtime, float32 and int8: what many would pick instead of TFLite."""
+"""The same head for ONNX Runtime, float32 and int8: what many would use instead of TFLite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark's JSON and csv, its section in RESULTS.md, and the lines that it prints."""
+"""The benchmark's JSON and csv files, its section of RESULTS.md, and the lines that it prints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Report:
     rows: Sequence[Row]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: every round's value, and each goal with what was found."""
+        """Plain data for JSON: every round's value, and each goal with its figure."""
         return {
             "format": 1,
             "machine": dict(self.machine),
@@ -66,7 +66,7 @@ def read(path: Path) -> Report:
     """Reads what a run of the benchmark wrote as JSON.
 
     Raises:
-        DataError: the file is missing, or is no such JSON.
+        DataError: the file is missing, or is not such a file.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -77,7 +77,7 @@ def read(path: Path) -> Report:
         rows = []
         for row in found["bar"]:
             summary = row["found"] and Estimate(**row["found"])
-            # "met" is what an earlier version wrote, which judged by the middle of the interval.
+            # An earlier version wrote "met", judging by the middle of the interval.
             rows.append(Row(**{k: v for k, v in row.items() if k not in ("met", "verdict")} | {"found": summary}))
         return Report(
             **{f: found[f] for f in ("machine", "date", "git", "command", "rounds", "inferences")},
@@ -90,7 +90,7 @@ def read(path: Path) -> Report:
 
 
 def renewed(report: Report, rows: Iterable[Row]) -> Report:
-    """The report with rows in place of those about the same, and new ones at the end."""
+    """The report with these rows replacing those on the same goals, and new ones at the end."""
     new = {row.what: row for row in rows}
     kept = [new.pop(row.what, row) for row in report.rows]
     return dataclasses.replace(report, rows=[*kept, *new.values()])
@@ -101,7 +101,7 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def on(machine: Mapping[str, Any]) -> str:
-    """A sentence of `benchmarking.machine.describe`."""
+    """A sentence on a machine, as `benchmarking.machine.describe` describes it."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"On {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; "
@@ -115,7 +115,7 @@ def publish(page: Path, report: Report, out: Path) -> None:
     Args:
         page: the Markdown file.
         report: of a run.
-        out: folder of the run, with its pictures; folders in it hold the same run on other processors.
+        out: folder of the run, with its plots; its subfolders hold the same run on other processors.
     """
     folder = markdown.tables_folder(page)
     files = [folder / name for name in ("benchmark.csv", "benchmark_goals.csv", "wire.csv")]
@@ -134,12 +134,12 @@ def text(report: Report, plots: Sequence[str] = (), links: Sequence[str] = ()) -
 
     Args:
         report: of a run.
-        plots: pictures, as Markdown.
+        plots: as Markdown.
         links: to all figures, as Markdown.
     """
     machine, others = report.machine, [row for row in report.rows if row.verdict != bars.MET]
     parts = [
-        "## What the device pays",
+        "## Cost on the device",
         f"On {machine['processor']}, one thread, {report.date}; medians over {report.rounds} rounds of fresh "
         f"processes. {_sentence(report)}",
         _main(report),
@@ -157,7 +157,7 @@ def text(report: Report, plots: Sequence[str] = (), links: Sequence[str] = ()) -
 
 
 def _sentence(report: Report) -> str:
-    """How the cheapest int8 head of a whole cut compares with the network in float."""
+    """How the int8 head of the last cut compares with the whole network in float32."""
     heads, whole = _shown(report)
     if not heads or whole is None:
         return ""
@@ -165,8 +165,8 @@ def _sentence(report: Report) -> str:
     times = whole.summary("inference_ms").value / head.summary("inference_ms").value
     return (
         f"At {head.size} px the int8 head of {head.part} takes {bars.number(head.summary('inference_ms').value)} ms, "
-        f"{times:.1f} times as fast as the whole network in float32, and the process {bars.number(_peak(head))} MB at "
-        f"its peak rather than {bars.number(_peak(whole))}."
+        f"{times:.1f} times as fast as the whole network in float32, and its process peaks at "
+        f"{bars.number(_peak(head))} MB rather than {bars.number(_peak(whole))}."
     )
 
 
@@ -175,7 +175,7 @@ def _peak(result: Result) -> float:
 
 
 def _shown(report: Report) -> tuple[list[Result], Result | None]:
-    """The int8 heads of the last cut and the slim one at the first size on LiteRT, and the whole network in float32."""
+    """On LiteRT at the first size: the last cut's int8 heads and the slim one, and the whole network in float32."""
     own = [r for r in report.results.values() if r.runtime == "litert"]
     size = own[0].size if own else 0
     own = [r for r in own if r.size == size]
@@ -202,7 +202,7 @@ def _main(report: Report) -> str:
 
 
 def _on_the_wire(report: Report) -> str:
-    """Seconds on the wire at the first size: of the picture, and of the last cut's features."""
+    """Seconds on the wire at the first size: for the image, and for the last cut's features."""
     size = next((t.size for t in report.transfers), 0)
     own = [t for t in report.transfers if t.size == size]
     last = max((t.sent for t in own if t.sent.startswith("conv") and "reduced" not in t.sent), default="")

@@ -41,7 +41,7 @@ class Candidate:
 
 @dataclass
 class Result:
-    """What all rounds found for one candidate."""
+    """One candidate's figures in all rounds."""
 
     part: str
     size: int
@@ -52,11 +52,11 @@ class Result:
 
     @property
     def key(self) -> str:
-        """As of the candidate."""
+        """The same as the candidate's."""
         return f"{self.part}, {self.size} px, {self.quantization}, {self.runtime}"
 
     def summary(self, figure: str) -> Estimate:
-        """Median over the rounds; for inference, of each round's median."""
+        """Median over the rounds; for inference, the median of the rounds' medians."""
         return median(self.rounds[figure])
 
 
@@ -70,13 +70,13 @@ def measure_once(candidate: Candidate, inferences: int) -> dict[str, float]:
 
     Args:
         candidate: the file.
-        inferences: timed in this process.
+        inferences: number of timed inferences.
 
     Returns:
         A value for each of `FIGURES`.
 
     Raises:
-        PrivzooError: the process failed; the sentence has its last words.
+        PrivzooError: the process failed; the message has the last line of its output.
     """
     command = [sys.executable, str(WORKER), candidate.runtime, str(candidate.path), str(inferences)]
     root = str(Path(__file__).resolve().parents[2])
@@ -88,7 +88,7 @@ def measure_once(candidate: Candidate, inferences: int) -> dict[str, float]:
         timeout=SECONDS_OF_A_RUN,
     )
     if done.returncode != 0:
-        words = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        words = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise PrivzooError(f"Measuring {candidate.key} failed ({words}); check that its runtime is installed.")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {
@@ -107,13 +107,13 @@ def run(
     say: Callable[[str], None],
     once: Callable[[Candidate, int], Mapping[str, float]] = measure_once,
 ) -> dict[str, Result]:
-    """Measures all candidates once a round, in an order that changes, so that what disturbs a round disturbs all.
+    """Measures all candidates once per round, in changing order, so that a disturbance affects all of them.
 
     Args:
         candidates: with different keys.
         rounds: 1 or more.
-        inferences: timed in each process.
-        say: gets a line for each round.
+        inferences: number of timed inferences in each process.
+        say: receives a line for each round.
         once: measures one candidate.
 
     Returns:

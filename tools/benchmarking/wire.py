@@ -1,8 +1,8 @@
 """Bytes and time on the wire of what a device could send: the photograph, activations at cuts, reduced features.
 
-DataMix (Liu et al. 2020), Table 1 and equation 1. The paper's figures come out with its units: float32 values, and
-mega for 2^20 in bytes as in bits. At conv1_1 equation 1 gives 6.6 s where the table prints 6.5: 12.25 MiB without the
-network's delay.
+DataMix (Liu et al. 2020), Table 1 and equation 1. The paper's figures are reproduced with its units: float32 values,
+and mega meaning 2^20 for bytes and bits. At conv1_1 equation 1 gives 6.6 s where the table prints 6.5, which is the
+time for 12.25 MiB without the network's delay.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from privzoo import architectures
 from privzoo.architectures.layers import LayerCost
 
 MEGA = 2**20
-UPLOAD_BITS, DOWNLOAD_BITS = 15 * MEGA, 30 * MEGA  # a second, on the 4G network of DataMix's section 2.3
+UPLOAD_BITS, DOWNLOAD_BITS = 15 * MEGA, 30 * MEGA  # per second, on the 4G network of DataMix's section 2.3
 DELAY_SECONDS = 0.025  # each way
 BYTES_OF_FLOAT32 = 4
 CHANNELS = 3
 PUBLISHED_CLASSIFIER, PUBLISHED_CLASSES = (4096, 4096), 1000
 DIMENSIONS = {"conv5_1": 8, "conv5_2": 6, "conv5_3": 4, "conv5": 10}  # of the zoo's reduced features
-# DataMix's Table 1 at 224 px: computation on the edge in per cent, megabytes sent, seconds.
+# DataMix's Table 1 at 224 px: percentage of the computation on the edge, megabytes sent, seconds.
 DATAMIX_SIZE = 224
 DATAMIX = {
     "image as float32": (0, 0.6, 0.4),
@@ -32,14 +32,14 @@ DATAMIX = {
 
 @dataclass(frozen=True)
 class Transfer:
-    """What sending one thing costs, and what the device computes before."""
+    """The cost of sending one thing, and the device's share of the computation."""
 
     sent: str  # "image as float32", "conv5_3", "conv5_3 reduced to 4", ...
     size: int  # side of the network's input in pixels
-    bytes: int  # of one image's share
+    bytes: int  # per image
     seconds: float  # equation 1
     device_share: float  # of the multiply-adds of head and tail, 0..1
-    paper: tuple[float, float, float] | None  # per cent on the edge, megabytes and seconds in DataMix's Table 1
+    paper: tuple[float, float, float] | None  # percentage on the edge, megabytes and seconds in DataMix's Table 1
 
 
 def seconds(sent: int, received: int) -> float:
@@ -50,7 +50,7 @@ def seconds(sent: int, received: int) -> float:
         received: bytes from it.
 
     Returns:
-        Seconds, with the delay of both ways.
+        Seconds, including the delay in both directions.
 
     Example:
         >>> round(seconds(224 * 224 * 3 * 4, 4), 1)
@@ -70,8 +70,8 @@ def transfers(
     Args:
         architecture: "vgg16" or "vgg_s".
         input_size: side of the network's square input in pixels.
-        classes: probabilities that come back, as float32.
-        classifier: widths of `fc6` and `fc7`; they count in the share of the multiply-adds.
+        classes: number of probabilities that are returned, as float32.
+        classifier: widths of `fc6` and `fc7`, which affect the share of the multiply-adds.
 
     Returns:
         The image, DataMix's cuts (VGG-16), each cut of the zoo, and its reduced feature.

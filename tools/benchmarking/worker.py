@@ -1,6 +1,6 @@
 """Measures one file in a process of its own: `python worker.py RUNTIME FILE INFERENCES`.
 
-Prints one JSON object. A fresh process for each file: memory that one left behind is not part of another's peak.
+Prints one JSON object. Each file gets a fresh process, so that memory left by one does not count in another's peak.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 def peak_bytes() -> int:
     """Largest resident memory of this process so far.
 
-    Not `ru_maxrss` on Linux: that starts with the memory of the process that started this one.
+    On Linux this is not `ru_maxrss`, which starts at the memory of the parent process.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as status:
@@ -52,11 +52,11 @@ def _open_onnxruntime(path: str) -> tuple[tuple[int, ...], Callable[[Any], Any]]
 
 
 def measure(kind: str, path: str, inferences: int) -> dict[str, Any]:
-    """Opens a file, runs it on random pictures with one thread, and reports time and memory.
+    """Opens a file, runs it on random images with one thread, and reports time and memory.
 
     Args:
         kind: "litert" or "onnxruntime".
-        path: the file; it is in the system's cache already, as whoever started this has just written or read it.
+        path: the file; it is already in the system's cache, since the parent process has just written or read it.
         inferences: how many are timed, after the first.
 
     Returns:
@@ -66,7 +66,7 @@ def measure(kind: str, path: str, inferences: int) -> dict[str, Any]:
     start = time.perf_counter()
     import numpy as np
 
-    if kind == "litert":  # all that a device has in memory, and nothing left to import while loading is timed
+    if kind == "litert":  # everything that a device has in memory, so that no import is left while loading is timed
         import ai_edge_litert.interpreter  # noqa: F401
 
         import privzoo.edge.runtime  # noqa: F401

@@ -27,7 +27,7 @@ class Goal:
     limit: float | None = None  # in the figure's unit; None: for comparison
     at_least: bool = True  # the limit is the least rather than the most
     digits: int = 1  # after the point, as people read the figure
-    group: str = ""  # of goals of which a reader wants the worst alone, as those of each race
+    group: str = ""  # goals of which only the worst is shown, such as those of each race
 
     @property
     def verdict(self) -> str:
@@ -37,16 +37,17 @@ class Goal:
     @property
     def shown(self) -> str:
         """The figure in its unit."""
-        found = self.found.scaled(100) if self.unit == SHARE else self.found
-        return f"{markdown.spread((found.value, found.low, found.high), f'.{self.digits}f')} {self.unit}"
+        if self.unit == SHARE:
+            return markdown.spread((self.found.value, self.found.low, self.found.high), f".{self.digits}%")
+        return f"{markdown.spread((self.found.value, self.found.low, self.found.high), f'.{self.digits}f')} {self.unit}"
 
     @property
     def asked(self) -> str:
         """The goal in words; empty without one."""
         if self.limit is None:
             return ""
-        limit = 100 * self.limit if self.unit == SHARE else self.limit
-        return f"{'at least' if self.at_least else 'at most'} {limit:g} {self.unit}"
+        limit = f"{100 * self.limit:g}%" if self.unit == SHARE else f"{self.limit:g} {self.unit}"
+        return f"{'at least' if self.at_least else 'at most'} {limit}"
 
     @property
     def line(self) -> str:
@@ -60,7 +61,7 @@ def save(path: Path, goals: Sequence[Goal], facts: Mapping[str, Any]) -> None:
     Args:
         path: the file.
         goals: of a whole run.
-        facts: `date`, `git`, `command`, `seed`, `minutes`, and `method`: sentences on what was measured how.
+        facts: `date`, `git`, `command`, `seed`, `minutes`, and `method`: sentences on how it was measured.
     """
     write_json(path, {"format": 1, **facts, "goals": [asdict(goal) for goal in goals]})
 
@@ -101,7 +102,7 @@ def text(goals: Sequence[Goal], kept: Mapping[str, Any], link: str) -> str:
 
 
 def _worst(goals: Sequence[Goal]) -> Iterator[Goal]:
-    """The goals with the worst of each group in the group's place."""
+    """The goals, with each group replaced by its worst one."""
     for group in dict.fromkeys(goal.group or goal.what for goal in goals):
         own = [goal for goal in goals if (goal.group or goal.what) == group]
         worst = min(own, key=lambda goal: goal.found.low if goal.at_least else -goal.found.high)

@@ -1,1 +1,1 @@
-"""What `tools/loadtest.py` runs: load, soak, swaps and malformed requests. All of it is bounded."""
+"""What `tools/loadtest.py` runs: load, soak, version swaps, large bodies, malformed requests. Every run is bounded."""

@@ -17,12 +17,12 @@ from loadtesting.report import Goal, Result
 from loadtesting.target import Target, answer, pid_of
 from privzoo.serving import Server
 
-HEADER = ("engine", "replicas", "clients", "answers", "failed", "a second", "median, ms", "p99, ms", "cores taken by")
+HEADER = ("engine", "replicas", "clients", "answers", "failed", "per second", "median, ms", "p99, ms", "cores used by")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run."""
+    """Figures of one run."""
 
     engine: str  # "embedded" or "ray"
     replicas: int
@@ -32,11 +32,11 @@ class Row:
     per_second: float
     median_ms: float
     p99_ms: float
-    cores: dict[str, float]  # what takes them -> seconds of the processor for each second
+    cores: dict[str, float]  # what uses them -> processor seconds per second
 
     @property
     def cells(self) -> list[str]:
-        """As people read it."""
+        """The row formatted for people."""
         return [
             self.engine,
             str(self.replicas),
@@ -51,7 +51,7 @@ class Row:
 
 
 def group(name: str) -> str:
-    """What a process of Ray's is."""
+    """What one of Ray's processes does."""
     for part, what in (("ServeReplica", "replicas"), ("ProxyActor", "proxy"), ("haproxy", "proxy")):
         if part in name:
             return what
@@ -59,14 +59,14 @@ def group(name: str) -> str:
 
 
 def one(target: Target, engine: str, replicas: int, clients: Sequence[int], seconds: int) -> list[Row]:
-    """Runs of one engine.
+    """Runs one engine with each number of clients.
 
     Args:
-        target: that is asked over REST.
+        target: the tail that receives the requests over REST.
         engine: "embedded" or "ray".
-        replicas: of Ray's.
-        clients: counts of clients.
-        seconds: of each run.
+        replicas: number of replicas on Ray Serve.
+        clients: numbers of concurrent clients.
+        seconds: duration of each run.
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="privzoo-load-") as scratch:
@@ -104,13 +104,13 @@ def one(target: Target, engine: str, replicas: int, clients: Sequence[int], seco
 
 
 def run(target: Target, replicas: Sequence[int], clients: Sequence[int], seconds: int) -> Result:
-    """The embedded server, then Ray with each count of replicas.
+    """Runs the embedded server, then Ray Serve with each number of replicas.
 
     Args:
-        target: that is asked over REST, with batching.
-        replicas: counts of replicas.
-        clients: counts of clients.
-        seconds: of each run.
+        target: the tail that receives the requests, over REST and with batching.
+        replicas: numbers of replicas.
+        clients: numbers of concurrent clients.
+        seconds: duration of each run.
     """
     rows = one(target, "embedded", 1, clients, seconds)
     for count in replicas:
@@ -123,8 +123,9 @@ def run(target: Target, replicas: Sequence[int], clients: Sequence[int], seconds
     most = max((name for name in full.cores if name != "clients"), key=lambda name: full.cores[name])
     how = "they fill the machine" if taken > 0.9 * cores else "they do not fill the machine"
     note = (
-        f"What limits it, at its best ({full.replicas} replicas, {full.clients} clients): all processes together take "
-        f"{taken:.2f} of {cores} cores, so {how}; the {most} take{'s' if most == 'proxy' else ''} most, "
-        f"{full.cores[most]:.2f} cores, {full.cores[most] / full.per_second * 1e3:.2f} ms for each request."
+        f"What limits it, at its best ({full.replicas} replica{'s' if full.replicas > 1 else ''}, {full.clients} "
+        f"clients): all processes together use {taken:.2f} of {cores} cores, so {how}; the {most} "
+        f"use{'s' if most == 'proxy' else ''} most, {full.cores[most]:.2f} cores, "
+        f"{full.cores[most] / full.per_second * 1e3:.2f} ms per request."
     )
     return Result("ray", HEADER, [row.cells for row in rows], [goal], [note], [asdict(row) for row in rows])

@@ -1,4 +1,4 @@
-"""Lets locust ask, in a process of its own."""
+"""Runs locust's clients in a separate process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import numpy as np
 from privzoo.errors import PrivzooError
 
 MOST_CLIENTS = 256
-LONGEST_SECONDS = 4 * 3600  # of any run, those that end with a count of requests too
-START_SECONDS = 400.0  # of servers and clients, on a busy machine
+LONGEST_SECONDS = 4 * 3600  # time limit of any run, including those that end after a number of requests
+START_SECONDS = 400.0  # time limit for servers and clients to start, on a busy machine
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request that clients send again and again."""
+    """One request that clients send repeatedly."""
 
     name: str
     protocol: str  # "rest" or "grpc"
@@ -38,36 +38,36 @@ class Request:
 class Seen:
     """What the clients saw."""
 
-    milliseconds: np.ndarray  # of each answered request, in the order of their ends; empty if they were not kept
-    starts: np.ndarray  # of the same requests, in seconds as time.time() has them
+    milliseconds: np.ndarray  # duration of each answered request, in the order of their ends; empty if not kept
+    starts: np.ndarray  # start of the same requests, in seconds of time.time()
     answered: dict[str, int]  # name of the request -> count
-    failures: dict[str, int]  # sentence -> count
+    failures: dict[str, int]  # error message -> count
     seconds: float  # from the first request's start to the last one's end
-    cpu: float  # seconds of the processor that the clients took
-    codes: dict[str, int] = field(default_factory=dict)  # "<name>: <status of HTTP or code of gRPC>" -> count
+    cpu: float  # processor seconds that the clients used
+    codes: dict[str, int] = field(default_factory=dict)  # "<name>: <HTTP status or gRPC code>" -> count
 
     @property
     def requests(self) -> int:
-        """Count of the answered requests."""
+        """Number of answered requests."""
         return sum(self.answered.values())
 
     @property
     def failed(self) -> int:
-        """Count of the others."""
+        """Number of failed requests."""
         return sum(self.failures.values())
 
 
 class Generator:
-    """Clients at work, from `start` or the beginning of a `with` block on.
+    """Clients that send requests from the beginning of a `with` block on.
 
     Args:
-        requests: that every client of their protocol sends in turn.
-        url: of the REST interface.
-        grpc: of the gRPC interface, host:port.
-        clients: at once.
-        seconds: to ask for; 0: until the count is reached, or `stop`.
-        count: of requests in all; 0: no limit.
-        keep: the time of each request.
+        requests: sent one after the other by every client of their protocol.
+        url: address of the REST interface.
+        grpc: address of the gRPC interface, host:port.
+        clients: number of concurrent clients.
+        seconds: duration; 0: until the count is reached, or until `stop`.
+        count: total number of requests; 0: no limit.
+        keep: whether to keep the time of each request.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Generator:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the clients."""
+        """Stops the clients."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -122,14 +122,14 @@ class Generator:
 
     @property
     def running(self) -> bool:
-        """Whether the clients still ask."""
+        """Whether the clients are still running."""
         return self._started.poll() is None
 
     def begun(self) -> None:
-        """Waits until a first request has been answered.
+        """Waits for the first answer to a request.
 
         Raises:
-            PrivzooError: none was, for long.
+            PrivzooError: there was none within `START_SECONDS`.
         """
         deadline = time.monotonic() + START_SECONDS
         while not Path(f"{self._out}.begun").exists():
@@ -138,12 +138,12 @@ class Generator:
             time.sleep(0.05)
 
     def stop(self) -> Seen:
-        """Tells the clients to end; gives what they saw."""
+        """Stops the clients, and returns what they saw."""
         self._started.terminate()
         return self.wait()
 
     def wait(self) -> Seen:
-        """Waits for the clients' end.
+        """Waits until the clients have ended, and returns what they saw.
 
         Raises:
             PrivzooError: they ended without figures.
@@ -165,9 +165,9 @@ class Generator:
         )
 
     def _failed(self) -> PrivzooError:
-        lines = self._errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-        how = "has not begun" if self.running else f"ended with code {self._started.poll()}"
-        return PrivzooError(f"locust {how}, and there are no figures ({lines[-1]}); look at that.")
+        lines = self._errors.read_text(errors="replace").strip().splitlines() or ["no output"]
+        how = "has not started" if self.running else f"ended with code {self._started.poll()}"
+        return PrivzooError(f"locust {how}, so there are no figures; its last line of output: {lines[-1]}")
 
     @property
     def _out(self) -> Path:
@@ -179,15 +179,15 @@ class Generator:
 
     @property
     def _started(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "clients work in a `with` block"
+        assert self._process is not None, "clients run inside a `with` block"
         return self._process
 
     def _inside(self, name: str) -> Path:
-        assert self._folder is not None, "clients work in a `with` block"
+        assert self._folder is not None, "clients run inside a `with` block"
         return Path(self._folder.name, name)
 
 
 def p99(milliseconds: np.ndarray) -> float:
-    """The time that one request of a hundred takes longer than; NaN of none."""
+    """The 99th percentile of response times; NaN if there are none."""
     ordered = np.sort(milliseconds)
     return float(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]) if len(ordered) else float("nan")

@@ -20,25 +20,25 @@ from privzoo.errors import ConfigError, ServerError
 from privzoo.serving import Server
 from privzoo.serving.front.budget import least
 
-BODY = 8 * 2**20  # bytes that a body may have: --max_body_bytes
+BODY = 8 * 2**20  # bytes; --max_body_bytes
 BUDGET = 512 * 2**20  # --max_bytes_in_flight
-FILL = 0.5  # of the largest body that the large ones have
-ROWS = 1024  # features that a server takes in one request
-WARM = 4  # requests of each kind, one after another, before the memory counts
+FILL = 0.5  # size of the large bodies, as a share of the largest allowed
+ROWS = 1024  # the most features that a server accepts in one request
+WARM = 4  # requests of each kind, one after another, before the first look at memory
 SMALL_SHARE = 0.99
 RIGHT, BUSY = {"200", "OK"}, {"429", "RESOURCE_EXHAUSTED"}
-HEADER = ("request", "bytes", "answered", "told to come back", "others")
+HEADER = ("request", "bytes", "answered", "told to retry", "others")
 
 
 def requests_of(small: Target, large: Target) -> list[Request]:
     """A large and a small request over each protocol.
 
     Args:
-        small: the tail that gets single features.
-        large: the tail that gets as many at once as make a large body.
+        small: the tail that receives single features.
+        large: the tail that receives as many at once as make a large body.
 
     Raises:
-        ConfigError: the features of the latter are too small for that.
+        ConfigError: the latter's features are too small for that.
     """
     made = []
     for protocol in ("rest", "grpc"):
@@ -59,13 +59,13 @@ def requests_of(small: Target, large: Target) -> list[Request]:
 
 
 def run(small: Target, large: Target, clients: int, seconds: int) -> Result:
-    """Lets clients send large and small bodies in turn, half of them over each protocol, and looks at the memory.
+    """Sends large and small bodies alternately, half of the clients over each protocol, and samples the memory.
 
     Args:
-        small: the tail that gets single features.
-        large: the tail that gets large bodies.
-        clients: at once.
-        seconds: to ask for.
+        small: the tail that receives single features.
+        large: the tail that receives large bodies.
+        clients: number of concurrent clients.
+        seconds: duration of the run.
     """
     requests, memory = requests_of(small, large), []
     flags = ["--max_body_bytes", str(BODY), "--max_bytes_in_flight", str(max(BUDGET, least(BODY)))]
@@ -74,7 +74,7 @@ def run(small: Target, large: Target, clients: int, seconds: int) -> Result:
         flags += ["--model_config_file", str(config), *batching_flags(Path(scratch), True)]
         with Server(None, flags=flags, timeout=START_SECONDS) as server:
             for one in requests * WARM:
-                if one.name.endswith("small"):  # so that all is loaded, and no large body has been there
+                if one.name.endswith("small"):  # loads everything, before any large body arrives
                     answer(server.url, one) if one.protocol == "rest" else answer_grpc(server.grpc, one)
             pid, start = pid_of(server), time.monotonic()
             if (first := processor.sample(pid, start)) is None:
@@ -99,17 +99,17 @@ def result(
     seconds: int,
     alive: bool,
 ) -> Result:
-    """What the clients and the memory say of the bar.
+    """Judges the goals by the clients' counts and the memory.
 
     Args:
-        requests: that were sent.
-        seen: by the clients.
-        idle: bytes of memory before.
-        most: bytes of memory at the peak.
-        budget: bytes that requests may take.
-        clients: at once.
-        seconds: of the run.
-        alive: the server has not ended.
+        requests: the requests that were sent.
+        seen: what the clients saw.
+        idle: memory before the run, in bytes.
+        most: memory at the peak, in bytes.
+        budget: memory that requests may use, in bytes.
+        clients: number of concurrent clients.
+        seconds: duration of the run.
+        alive: whether the server was still running at the end.
     """
     found: dict[str, Counter[str]] = {one.name: Counter() for one in requests}
     for text, number in seen.codes.items():
@@ -127,7 +127,7 @@ def result(
     note = "" if clients == MOST_CLIENTS else f"a run of {clients} clients"
     text = (
         f"{(most - idle) / 2**20:,.0f} MiB of {budget / 2**20:,.0f}, {total['right']:,} answered, {total['busy']:,} "
-        f"told to come back, {others:,} failed"
+        f"told to retry, {others:,} failed"
     )
     met = within and alive and not others and total["busy"] > 0
     goals = [
@@ -141,9 +141,9 @@ def result(
         ),
     ]
     notes = [
-        f"{clients} clients for {seconds} s, half over REST and half over gRPC, each with large and small requests in "
-        f"turn; --max_body_bytes {BODY}, --max_bytes_in_flight {budget}. Memory: {idle / 2**20:,.0f} MiB after small "
-        f"requests alone, {most / 2**20:,.0f} MiB at the peak. Told to come back: 429, RESOURCE_EXHAUSTED."
+        f"{clients} clients for {seconds} s, half over REST and half over gRPC, each sending large and small requests "
+        f"alternately; --max_body_bytes {BODY}, --max_bytes_in_flight {budget}. Memory: {idle / 2**20:,.0f} MiB after "
+        f"small requests only, {most / 2**20:,.0f} MiB at the peak. Told to retry: 429, RESOURCE_EXHAUSTED."
     ]
     data = {
         "clients": clients,

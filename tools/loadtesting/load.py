@@ -1,4 +1,4 @@
-"""Throughput and latency at several counts of clients, against the bare tail in the same run."""
+"""Throughput and latency with several numbers of clients, compared with the bare tail in the same run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 0 } max_e
 MANY, PER_SECOND, ABOVE_BARE_MS, STARTED_SECONDS = 64, 3000.0, 2.0, 6.0
 MILLION = 1_000_000
 HEADER = (
-    *("model", "feature, bytes", "over", "batching", "clients", "answers", "failed", "a second", "median, ms"),
+    *("model", "feature, bytes", "over", "batching", "clients", "answers", "failed", "per second", "median, ms"),
     *("p99, ms", "server, cores", "clients, cores", "start, s"),
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run."""
+    """Figures of one run."""
 
     model: str
     feature_bytes: int
@@ -44,12 +44,12 @@ class Row:
     median_ms: float
     p99_ms: float
     start_seconds: float = 0.0  # from the start of the server's process to its first answer; 0 for the bare tail
-    server_cores: float = 0.0  # seconds of the processor for each second
+    server_cores: float = 0.0  # processor seconds per second
     client_cores: float = 0.0
 
     @property
     def cells(self) -> list[str]:
-        """As people read it."""
+        """The row formatted for people."""
         return [
             self.model,
             f"{self.feature_bytes:,}",
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def line(self) -> str:
-        """As the command prints it."""
+        """The row as the command prints it."""
         batching = "batching" if self.batching else ""
         return (
             f"{self.model:40} {self.feature_bytes:9,} B {self.protocol:5} {batching:9} {self.clients:4} clients "
@@ -77,12 +77,12 @@ class Row:
 
 
 def summarise(times: Sequence[float] | np.ndarray, failures: int, seconds: float, **what: Any) -> Row:
-    """A row of the times of its requests.
+    """Summarises the requests of one run.
 
     Args:
         times: milliseconds of each answered request.
-        failures: requests that were not answered.
-        seconds: that the run took.
+        failures: number of requests that were not answered.
+        seconds: duration of the run.
         what: the other fields of `Row`.
     """
     others: dict[str, Any] = {
@@ -99,11 +99,11 @@ def summarise(times: Sequence[float] | np.ndarray, failures: int, seconds: float
 
 
 def bare(target: Target, runs: int) -> list[float]:
-    """Milliseconds of each run of a tail in this process, the first ones left out.
+    """Milliseconds of each run of a tail in this process, after some runs that are not counted.
 
     Args:
         target: the tail.
-        runs: how many.
+        runs: number of runs.
     """
     from privzoo.serving.models.saved_model import SavedModel
 
@@ -119,7 +119,7 @@ def bare(target: Target, runs: int) -> list[float]:
 
 
 def batching_flags(folder: Path, batching: bool) -> list[str]:
-    """Flags of a server with or without batching; the parameters go into a file of the folder."""
+    """Flags of a server with or without batching; the parameters are written to a file in the folder."""
     file = folder / "batching"
     file.write_text(BATCHING, encoding="utf-8")
     return ["--enable_batching", "--batching_parameters_file", str(file)] if batching else []
@@ -128,15 +128,15 @@ def batching_flags(folder: Path, batching: bool) -> list[str]:
 def one(
     target: Target, server: Server, protocol: str, clients: int, seconds: float = 0, count: int = 0, **what: Any
 ) -> Row:
-    """One run of clients on a server.
+    """Runs clients on a server once.
 
     Args:
-        target: that they ask.
-        server: that runs.
+        target: the tail that receives the requests.
+        server: the running server.
         protocol: "rest" or "grpc".
-        clients: at once.
-        seconds: to ask for, or
-        count: of requests.
+        clients: number of concurrent clients.
+        seconds: duration; 0: until `count` is reached.
+        count: number of requests; 0: until `seconds` have passed.
         what: further fields of `Row`.
     """
     before = processor.seconds_of(pid_of(server))
@@ -159,7 +159,7 @@ def one(
 
 
 def complain(seen: Seen) -> None:
-    """Prints why requests failed."""
+    """Prints the errors of failed requests."""
     for sentence, number in seen.failures.items():
         print(f"{number} failed: {sentence}", file=sys.stderr)
 
@@ -172,15 +172,15 @@ def run(
     seconds: int,
     bare_runs: int,
 ) -> Result:
-    """All runs of all models, then a profile of the server where it does not reach what is asked.
+    """All runs of all models, and a profile of the server if it misses the goal for throughput.
 
     Args:
         targets: the tails, the one with small features first.
-        protocols: of "rest" and "grpc".
-        batching: of off and on.
-        clients: counts of clients.
-        seconds: of each run.
-        bare_runs: of the bare tail.
+        protocols: "rest", "grpc" or both.
+        batching: off, on or both.
+        clients: numbers of concurrent clients.
+        seconds: duration of each run.
+        bare_runs: number of runs of the bare tail.
     """
     rows: list[Row] = []
 
@@ -228,7 +228,7 @@ def _of(rows: Sequence[Row], target: Target, clients: int, batching: bool | None
 
 
 def goals(rows: Sequence[Row], targets: Sequence[Target]) -> list[Goal]:
-    """What the rows say of the bar."""
+    """Judges the goals by the rows."""
     (many, asked), (_, under), (start, seconds) = WANTED["load"]
     found = []
     best = max(_of(rows, targets[0], MANY, True), key=lambda row: row.per_second, default=None)
@@ -261,44 +261,44 @@ def goals(rows: Sequence[Row], targets: Sequence[Target]) -> list[Goal]:
 
 
 def why(target: Target, server: Server, best: Row, seconds: int) -> list[str]:
-    """Sentences on what limits a server under load.
+    """Explains in sentences what limits a server under load.
 
     Args:
-        target: that is asked.
-        server: that runs, with batching.
+        target: the tail that receives the requests.
+        server: the running server, with batching.
         best: the run that is too slow.
-        seconds: to look for, twice.
+        seconds: duration of each of the two recordings.
     """
     request = target.request(best.protocol)
     with Generator([request], server.url, server.grpc, best.clients, 3 * seconds + 20) as generator:
         generator.begun()
-        time.sleep(1)  # until they all ask
+        time.sleep(1)  # until all clients are running
         most, locked = processor.profile(pid_of(server), seconds)
         generator.stop()
     each = best.server_cores / best.per_second * 1e3 if best.per_second else float("nan")
     cores, taken = len(os.sched_getaffinity(0)), best.server_cores + best.client_cores
     full = f"which fills the machine's {cores} cores" if taken > 0.9 * cores else f"of the machine's {cores}"
     notes = [
-        f"What the limit is: over {best.protocol} the server took {best.server_cores:.2f} cores and the {best.clients} "
-        f"clients {best.client_cores:.2f}, {full}; that is {each:.2f} ms of the server's time for each request. Under "
-        f"py-spy one of the server's threads held Python's lock {locked:.0%} of the time."
+        f"What limits it: over {best.protocol} the server used {best.server_cores:.2f} cores and the {best.clients} "
+        f"clients {best.client_cores:.2f}, {full}; that is {each:.2f} ms of the server's time per request. Under "
+        f"py-spy one of the server's threads held Python's global lock {locked:.0%} of the time."
     ]
     if most:
         shares = ", ".join(f"{where} {share:.1%}" for where, share in most)
-        notes.append(f"Where its threads ran (py-spy, {processor.RATE} samples a second for {seconds} s): {shares}.")
+        notes.append(f"Where its threads ran (py-spy, {processor.RATE} samples per second for {seconds} s): {shares}.")
     else:
-        notes.append("py-spy may not look into the server here; run the test as the superuser for a profile.")
+        notes.append("py-spy has no permission to profile the server here; run the test as root for a profile.")
     return notes
 
 
 def million(target: Target, protocols: Sequence[str], clients: int, count: int) -> Result:
-    """Many requests, to see whether one fails.
+    """Sends many requests, to see whether any fails.
 
     Args:
-        target: that is asked, with batching.
-        protocols: in turn; the requests are shared out among them.
-        clients: at once.
-        count: of requests in all.
+        target: the tail that receives the requests, with batching.
+        protocols: used one after the other, each for an equal share of the requests.
+        clients: number of concurrent clients.
+        count: total number of requests.
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="privzoo-load-") as scratch:

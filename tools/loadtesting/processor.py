@@ -1,4 +1,4 @@
-"""What processes take of the machine: processor, memory, descriptors, threads; and where a server spends its time."""
+"""What processes use: processor time, memory, descriptors and threads; and where a server spends its time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-RATE = 100  # samples a second
-SHOWN = 15  # functions of a profile
+RATE = 100  # samples per second
+SHOWN = 15  # number of functions shown of a profile
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A process at one moment."""
+    """What a process used at one moment."""
 
     seconds: float  # since the first sample
     memory: int  # resident, in bytes
@@ -27,10 +27,10 @@ class Sample:
 
 
 def sample(pid: int, start: float) -> Sample | None:
-    """Looks at a process; None if it has ended.
+    """Takes a sample of a process; None if it has ended.
 
     Args:
-        pid: of the process.
+        pid: process ID.
         start: `time.monotonic()` of the first sample.
     """
     import psutil
@@ -45,7 +45,7 @@ def sample(pid: int, start: float) -> Sample | None:
 
 
 def peak(pid: int) -> int | None:
-    """The most memory that a process has had, in bytes; None if the system does not say."""
+    """Peak resident memory of a process in bytes; None if the system does not report it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -55,11 +55,11 @@ def peak(pid: int) -> int | None:
 
 
 def seconds_of(pid: int, group: Callable[[str], str] = lambda name: "server") -> Counter[str]:
-    """Seconds of the processor that a process and those it started have taken.
+    """Processor seconds used by a process and its descendants.
 
     Args:
-        pid: of the first process.
-        group: the name of a process, as the system shows it -> the name under which it counts.
+        pid: process ID of the first one.
+        group: maps a process's name, as the system shows it, to the name under which it is counted.
     """
     import psutil
 
@@ -67,22 +67,22 @@ def seconds_of(pid: int, group: Callable[[str], str] = lambda name: "server") ->
     with contextlib.suppress(psutil.Error):
         first = psutil.Process(pid)
         for process in (first, *first.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):  # it ends while it is looked at
+            with contextlib.suppress(psutil.Error):  # it may end meanwhile
                 times = process.cpu_times()
                 taken[group((process.cmdline() or [process.name()])[0])] += times.user + times.system
     return taken
 
 
 def profile(pid: int, seconds: int) -> tuple[list[tuple[str, float]], float]:
-    """Looks with py-spy where a process of Python spends its time.
+    """Profiles a Python process with py-spy.
 
     Args:
-        pid: of the process.
-        seconds: to look for.
+        pid: process ID.
+        seconds: duration of each of the two recordings.
 
     Returns:
-        Function and file, with its share of the samples of threads that ran, the most frequent first; and the share
-        of the time in which a thread held Python's lock.
+        Function and file with their share of the samples of running threads, the most frequent first; and the share of
+        the time in which a thread held Python's global lock.
     """
     with tempfile.TemporaryDirectory(prefix="privzoo-profile-") as folder:
         shares = _record(pid, seconds, Path(folder, "all"), [])
@@ -96,7 +96,7 @@ def profile(pid: int, seconds: int) -> tuple[list[tuple[str, float]], float]:
 
 
 def _record(pid: int, seconds: int, out: Path, flags: list[str]) -> Counter[str]:
-    """Stacks, as `function (file);...`, with their samples; none if py-spy may not look."""
+    """Stacks, written `function (file);...`, with their numbers of samples; empty if py-spy lacks permission."""
     command = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--format", "raw"]
     command += ["--function", "--rate", str(RATE), "--duration", str(seconds), "--output", str(out), *flags]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):

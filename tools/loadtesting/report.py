@@ -1,4 +1,4 @@
-"""What the load tests found: a JSON file and a csv for each kind of run, and one section of RESULTS.md of all."""
+"""The load tests' figures: a JSON file and a csv file for each kind of run, and one section of RESULTS.md."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TITLES = {
     "million": "Many requests",
     "swap": "New versions under load",
     "malformed": "Malformed requests",
-    "soak": "Mixed load for long",
+    "soak": "Mixed load over time",
     "large": "Large bodies at once",
     "ray": "Replicas on Ray Serve",
 }
-# Kinds whose data are no list of records -> their csv's rows.
+# Kinds whose data are not a list of records -> the rows of their csv file.
 RECORDS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
     "soak": lambda data: [
         {"seconds": s["seconds"], "memory_bytes": s["memory"], "descriptors": s["files"], "threads": s["threads"]}
@@ -38,13 +38,13 @@ RECORDS: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
         dict(zip(("kind", "answer", "count"), answer, strict=True)) for answer in data["answers"]
     ],
 }
-CONCLUSIONS = ("ray",)  # kinds whose notes say what the figures mean, not only how they were made
+CONCLUSIONS = ("ray",)  # kinds whose notes say what the figures mean, not only how they were measured
 ANSWERS = {True: MET, False: NOT_MET, None: NOT_MEASURED}  # counts and worst cases, which have no interval
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the bar."""
+    """One goal, and what was found."""
 
     what: str
     asked: str
@@ -54,24 +54,24 @@ class Goal:
 
     @property
     def line(self) -> str:
-        """As the command prints it."""
+        """The goal as the command prints it."""
         note = f" [{self.note}]" if self.note else ""
         return f"{ANSWERS[self.met]:>12}  {self.what}: {self.found}; {self.asked}{note}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of one kind found."""
+    """The figures of one run of one kind."""
 
     kind: str  # a key of `TITLES`
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]  # cells below the header, as people read them
+    rows: Sequence[Sequence[str]]  # cells below the header, formatted for people
     goals: Sequence[Goal]
-    notes: Sequence[str] = ()  # sentences on what the rows say
-    data: Any = field(default=None)  # all figures, not rounded; where they are records, the csv is of these
+    notes: Sequence[str] = ()  # sentences about the rows
+    data: Any = field(default=None)  # all figures, not rounded; if they are records, the csv file has these
 
 
-# What stands in the table of goals until it has been measured.
+# The goals, as the table shows them until they have been measured.
 WANTED = {
     "load": (
         ("64 clients, reduced features, batching on", "at least 3,000 requests/s, or a profile that shows the limit"),
@@ -79,35 +79,35 @@ WANTED = {
         ("start to first answer", "under 6 s"),
     ),
     "million": (("64 clients, errors in 1,000,000 requests", "none"),),
-    "malformed": (("100,000 malformed requests", "no crash, no 500, memory within 5 %"),),
+    "malformed": (("100,000 malformed requests", "no crash, no 500, memory within 5%"),),
     "swap": (("new version under load", "no failed request, p99 below twice the usual"),),
-    "soak": (("an hour of mixed load", "memory flat (within 5 %)"),),
+    "soak": (("an hour of mixed load", "memory constant (within 5%)"),),
     "large": (
-        ("256 clients with large bodies", "memory within the budget; the others told to come back, none failed"),
-        ("small requests among them", "at least 99 % answered"),
+        ("256 clients with large bodies", "memory within the budget; the others told to retry, none failed"),
+        ("small requests among them", "at least 99% answered"),
     ),
 }
 
 
 def save(result: Result, folder: Path, command: str, machine: dict[str, Any]) -> None:
-    """Writes the JSON of a run.
+    """Writes a run's JSON file.
 
     Args:
-        result: of the run.
-        folder: in which each kind has its file.
-        command: that was typed.
-        machine: of `benchmarking.machine.describe`, from before the run.
+        result: the run's figures.
+        folder: holds one file for each kind.
+        command: the command that was run.
+        machine: as `benchmarking.machine.describe` described it before the run.
     """
     told = {"format": 1, "machine": machine, "date": datetime.date.today().isoformat(), "git": git_revision()}
     write_json(folder / f"{result.kind}.json", told | {"command": command} | asdict(result))
 
 
 def publish(folder: Path, page: Path) -> None:
-    """Writes the section of a Markdown file anew from all kinds' files, and their figures as csv.
+    """Rewrites the section of a Markdown file from the files of all kinds, and their figures as csv.
 
     Args:
-        folder: of `save`.
-        page: Markdown file.
+        folder: the folder of `save`.
+        page: the Markdown file.
     """
     files = {kind: folder / f"{kind}.json" for kind in TITLES}
     found = {kind: json.loads(file.read_text(encoding="utf-8")) for kind, file in files.items() if file.exists()}
@@ -123,7 +123,7 @@ def text(found: dict[str, dict[str, Any]], links: Sequence[str] = ()) -> str:
     """The section: the goals, and where the figures of each kind are.
 
     Args:
-        found: kind -> what its file says.
+        found: kind -> the content of its file.
         links: to all figures, as Markdown.
     """
     goals: list[dict[str, Any]] = []
@@ -154,7 +154,7 @@ def _found(goal: dict[str, Any]) -> str:
 
 
 def _records(one: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of one kind's csv: what its JSON has unrounded, else the rows that people read."""
+    """Rows of one kind's csv file: the unrounded figures if its JSON file has them, otherwise the formatted rows."""
     data = one.get("data")
     if one["kind"] in RECORDS and data:
         rows = RECORDS[one["kind"]](data)
@@ -168,7 +168,7 @@ def _records(one: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with those inside it as columns of their own."""
+    """A record whose nested records become columns."""
     row: dict[str, Any] = {}
     for name, value in record.items():
         row |= {f"{name}_{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}

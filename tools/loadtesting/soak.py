@@ -1,4 +1,4 @@
-"""Mixed load for long: does the server's memory stay flat, and do its descriptors and threads?"""
+"""Mixed load for a long time: do the server's memory, descriptors and threads stay constant?"""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from privzoo.serving.settings import METRICS_PATH
 
 HOUR = 3600
 WITHIN = 0.05
-WARM_SHARE, WARM_SECONDS = 0.2, 300  # of the run, before it counts, and at most
-PART = 0.1  # of the run that begin and end are the medians of
+WARM_SHARE, WARM_SECONDS = 0.2, 300  # the warm-up: this share of the run, but at most this long
+PART = 0.1  # "begin" and "end" are medians over this share of the run
 MALFORMED = 300
-EVERY = 8  # of the requests, one is malformed
-HEADER = ("", "after the warm-up", "at the end", "slope an hour")
+EVERY = 8  # one request in this many is malformed
+HEADER = ("", "after the warm-up", "at the end", "slope per hour")
 
 
 def mixture(targets: Sequence[Target], seed: int) -> list[Request]:
-    """Requests of all kinds: features small and large over both protocols, malformed ones, status, metadata, figures.
+    """Requests of all kinds: small and large features over both protocols, malformed ones, status, metadata, metrics.
 
     Args:
         targets: the tails.
-        seed: of the malformed ones.
+        seed: seed of the malformed requests.
     """
     right = [target.request(protocol) for target in targets for protocol in ("rest", "grpc")]
     for target in targets:
         place = f"/v1/models/{target.model}"
         right += [Request(f"rest {what}", "rest", place + end, b"", "GET") for what, end in _LOOKS]
-    right.append(Request("rest figures", "rest", METRICS_PATH, b"", "GET"))
+    right.append(Request("rest metrics", "rest", METRICS_PATH, b"", "GET"))
     wrong = [
         _malformed(one)
         for one in fuzz.requests(targets[0], 4 * MALFORMED, seed)
@@ -65,13 +65,13 @@ def _malformed(one: fuzz.Malformed) -> Request:
 
 
 def run(targets: Sequence[Target], clients: int, seconds: int, seed: int) -> Result:
-    """Lets clients ask for long, and looks at the server meanwhile.
+    """Keeps the server under mixed load, and samples its process meanwhile.
 
     Args:
         targets: the tails.
-        clients: at once.
-        seconds: to ask for.
-        seed: of the malformed requests.
+        clients: number of concurrent clients.
+        seconds: duration of the run.
+        seed: seed of the malformed requests.
     """
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="privzoo-load-") as scratch:
@@ -91,11 +91,11 @@ def run(targets: Sequence[Target], clients: int, seconds: int, seed: int) -> Res
 
 
 def parts(samples: Sequence[Sample], seconds: float) -> tuple[list[Sample], list[Sample], list[Sample]]:
-    """Samples after the warm-up, and of these the first and the last.
+    """The samples after the warm-up, and the first and the last of these.
 
     Args:
-        samples: of the whole run.
-        seconds: that it took.
+        samples: all samples of the run.
+        seconds: duration of the run.
     """
     warm = min(WARM_SECONDS, WARM_SHARE * seconds)
     kept = [one for one in samples if one.seconds >= warm] or list(samples[-1:])
@@ -112,7 +112,7 @@ def result(
     failures: dict[str, int],
     alive: bool,
 ) -> Result:
-    """What samples and clients say of the bar."""
+    """Judges the goal by the samples and the clients' counts."""
     kept, first, last = parts(samples, seconds)
     rows, change = [], {}
     for name, unit, scale in (("memory", "MB", 1e6), ("files", "descriptors", 1), ("threads", "threads", 1)):
@@ -130,8 +130,8 @@ def result(
     note = "" if seconds >= HOUR else f"a run of {seconds} s"
     kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(answered.items()))
     notes = [
-        f"{clients} clients: {kinds}. The warm-up is the first {min(WARM_SECONDS, WARM_SHARE * seconds):.0f} s; begin "
-        f"and end are medians over {PART:.0%} of the run each."
+        f"{clients} clients: {kinds}. The warm-up is the first {min(WARM_SECONDS, WARM_SHARE * seconds):.0f} s; the "
+        f"figures after it and at the end are medians over {PART:.0%} of the run each."
     ]
     data = {
         "seconds": seconds,

@@ -1,4 +1,4 @@
-"""New versions of a model appear while clients ask: does a request fail, and how much longer do they take?"""
+"""New versions of a model appear under load: do requests fail, and how much longer do they take?"""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from privzoo.errors import ServerError
 from privzoo.serving import Server
 
 RATIO = 2.0
-POLL_SECONDS = 0.2  # of the server, for new versions
-LONGEST_SECONDS = 120  # of one swap
+POLL_SECONDS = 0.2  # how often the server looks for new versions
+LONGEST_SECONDS = 120  # time limit of one swap
 HEADER = ("model", "over", "clients", "swaps", "each, s", "requests", "failed", "p99, ms", "p99 in swaps, ms", "ratio")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run."""
+    """Figures of one run."""
 
     model: str
     protocol: str
     clients: int
     swaps: int
-    swap_seconds: float  # median, from the version's appearance to the end of the one before it
+    swap_seconds: float  # median, from the new version's appearance to the end of the previous one
     requests: int
     failures: int
     usual_requests: int
@@ -44,12 +44,12 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Of the two 99th percentiles."""
+        """The 99th percentile during swaps divided by the usual one."""
         return self.during_p99_ms / self.usual_p99_ms
 
     @property
     def cells(self) -> list[str]:
-        """As people read it."""
+        """The row formatted for people."""
         return [
             self.model,
             self.protocol,
@@ -65,12 +65,12 @@ class Row:
 
 
 def inside(starts: np.ndarray, milliseconds: np.ndarray, windows: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Which requests ran, in part at least, in one of some windows of time.
+    """Which requests overlapped with one of the time windows.
 
     Args:
-        starts: of the requests, seconds.
-        milliseconds: that they took.
-        windows: begin and end, seconds.
+        starts: start of each request in seconds.
+        milliseconds: duration of each request.
+        windows: begin and end of each window in seconds.
 
     Returns:
         Booleans, one for each request.
@@ -82,23 +82,23 @@ def inside(starts: np.ndarray, milliseconds: np.ndarray, windows: Sequence[tuple
 
 
 def bring(folder: Path, base: Path, version: int) -> None:
-    """Puts a copy of a version there at once, as export does."""
+    """Adds a copy of a version atomically, as export does."""
     temporary = base / f".{version}.{os.getpid()}.part"
     shutil.copytree(folder, temporary)
     os.rename(temporary, base / str(version))
 
 
 def states(server: Server, model: str) -> dict[int, str]:
-    """Version -> its state."""
+    """The state of each version."""
     told = json.loads(answer(server.url, Request("status", "rest", f"/v1/models/{model}")))
     return {int(one["version"]): one["state"] for one in told["model_version_status"]}
 
 
 def swap(server: Server, target: Target, base: Path, version: int) -> tuple[float, float]:
-    """Brings a version, and waits until the one before it has gone.
+    """Adds a version, and waits until the previous one is unloaded.
 
     Returns:
-        Begin and end, in seconds as time.time() has them.
+        Begin and end, in seconds of time.time().
 
     Raises:
         ServerError: it takes too long.
@@ -107,7 +107,10 @@ def swap(server: Server, target: Target, base: Path, version: int) -> tuple[floa
     bring(target.folder, base, version)
     while states(server, target.model).get(version - 1) != "END":
         if time.time() - begin > LONGEST_SECONDS:
-            raise ServerError(f"Version {version} of {target.model} did not come within {LONGEST_SECONDS} s.")
+            raise ServerError(
+                f"Version {version} of {target.model} was not in use within {LONGEST_SECONDS} s; look at the server's "
+                "output."
+            )
         time.sleep(0.05)
     end = time.time()
     shutil.rmtree(base / str(version - 1))
@@ -115,13 +118,13 @@ def swap(server: Server, target: Target, base: Path, version: int) -> tuple[floa
 
 
 def one(target: Target, protocol: str, clients: int, swaps: int, pause: float) -> Row:
-    """One run.
+    """Runs clients on one tail while its versions are swapped.
 
     Args:
-        target: whose versions appear.
+        target: the tail.
         protocol: "rest" or "grpc".
-        clients: at once.
-        swaps: how often.
+        clients: number of concurrent clients.
+        swaps: number of swaps.
         pause: seconds between two swaps.
     """
     windows = []
@@ -134,7 +137,7 @@ def one(target: Target, protocol: str, clients: int, swaps: int, pause: float) -
             answer(server.url, target.request("rest"))
             with Generator([target.request(protocol)], server.url, server.grpc, clients) as generator:
                 generator.begun()
-                time.sleep(1 + pause)  # until all clients ask, and then as usual
+                time.sleep(1 + pause)  # until all clients are running, and then for usual load
                 for version in range(2, swaps + 2):
                     windows.append(swap(server, target, base, version))
                     time.sleep(pause)
@@ -144,7 +147,7 @@ def one(target: Target, protocol: str, clients: int, swaps: int, pause: float) -
 
 
 def row(model: str, protocol: str, clients: int, windows: Sequence[tuple[float, float]], seen: Seen) -> Row:
-    """The row of what clients saw, and when versions were swapped."""
+    """The figures of one run, from what clients saw and when versions were swapped."""
     during = inside(seen.starts, seen.milliseconds, windows)
     return Row(
         model,
@@ -166,9 +169,9 @@ def run(targets: Sequence[Target], protocols: Sequence[str], clients: int, swaps
 
     Args:
         targets: the tails.
-        protocols: of "rest" and "grpc".
-        clients: at once.
-        swaps: of each run.
+        protocols: "rest", "grpc" or both.
+        clients: number of concurrent clients.
+        swaps: number of swaps in each run.
         pause: seconds between two swaps.
     """
     rows = []

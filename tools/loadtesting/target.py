@@ -1,4 +1,4 @@
-"""The tails that are asked, and the requests for them."""
+"""The tails under load, and the requests to them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from privzoo.serving import Server
 from privzoo.serving.models.folders import find_versions
 from privzoo.serving.models.servable import read_tail
 
-ENDED = "The server has ended by itself, so that nothing can be measured; look at what it said."
+ENDED = "The server has stopped by itself, so nothing can be measured; look at its output."
 
 
 def pid_of(server: Server) -> int:
-    """Number of the process of a server that runs.
+    """Process ID of a running server.
 
     Raises:
-        ServerError: it has ended.
+        ServerError: it has stopped.
     """
     if server.pid is None:
         raise ServerError(ENDED)
@@ -34,18 +34,18 @@ class Target:
     """One exported tail."""
 
     model: str
-    base: Path  # folder with the versions in it
+    base: Path  # folder that contains the versions
     folder: Path  # of the newest version
     shape: tuple[int, ...]  # of one feature
     signature: str
 
     @classmethod
     def find(cls, served: Path, model: str) -> Target:
-        """Looks for a tail.
+        """Finds a model's tail.
 
         Args:
-            served: folder with `<model>/<version>/` in it.
-            model: its name.
+            served: folder that contains `<model>/<version>/`.
+            model: name of the model.
 
         Raises:
             ConfigError: there is no such model, or it is not a tail of the zoo.
@@ -55,21 +55,21 @@ class Target:
         if tail is None:
             raise ConfigError(f"{folder} is not a tail of the zoo; export one with tools/export.py.")
         if tail.shape == ():
-            raise ConfigError(f"{model} is asked with codes, which the load test does not send; name another model.")
+            raise ConfigError(f"{model} takes codes, which the load test does not send; name another model.")
         return cls(model, served / model, folder, tail.shape, tail.signature)
 
     @property
     def feature(self) -> np.ndarray:
-        """One feature of random numbers, the same each time: float32 (1, *shape)."""
+        """One feature of random numbers, always the same: float32 (1, *shape)."""
         return np.random.default_rng(1).normal(size=(1, *self.shape)).astype(np.float32)
 
     @property
     def feature_bytes(self) -> int:
-        """Bytes of one feature."""
+        """Size of one feature in bytes."""
         return self.feature.nbytes
 
     def request(self, protocol: str, name: str | None = None) -> Request:
-        """A right request over "rest" or "grpc"."""
+        """A valid request over "rest" or "grpc"."""
         name = name or f"{protocol} {self.model}"
         if protocol == "rest":
             return Request(name, "rest", f"/v1/models/{self.model}:predict", rest.encode(self.feature, self.signature))
@@ -78,14 +78,14 @@ class Target:
 
 
 def answer(url: str, one: Request) -> bytes:
-    """The answer to one REST request."""
+    """Sends one REST request, and returns the answer's body."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
     with direct.open(urllib.request.Request(url + one.path, one.body or None), timeout=60) as response:
         return response.read()
 
 
 def answer_grpc(address: str, one: Request) -> bytes:
-    """The answer to one gRPC request."""
+    """Sends one gRPC request, and returns the answer's message."""
     import grpc
 
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
@@ -93,7 +93,7 @@ def answer_grpc(address: str, one: Request) -> bytes:
 
 
 def models_config(targets: list[Target], file: Path) -> Path:
-    """Writes a config that serves several tails; gives the file."""
+    """Writes a config that serves several tails, and returns its file."""
     entries = "".join(
         f'  config {{ name: "{t.model}" base_path: "{t.base.resolve()}" model_platform: "tensorflow" }}\n'
         for t in targets

@@ -1,6 +1,6 @@
-"""The users that locust plays: each sends its requests in turn, again and again, over its own connection.
+"""Locust's users: each sends its requests one after the other, repeatedly, over its own connection.
 
-What to send is in a file that the environment names, so that this process needs no TensorFlow.
+The requests are in a file named by an environment variable, so that this process needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FILE = os.environ.get("PRIVZOO_LOAD")
 PLAN: dict[str, Any] = json.loads(Path(_FILE).read_text()) if _FILE else {"requests": []}
 REQUESTS = [one | {"body": base64.b64decode(one["body"])} for one in PLAN["requests"]]
 HEADERS = {"content-type": "application/json"}
-# A malformed request may be refused, but not like this.
+# Errors with which not even a malformed request may be answered.
 DEFECTS = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
 milliseconds, starts = array("d"), array("d")
 failures: Counter[str] = Counter()
@@ -38,7 +38,7 @@ environments: list[Any] = []
 
 @events.init.add_listener
 def know(environment: Any, **_: object) -> None:
-    """Keeps what can end the run."""
+    """Keeps the environment, whose runner can end the run."""
     environments.append(environment)
 
 
@@ -46,7 +46,7 @@ def know(environment: Any, **_: object) -> None:
 def note(
     name: str, response_time: float, start_time: float, exception: Exception | None, response: Any = None, **_: object
 ) -> None:
-    """Keeps every time as it is: locust itself rounds them to milliseconds."""
+    """Records each response time exactly: locust itself rounds to milliseconds."""
     if not seen["first"]:
         seen["first"], seen["cpu"] = start_time, time.process_time()
         Path(f"{PLAN['out']}.begun").touch()
@@ -63,7 +63,7 @@ def note(
 
 @events.quitting.add_listener
 def write(**_: object) -> None:
-    """Writes what was seen for the process that started this one."""
+    """Writes the results for the parent process."""
     for name, values in (("milliseconds", milliseconds), ("starts", starts)):
         with open(f"{PLAN['out']}.{name}", "wb") as file:
             values.tofile(file)
@@ -80,7 +80,7 @@ def write(**_: object) -> None:
 
 
 def quit_after_the_last() -> None:
-    """Ends the run once every user has left."""
+    """Ends the run once all users have stopped."""
     (environment,) = environments
     while environment.runner.user_count:
         gevent.sleep(0.02)
@@ -88,7 +88,7 @@ def quit_after_the_last() -> None:
 
 
 def begin() -> None:
-    """Counts a request that begins; ends the user where there have been enough."""
+    """Counts a request before it is sent; stops the user once there have been enough."""
     if PLAN["count"]:
         if seen["begun"] == PLAN["count"]:
             gevent.spawn(quit_after_the_last)
@@ -98,7 +98,7 @@ def begin() -> None:
 
 
 def turns(requests: list[dict[str, Any]]) -> Any:
-    """The requests in turn, each user beginning elsewhere."""
+    """Cycles through the requests, from a random one on."""
     first = random.randrange(len(requests))
     return itertools.cycle(requests[first:] + requests[:first])
 
@@ -108,19 +108,19 @@ OF_GRPC = [one for one in REQUESTS if one["protocol"] == "grpc"]
 
 
 class Rest(FastHttpUser):
-    """Asks over REST."""
+    """Sends requests over REST."""
 
     abstract = not OF_REST
     host = PLAN.get("rest")
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        """Begins somewhere."""
+        """Chooses which request to start with."""
         self.turns = turns(OF_REST)
 
     @task
     def ask(self) -> None:
-        """One request; any code from 400 on is a failure, for a malformed one 500 alone, and no answer at all."""
+        """Sends one request. Status 400 and above is a failure; for a malformed request only 500 and no answer are."""
         begin()
         one = next(self.turns)
         data = one["body"] or None
@@ -137,14 +137,14 @@ class Rest(FastHttpUser):
 
 
 class Grpc(User):
-    """Asks over gRPC."""
+    """Sends requests over gRPC."""
 
     abstract = not OF_GRPC
     host = PLAN.get("grpc")
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        """Opens the connection; a pool of its own for each user, as many devices have."""
+        """Opens a connection of its own for each user, as separate devices would have."""
         import grpc
 
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
@@ -154,7 +154,7 @@ class Grpc(User):
 
     @task
     def ask(self) -> None:
-        """One request; any other code than OK is a failure, for a malformed one those of a defect alone."""
+        """Sends one request. Any code but OK is a failure; for a malformed request only `DEFECTS` are."""
         begin()
         one, error, answer, code = next(self.turns), None, b"", "OK"
         begun, start = time.time(), time.perf_counter()

@@ -35,7 +35,7 @@ COSTS = ("inference_ms", "load_ms", "peak_mb")
 
 @dataclass(frozen=True)
 class Row:
-    """What was found for one head."""
+    """One head's figures."""
 
     method: str
     what: str
@@ -167,7 +167,7 @@ class Bench:
         )
 
     def _lost(self, name: str, own: np.ndarray) -> Estimate:
-        """What a head is worse by than post-training int8, on the same faces or people."""
+        """How much worse a head is than post-training int8, on the same faces or people."""
         if name == "identity":
             return intervals.difference(own, self._first[name])
         return intervals.difference(self._first[name], own, self.whose)
@@ -202,7 +202,7 @@ def _maker(head: UnprotectedHead, chips: np.ndarray) -> Callable[[], np.ndarray]
 
 
 def sizes(path: Path) -> tuple[int, int]:
-    """Bytes of a file, and of it in a zip archive."""
+    """Size of a file in bytes, plain and in a zip archive."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.write(path, path.name)

@@ -1,4 +1,4 @@
-"""Names the head that wins, and writes the figures of all as JSON, as csv and into RESULTS.md."""
+"""Decides which head wins, and writes the figures of all as JSON, as csv and into RESULTS.md."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ GOALS = ", ".join(f"{least:.1%} for {task}" for task, (_, least) in AGREEMENT.it
 RULE = (
     "Post-training int8 by TFLite's converter needs no training and no faces, so another head must be better to win. "
     "It is eligible if it is shown to lose at most 0.5 points of accuracy (with the model's noise) and of labels that "
-    f"are the float head's, to meet the goal for these labels where post-training int8 does ({GOALS}), to give the "
-    "best identity attack at most 0.3 points more, and to take at most 5 % longer: shown is what the worse end of the "
-    "95 % interval meets, of differences on the same faces. Of the eligible heads, the one with the smallest "
+    f"are the float head's, to meet the goal for these labels if post-training int8 does ({GOALS}), to give the "
+    "best identity attack at most 0.3 points more, and to take at most 5% longer: shown means that the worse end of "
+    "the 95% interval meets it, for differences on the same faces. Of the eligible heads, the one with the smallest "
     "compressed file wins if that is at least a tenth smaller; otherwise the one with the most labels that are the "
     "float head's, if these are shown to be at least 0.5 points more; otherwise post-training int8. All of this is "
-    "decided on validation data and on people 101 to 200, not on what is published."
+    "decided on validation data and on people 101 to 200, not on the published figures."
 )
 
 
@@ -60,12 +60,18 @@ def winner(rows: Sequence[Row], goal: float) -> tuple[str, str]:
     close = max(let_in, key=lambda row: row.agreement.value, default=first)
     if close is not first and bars.judge(close.lost["labels"], -CLOSER) == bars.MET:
         gained = 100 * (close.agreement.value - first.agreement.value)
-        return close.method, f"{gained:.1f} points more of its labels are the float head's"
+        return close.method, f"it agrees with the float head on {gained:.1f} points more faces"
     return POST_TRAINING, "no eligible head is better by as much as the rule requires"
 
 
 def kept_out(row: Row, first: Row, goal: float) -> str:
-    """Why a head cannot win against the first one, and whether that is known or only not ruled out; else empty."""
+    """Why a head is not eligible, and whether that is known or only not ruled out; empty if it is eligible.
+
+    Args:
+        row: of the head, on the data on which the winner is decided.
+        first: of post-training int8, which others are compared with.
+        goal: as for `winner`.
+    """
     tests = [
         ("accuracy", bars.judge(row.lost["accuracy"], LOST)),
         ("labels", bars.judge(row.lost["labels"], LOST)),
@@ -89,8 +95,7 @@ def document(model: str, deciding: Measured, published: Measured, facts: Mapping
         deciding: all heads on the data on which the winner is decided.
         published: all heads on the test set and on the people who are measured.
         facts: `date`, `git`, `command`, `machine`, `data`, `people`, `seeds`, `attackers`, `rounds`, `inferences`,
-            `jobs`, `goal` as for `winner`, and `released`: the heads that were measured as the very files that are
-            released.
+            `jobs`, `goal` as for `winner`, and `released`: the heads whose released files were measured.
     """
     name, why = winner(deciding.rows, facts["goal"])
     decided = by_method(deciding.rows)
@@ -133,7 +138,7 @@ def _cells(entry: Mapping[str, Any], wins: bool) -> list[str]:
     ]
 
 
-COLUMNS = ("head", "accuracy, %", "labels of the float head, %", "zipped, MB", "inference, ms", "kept out by")
+COLUMNS = ("head", "accuracy, %", "labels of the float head, %", "zipped, MB", "inference, ms", "excluded for")
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -147,7 +152,7 @@ def text(found: Mapping[str, Any]) -> str:
     where = (
         f"Decided on {decided['data']} ({decided['faces']:,} faces) and {decided['people']}"
         if decided
-        else "Decided by an earlier rule, on the very faces and people that are published"
+        else "Decided by an earlier rule, on the published faces and people"
     )
     lines = [
         f"### {found['model']}",
@@ -204,7 +209,7 @@ def _csv(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         for entry in one["heads"]:
             row = {"model": one["model"], "head": entry["method"], "what": METHODS.get(entry["method"], "")}
             row |= {"wins": entry["method"] == one["winner"]}
-            row |= {"kept_out_by": entry["kept_out_by"], "data": one["data"], "faces": one["faces"]}
+            row |= {"excluded_for": entry["kept_out_by"], "data": one["data"], "faces": one["faces"]}
             figures = {"accuracy_share": entry["accuracy"], "labels_of_float_head_share": entry["agreement"]}
             figures |= {f"identity_{n}_queries_share": figure for n, figure in entry["identity"].items()}
             figures |= dict(entry["costs"]) | {"times_post_training": entry["latency_ratio"]}

@@ -56,13 +56,13 @@ class Bench:
         self.cache, self.seeds, self.attackers = cache, tuple(seeds), tuple(attackers)
 
     def _activations(self, cut: str) -> list[np.ndarray]:
-        """Of the people's training and scored faces at a cut."""
+        """Activations of the people's training and scored faces at a cut."""
         images = (activations.whole_chips(faces.chips, faces.chips.shape[1]) for faces in self.people)
         kept = (activations.at_cuts(self.network, source, [cut], self.cache, np.float32) for source in images)
         return [found[cut].values for found in kept]
 
     def measure(self, model: ModelConfig) -> dict[str, Any]:
-        """What a setting gives.
+        """Measures one setting.
 
         Args:
             model: with the setting.

@@ -1,4 +1,4 @@
-"""What settings gave, which of them is chosen by what rule, and the section of RESULTS.md that says so."""
+"""The figures of all settings, the rule that chooses one of them, and the section of RESULTS.md on both."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def changed(model: ModelConfig, trial: str) -> ModelConfig:
 
 
 def add_trial(path: Path, trial: str, command: str, seeds: Sequence[int], found: Mapping[str, Any]) -> None:
-    """Adds what a setting gave to the sweep of a model, in place of what the same setting gave on the same people.
+    """Adds a setting's figures to the sweep of a model, replacing those of the same setting on the same people.
 
     Args:
         path: JSON file of the model's sweep.
         trial: the setting, as it was typed.
-        command: that repeats it.
+        command: repeats it.
         seeds: of attackers and noise.
         found: of `sweeping.bench.Bench.measure`.
     """
@@ -60,12 +60,12 @@ def add_trial(path: Path, trial: str, command: str, seeds: Sequence[int], found:
 
 
 def people_of(row: Mapping[str, Any]) -> str:
-    """Whom a setting was attacked on."""
+    """Which people a setting was attacked on."""
     return row.get("people", BEFORE)
 
 
 def leak(row: Mapping[str, Any]) -> Estimate:
-    """The share of people whom the strongest attack named: by averaging where there is noise."""
+    """The share of people identified by the strongest attack, which averages queries if there is noise."""
     found = row["identity"][max(row["identity"], key=int)]
     return Estimate(found["value"], found["low"], found["high"])
 
@@ -100,7 +100,7 @@ class Choice:
 
     @property
     def released(self) -> Mapping[str, Any] | None:
-        """The setting that the zoo's model has; None where it was not among those tried."""
+        """The setting that the zoo's model has; None if it was not among those tried."""
         return next((row for row in reversed(self.rows) if is_released(self.model, row["trial"])), None)
 
 
@@ -109,7 +109,7 @@ def is_released(model: str, trial: str) -> bool:
     try:
         known = config.model(model)
         return changed(known, trial) == known
-    except PrivzooError:  # the model is not there any more, or cannot have this setting
+    except PrivzooError:  # the model no longer exists, or cannot have this setting
         return False
 
 
@@ -162,8 +162,8 @@ def _before(old: Sequence[Choice]) -> list[str]:
         if (kept := one.released)
     )
     sentence = (
-        "The released settings were chosen before that, by hand, with LFW-100 in sight: identity was attacked on the "
-        "same people as in the published figures, which are therefore slightly too good."
+        "The released settings were chosen earlier, by hand and knowing LFW-100's figures: identity was attacked on "
+        "the same people as in the published figures, which are therefore slightly optimistic."
     )
     if named:
         sentence += (
@@ -187,15 +187,15 @@ def _after(new: Sequence[Choice]) -> list[str]:
     faces = sorted({count for one in new for row in one.rows if (count := row["facts"].get("training_faces"))})
     fitted = f" Reductions were refitted on {' and '.join(f'{n:,}' for n in faces)} training faces." if faces else ""
     outcome = (
-        f"Open: the rule chooses another setting than the released one for {', '.join(differ)}; that model must be "
-        "fitted and measured."
+        f"Still to do: the rule chooses a setting other than the released one for {', '.join(differ)}; that model must "
+        "be fitted and measured."
         if differ
         else "The rule chooses the released settings."
     )
     names = ("model", "setting", "validation accuracy, %", "identified, %", "")
     title = (
-        f"Chosen again by the rule, for {' and '.join(models)}, on the people of ranks 101 to 200 by their number of "
-        f"LFW images.{fitted} {outcome}"
+        f"The rule was applied to {' and '.join(models)}, on the people who rank 101 to 200 by their number of LFW "
+        f"images.{fitted} {outcome}"
     )
     return [title, markdown.table(names, rows)]
 
@@ -211,7 +211,7 @@ def _same(one: Choice, row: Mapping[str, Any]) -> bool:
 
 
 def _setting(row: Mapping[str, Any], one: Choice) -> str:
-    """What of a setting the others of its sweep do not share."""
+    """The part of a setting that the others in its sweep do not share."""
     shared = set.intersection(*(set(other["trial"].split(",")) for other in one.rows))
     return ", ".join(part for part in row["trial"].split(",") if part not in shared) or row["trial"]
 

@@ -129,7 +129,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def within_whitening(features: np.ndarray, labels: np.ndarray, shrinkage: float) -> np.ndarray:
-    """Matrix (d, d) after which the scatter within classes is round.
+    """Matrix (d, d) that whitens the scatter within classes.
 
     Args:
         features: (N, d).
@@ -254,7 +254,7 @@ def _log_probabilities(model: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _columns(decision: np.ndarray, classes: int) -> np.ndarray:
-    """One column for each class, also of two, for which scikit-learn gives one."""
+    """One column for each class, even for two classes, for which scikit-learn returns one."""
     return np.stack([-decision / 2, decision / 2], 1) if classes == 2 and decision.ndim == 1 else decision
 
 

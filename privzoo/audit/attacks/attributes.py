@@ -38,14 +38,14 @@ def regress(
     train_ids: Sequence[str] | None = None,
     test_ids: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Lets attackers learn a number, such as the age, and measures their errors.
+    """Trains attackers to predict a number, such as the age, and measures their errors.
 
     Args:
         train_features: before noise (N, ...).
         train_values: what to learn (N,).
         test_features: before noise (M, ...), of other images.
         test_values: (M,).
-        noise: as in `identity.attack`, as are the others.
+        noise: as in `identity.attack`, like the next arguments.
         queries: features of one image that the attacker averages.
         seeds: of noise, start values and held-out parts.
         attackers: names in `REGRESSORS`; None for all.

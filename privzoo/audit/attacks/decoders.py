@@ -51,7 +51,7 @@ QUICK = Settings(faces=1_000, epochs=3, width=32)
 
 
 def targets(images: np.ndarray, side: int) -> np.ndarray:
-    """Images as a decoder learns them, float32 (N, side, side, 1) in -1..1; for `images` see `recogniser.grey`."""
+    """Images as targets of a decoder, float32 (N, side, side, 1) in -1..1; for `images` see `recogniser.grey`."""
     return grey(images, side)[..., None] / 127.5 - 1
 
 
@@ -193,7 +193,7 @@ class Adversarial(keras.Model):
 class _Batches(keras.utils.PyDataset):
     """Shuffled batches with fresh noise in each epoch; seed and epoch decide both, so that a resumed run repeats them.
 
-    Mirrored faces are faces too, but a feature cannot be mirrored: no augmentation.
+    There is no augmentation: mirrored faces are faces too, but a feature cannot be mirrored.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""The recogniser that is strong and not ours: dlib's face descriptor, where the extra `recogniser` is installed.
+"""A strong, independent recogniser: dlib's face descriptor, if the extra `recogniser` is installed.
 
 `dlib_face_recognition_resnet_model_v1` (King 2017) maps an aligned face to 128 numbers, in which faces of one person
-lie near each other; its author says that it was trained on other people than LFW's. `privzoo.audit.attacks.recogniser`
-takes its place where it is not installed, and names fewer people. How a chip is aligned was chosen on people of LFW
-outside LFW-100.
+are close to each other; its author says that it was not trained on LFW's people. If it is not installed,
+`privzoo.audit.attacks.recogniser` takes its place, and identifies fewer people. The alignment of chips was chosen on
+people of LFW outside LFW-100.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from privzoo.audit.attacks.recogniser import Gallery, colour, gallery_of
 from privzoo.errors import MissingExtraError
 
 NAME = "dlib"
-MODELS = "face_recognition_models"  # the package that carries the files
+MODELS = "face_recognition_models"  # the package that contains the files
 NETWORK, LANDMARKS = "dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat"
 SIDE = 150  # pixels of the chip that the network takes
-PADDING = 0.25  # of that chip around the face, as the network was trained
-SEARCHED = 244  # pixels to which a chip is resized before its landmarks are looked for
-KEPT = 50_000  # descriptors in memory: originals come again with every decoder, and a mean face with every photograph
-INSET = 0.1  # of the chip's side, outside of the square in which the landmarks lie: a face chip is a face
+PADDING = 0.25  # margin around the face, as a share of that chip, as in the network's training
+SEARCHED = 244  # pixels to which a chip is resized before its landmarks are detected
+KEPT = 50_000  # descriptors in memory: originals recur with every decoder, and a mean face with every photograph
+INSET = 0.1  # margin around the square that contains the landmarks, as a share of the chip's side
 
 
 def installed() -> bool:
-    """Whether dlib and its models are there."""
+    """Whether dlib and its models are installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("dlib", MODELS))
 
 
@@ -41,7 +41,7 @@ def _loaded() -> tuple[Any, Any, Any]:
         import dlib
     except ImportError:
         dlib = None
-    # The package itself is not imported: it needs a part of setuptools that new ones lack.
+    # The package itself is not imported: it needs a part of setuptools that newer versions lack.
     found = importlib.util.find_spec(MODELS)
     if dlib is None or found is None or not found.submodule_search_locations:
         raise MissingExtraError(
@@ -57,12 +57,12 @@ _kept: dict[bytes, np.ndarray] = {}
 
 @dataclass(frozen=True)
 class Descriptor:
-    """dlib's embedding of faces; its network is loaded when it is first asked."""
+    """dlib's embedding of faces; its network is loaded on first use."""
 
     name: str = NAME
 
     def embed(self, images: np.ndarray) -> np.ndarray:
-        """Unit vectors, float32 (N, 128), whose dot product says how alike two faces are.
+        """Unit vectors, float32 (N, 128), whose dot product measures the similarity of two faces.
 
         Args:
             images: framed as face chips, uint8 or float 0..255, (N, S, S), (N, S, S, 1) or RGB (N, S, S, 3).

@@ -93,7 +93,7 @@ def attack(
     prepared: bool = True,
     kind: str = "person",
 ) -> Result:
-    """Lets attackers learn people from features, and scores them on other features of the same people.
+    """Trains attackers to recognise people by features, and scores them on other features of the same people.
 
     Args:
         train_features: before noise, numbers (N, ...). May hold several rows of one photograph, e.g. its mirror image.
@@ -110,7 +110,7 @@ def attack(
         test_ids: likewise (M,).
         background: features before noise and people of other photographs, to learn from which differences are between
             people and which between photographs.
-        prepared: attackers get whitened principal components; False: features as rows, as networks want them.
+        prepared: attackers get whitened principal components; False: features as rows, for networks.
         kind: what the labels are, for messages.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Pairs of photographs of one person or of two, in folds of disjoint people, and what a score over them is worth.
+"""Pairs of photographs of one person or of two, in folds of disjoint people, and the error rates of a score over them.
 
-The logic is that of LFW's second view (Huang et al. 2007): ten folds, attackers learn on nine and are scored on the
-tenth. It is stricter in two ways. Both members of every pair are of people with two photographs or more, each person as
-likely as any other, so that a member alone tells nothing of the kind of its pair. And there are as many pairs of two
-people as a false-accept rate of 1 in 1,000 needs; 300 would show none.
+The protocol is that of LFW's second view (Huang et al. 2007): ten folds, attackers learn on nine and are scored on the
+tenth. It is stricter in two ways. Both members of every pair are of people with two photographs or more, with every
+person equally likely, so that one member alone reveals nothing about the kind of its pair. And there are as many pairs
+of two people as a false-accept rate of 1 in 1,000 needs; 300 would not be enough.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RATES = (*TARS.values(), EER, AUC)
 
 @dataclass(frozen=True)
 class Crowd:
-    """People of some rows, for drawing pairs: person and then photograph, each as likely as the others."""
+    """The people of some rows, for drawing pairs: a person and then a photograph, uniformly."""
 
     rows: np.ndarray  # int (N,), sorted by person
     first: np.ndarray  # int (P,), where each person's rows begin
@@ -145,7 +145,7 @@ def roc(genuine: np.ndarray, impostor: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def rates(genuine: np.ndarray, impostor: np.ndarray) -> dict[str, float]:
-    """What a score is worth: true-accept rates, the rate at which both errors are equal, and the area under the curve.
+    """Error rates of a score: true-accept rates, the equal error rate, and the area under the curve.
 
     Args:
         genuine, impostor: as for `roc`.

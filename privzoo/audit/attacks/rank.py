@@ -34,7 +34,7 @@ class RankPrivacy:
     """Rank privacy of a set of features."""
 
     value: float  # Privacy_total: mean of rank / T over the noisy features; 1 / T to 1
-    low: float  # 95 % interval over people, noise included
+    low: float  # 95% interval over people, noise included
     high: float
     people: int  # T, the number of sensitive classes
     count: int  # noisy features for each seed
@@ -62,7 +62,7 @@ def rank_privacy(
 
     Args:
         features: what the cloud knows before noise, floats (N, ...).
-        people: N labels of any kind that sorts.
+        people: N labels of any sortable type.
         sigma: standard deviation of the noise on each component, in the features' units; 0: the limit.
         radius: clip all features to this Euclidean norm first, as a noisy head does; None: not at all.
         queries: other features (M, ...) and their people, from which the noisy ones are made; None: `features`.

@@ -1,7 +1,7 @@
-"""The home-made face recogniser that judges reconstructions where dlib's is not installed: whose face is it nearest to?
+"""A simple face recogniser trained here, which judges reconstructions if dlib's is not installed.
 
-`privzoo.audit.attacks.descriptor` has dlib's, which names more people. This one needs nothing but the dependencies, and
-is learnt from the people of LFW outside LFW-100: whitened principal components of grey pixels, and linear discriminant
+`privzoo.audit.attacks.descriptor` has dlib's, which identifies more people. This one needs only the dependencies, and
+is trained on the people of LFW outside LFW-100: whitened principal components of grey pixels, and linear discriminant
 analysis as the metric, with blurred copies of each photograph, since reconstructions are blurred. A person of the
 gallery is the mean of that person's photographs. It never sees a decoder or a reconstruction. Its accuracy on originals
 is the yardstick, reported with every figure.
@@ -26,7 +26,7 @@ NAME = "home-made"
 
 
 class Embedding(Protocol):
-    """A recogniser, as judges of reconstructions ask it."""
+    """The interface of recognisers that judge reconstructions."""
 
     @property
     def name(self) -> str:
@@ -146,7 +146,7 @@ class Gallery:
 
 
 def gallery_of(recogniser: Embedding, images: np.ndarray, people: np.ndarray) -> Gallery:
-    """What any recogniser knows of some people: of each the mean of that person's photographs.
+    """What any recogniser knows about some people: for each, the mean of that person's photographs.
 
     Args:
         recogniser: that embeds them.

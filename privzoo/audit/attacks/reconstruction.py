@@ -127,7 +127,7 @@ def attack(
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> Result:
-    """Lets decoders learn from the attacker's faces, and judges their reconstructions from the features of others.
+    """Trains decoders on the attacker's faces, and judges their reconstructions of other people's faces.
 
     Args:
         known: the attacker's features before noise (N, ...), and its N images, as for `recogniser.grey`.

@@ -1,8 +1,8 @@
 """Accuracy against privacy over a grid of noise, by embedding and by cut (Osia et al. 2017, Figures 10 and 12b).
 
-Each point of a curve is one deviation of the noise on a reduced feature: what the tail still gets right, the rank
-privacy of the noisy features, and what the identity attack gets from them. Deviations are multiples of the features'
-own, so that curves of different models can be laid over each other.
+Each point of a curve is one standard deviation of the noise on a reduced feature: the tail's accuracy, the rank privacy
+of the noisy features, and the identity attack's success on them. Deviations are multiples of the features' own, so that
+curves of different models can be compared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ATTACKERS = ("lda", "knn")  # fast ones; the full attack is on the model's own n
 
 @dataclass(frozen=True)
 class Point:
-    """One deviation of the noise; shares 0..1 with 95 % intervals."""
+    """One standard deviation of the noise; shares 0..1 with 95% intervals."""
 
     model: str
     task: str
@@ -98,10 +98,10 @@ def curve(
     Args:
         model: its "model" (name), "task", "embedding" and "cut".
         classify: `SplitModel.classify`: features (N, d) -> probabilities (N, classes).
-        primary: features before noise (N, d) and classes of the faces that the service is to tell apart.
+        primary: features before noise (N, d) and classes of the faces that the service classifies.
         train: features before noise and people of the identity attack's training images.
         test: likewise of its scored images.
-        radius: to which the model clips features; None: none is clipped.
+        radius: to which the model clips features; None: no clipping.
         grid: deviations of the noise over the features'.
         seeds: of noise and attackers.
         attackers: of `privzoo.audit.attacks.attackers.ATTACKERS`.
@@ -112,7 +112,7 @@ def curve(
 
     Raises:
         ConfigError: an empty or impossible grid, or no seed.
-        FeatureError: features that are not finite, not reduced to (N, d), or all alike.
+        FeatureError: features that are not finite, not reduced to (N, d), or all the same.
         DataError: features without labels; see also `identity.attack`.
     """
     if not grid or not seeds or not all(0 <= factor < math.inf for factor in grid):
@@ -122,12 +122,12 @@ def curve(
             raise DataError(f"{len(features)} features have {len(labels)} labels; give each feature its own.")
         if np.ndim(features) != 2 or not np.isfinite(features).all():
             raise FeatureError(
-                f"Features of shape {np.shape(features)} get no noise; give finite reduced ones, (N, dimensions)."
+                f"Features of shape {np.shape(features)} cannot get noise; give finite reduced ones, (N, dimensions)."
             )
     unit = deviation(train[0])
     if unit <= 1e-9 * np.abs(train[0]).max():
-        raise FeatureError("All features are alike, so that no noise can be set in relation to theirs.")
-    # Noise needs a radius: that of the longest feature clips none.
+        raise FeatureError("All features are the same, so noise cannot be scaled to them; give different faces.")
+    # Noise needs a radius: the length of the longest feature clips none.
     longest = max(float(np.linalg.norm(part[0], axis=1).max()) for part in (primary, train, test))
     everyone = np.concatenate([train[0], test[0]]), np.concatenate([train[1], test[1]])
     points = []
@@ -166,7 +166,7 @@ def write_csv(points: Sequence[Point], path: Path) -> None:
 
 
 def add_csv(points: Sequence[Point], path: Path) -> None:
-    """Puts points into a table in place of all of their models, and leaves the other models' as they are."""
+    """Replaces the points of these models in a table, and leaves those of other models unchanged."""
     new = {point.model for point in points}
     kept = [point for point in read_csv(path) if point.model not in new] if Path(path).exists() else []
     write_csv(sorted([*kept, *points], key=lambda point: (point.model, point.relative)), path)
@@ -176,7 +176,7 @@ def read_csv(path: Path) -> list[Point]:
     """Reads what `write_csv` wrote.
 
     Raises:
-        DataError: the file is missing, or no table of points.
+        DataError: the file is missing, or is not a table of points.
     """
     kinds = {field.name: {"float": float, "int": int}.get(str(field.type), str) for field in dataclasses.fields(Point)}
     try:

@@ -1,8 +1,8 @@
 """Verification: are two features of one person? And linkability: which of some people is the one of another service?
 
-Attackers learn from the people of nine folds, whose names they know, how features of one person differ, and judge pairs
-of the tenth fold's people, of whom they know nothing (`privzoo.audit.attacks.pairs`). Each member of a pair comes from
-a side of its own, a device that sends, or a service that receives: what the two sides have in common is the `service`.
+From the people of nine folds, whose identities they know, attackers learn how features of one person differ. They then
+judge pairs of the tenth fold's people, of whom they know nothing (`privzoo.audit.attacks.pairs`). The two members of a
+pair come from two sides, such as two services that receive features; `service` says what the two sides share.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from privzoo.errors import ConfigError, DataError
 from privzoo.evaluation.drawn import Coded, arrived, averaged
 from privzoo.mechanisms.gaussian import Noise
 
-COMPONENTS = 300  # of long features
+COMPONENTS = 300  # principal components kept of long features
 SHRINKAGE = 0.05  # of the covariance within people
-TREES = 60  # of the learnt attacker
+TREES = 60  # number of the learnt attacker's trees
 FRESH, TWO_SECRETS, ONE_SECRET = "fresh draws", "two secrets", "one secret"
 LINKED = "linked"
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what two sides sent (M, d) -> score (M,), higher: one person
@@ -30,45 +30,45 @@ Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what two sides sent (M
 
 @dataclass(frozen=True)
 class Protocol:
-    """How many pairs are drawn, in each fold."""
+    """How many pairs are drawn in each fold."""
 
     folds: int = pairs.FOLDS
     matched: int = 300
     mismatched: int = 30_000
-    learnt: int = 6_000  # pairs of each kind from which attackers learn, of all folds but one together
-    candidates: int = 100  # people among whom one is looked for
+    learnt: int = 6_000  # pairs of each kind from which attackers learn, from all folds but one
+    candidates: int = 100  # people among whom one is searched for
 
 
 @dataclass(frozen=True)
 class Training:
-    """What an attacker learns from: known photographs, as both sides sent them."""
+    """What an attacker learns from: features of known photographs, as both sides received them."""
 
     left: np.ndarray  # (N, d)
-    right: np.ndarray  # (N, d); the same array where both sides send the same
-    groups: np.ndarray  # int (N,), 0..G-1: person of each row, or the photograph
+    right: np.ndarray  # (N, d); the same array if both sides received the same
+    groups: np.ndarray  # int (N,), 0..G-1: the person of each row, or its photograph
     matched: np.ndarray  # int (M, 2): rows of the left and of the right side
     mismatched: np.ndarray
-    spread: np.ndarray | None  # (d,): features times this have the deviations they came with
+    spread: np.ndarray | None  # (d,): features times this have their original standard deviations
     seed: int
-    code: Coded | None = None  # where these are shares of symbols
-    symbols: np.ndarray | None = None  # int (N,): the attacker's own photographs' true ones
+    code: Coded | None = None  # if the features are shares of symbols
+    symbols: np.ndarray | None = None  # int (N,): true symbols of the attacker's own photographs
     shared: bool = False  # both sides repeat the same permanent answer
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """All that was sent, and the groups."""
+        """The features of both sides, and their groups."""
         if self.left is self.right:
             return self.left, self.groups
         return np.concatenate([self.left, self.right]), np.tile(self.groups, 2)
 
 
 def distance(training: Training) -> Score:
-    """How far apart two features are, as they came."""
+    """Distance between two features in their original scale."""
     scale = 1.0 if training.spread is None else training.spread
     return lambda a, b: -np.linalg.norm((a - b) * scale, axis=1)
 
 
 def cosine(training: Training) -> Score:
-    """Angle between two features from their mean, after the scatter within people is made round."""
+    """Cosine between two features, centred and with the scatter within people whitened."""
     rows, groups = training.rows()
     mean, whiten = rows.mean(0), within_whitening(rows, groups, SHRINKAGE)
     return lambda a, b: np.einsum("nd,nd->n", unit((a - mean) @ whiten), unit((b - mean) @ whiten))
@@ -77,15 +77,15 @@ def cosine(training: Training) -> Score:
 def two_covariances(training: Training) -> Score:
     """Log-likelihood ratio of the two-covariance model (PLDA; Brummer and de Villiers 2010).
 
-    A feature is a person's mean, drawn from one Gaussian, and the photograph's difference from it, from another. In
-    coordinates where the second is round and the first has variances v, the pair's ratio is a sum over coordinates.
+    A feature is the sum of a person's mean, drawn from one Gaussian, and the photograph's difference from it, from
+    another. In coordinates where the second is white and the first has variances v, the ratio is a sum over them.
     """
     rows, groups = training.rows()
     whiten = within_whitening(rows, groups, SHRINKAGE)
     counts = np.bincount(groups)
     means = class_means(rows @ whiten, groups, len(counts))
     centre = means.mean(0)
-    # A mean of n rows differs from the person's by a n-th of the scatter within.
+    # The variance of a mean of n rows around the person's is 1/n of the scatter within.
     between = np.cov(means, rowvar=False).reshape(len(centre), -1) - np.mean(1 / counts) * np.eye(len(centre))
     variances, axes = np.linalg.eigh(between)
     v = np.maximum(variances, 1e-6)
@@ -111,7 +111,7 @@ def learnt(training: Training) -> Score:
     model = HistGradientBoostingClassifier(max_iter=TREES, random_state=training.seed)
     chosen = np.concatenate([training.matched, training.mismatched])
     truth = np.repeat([1, 0], [len(training.matched), len(training.mismatched)])
-    # Threads that wait for each other at every node take minutes where cores are busy, for what one does in a second.
+    # On busy cores, threads that wait for each other at every node take minutes; one thread takes a second.
     with threadpool_limits(1, user_api="openmp"):
         model.fit(crossed(training.left[chosen[:, 0]], training.right[chosen[:, 1]]), truth)
 
@@ -123,11 +123,11 @@ def learnt(training: Training) -> Score:
 
 
 def bayes(training: Training) -> Score:
-    """The likelihood ratio of a code: by how often two photographs of one person have each two symbols, and of two."""
+    """Likelihood ratio for codes: how often two photographs of one person, and of two, have each pair of symbols."""
     from scipy.special import logsumexp
 
     code, own = training.code, training.symbols
-    assert code is not None and own is not None, "Bayes' rule attacks codes alone"
+    assert code is not None and own is not None, "Bayes' rule attacks only codes"
     k = code.response.k
     together = np.zeros((k, k))
     np.add.at(together, (own[training.matched[:, 0]], own[training.matched[:, 1]]), 1)
@@ -141,7 +141,7 @@ def bayes(training: Training) -> Score:
         one, other = likelihoods(code, a), likelihoods(code, b)
         alone = sum(logsumexp(np.log(everybody) + side, axis=1) for side in (one, other))
         if training.shared:
-            # Two photographs with one symbol have one answer; with two, answers are independent.
+            # Two photographs with the same symbol have the same answer; otherwise their answers are independent.
             apart = together - np.diag(np.diag(together))
             chances = np.exp(one)
             both = np.einsum("ns,st,nt->n", chances, apart, np.exp(other))
@@ -163,11 +163,11 @@ VERIFIERS: dict[str, Callable[[Training], Score]] = {
 
 
 def names_for(dimensions: int, code: bool, wanted: Sequence[str] = tuple(VERIFIERS)) -> list[str]:
-    """Attackers that can be let loose on features.
+    """Names of the attackers that apply to some features.
 
     Args:
-        dimensions: of a feature, or symbols of a code.
-        code: whether they are codes.
+        dimensions: numbers of a feature, or symbols of a code.
+        code: whether the features are codes.
         wanted: names in `VERIFIERS`.
 
     Raises:
@@ -182,15 +182,15 @@ def names_for(dimensions: int, code: bool, wanted: Sequence[str] = tuple(VERIFIE
 def sides(
     rows: np.ndarray, people: np.ndarray, noise: Noise | Coded | None, service: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What two services get of photographs.
+    """What two services receive about photographs.
 
     Args:
         rows: features before noise (N, d).
-        people: int (N,), 0..P-1; each has a device of its own.
-        noise: with the number of queries in it.
-        service: `FRESH`: each service's answers are drawn on their own. With permanent answers: `TWO_SECRETS`, a device
-            keeps one for each service; `ONE_SECRET`, the same for both.
-        rng: source.
+        people: int (N,), 0..P-1; each person has a separate device.
+        noise: includes the number of queries.
+        service: `FRESH`: answers are drawn independently for each service. With permanent answers: `TWO_SECRETS`, a
+            device keeps a secret for each service; `ONE_SECRET`, the same for both.
+        rng: random source.
 
     Raises:
         ConfigError: secrets without a code, or no such service.
@@ -222,15 +222,15 @@ def attack(
     verifiers: Sequence[str] = tuple(VERIFIERS),
     protocol: Protocol | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Lets attackers verify pairs and find people again.
+    """Runs the attackers: they verify pairs, and find people again.
 
     Args:
         features: before noise, numbers (N, ...).
         people: person of each (N,).
         noise: what the device adds to each, or its code.
-        queries: features of each photograph that each side got.
+        queries: number of features of each photograph that each side received.
         service: see `sides`.
-        photographs: pairs of one person are of one photograph, rather than of two.
+        photographs: pairs of one person show the same photograph, rather than two.
         seeds: of pairs, noise and attackers. The folds are always the same.
         verifiers: names in `VERIFIERS`; those that do not fit the features are left out.
         protocol: numbers of pairs.
@@ -239,7 +239,7 @@ def attack(
         Attacker -> metric of `pairs.RATES`, and `LINKED` -> float64 (seeds, folds).
 
     Raises:
-        FeatureError: features that are no finite rows.
+        FeatureError: features that are not finite rows.
         DataError: too few people with two photographs, or labels that do not fit.
         ConfigError: an attacker or a service that does not exist.
     """
@@ -262,7 +262,7 @@ def attack(
             one, other = sides(rows, codes, left, service, rng)
             spread = None
             if code is None:
-                if preparation is None or left:  # without noise each seed would find the same components again
+                if preparation is None or left:  # without noise every seed would find the same components
                     preparation = prepare(one[known], seed, count=COMPONENTS)
                     prepared = preparation(one)
                 spread = preparation.spread
@@ -279,7 +279,7 @@ def attack(
 
 
 def linkable(people: np.ndarray, protocol: Protocol) -> int:
-    """Candidates of a link: as many as the protocol says, or as the smallest fold has people."""
+    """Number of candidates of a link: the protocol's, but at most as many as the smallest fold has people."""
     fold_of = pairs.folds(people, protocol.folds)
     return min(protocol.candidates, *(len(np.unique(people[fold_of == fold])) for fold in range(protocol.folds)))
 

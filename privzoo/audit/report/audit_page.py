@@ -116,8 +116,8 @@ def write(
         folder: the audit's results.
         out: folder of the report; None: `report` in `folder`.
         results: a Markdown file whose tables of the audit are rewritten; None: none.
-        people: show reconstructed people of research data sets. A page that is to be published must not: it shows
-            faces in the public domain only.
+        people: show reconstructed people of research data sets. A page that is to be published must not: it may show
+            only faces in the public domain.
         cards: name -> card; None for a model that the zoo does not have.
 
     Returns:
@@ -155,7 +155,7 @@ def write(
 
 
 def _glance(rows: Sequence[Row], raw: Row | None) -> str:
-    """One sentence for each task, and what the figures are to be held against."""
+    """One sentence for each task, and what to compare the figures with."""
     lines = []
     for task in sorted({r.task for r in rows}):
         own = [r for r in rows if r.task == task and r.identity]
@@ -167,7 +167,7 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
         floor += f"{' and' if floor else ''} guessing {html.number(chance.value)}" if chance else ""
         reported = _told(most) + (f"; from {_told(least)}" if least is not most else "")
         lines.append(
-            f"<li><strong>{html.text(task.capitalize())}.</strong> Of the people that it knows, the cloud identifies, "
+            f"<li><strong>{html.text(task.capitalize())}.</strong> Share of known people that the cloud identifies: "
             f"from {reported}.{floor}{'.' if floor else ''}</li>\n"
         )
     if raw and raw.identity:
@@ -184,7 +184,7 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
 def _told(r: Row) -> str:
     """What one model reveals, and at what accuracy and cost."""
     leak = r.leak
-    assert leak is not None, "only models are told of on which the attack was run"
+    assert leak is not None, "only models that were attacked are reported"
     average = f" by averaging {r.queries} features of one photograph" if leak is r.averaged else ""
     accuracy = f", at an accuracy of {html.number(r.accuracy.value)}" if r.accuracy else ""
     cost = f" and {html.number(r.feature_bytes, ',')} bytes" if r.feature_bytes else ""
@@ -193,7 +193,7 @@ def _told(r: Row) -> str:
 
 def _attributes(r: Row) -> str:
     return "<br>".join(
-        f"{name} {html.figure(value, YEARS) + ' years off' if name == 'age' else html.figure(value)}"
+        f"age error, years {html.figure(value, YEARS)}" if name == "age" else f"{name} {html.figure(value)}"
         for name, value in r.attributes.items()
     ) or html.figure(None)
 
@@ -230,10 +230,10 @@ def _models(rows: Sequence[Row]) -> str:
         "by averaging queries",
         "people recognised in reconstructions",
         "rank privacy",
-        "attributes: balanced accuracy, years",
+        "attributes: balanced accuracy, or error",
         "cost on the device",
     )
-    caption = "All models, those that give away most first; below each figure its 95 % interval"
+    caption = "All models, those that reveal most first; below each figure its 95% interval"
     return f"<h2>Every model</h2>\n{html.table(caption, heads, lines)}"
 
 
@@ -257,8 +257,8 @@ def _ablations(comparisons: Sequence[Comparison]) -> str:
         parts.append(html.table(question, heads, lines))
     parts.append(
         f'<p class="soft">Intervals are Newcombe\'s, as if the two figures were independent. Yes: the interval of the '
-        f"leak lies below 0, and that of the accuracy above {-summary.EQUAL:.0%}. At a cost: accuracy may have "
-        "fallen by more. Not shown: the interval of the leak holds 0.</p>\n"
+        f"identification rate lies below 0, and that of the accuracy above {-summary.EQUAL:.0%}. At a cost: accuracy "
+        "may have fallen by more. Not shown: the interval of the identification rate contains 0.</p>\n"
     )
     return "".join(parts)
 
@@ -332,9 +332,9 @@ def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
         "<h2>How this was measured</h2>\n"
         "<p>Each figure is that of the strongest of several attackers, who know the head, have photographs of the "
         "people they look for, and see noise as drawn on the device. Identified: top-1 identification rate, mean over "
-        "people. Rank privacy (Osia et al. 2017, equations 2 to 4): 1 over the number of people where the right "
-        "person is always the most likely, slightly over half if the feature says nothing; as in the paper, of "
-        "features that the cloud knows without their noise, and of other photographs. People recognised in "
+        "people. Rank privacy (Osia et al. 2017, equations 2 to 4): 1 over the number of people if the right "
+        "person is always the most likely, slightly over half if the feature says nothing; as in the paper, for "
+        "features that the cloud knows without their noise, and for other photographs. People recognised in "
         "reconstructions: a decoder makes a picture of the feature, and a face recogniser that never saw the decoder "
         f"identifies the right person.</p>\n{yardstick}{html.table('Where the figures come from', heads, lines)}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from privzoo import markdown
+from privzoo import card_text, markdown
 from privzoo.card import Card
 from privzoo.config import given
 from privzoo.mechanisms.bounds import bounds
@@ -15,7 +15,7 @@ from privzoo.mechanisms.randomized_response import RandomizedResponse
 SECTION = markdown.Section("models", "tools/tables.py")
 #: Models that README recommends, and what for; docs/models.md says why.
 CHOICES = (
-    ("vgg16_gender_coded_conv5_3", "gender, under a small budget that is proved"),
+    ("vgg16_gender_coded_conv5_3", "gender, with a small, proved budget"),
     ("vgg16_gender_advanced_conv5_3", "gender, in four numbers with noise; int8 and slim heads are released"),
     ("vgg16_gender_noisy_reduced_simple_conv5_3", "the same, without Siamese training"),
     ("vgg_s_emotion_advanced_conv5", "emotion, in ten numbers with noise"),
@@ -42,13 +42,13 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
         sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")
         rows.append((f"`{name}`", purpose, sends, *shown, epsilon))
         if one := card.one_answer():
-            notes[card.network.task] = f"{one.value:.1%} on {one.data} ({one.variant})"
+            notes[card.network.task] = f"{one.value:.1%} on {card_text.data_name(one.data)} ({one.variant})"
     for_all = "; ".join(f"{task} {said}" for task, said in notes.items())
     header = ("model", "for", "sends", "accuracy", "balanced", "identified", "epsilon")
     below = (
         f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes. "
         "*Identified* is the identification rate of the strongest attack measured, among 100 people, or for a code the "
-        "bound that no attack on one answer can exceed; chance is 1 %. Epsilon is for one answer, at delta 0 for codes "
+        "bound that no attack on one answer can exceed; chance is 1%. Epsilon is for one answer, at delta 0 for codes "
         "and 1e-5 otherwise; a large epsilon protects nobody by itself."
     )
     SECTION.write(path, f"{markdown.table(header, rows)}\n\n{below}")

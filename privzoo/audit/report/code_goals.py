@@ -101,7 +101,7 @@ def _strongest(card: Card, metrics: Sequence[str], epsilon: float, queries: int,
 
 def _against_attackers(task: str, k: int, card: Card) -> list[Goal]:
     proved = 100 * bounds(RandomizedResponse(k, TOP1_EPSILON)).top1(PEOPLE)
-    asked, at = f"at most {TOP1_PERCENT:g} %", f"epsilon {TOP1_EPSILON:g}"
+    asked, at = f"at most {TOP1_PERCENT:g}%", f"epsilon {TOP1_EPSILON:g}"
     what = f"{task}, {PEOPLE} people, top-1 of any attacker, {at}"
     goals = [Goal((Row(what, asked, TOP1_PERCENT, exact(proved), f"proved, for {k} symbols", unit="%"),))]
     linked = [f"{attack} attack, {LINKED} of {PEOPLE}" for attack in (pair_cells.PERSON, pair_cells.PHOTOGRAPH)]

@@ -1,4 +1,4 @@
-"""Coded models in RESULTS.md: what an answer is worth at each budget, and what any attacker can get of it at most."""
+"""Coded models in RESULTS.md: what an answer is worth at each budget, and the most that an attacker can get from it."""
 
 from __future__ import annotations
 
@@ -158,15 +158,15 @@ HEADER = (
 
 
 def _comparison(found: Sequence[Mapping[str, Any]]) -> str:
-    """All models' accuracy at each budget, with that of one answer for all and of the network without privacy."""
+    """All models' accuracy at each budget."""
     rows = []
     for one in found:
         at = {figure["epsilon"]: figure for figure in one["figures"]}
         cells = [f"{100 * at[epsilon]['accuracy']:.1f}" if epsilon in at else "" for epsilon in SHOWN]
         rows.append([f"{one['model']} ({one['figures'][0]['symbols']} symbols)", *cells])
     title = (
-        "Accuracy of all, %, by epsilon. `label` is the baseline that a split model must beat: the whole network on "
-        "the device, which sends the predicted class."
+        "Accuracy of all coded models, %, by epsilon. `label` is the baseline that a split model must beat: the whole "
+        "network on the device, which sends the predicted class."
     )
     return f"{title}\n\n{markdown.table(('model', *(f'epsilon {epsilon}' for epsilon in SHOWN)), rows)}"
 
@@ -174,25 +174,22 @@ def _comparison(found: Sequence[Mapping[str, Any]]) -> str:
 def _sentence(one: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
     majority = figures[0]["majority"]
     useful = next((figure for figure in figures if figure["low"] > majority), None)
-    reported = (
-        f"from epsilon {useful['epsilon']:g} up it does better than that"
-        if useful
-        else "at none of these budgets does it do better than that"
-    )
+    reported = f"from epsilon {useful['epsilon']:g} up" if useful else "at none of these budgets"
     share = min(figure["share_of_ceiling"] for figure in figures)
     constant = [f"{figure['epsilon']:g}" for figure in figures if figure["ceiling"] <= majority + 1e-9]
     # Else a reader would look for a better code where none is missing.
     said = (
-        f" At epsilon {' and '.join(constant)} the ceiling is one answer for all: the most frequent class of these "
-        "faces, which the tail does not know."
+        f" At epsilon {' and '.join(constant)} the ceiling is always giving the same answer: the most frequent class "
+        "of these faces, which the tail does not know."
         if constant
         else ""
     )
     return (
         f"**{one['model']}**, int8 head, {NAMES.get(one['data'], one['data'])}, {figures[0]['faces']:,} faces: the "
-        f"network without privacy is right for {one['network_accuracy']:.1%}, one answer for all for {majority:.1%}; "
-        f"{reported}. It reaches at least {share:.0%} of the ceiling.{said} An accuracy is the mean over "
-        f"{len(figures[0]['seeds'])} draws, with its 95% interval over people and draws."
+        f"network without privacy is right for {one['network_accuracy']:.1%} of them, and always giving the same "
+        f"answer for {majority:.1%}, which the code exceeds {reported}. The code reaches at least {share:.0%} of the "
+        f"ceiling.{said} Each accuracy is the mean over {len(figures[0]['seeds'])} draws, with its 95% interval over "
+        "people and draws."
     )
 
 
@@ -225,8 +222,8 @@ def _on_device(timed: Mapping[str, Any]) -> str:
         for way, found, verdict in _ways(timed)
     ]
     return (
-        "On the device, the code adds to the head, per answer, with one face per call in Python (goal: under "
-        f"{timed['limit_ms']:g} ms): {'; '.join(reported)}."
+        "On the device, the code takes this time per answer in addition to the head, with one face per call in Python "
+        f"(goal: under {timed['limit_ms']:g} ms): {'; '.join(reported)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the mechanisms' own draws show of their epsilon, in RESULTS.md."""
+"""Lower bounds on the mechanisms' epsilon, from their own draws, in RESULTS.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("draws", "tools/draws.py")
 SHOWN = 10  # the largest stated epsilon that is worth a row
-HEADER = ("mechanism", "delta", "stated epsilon", "epsilon shown by the draws, at least", "")
+HEADER = ("mechanism", "delta", "stated epsilon", "epsilon is at least", "the stated epsilon is")
+NOT_REFUTED, REFUTED = "not refuted", "**refuted**"
 
 
 def write(page: Path, kept: Path) -> None:
@@ -30,8 +31,8 @@ def write(page: Path, kept: Path) -> None:
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """Whether the draws leave the stated epsilon standing."""
-    return "kept" if row["bound"] <= row["stated"] else "**broken**"
+    """Whether the draws refute the stated epsilon."""
+    return NOT_REFUTED if row["bound"] <= row["stated"] else REFUTED
 
 
 def text(found: Mapping[str, Any], link: str) -> str:
@@ -42,18 +43,19 @@ def text(found: Mapping[str, Any], link: str) -> str:
         link: to the rows, as Markdown.
     """
     rows = found["rows"]
-    broken = [row["mechanism"] for row in rows if row["bound"] > row["stated"]]
+    refuted = [row["mechanism"] for row in rows if verdict(row) == REFUTED]
     outcome = (
-        f"The draws refute the stated epsilon of {', '.join(broken)}."
-        if broken
-        else "No stated epsilon is refuted by the draws."
+        f"The draws refute the stated epsilon of {', '.join(refuted)}."
+        if refuted
+        else "The draws refute no stated epsilon."
     )
     shown = [row for row in rows if row["stated"] <= SHOWN]
     more = [row for row in rows if row["stated"] > SHOWN]
     if more:
         outcome += (
-            f" Budgets above {SHOWN} are more than so few draws can show: of {len(more)} such noises they show "
-            f"{min(row['bound'] for row in more):.3g} or more."
+            f" {len(more)} larger budget{'s' if len(more) > 1 else ''} cannot be tested with so few draws; "
+            f"{'their bounds are' if len(more) > 1 else 'its bound is'} at least "
+            f"{min(row['bound'] for row in more):.3g}."
         )
     cells = [
         (row["mechanism"], f"{row['delta']:g}", f"{row['stated']:.4g}", f"{row['bound']:.3g}", verdict(row))
@@ -61,9 +63,9 @@ def text(found: Mapping[str, Any], link: str) -> str:
     ]
     return "\n\n".join(
         [
-            "## What the programs draw",
-            f"A proof covers a mechanism, not its program. So each program drew {rows[0]['draws']:,} times about two "
-            "features as far apart as it lets features be; the event that tells the two best was chosen on half of the "
+            "## Empirical lower bounds on epsilon",
+            f"A proof covers a mechanism, not its program. So each program was run {rows[0]['draws']:,} times on two "
+            "features as far apart as it allows; the event that best distinguishes them was chosen on half of the "
             f"draws and judged on the other half, with {rows[0]['confidence']:.0%} confidence (Clopper and Pearson). "
             f"{outcome}",
             markdown.table(HEADER, cells),

@@ -1,4 +1,4 @@
-"""Parts of the report's HTML page: escaped text, figures with their intervals, tables, pictures inside the page."""
+"""Parts of the report's HTML page: escaped text, figures with their intervals, tables, embedded pictures."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def name(value: object) -> str:
 
 
 def number(value: float, form: str = ".1%") -> str:
-    """A figure of the results: as people read it, and as it is, for programs."""
+    """A figure of the results: formatted for people, and exact for programs."""
     return f'<data value="{value!r}">{text(format(value, form))}</data>'
 
 
 def figure(value: Value | None, form: str = ".1%", bar: bool = False) -> str:
-    """A figure with its interval, and as a bar; a dash where nothing was measured."""
+    """A figure with its interval, and as a bar; "not measured" if there is none."""
     if value is None:
         return '<span class="soft">not measured</span>'
     drawn = f'<span class="bar" aria-hidden="true" style="--share: {max(0.0, min(1.0, value.value)):.4f}"></span>'

@@ -1,4 +1,4 @@
-"""What was measured on pairs, and on codes: each figure beside the most that any attacker can reach."""
+"""What was measured on pairs, and on codes: each figure next to the most that any attacker can reach."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from privzoo import markdown
 from privzoo.audit import runner
 
 PAIRS_TITLE = (
-    "Are two features of one person? The strongest attacker on LFW's people, in ten folds of disjoint people, at each "
-    "model's own budget: true accepts (TAR) at a share of false accepts (FAR), the equal error rate, and how often the "
-    "right one of 100 people is found at a second service; in brackets the most that any attacker can reach. Permanent "
-    "answers are those of services that share the device's secret; with secrets of their own, many tell what one does."
+    "Do two features show the same person? The strongest attacker on LFW's people, in ten folds of disjoint people, at "
+    "each model's own budget: true accepts (TAR) at a share of false accepts (FAR), the equal error rate (EER), and "
+    "how often the right one of 100 people is found at a second service. In brackets: the most that any attacker can "
+    "reach. Permanent answers are those of services that share the device's secret; with a secret for each service, "
+    "many answers tell what one tells."
 )
 CODES_TITLE = (
-    "Who is named from a code, of 100 people, and what else is learnt, at its own budget, by the strongest attacker on "
-    "any of its heads; in brackets the most that any attacker can reach."
+    "Who of 100 people is identified from a code, and what else is learnt, at its own budget, by the strongest "
+    "attacker on any of its heads. In brackets: the most that any attacker can reach."
 )
 FRESH, ONE_SECRET, RECOGNISER = "fresh draws", "one secret", "recogniser"
-METRICS = {"TAR at FAR 0.01": "TAR at FAR 1 %, %", "EER": "EER, %"}  # the page's; the csv has all
+METRICS = {"TAR at FAR 0.01": "TAR at FAR 1%, %", "EER": "EER, %"}  # on the page; the csv has all
 Figure = Mapping[str, Any]
 
 
 def sent(figure: Figure) -> str:
-    """How often and under what a feature was sent, as "epsilon 3, 100 queries, permanent answers"."""
+    """How often and at what budget a feature was sent, such as "epsilon 3, 100 queries, permanent answers"."""
     noise = figure["noise"]
     if not noise:
         return "as it is"
@@ -42,7 +43,7 @@ def kept(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, An
 
 
 def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Every such figure, for csv."""
+    """All of these figures, for csv."""
     for result, f in kept(results):
         noise = f["noise"] or {}
         yield {
@@ -67,7 +68,7 @@ def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def text(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Markdown of both tables, at each model's own budget; none where nothing was measured."""
+    """Markdown of both tables, at each model's own budget; none if nothing was measured."""
     return [part for part in (_pairs(results), _codes(results)) if part]
 
 
@@ -98,7 +99,7 @@ def _pairs(results: Sequence[Mapping[str, Any]]) -> str:
     for result, figure in _own(results):
         if figure["attack"] == RECOGNISER:
             named.append(
-                f"dlib's recogniser names {100 * figure['value']:.1f} % of the people on the photographs of "
+                f"dlib's recogniser identifies {100 * figure['value']:.1f}% of the people in the photographs of "
                 f"{figure['data']}."
             )
         elif runner.group(figure["attack"]) == "pairs" and _tells(figure):
@@ -127,7 +128,7 @@ def _codes(results: Sequence[Mapping[str, Any]]) -> str:
             continue
         if figure["noise"] is None or "kind" not in figure["noise"]:
             continue  # chance
-        what = "people named" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
+        what = "identified" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
         own = found.setdefault((result["model"], f"{what}, epsilon {figure['noise']['epsilon']:g}"), {})
         way = (figure["queries"], bool(figure["noise"].get("permanent")))
         own[way] = max(own.get(way, figure), figure, key=lambda one: one["value"])

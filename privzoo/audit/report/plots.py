@@ -12,7 +12,7 @@ import numpy as np
 from privzoo.audit.attacks.tradeoff import Point
 from privzoo.errors import DataError
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; embeddings differ in marker, cuts in line, too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; embeddings also differ in marker, cuts in line.
 EMBEDDINGS = {
     "reduced_simple": ("#0072B2", "o"),
     "noisy_reduced_simple": ("#56B4E9", "s"),
@@ -89,7 +89,7 @@ def tradeoff(points: Sequence[Point], task: str) -> bytes:
     for panel in panels:
         panel.grid(alpha=0.3)
     panels[1].legend(fontsize=7, loc="lower right")
-    figure.suptitle("Each point is one deviation of the noise; bars are 95 % intervals", fontsize=9)
+    figure.suptitle("Each point is one standard deviation of the noise; bars are 95% intervals", fontsize=9)
     return _png(figure)
 
 
@@ -152,7 +152,7 @@ def budgets(panels: Sequence[Panel]) -> bytes:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=2)  # no curve is behind it
     axes[0][0].set_ylabel("accuracy")
-    figure.suptitle("Mean over draws; bars are 95 % intervals", fontsize=9)
+    figure.suptitle("Mean over draws; bars are 95% intervals", fontsize=9)
     return _png(figure)
 
 

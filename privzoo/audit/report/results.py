@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import architectures, config, markdown
-from privzoo.card import Card, Measurement
+from privzoo import architectures, card_text, config, markdown
+from privzoo.card import PART, Card, Measurement
 from privzoo.config import NetworkConfig
 from privzoo.evaluation import bars, subgroups
 from privzoo.evaluation.accuracy import FLOAT, budget_name
@@ -20,7 +20,7 @@ from privzoo.provenance import write_csv
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
 SUBGROUPS = markdown.Section("subgroups", "tools/evaluate.py")
 INT8 = "int8 TFLite head + tail"
-NAMES = {"lfw": "LFW", "fer2013": "FER2013's test part"}  # of data, as cards name them
+NAMES = {**card_text.DATA, "fer2013": "FER2013's test part"}  # of data, as cards name them
 ATTACKS = ("attack", "rank privacy")  # words in the names of metrics that tools/audit.py writes into the cards
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -44,13 +44,13 @@ def family(network: NetworkConfig) -> str:
 
 
 def family_of(model: str) -> str:
-    """`family` of a model's network; the zoo's for a name that is none (any more)."""
+    """`family` of a model's network; the zoo's if no model has this name (any more)."""
     known = config.models()
     return family(config.network(config.model(model).network)) if model in known else ""
 
 
 def file(of: str, asked: str | None) -> Path | None:
-    """Markdown file of a family's figures: figures of one's own networks never stand among the zoo's.
+    """Markdown file of a family's figures: those of a user's own networks are kept apart from the zoo's.
 
     Args:
         of: the family.
@@ -75,7 +75,7 @@ def write_accuracy(path: Path, cards: Sequence[Card]) -> None:
 
 
 def write_subgroups(path: Path, cards: Sequence[Card]) -> None:
-    """Writes the section on subgroups alone, and its figures as csv; nothing where no card has any."""
+    """Writes the section on subgroups alone, and its figures as csv; nothing if no card has any."""
     if any(card.subgroups for card in cards):
         target = markdown.tables_folder(path) / "subgroups.csv"
         write_csv(target, _subgroup_figures(cards))
@@ -106,7 +106,7 @@ def _tasks(cards: Iterable[Card]) -> list[str]:
 
 
 def _at_last_cut(card: Card) -> bool:
-    """Whether a model is cut where most of the work is the device's: those are the ones to take."""
+    """Whether a model is cut at the last cut, where the device does most of the work: those are recommended."""
     return card.model.cut == architectures.cuts(card.network.architecture)[-1]
 
 
@@ -122,15 +122,15 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _of_task(task: str, cards: Sequence[Card]) -> str:
-    """What the models of one task are worth, in some sentences."""
+    """How accurate the models of one task are, in a few sentences."""
     found = _found(cards, "accuracy")
     (worst, least), (best, most) = found[0], found[-1]
     people = f" of {most.clusters:,} people" if 0 < most.clusters < most.count else ""
     wide = max(max(m.high - m.value, m.value - m.low) for _, m in found)
     ends = f"from {least.value:.1%} ({worst.model.name}) to {most.value:.1%} ({best.model.name})"
     words = [
-        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} faces{people}: the share of right "
-        f"answers goes {ends}; an interval reaches at most {100 * wide:.1f} points to either side."
+        f"**{task.capitalize()}**, {NAMES.get(most.data, most.data)}, {most.count:,} faces{people}: accuracy ranges "
+        f"{ends}; the intervals extend at most {100 * wide:.1f} points either way."
     ]
     if one := next((one for card in cards if (one := card.one_answer())), None):
         words.append(f"Always answering {one.variant.removeprefix('always ')} gets {one.value:.1%}.")
@@ -144,7 +144,7 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     both = [(a, b) for card, a in found if (b := card.figure("accuracy", INT8)) and a.data == b.data]
     if both:
         apart = max(abs(a.value - b.value) for a, b in both)
-        words.append(f"With an int8 head it changes by at most {100 * apart:.1f} points.")
+        words.append(f"An int8 head changes accuracy by at most {100 * apart:.1f} points.")
     return " ".join([*words, *_beside_paper(task, cards)])
 
 
@@ -161,24 +161,25 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
     if both[0][0].data.lower() != PAPER_DATA[task].lower():
         return [f"Osia et al. (2017) measured on {PAPER_DATA[task]}: their figures are not comparable."]
     above = [bars.judge(m.estimate(), paper, at_least=True) for m, paper in both].count(bars.MET)
-    return [
-        f"Of {len(both)} models that Osia et al. (2017) have too, {above} are shown to be at least as accurate as "
-        "theirs."
-    ]
+    which = f"All {above}" if above == len(both) else f"{above} of the {len(both)}"
+    return [f"{which} models also in Osia et al. (2017) are shown to be at least as accurate as theirs."]
 
 
 def _models(cards: Sequence[Card]) -> str:
     rows = []
     for card in cards:
         variants = (("accuracy", FLOAT), (BALANCED, FLOAT), ("accuracy", INT8), ("accuracy", FLOAT + DETECTED))
-        cells = [percent(card.figure(*variant)) for variant in variants]
+        found = [card.figure(*variant) for variant in variants]
+        # A figure on some of the faces would look like a loss next to one on all of them.
+        alike = [m for m in found if m and found[0] and (PART in m.data) == (PART in found[0].data)]
+        cells = [percent(m if m in alike else None) for m in found]
         rows.append((card.model.name, f"{card.cost.feature_bytes:,}", *cells))
-    header = ("model", "bytes sent", "accuracy, %", "balanced, %", "int8 head, %", "face found first, %")
+    header = ("model", "bytes sent", "accuracy, %", "balanced, %", "int8 head, %", "face detected, %")
     return markdown.table(*_filled(header, rows))
 
 
 def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """A table without the columns in which nothing stands."""
+    """A table without its empty columns."""
     kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
     return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 

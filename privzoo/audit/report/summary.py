@@ -32,11 +32,11 @@ FIELDS = {"attack", "metric", "variant", "feature", "noise", "queries", "attacke
 
 @dataclass(frozen=True)
 class Value(Estimate):
-    """A figure of the audit: an estimate, and who got it."""
+    """A figure of the audit: an estimate, and which attacker got it."""
 
-    source: str = ""  # as "lda"
+    source: str = ""  # such as "lda"
     weak: bool = False  # of an attacker too weak on raw pixels
-    optimism: float | None = None  # how much too good the best attacker looks for being picked, were all equally good
+    optimism: float | None = None  # selection bias of the best attacker, if all were equally good
 
     def minus(self, other: Value) -> Value:
         """Difference as if the two were independent."""
@@ -63,7 +63,7 @@ class Row:
     queried: Mapping[int, Value]  # number of queries -> the same, of all numbers above 1
     floors: Mapping[str, Value]  # "label", "logit", "chance": what the primary answer alone gives
     rank: Value | None  # rank privacy, equations 2 to 4
-    rank_other: Value | None  # the same of other photographs than those that the cloud knows
+    rank_other: Value | None  # the same for photographs other than those that the cloud knows
     rank_sample: Value | None  # the authors' variant, sample by sample
     recognised: Value | None  # reconstructions that a recogniser takes for the right person
     likeness: Mapping[str, Value]  # "PSNR" in dB, "SSIM": of the same decoder
@@ -74,7 +74,7 @@ class Row:
 
     @property
     def leak(self) -> Value | None:
-        """The most that an identity attack got: from one feature, or by averaging many of one image."""
+        """The best identity attack: from one feature, or by averaging many of one image."""
         return max((v for v in (self.identity, self.averaged) if v), key=lambda v: v.value, default=None)
 
 
@@ -82,7 +82,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
     """Reads all `<model>.json` of an audit.
 
     Raises:
-        DataError: no result there, or a file that is none.
+        DataError: no result is there, or a file is not one.
     """
     results = []
     for path in sorted(Path(folder).glob("*.json")):
@@ -93,7 +93,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, AttributeError):
             usable = False
         if not usable:
-            raise DataError(f"{path} is no result of this version's audit; delete it and run tools/audit.py again.")
+            raise DataError(f"{path} is not a result of this version's audit; delete it and run tools/audit.py again.")
         results.append(result)
     if not results:
         raise DataError(f"{folder} holds no results; run tools/audit.py --model first.")
@@ -101,7 +101,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def find(figures: Sequence[Mapping[str, Any]], **wanted: Any) -> list[Mapping[str, Any]]:
-    """Figures whose entries are the wanted ones."""
+    """Figures that have all of these entries."""
     return [figure for figure in figures if all(figure[key] == value for key, value in wanted.items())]
 
 
@@ -228,7 +228,7 @@ def _answer(identity: Value, accuracy: Value | None) -> str:
 
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """The ablations that the rows allow; where the interval of the leak holds 0, nothing is shown."""
+    """The ablations that the rows allow; nothing is shown if the interval of the identification rate contains 0."""
     found = []
     by_place = {(r.task, r.embedding, r.cut): r for r in rows if r.identity and r.task}
 

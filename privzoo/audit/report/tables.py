@@ -1,4 +1,4 @@
-"""The audit in RESULTS.md and on the terminal: who is named, what else is learnt, what helps."""
+"""The audit in RESULTS.md and on the terminal: who is identified, what else is learnt, what helps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from privzoo.provenance import write_csv
 SECTION = markdown.Section("audit", "tools/audit.py")
 ANSWERS = ("yes", "at a cost", "not shown", "no")  # of `summary.Comparison`
 # Attribute -> its column; age is reported in years.
-ATTRIBUTES = {"race": "race, balanced, %", "age": "age, years off", "gender": "gender, balanced, %"}
+ATTRIBUTES = {"race": "race, balanced, %", "age": "age error, years", "gender": "gender, balanced, %"}
 
 
 def write(
@@ -37,7 +37,7 @@ def write(
         raw: of the photographs themselves.
         comparisons: of the rows.
         points: of the trade-off between accuracy and privacy.
-        report: the HTML page; None, or outside of the Markdown file's folder: it is not linked to.
+        report: the HTML page; it is not linked to if it is None or outside the Markdown file's folder.
     """
     folder = markdown.tables_folder(page)
     everyone = [*([raw] if raw else []), *rows]
@@ -92,7 +92,7 @@ def terminal(document: Mapping[str, Any]) -> str:
     Args:
         document: `audit/<model>.json`; see `privzoo.audit.runner`.
     """
-    rows = [("attack", "on", "head", "noise", "attacker", "figure", "95 % interval")]
+    rows = [("attack", "on", "head", "noise", "attacker", "figure", "95% interval")]
     for f in document["figures"]:
         if f["best"]:
             noise = pairs.sent(f) if f["noise"] else ""
@@ -111,15 +111,15 @@ def terminal(document: Mapping[str, Any]) -> str:
 
 
 def one_answer(value: Value | None) -> str:
-    """What always giving the most frequent class would get, as "always male 77.6%"."""
+    """What always giving the most frequent class would get, such as "always male 77.6%"."""
     return f"{value.source} {value.value:.1%}" if value else ""
 
 
 def picked(value: Value | None) -> str:
-    """The best attacker, and how much too good it looks for being picked on what it is scored on."""
+    """The best attacker, and its selection bias: it is picked on the faces that it is scored on."""
     if value is None:
         return ""
-    return value.source + (f", picked: up to {100 * value.optimism:.2f} points of luck" if value.optimism else "")
+    return value.source + (f", selection bias up to {100 * value.optimism:.2f} points" if value.optimism else "")
 
 
 def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
@@ -130,7 +130,7 @@ def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
     luck = max((r.identity.optimism or 0 for r in rows if r.identity), default=0)
     if luck:
         words.append(
-            "The best one is picked on the faces that it is scored on, which flatters it by up to "
+            "The best one is picked on the faces that it is scored on: its selection bias is up to "
             f"{100 * luck:.2f} points."
         )
     return " ".join(words)
@@ -180,8 +180,8 @@ def _what_helps(comparisons: Sequence[Comparison]) -> str:
         counts = Counter(c.answer for c in comparisons if c.question == question)
         rows.append((question, *(str(counts[answer] or "") for answer in ANSWERS)))
     title = (
-        "Pairs of models that differ in one thing, by what the intervals say of them. Yes: fewer people are named, and "
-        "accuracy is shown to lose at most two points. At a cost: accuracy may have lost more."
+        "Pairs of models that differ in one thing, judged by their intervals. Yes: fewer people are identified, and "
+        "accuracy is shown to fall by at most two points. At a cost: accuracy may have fallen by more."
     )
     return f"{title}\n\n" + markdown.table(("question", *ANSWERS), rows)
 

@@ -32,7 +32,7 @@ class BatchingParameters:
     """TF Serving's parameters of the same names, with its defaults."""
 
     max_batch_size: int = 1000  # rows in one run
-    batch_timeout_micros: int = 0  # that a batch waits for more rows although a thread is free
+    batch_timeout_micros: int = 0  # how long a batch waits for more rows although a thread is free
     max_enqueued_batches: int = 10  # waiting for a thread; more are refused
     num_batch_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     allowed_batch_sizes: tuple[int, ...] = ()  # rows per run; smaller batches are padded
@@ -63,7 +63,7 @@ def read_parameters(path: str | os.PathLike[str] | None) -> BatchingParameters:
     for name in ("pad_variable_length_inputs", "enable_large_batch_splitting", "max_execution_batch_size"):
         value = getattr(message, name)
         if value if isinstance(value, bool) else message.HasField(name):
-            raise ConfigError(f"{path} sets {name}, which this server does not have; remove it.")
+            raise ConfigError(f"{path} sets {name}, which this server does not support; remove it.")
     return parameters
 
 

@@ -103,7 +103,7 @@ def _policy(entry: Any, source: str) -> tuple[int, tuple[int, ...]]:
     if choice == "specific":
         versions = tuple(sorted(set(entry.model_version_policy.specific.versions)))
         if not versions or versions[0] < 0:
-            raise ConfigError(f"{source} wants no possible version of {entry.name!r}; give numbers of 0 or more.")
+            raise ConfigError(f"{source} asks for an invalid version of {entry.name!r}; give numbers of 0 or more.")
         return 0, versions
     number = entry.model_version_policy.latest.num_versions if choice == "latest" else 0
     return number or 1, ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ from privzoo.serving.wire.refusal import bad_request
 from privzoo.serving.wire.tensors import Signature, show_shape
 
 MANIFEST = Path("assets.extra") / "privzoo.json"  # written by the export of a tail
-TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}")
+ENCODINGS, BYTES_OF_SCALE = {"int16": 2, "int8": 1}, 4  # bytes of a mixture's values, and before them
+TAIL_SIGNATURE = re.compile(r"tail_[0-9a-f]{12}(_\w+)?")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Tail:
     shape: tuple[int, ...]  # of one feature
     budget: str | None = None  # of a coded model, name of the input for epsilon; its features are symbols
     symbols: int = 0  # of a coded model: k
+    packed: str | None = None  # of one for mixtures, name of the input that takes them as texts
+    lengths: tuple[int, ...] = ()  # of these texts in bytes, one for each encoding
 
 
 class Servable:
@@ -84,7 +88,11 @@ class Servable:
             Refusal: no features or too many, of another shape, or with numbers that are not finite; of a coded model,
                 symbols that its code does not have, or budgets that no symbol can have been sent under.
         """
-        if self.tail is None or (features := inputs.get(self.tail.feature)) is None:
+        if self.tail is None:
+            return
+        if (packed := inputs.get(self.tail.packed or "")) is not None:
+            _check_packed(self.tail, packed, max_rows)
+        if (features := inputs.get(self.tail.feature)) is None:
             return
         if features.shape[:1] == (0,):
             raise bad_request("The request has no features in it; send at least one.")
@@ -93,10 +101,7 @@ class Servable:
                 f"The features have the shape {show_shape(features.shape)}, and the tail takes "
                 f"{show_shape((-1, *self.tail.shape))}; send what its head gives."
             )
-        if len(features) > max_rows:
-            raise bad_request(
-                f"The request has {len(features)} features, but this server accepts {max_rows} at once; send fewer."
-            )
+        _check_rows(len(features), max_rows)
         if features.dtype.kind not in "fiu":
             return  # TensorFlow's own refusal names both types
         wrong = features.size - int(np.isfinite(features).sum())
@@ -125,6 +130,25 @@ class Servable:
                     f'The answer "{name}" is not finite (NaN or infinity): the features are too large for the tail; '
                     "send what its head gives."
                 )
+
+
+def _check_rows(count: int, most: int) -> None:
+    if count > most:
+        raise bad_request(f"The request has {count} features, but this server accepts {most} at once; send fewer.")
+
+
+def _check_packed(tail: Tail, packed: np.ndarray, max_rows: int) -> None:
+    if packed.ndim != 1 or not len(packed):
+        raise bad_request(
+            f'"{tail.packed}" has the shape {show_shape(packed.shape)}; send a text for each mixture, at least one.'
+        )
+    _check_rows(len(packed), max_rows)
+    found = {len(text) for text in packed.tolist()}
+    if len(found) > 1 or not found <= set(tail.lengths):
+        raise bad_request(
+            f'The texts in "{tail.packed}" have {", ".join(map(str, sorted(found)))} bytes; all of them have '
+            f"{' or '.join(map(str, tail.lengths))}: send mixtures of this tail's head."
+        )
 
 
 def _check_code(tail: Tail, symbols: np.ndarray, budgets: np.ndarray) -> None:
@@ -184,7 +208,9 @@ def read_tail(folder: Path) -> Tail | None:
         budget = feature.get("budget")
         shape = () if budget else tuple(int(side) for side in feature["shape"])
         symbols = int(manifest["noise"]["k"]) if budget else 0
-        tail = Tail(str(signature), str(feature["name"]), shape, budget, symbols)
+        sizes = [ENCODINGS[str(name)] for name in feature.get("encodings", ())]
+        lengths = tuple(BYTES_OF_SCALE + size * math.prod(shape) for size in sizes)
+        tail = Tail(str(signature), str(feature["name"]), shape, budget, symbols, feature.get("packed"), lengths)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"The manifest {file} is damaged ({type(error).__name__}); export the tail again.") from None
     return tail

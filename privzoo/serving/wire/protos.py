@@ -30,7 +30,7 @@ def array_of(message: Any, name: str, max_bytes: int) -> np.ndarray:
     Args:
         message: the tensor.
         name: what errors call it.
-        max_bytes: of the array; a short message can announce a huge one.
+        max_bytes: of the array; a short message can declare a huge one.
 
     Returns:
         Array of its type; strings as an object array of bytes.
@@ -42,13 +42,13 @@ def array_of(message: Any, name: str, max_bytes: int) -> np.ndarray:
 
     shape = [dim.size for dim in message.tensor_shape.dim]
     if message.tensor_shape.unknown_rank or len(shape) > MAX_RANK or any(size < 0 for size in shape):
-        raise bad_request(f'The tensor "{name[:80]}" has no shape that a tensor can have.')
+        raise bad_request(f'The tensor "{name[:80]}" has an invalid shape.')
     if 16 * math.prod(shape) > max_bytes and not len(message.tensor_content) and _values(message) != math.prod(shape):
-        raise bad_request(f'The tensor "{name[:80]}" announces {math.prod(shape)} values and does not bring them.')
+        raise bad_request(f'The tensor "{name[:80]}" declares {math.prod(shape)} values but does not contain them.')
     try:
         return tensor_util.MakeNdarray(message)
     except (ValueError, TypeError, KeyError, OverflowError):  # of numpy: it would repeat the values
-        raise bad_request(f'The tensor "{name[:80]}" does not hold what its type and shape announce.') from None
+        raise bad_request(f'The tensor "{name[:80]}" does not contain what its type and shape declare.') from None
 
 
 def predict_plan(servable: Servable, request: Any) -> tuple[str, Signature, list[str]]:
@@ -59,10 +59,10 @@ def predict_plan(servable: Servable, request: Any) -> tuple[str, Signature, list
         request: the message.
 
     Returns:
-        Name of the signature, the signature, and the outputs to answer with; none: all of them.
+        Name of the signature, the signature, and the outputs to answer with; empty for all of them.
 
     Raises:
-        Refusal: no such signature, or other inputs or outputs than it has.
+        Refusal: no such signature, or inputs or outputs that it does not have.
     """
     name = request.model_spec.signature_name or "serving_default"
     signature = servable.model.signatures.get(name)
