@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 BYTES_OF_FLOAT32 = 4
 LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 
+BALANCED = "balanced accuracy"  # the metric, as `privzoo.evaluation.classes` names it
 PART = ", one face in "  # in a measurement's data: not on all of its faces
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; `tflite/web` looks it up too
 
@@ -106,10 +108,22 @@ class Card:
         return max(found, key=lambda m: m.count, default=None)
 
     def told(self) -> tuple[Measurement | None, Measurement | None]:
-        """Accuracy and balanced accuracy of the int8 head if it was measured by class, otherwise of the float head."""
-        variants = [f"{head} + tail" for head in ("int8 TFLite head", "float head")]
-        variant = next((v for v in variants if self.figure("balanced accuracy", v)), variants[0])
-        return self.figure("accuracy", variant), self.figure("balanced accuracy", variant)
+        """Accuracy and balanced accuracy, both of one head on the same faces; `card_text.TOLD` says of which.
+
+        Of a card without balanced accuracy, accuracy alone.
+        """
+        from privzoo.evaluation.variants import FLOAT, INT8
+
+        variants = (INT8, FLOAT)
+        found = {(m.metric, m.variant, m.data): m for m in self.measurements}
+        # A part of the faces counts only where there is nothing on all of them.
+        for part, variant in itertools.product((False, True), variants):
+            on = [m for m in self.measurements if m.variant == variant and (PART in m.data) == part]
+            both = [(a, b) for a in on if a.metric == "accuracy" and (b := found.get((BALANCED, variant, a.data)))]
+            if both:
+                return max(both, key=lambda pair: pair[0].count)
+        alone = (self.figure("accuracy", variant) for variant in variants)
+        return next((m for m in alone if m), None), None
 
     def epsilon(self) -> float | None:
         """Budget that one feature spends, at delta 1e-05, or at delta 0 for a code; None without noise."""
@@ -138,8 +152,9 @@ class Card:
 
         What the answer alone reveals about the person does not count: no embedding hides that.
         """
-        found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant]
-        return max(found, key=lambda m: m.value, default=None)
+        from privzoo.evaluation.intervals import highest
+
+        return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant)
 
     def bounds(self) -> tuple[Bounds, ...]:
         """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""
@@ -160,13 +175,14 @@ class Card:
 
     def attack_of(self, queries: int) -> Measurement | None:
         """The strongest identity attack measured that averages so many queries, at the model's own budget."""
+        from privzoo.evaluation.intervals import highest
+
         epsilon = self.epsilon()
         budget = "" if epsilon is None else f"epsilon {round(epsilon, 3):g}, "
         asked = f", feature, {budget}{queries} {'query' if queries == 1 else 'queries'}"
         if epsilon is None:  # one feature tells as much as many
             asked = ", feature"
-        found = [m for m in self.measurements if m.metric == IDENTITY_ATTACK and asked in m.variant]
-        return max(found, key=lambda m: m.value, default=None)
+        return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and asked in m.variant)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one flat entry per fact, as `privzoo list --json` prints it."""

@@ -26,6 +26,20 @@ def data_name(data: str) -> str:
     return DATA.get(name, name) + comma + rest
 
 
+#: Whose accuracy tables of models show.
+TOLD = "of the int8 head if both were measured on all faces, otherwise of the float head"
+
+
+def identified(card: Card) -> str:
+    """How many people the strongest attack identifies, or for a code the most that any attack can."""
+    from privzoo.mechanisms.budget import rounded_up
+
+    if card.model.code and (bound := card.bounds()):  # no attack can exceed it, so none needs to be tried
+        return f"at most {rounded_up(100 * bound[0].top1())}%"
+    attack = card.identity_attack()
+    return f"{attack.value:.1%}" if attack else "not measured"
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:
@@ -166,18 +180,15 @@ def bounds(card: Card) -> list[str]:
     if not found:
         return []
     names = [name for name, _ in found[0].rows()]
-    lines = ["", "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):", ""]
-    lines += [
-        f"| {' | '.join(('queries of one person', *names, 'measured top-1 of 100 people'))} |",
-        f"|{' --- |' * (len(names) + 2)}",
-    ]
+    rows = []
     for one in found:
         # What one query tells is all that permanent answers do.
         measured = card.attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
         queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
-        lines.append(f"| {' | '.join((queries, *(value for _, value in one.rows()), shown))} |")
-    return lines
+        rows.append((queries, *(value for _, value in one.rows()), shown))
+    title = "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):"
+    return ["", title, "", markdown.table(("queries of one person", *names, "measured top-1 of 100 people"), rows)]
 
 
 def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:

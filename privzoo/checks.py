@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from privzoo.errors import ConfigError
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)  # a scheme of one letter is a drive of Windows
 
 
 def number(
@@ -87,8 +90,33 @@ def path(name: str, value: Any) -> Path:
     except (TypeError, UnicodeError):
         text = ""
     if text and "\0" not in text:
-        return Path(text)
+        return local_path(text)
     raise _refusal(name, value, "the path of a file")
+
+
+def is_url(value: str | bytes | os.PathLike[str]) -> bool:
+    """Whether a path is a URL."""
+    return _URL.fullmatch(os.fsdecode(value)) is not None
+
+
+def local_path(value: str | os.PathLike[str]) -> Path:
+    """The path of a file or folder, which must be on this machine.
+
+    Python would take a URL for a relative path, and write to a folder named `gs:`.
+
+    Raises:
+        ConfigError: a URL, such as gs://, s3:// or file://.
+
+    Example:
+        >>> local_path("served").name
+        'served'
+    """
+    text = os.fspath(value)
+    if isinstance(text, str) and (found := _URL.fullmatch(text)):
+        scheme, rest = found.groups()
+        advice = f"give /{rest}" if scheme.lower() == "file" else "give a path on this machine"
+        raise ConfigError(f"The path {text} is not supported: privzoo reads and writes no {scheme}:// paths; {advice}.")
+    return Path(text)
 
 
 def _refusal(name: str, value: Any, wanted: str) -> ConfigError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import privzoo
-from privzoo import card_text, console, serving
+from privzoo import card_text, checks, console, serving
 from privzoo.errors import ConfigError, ImageError, PrivzooError, RenamedWarning
 from privzoo.mechanisms.budget import rounded_up
 
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for manager in () if options.verbose else (_own_warnings, _quiet):
                 quiet.enter_context(manager())
             code = options.run(options) or 0
-            print(end="", flush=True)  # a closed pipe raises here
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a closed pipe raises here
         return code
     except BrokenPipeError:
         _give_up_output()
@@ -127,7 +128,6 @@ def _list(options: argparse.Namespace) -> None:
     header = (*columns, "identified", "epsilon")
     rows = []
     for card in cards:
-        figures = [*card.told(), card.identity_attack()]
         epsilon = card.epsilon()
         rows.append(
             (
@@ -138,12 +138,15 @@ def _list(options: argparse.Namespace) -> None:
                 card.feature(),
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
-                *(f"{figure.value:.1%}" if figure else "not measured" for figure in figures),
+                *(f"{figure.value:.1%}" if figure else "not measured" for figure in card.told()),
+                card_text.identified(card),
                 rounded_up(epsilon) if epsilon else "no noise",
             )
         )
     console.print_table(header, rows, left=4)
     print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1%.")
+    if any(card.model.code for card in cards):
+        print("For codes: the bound that no attack on one answer can exceed.")
     if any(card.network.own_data for card in cards):
         print("For networks trained on your own data: among its people; the card has chance (privzoo show).")
     # An accuracy means little without that of an answer that ignores the face.
@@ -151,7 +154,7 @@ def _list(options: argparse.Namespace) -> None:
         if one:
             print(f"accuracy, {task}: {one.variant} would get {one.value:.1%} on {card_text.data_name(one.data)}.")
     print("balanced: mean over the classes, so that larger classes do not count more.")
-    print("Both are for the int8 head if its accuracy was measured by class, otherwise for the float head.")
+    print(f"Accuracy and balanced accuracy are those {card_text.TOLD}.")
     budgets: dict[str, list[str]] = {}
     for card in cards:
         budgets.setdefault(card.budget(), []).append(card.model.name)
@@ -201,7 +204,7 @@ def _predict(options: argparse.Namespace) -> int:
             {
                 "answers": [dataclasses.asdict(answer) for answer in answers],
                 "skipped": [console.skipped_entry(one) for one in answers.skipped],
-                "noise": noise,
+                "noise": noise if answers else None,  # where nothing was answered, nothing was drawn
             }
         )
     elif answers:
@@ -223,13 +226,14 @@ def _export(options: argparse.Namespace) -> None:
 
     if options.quantization not in QUANTIZATIONS:  # before loading, which takes seconds
         raise ConfigError(f"There is no quantization {options.quantization!r}; use one of {', '.join(QUANTIZATIONS)}.")
+    out = checks.local_path(options.out)
     model = privzoo.load(options.name, head=options.head)
-    options.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     written = {"model": model.name}
     if not options.head_only:
-        written["tail"] = str(model.export_tail(options.out, options.version, options.overwrite))
+        written["tail"] = str(model.export_tail(out, options.version, options.overwrite))
     if not options.tail_only:
-        head = options.out / f"{model.card.artefact}_{options.quantization}.tflite"
+        head = out / f"{model.card.artefact}_{options.quantization}.tflite"
         model.export_head(head, options.quantization, options.calibration)
         written |= {"head": str(head), "quantization": options.quantization}
     if options.json:
@@ -238,7 +242,7 @@ def _export(options: argparse.Namespace) -> None:
     if "head" in written:
         print(f"head for the device: {written['head']}")
     if "tail" in written:
-        base = (options.out / model.name).resolve()
+        base = (out / model.name).resolve()
         print(f"tail for the cloud:  {written['tail']}")
         print(f"serve it with:       privzoo serve --model_name {model.name} --model_base_path {base}")
 
@@ -257,6 +261,9 @@ def _demo(options: argparse.Namespace) -> int:
     except ImageError as error:
         if not error.skipped:
             raise
+        if options.json:
+            skipped = [console.skipped_entry(one) for one in error.skipped]
+            console.print_json({"model": options.model, "answers": [], "skipped": skipped})
         return console.tell_skipped((), error.skipped)
     if options.json:
         console.print_json({**report.to_dict(), "skipped": [console.skipped_entry(one) for one in report.skipped]})
@@ -398,7 +405,7 @@ def _parser() -> argparse.ArgumentParser:
     head(sub)
     sub = command("export", _export, "write the head for the device and the tail for the cloud")
     sub.add_argument("name", metavar="NAME", help="a model of `privzoo list`")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    sub.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     sub.add_argument(
         "--quantization",
         default="int8",

@@ -54,6 +54,8 @@ def print_json(value: Any) -> None:
     content = text.encode("utf-8", "backslashreplace")  # JSON escapes a lone surrogate the same way
     if sys.stdout is None:  # closed by the caller
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # others write their byte order mark, before this or at the end
     if not hasattr(sys.stdout, "buffer"):  # replaced by a text stream
         sys.stdout.write(content.decode("utf-8"))
         return

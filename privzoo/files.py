@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,11 +32,14 @@ def replacing(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
         suffix: that the temporary name must end in, for writers that insist on one, such as ".npz"; such names begin
             with a dot as well.
 
+    Raises:
+        ConfigError: the path is a URL.
+
     Example:
         >>> with replacing("figures.npz") as temporary:  # doctest: +SKIP
         ...     temporary.write_bytes(b"...")
     """
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else checks.local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unique = f"{os.getpid()}.{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name}.{unique}{PART}{suffix}")
@@ -60,6 +65,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically; creates its folder if missing."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array as an npy file atomically; creates its folder if missing."""
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
 
 
 def write_arrays(file: BinaryIO | Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class MixedModel(SplitModel):
         >>> model.predict("photo.jpg")  # doctest: +SKIP
     """
 
+    __slots__ = ("__covers", "__mixing")  # as of `SplitModel`: what mixes cannot be replaced
+
     def __init__(
         self,
         card: Card,
@@ -47,7 +50,17 @@ class MixedModel(SplitModel):
         covers: Covers | None = None,
     ) -> None:
         super().__init__(card, network, head, tail)
-        self.mixing, self.covers = mixing, covers
+        self.__mixing, self.__covers = mixing, covers
+
+    @property
+    def mixing(self) -> Mixing:
+        """How features are mixed, and the last layer; a copy, so that edits change nothing."""
+        return copy.copy(self.__mixing)
+
+    @property
+    def covers(self) -> Covers | None:
+        """The pool of other faces' chips, or None."""
+        return self.__covers
 
     def drawn(self, slot: str | None = None) -> dict[str, Any] | None:
         """What is drawn for each answer: a key, which has no budget.

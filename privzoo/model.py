@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 from privzoo import faces, forks
 from privzoo.card import Card
 from privzoo.config import ModelConfig, check_uncoded
-from privzoo.errors import FeatureError
+from privzoo.errors import ConfigError, FeatureError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, protect
 from privzoo.mechanisms.permanent import Permanent, at
@@ -43,6 +44,9 @@ class Prediction:
 class SplitModel:
     """A model of the zoo, cut in two; `privzoo.load` makes it.
 
+    It cannot be changed once it is loaded: no assignment to an attribute switches off the noise, here or in what is
+    exported. (This prevents mistakes, as in `privzoo.edge.Head`.)
+
     Args:
         card: the model's card.
         network: `image` -> probabilities, the whole network.
@@ -57,6 +61,9 @@ class SplitModel:
         >>> model.predict("photo.jpg")
     """
 
+    # No __dict__, and properties without setters: an assignment fails instead of replacing the protection.
+    __slots__ = ("__book", "__card", "__head", "__network", "__noise", "__permanent", "__tail", "__weakref__")
+
     def __init__(
         self,
         card: Card,
@@ -67,9 +74,12 @@ class SplitModel:
         book: Codebook | None = None,
         permanent: Permanent | None = None,
     ) -> None:
+        if hasattr(self, "_SplitModel__card"):
+            raise ConfigError(f"The model {self.name} is loaded and cannot be changed; load it again.")
         forks.remember()
-        self.card, self.noise, self.book, self._permanent = card, noise, book, permanent
-        self._network, self._head, self._tail = network, head, tail
+        self.__noise, self.__book, self.__permanent = noise, book, permanent
+        self.__network, self.__head, self.__tail = network, head, tail
+        self.__card = card
 
     def __repr__(self) -> str:
         """Name, feature and classes."""
@@ -79,19 +89,34 @@ class SplitModel:
     def network(self) -> keras.Model:
         """`image` -> probabilities, the whole network."""
         forks.check()
-        return self._network
+        return self.__network
 
     @property
     def head(self) -> keras.Model:
         """`image`, float32 RGB 0..255 (N, S, S, 3) -> `features`, before any noise or code."""
         forks.check()
-        return self._head
+        return self.__head
 
     @property
     def tail(self) -> keras.Model:
         """`features` -> probabilities (N, classes); for a coded model `symbol` and `epsilon` -> probabilities."""
         forks.check()
-        return self._tail
+        return self.__tail
+
+    @property
+    def card(self) -> Card:
+        """The model's card."""
+        return self.__card
+
+    @property
+    def noise(self) -> Noise | RandomizedResponse | None:
+        """What every feature gets before it leaves the device; None: nothing. A copy, so that edits change nothing."""
+        return copy.copy(self.__noise)
+
+    @property
+    def book(self) -> Codebook | None:
+        """Of a coded model, what maps the head's output to a symbol; None of any other. A copy too."""
+        return copy.copy(self.__book)
 
     @property
     def name(self) -> str:
@@ -140,7 +165,7 @@ class SplitModel:
         Raises:
             ConfigError: as for `features`.
         """
-        source = at(self._permanent, slot) or self.noise
+        source = at(self.__permanent, slot) or self.noise
         return source.drawn() if source else None
 
     def features(self, chips: np.ndarray, rng: random.Random | None = None, slot: str | None = None) -> np.ndarray:
@@ -159,7 +184,7 @@ class SplitModel:
             FeatureError: the chips have another shape, or values that are not finite.
             ConfigError: a slot without permanent answers, or none with them.
         """
-        permanent = at(self._permanent, slot)
+        permanent = at(self.__permanent, slot)
         features = run(self.head, chips, (self.input_size, self.input_size, 3), "chips")
         if self.code is not None:
             book, response = self.code
@@ -241,7 +266,7 @@ class SplitModel:
             ImageError: none of the images can be used, or with `strict` one cannot; FaceNotFoundError if they show
                 no face.
         """
-        at(self._permanent, slot)  # before finding faces, which takes seconds
+        at(self.__permanent, slot)  # before finding faces, which takes seconds
         chips, found, skipped = faces.chips(images, self.input_size, face, bulk=not strict, all_faces=all_faces)
         faces.require_some(found, skipped)
         answers = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privzoo import config
+from privzoo import checks, config
 from privzoo.config import ModelConfig, NetworkConfig, WeightsFile
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.files import replacing, write_arrays
@@ -24,7 +25,7 @@ SECONDS_TO_ANSWER = 30  # of a mirror, for each part of a file
 
 def cache_folder() -> Path:
     """Folder `PRIVZOO_HOME`, or `~/.cache/privzoo`."""
-    return Path(os.environ.get("PRIVZOO_HOME") or Path.home() / ".cache" / "privzoo").expanduser()
+    return checks.local_path(os.environ.get("PRIVZOO_HOME") or Path.home() / ".cache" / "privzoo").expanduser()
 
 
 def sha256(path: Path) -> str:
@@ -71,7 +72,7 @@ def find(weights: WeightsFile) -> Path:
 def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
     import httpx
 
-    digest = hashlib.sha256()
+    digest, shown = hashlib.sha256(), re.sub(r"(?<=//)[^/?#]*@", "", url)  # a mirror's password stays out of errors
     try:
         with (
             replacing(path) as temporary,
@@ -86,7 +87,7 @@ def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
                     break
             if digest.hexdigest() != weights.sha256:
                 raise WeightsError(
-                    f"The weights at {url} are not the released ones (wrong SHA-256); check PRIVZOO_WEIGHTS_URL or "
+                    f"The weights at {shown} are not the released ones (wrong SHA-256); check PRIVZOO_WEIGHTS_URL or "
                     "try again."
                 )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:  # the last two: of a proxy's address
@@ -95,7 +96,7 @@ def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
         reason = f"HTTP {status}" if status else f"{type(error).__name__}: {error}"
         raise WeightsError(
-            f"The weights could not be fetched from {url} ({reason}); check PRIVZOO_WEIGHTS_URL, and HTTPS_PROXY "
+            f"The weights could not be fetched from {shown} ({reason}); check PRIVZOO_WEIGHTS_URL, and HTTPS_PROXY "
             "if you go through a proxy."
         ) from None
     except OSError as error:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
-from export_fakes import chips, exported
+from export_fakes import chips, exported, pair
 from hypothesis import given
 from hypothesis import strategies as st
 
 import privzoo
-from privzoo import checks, faces
+from privzoo import checks, cli, faces, weights
 from privzoo.edge import Client, Head
 from privzoo.errors import ConfigError
+from privzoo.export import tflite
 from privzoo.mechanisms.gaussian import Gaussian, budget_sigma, spent_epsilon
 
 NO_NUMBERS = ["4", True, False, np.True_, None, [4], np.array([4.0]), 4j, math.nan, math.inf, -math.inf, 10**400]
@@ -80,6 +82,50 @@ def test_load_refuses_a_budget_before_it_loads(epsilon, monkeypatch):
         privzoo.load(NOISY, epsilon=epsilon)
     with pytest.raises(ConfigError, match="^delta=.* is not valid"):
         privzoo.load(NOISY, epsilon=4, delta="1e-5")
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/x", "s3://bucket/x", "file:///srv/x", "HTTPS://host/x", "gs:/bucket/x"])
+def test_a_url_is_no_path_wherever_files_are_read_or_written(url, tmp_path, monkeypatch):
+    """Python would make a folder called gs: of it."""
+    from privzoo.data import folder
+    from privzoo.edge import Queue, read_manifest
+    from privzoo.edge.unprotected import UnprotectedHead
+    from privzoo.export import saved_model
+    from privzoo.files import write_bytes
+    from privzoo.mechanisms.ledger import Ledger
+    from privzoo.serving.keys import Keys
+
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest(exported("int8"))
+    monkeypatch.setattr(saved_model, "_write", lambda *_: pytest.fail("written"))
+    calls = {
+        "Head": lambda: Head(url),
+        "UnprotectedHead": lambda: UnprotectedHead(url),
+        "read_manifest": lambda: read_manifest(url),
+        "Queue": lambda: Queue(url),
+        "Ledger": lambda: Ledger(url),
+        "Keys": lambda: Keys(url),
+        "ca": lambda: Client(Head(exported("int8")), "https://cloud:8501", ca=url),
+        "tail": lambda: saved_model.export_tail(pair()[1], url, "m", 1, manifest),
+        "head": lambda: tflite.export_head(pair()[0], url, "int8", manifest),
+        "data": lambda: folder.load(url),
+        "any file": lambda: write_bytes(Path(url), b""),
+        "privzoo export": lambda: cli._export(cli._parser().parse_args(["export", "x", "--out", url])),
+    }
+    advice = "give /srv/x" if url.startswith("file") else "give a path on this machine"
+    for name, call in calls.items():
+        given = str(Path(url)) if name == "any file" else url
+        with pytest.raises(ConfigError, match=f"^The path {given} is not supported: .*; {advice}"):
+            call()
+    monkeypatch.setenv("PRIVZOO_HOME", url)
+    with pytest.raises(ConfigError, match="is not supported"):
+        weights.cache_folder()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["a:b", "C:/x", "a b/c:d", "./gs:/x", "/gs://x"])
+def test_odd_paths_that_are_no_urls(path):
+    assert checks.local_path(path) == Path(path)
 
 
 def test_numpy_numbers_are_taken():

@@ -12,7 +12,7 @@ import pytest
 from cli_helpers import MODEL, privzoo_process
 
 import privzoo
-from privzoo import cli
+from privzoo import card_text, cli
 from privzoo.card import PART, heads
 from privzoo.errors import WeightsError
 from privzoo.mechanisms.budget import rounded_up
@@ -90,10 +90,11 @@ def test_list_prints_one_line_for_each_model(capsys):
     assert [line.split()[0] for line in lines] == privzoo.list_models()
     for name, line in zip(privzoo.list_models(), lines, strict=True):
         card = privzoo.show(name)
-        attack = card.identity_attack()
-        assert (f"{attack.value:.1%}" if attack else "not measured") in line
+        assert f" {card_text.identified(card)} " in line
+        assert "not measured" not in line or not card.model.code
         assert line.endswith(rounded_up(card.epsilon()) if card.epsilon() else "no noise")
-    assert any(note.startswith("identified: ") for note in notes)
+    assert any(note.startswith("identified: ") for note in notes) and any("For codes" in note for note in notes)
+    assert any("int8 head if both" in note for note in notes)
     assert any("epsilon 42.9" in note and "99.9%" in note and "not by the budget" in note for note in notes)
     explained = [note.partition(": ") for note in notes if ": epsilon " in note]
     assert {said: names.split(", ") for names, _, said in explained} == {

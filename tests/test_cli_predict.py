@@ -81,9 +81,22 @@ def test_strict_stops_at_the_first(folder, capsys):
 
 
 def test_all_skipped(folder, capsys):
-    code, found, errors = predict(capsys, MODEL, folder / "grey.png", folder / "text.jpg")
-    assert code == 2 and found["answers"] == [] and len(found["skipped"]) == 2
-    assert errors.splitlines()[-1] == "privzoo: 2 of 2 photographs got no answer."
+    for model in (MODEL, NOISY):
+        code, found, errors = predict(capsys, model, folder / "grey.png", folder / "text.jpg")
+        assert code == 2 and found["answers"] == [] and len(found["skipped"]) == 2
+        assert found["noise"] is None  # nothing was drawn
+        assert errors.splitlines()[-1] == "privzoo: 2 of 2 photographs got no answer."
+
+
+def test_the_demo_prints_its_object_too_where_all_are_skipped(folder, capsys):
+    names = [str(folder / "grey.png"), str(folder / "text.jpg")]
+    assert cli.main(["demo", "--model", MODEL, "--json", "--image", *names]) == 2
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["model"] == MODEL and found["answers"] == []
+    assert [one["image"] for one in found["skipped"]] == names
+    assert "--face given" in found["skipped"][0]["reason"]
+    assert printed.err.splitlines()[-1] == "privzoo: 2 of 2 photographs got no answer."
 
 
 def test_pipes_are_skipped_without_waiting(folder, tmp_path, capsys):
@@ -226,6 +239,13 @@ def test_names_of_every_encoding(folder, environment):
     names = [one["image"] for one in (*found["answers"], *found["skipped"])]
     assert [os.fsencode(name) for name in names] == [RAW, UTF8.encode(), raw_bad]
     assert rb"f\udce9.png: there is no such file" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_json_is_plain_utf_8_whatever_the_encoding(encoding, tmp_path):
+    expected = process("list", MODEL, "--json", cwd=tmp_path).stdout
+    done = process("list", MODEL, "--json", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stdout) == (0, expected) and json.loads(done.stdout.decode("utf-8"))
 
 
 @pytest.mark.parametrize("environment", [ASCII_C, ASCII_OUT], ids=["C", "ascii"])

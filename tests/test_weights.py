@@ -98,6 +98,10 @@ def test_damaged_or_missing_weights_always_raise(released, mirror, tmp_path, mon
     monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", "http://127.0.0.1:9")
     with pytest.raises(WeightsError, match="could not be fetched"):
         weights.find(entry)
+    monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", "http://me:secret@127.0.0.1:9/zoo")
+    with pytest.raises(WeightsError, match="could not be fetched from http://127.0.0.1:9/zoo/a.npz") as failed:
+        weights.find(entry)
+    assert "secret" not in str(failed.value)
     monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", mirror)
     with pytest.raises(WeightsError, match="HTTP 404"):
         weights.find(WeightsFile("none.npz", entry.sha256, 1))

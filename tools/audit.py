@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -75,7 +77,7 @@ def _plan() -> Plan:
         seeds, epsilons = tuple(map(int, FLAGS.seeds)), tuple(map(float, FLAGS.epsilons))
     except ValueError:
         raise ConfigError(f"--seeds {FLAGS.seeds} --epsilons {FLAGS.epsilons} are not numbers; give 1,2,3.") from None
-    cache = Path(FLAGS.cache_dir)
+    cache = checks.local_path(FLAGS.cache_dir)
     if FLAGS.quick:
         return Plan(cache, seeds[:1], (1, 100), ("lda", "mlp"), deep="none", epsilons=epsilons)
     return Plan(
@@ -152,7 +154,7 @@ def main(_: list[str]) -> None:
     import privzoo
     from privzoo import card, config
     from privzoo.audit import limits, model_audit, own, pair_cells
-    from privzoo.audit.report import results, tables
+    from privzoo.audit.report import families, tables
     from privzoo.errors import ConfigError, DefectError, UnknownNameError
     from privzoo.provenance import git_revision, write_json
 
@@ -179,18 +181,18 @@ def main(_: list[str]) -> None:
         return document
 
     # Figures of a user's own data are kept apart from the zoo's, with their own yardstick: people and chance differ.
-    for family in sorted({results.family_of(name) for name in names}):
+    for family in sorted({families.family_of(name) for name in names}):
         # The page is on full heads.
         head = "" if FLAGS.head == config.FULL else f"_{FLAGS.head}"
         kind = ("_quick" if FLAGS.quick else "") + head + (f"_{family}" if family else "")
         folder = plan.cache / f"audit{kind}"
-        members = [name for name in names if results.family_of(name) == family]
+        members = [name for name in names if families.family_of(name) == family]
         data = own.data_of(config.network(config.model(members[0]).network), FLAGS.data_dir, FLAGS.quick)
         weak = _yardstick(data, plan, folder / f"{model_audit.YARDSTICK}.json", progress, keep)
         for name in sorted(members, key=lambda name: (config.model(name).network, name)):
             model = privzoo.load(name, head=FLAGS.head)
             views = model_audit.views(
-                model, quantizations, plan.cache, Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
+                model, quantizations, plan.cache, checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None
             )
             figures = []
             if "people" in FLAGS.attacks:
@@ -216,8 +218,8 @@ def main(_: list[str]) -> None:
         if FLAGS.report:
             from privzoo.audit.report import audit_page
 
-            out = FLAGS.report_dir and Path(FLAGS.report_dir) / family
-            print(audit_page.write(folder, out, results=results.file(family, FLAGS.results), people=FLAGS.people))
+            out = FLAGS.report_dir and checks.local_path(FLAGS.report_dir) / family
+            print(audit_page.write(folder, out, results=families.file(family, FLAGS.results), people=FLAGS.people))
     if defects:
         raise DefectError(
             f"{len(defects)} figures exceed the bound of their mechanism, so the program does not do what was proved: "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags
 
+from privzoo import checks
 from privzoo.export.manifests import QUANTIZATIONS
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
     from privzoo.provenance import write_json
 
-    out, answered = Path(FLAGS.out), goals.zoo_rows()
+    out, answered = checks.local_path(FLAGS.out), goals.zoo_rows()
     if FLAGS.measure:
         found = _measured(answered, goals.slim_cards())
     else:
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> None:
     plots.write(found.results, out)
     write_json(out / report.BENCHMARK, found.to_dict())
     if FLAGS.results:
-        report.publish(Path(FLAGS.results), found, out)
+        report.publish(checks.local_path(FLAGS.results), found, out)
     print("\n".join(row.line for row in found.rows))
 
 

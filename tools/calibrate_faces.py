@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import random
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import app, flags
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from privzoo.evaluation.intervals import Estimate
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with UTKFace, as a zip or in its official layout", required=True)
@@ -22,6 +26,7 @@ flags.DEFINE_integer("seed", 0, "seed of the draw")
 def main(_: list[str]) -> None:
     """Prints both constants with their errors, how far faces scatter, and by how much upright ones seem turned."""
     from privzoo.data import utkface
+    from privzoo.evaluation import intervals
     from privzoo.faces import detection
     from privzoo.faces.search import search
 
@@ -41,13 +46,17 @@ def main(_: list[str]) -> None:
         right.append(0.5 - x)
         angle.append(abs(face.angle))
     print(f"{len(scale)} of {len(drawn)} faces seen upright in UTKFace's training chips, seed {FLAGS.seed}")
-    error = 1.96 / len(scale) ** 0.5
-    print(f"GROW {np.exp(np.mean(scale)):.4f} +- {np.std(scale) * error:.4f} of itself (sd {np.std(scale):.3f})")
-    print(f"DOWN {np.mean(down):+.4f} +- {np.std(down) * error:.4f} (sd {np.std(down):.3f})")
-    print(f"right {np.mean(right):+.4f} +- {np.std(right) * error:.4f} (sd {np.std(right):.3f}); taken as 0")
+    grow, below, aside = (intervals.mean(np.array(values)) for values in (scale, down, right))
+    print(f"GROW {np.exp(grow.value):.4f} +- {_half(grow):.4f} of itself (sd {np.std(scale):.3f})")
+    print(f"DOWN {below.value:+.4f} +- {_half(below):.4f} (sd {np.std(down):.3f})")
+    print(f"right {aside.value:+.4f} +- {_half(aside):.4f} (sd {np.std(right):.3f}); taken as 0")
     marks = ", ".join(f"{share} %: {np.percentile(angle, share):.1f}" for share in (50, 90, 95, 99))
     print(f"degrees by which upright faces seem turned, {marks}; today's LEVEL is {detection.LEVEL:g}")
     print(f"today: GROW {detection.GROW}, DOWN {detection.DOWN}")
+
+
+def _half(found: Estimate) -> float:
+    return found.high - found.value
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     from privzoo.mechanisms.codebook import Codebook
     from privzoo.model import SplitModel
@@ -120,19 +122,19 @@ def _kept(name: str) -> Path:
 
 def _publish(family: str = "") -> None:
     """Writes the section on all figures that were written of a family of models."""
-    from privzoo.audit.report import codes, results
+    from privzoo.audit.report import codes, families
 
-    if page := results.file(family, FLAGS.results):
-        codes.publish(page, Path(FLAGS.docs_dir), family)
+    if page := families.file(family, FLAGS.results):
+        codes.publish(page, checks.local_path(FLAGS.docs_dir), family)
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.provenance import write_json
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found)
-    _publish(results.family_of(found["model"]))
+    _publish(families.family_of(found["model"]))
 
 
 def _time_only(model: SplitModel) -> None:
@@ -156,8 +158,8 @@ def _compare(model: SplitModel, facts: dict[str, Any]) -> None:
     from privzoo.embeddings import coded
     from privzoo.evaluation.coded import measure_noise
 
-    cache, budgets = Path(FLAGS.cache_dir), _budgets()
-    heads = FLAGS.heads_dir and Path(FLAGS.heads_dir)
+    cache, budgets = checks.local_path(FLAGS.cache_dir), _budgets()
+    heads = FLAGS.heads_dir and checks.local_path(FLAGS.heads_dir)
     noisy, same = measured.noisy(model)
     on = measured.faces(model, FLAGS.data_dir, cache, heads)
     rows = []
@@ -172,7 +174,7 @@ def _compare(model: SplitModel, facts: dict[str, Any]) -> None:
         print(f"{noisy.name} at epsilon {found.epsilon:g}: {found.accuracy:.2%} ({found.low:.2%} to {found.high:.2%})")
     if FLAGS.write:
         facts |= {"data": on.name, "noise_of": noisy.name, "same_feature": same}
-        _write(codes.compared_folder(Path(FLAGS.docs_dir)) / f"{model.name}.json", {**facts, "rows": rows})
+        _write(codes.compared_folder(checks.local_path(FLAGS.docs_dir)) / f"{model.name}.json", {**facts, "rows": rows})
 
 
 def _measure(model: SplitModel, facts: dict[str, Any]) -> None:
@@ -181,8 +183,8 @@ def _measure(model: SplitModel, facts: dict[str, Any]) -> None:
 
     from privzoo.embeddings import coded
 
-    cache, budgets, sizes = Path(FLAGS.cache_dir), _budgets(), _sizes()
-    on = measured.faces(model, FLAGS.data_dir, cache, FLAGS.heads_dir and Path(FLAGS.heads_dir))
+    cache, budgets, sizes = checks.local_path(FLAGS.cache_dir), _budgets(), _sizes()
+    on = measured.faces(model, FLAGS.data_dir, cache, FLAGS.heads_dir and checks.local_path(FLAGS.heads_dir))
     if model.book is None:
         for one in measured.fitted_now(model, sizes, FLAGS.epsilon, FLAGS.data_dir, cache, FLAGS.faces):
             list(measured.rows_of(one.book, coded.tail_of(one.joint), on, budgets))
@@ -210,7 +212,7 @@ def main(_: list[str]) -> None:
     if FLAGS.goals:
         from privzoo.audit.report import code_goals
 
-        for row in code_goals.all_rows(Path(FLAGS.docs_dir)):
+        for row in code_goals.all_rows(checks.local_path(FLAGS.docs_dir)):
             print(row.line)
         if FLAGS.write:
             _publish()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import sys
-from pathlib import Path
 
 from absl import app, flags
+
+from privzoo import checks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("draws", 1_000_000, "draws of each mechanism, for both features together", lower_bound=1000)
@@ -19,10 +20,11 @@ def main(_: list[str]) -> None:
     """Runs each mechanism's program, prints the bound that its draws give, and stores it."""
     import dataclasses
 
+    from drawing import report
+
     import privzoo
     from privzoo import config
     from privzoo.audit.attacks import empirical
-    from privzoo.audit.report import draws as report
     from privzoo.errors import PrivzooError
     from privzoo.mechanisms.gaussian import DELTA, Gaussian, budget_sigma
     from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -43,9 +45,9 @@ def main(_: list[str]) -> None:
         print(f"{name}: stated {found.stated:.4g}, shown at least {found.bound:.3g}; {found.event}", flush=True)
     command = "tools/draws.py" + (f" --draws {FLAGS.draws}" if FLAGS.draws != FLAGS["draws"].default else "")
     facts = {"date": datetime.date.today().isoformat(), "git": git_revision(), "command": command}
-    write_json(Path(FLAGS.out), {**facts, "rows": rows})
+    write_json(checks.local_path(FLAGS.out), {**facts, "rows": rows})
     if FLAGS.results:
-        report.write(Path(FLAGS.results), Path(FLAGS.out))
+        report.write(checks.local_path(FLAGS.results), checks.local_path(FLAGS.out))
     if refuted := [row["mechanism"] for row in rows if report.verdict(row) == report.REFUTED]:
         raise PrivzooError(f"The draws of {refuted[0]} show a larger epsilon than is stated; do not release it.")
 

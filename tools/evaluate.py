@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+from privzoo import checks
 
 if TYPE_CHECKING:
     from privzoo.card import Card
@@ -62,12 +63,14 @@ def _say_of_own_data(card: Card, data: Dataset) -> None:
 
 def main(_: list[str]) -> None:
     """Measures every matching model under its task's protocol, network by network."""
+    from evaluating import accuracy, results
+
     import privzoo
     from privzoo import card, card_files, config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
-    from privzoo.evaluation import accuracy, subgroups
+    from privzoo.evaluation import subgroups
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
     names = [name for name in names if FLAGS.head in card.heads(config.model(name))]
@@ -77,7 +80,7 @@ def main(_: list[str]) -> None:
         )
     if FLAGS.detect:
         # FER2013 holds chips, not photographs, in which there is nothing to detect.
-        names = [name for name in names if results.family_of(name) == "" and _task(name) == "gender"]
+        names = [name for name in names if families.family_of(name) == "" and _task(name) == "gender"]
         if not names:
             raise ConfigError("--detect needs whole photographs, which only LFW has: give it a gender model.")
     if FLAGS.limit and FLAGS.write:
@@ -111,9 +114,9 @@ def main(_: list[str]) -> None:
             data,
             FLAGS.quantizations,
             command,
-            Path(FLAGS.cache_dir),
+            checks.local_path(FLAGS.cache_dir),
             every=FLAGS.every,
-            heads=Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
+            heads=checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
             seeds=seeds,
             detect=FLAGS.detect,
         ):
@@ -125,7 +128,9 @@ def main(_: list[str]) -> None:
         if FLAGS.subgroups and not FLAGS.detect and not network.own_data and network.task == "gender":
             faces = utkface.load(FLAGS.data_dir, split="validation")
             faces = splits.take(faces, FLAGS.limit) if FLAGS.limit else faces
-            for model, found in accuracy.subgroups_of(models, faces, command, Path(FLAGS.cache_dir), seeds=seeds):
+            for model, found in accuracy.subgroups_of(
+                models, faces, command, checks.local_path(FLAGS.cache_dir), seeds=seeds
+            ):
                 if FLAGS.write:
                     card_files.write_subgroups(model.name, found, FLAGS.head)
                 rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
@@ -133,9 +138,9 @@ def main(_: list[str]) -> None:
     if not FLAGS.write:
         return
     cards = [card.read(name) for name in privzoo.list_models()]
-    for family in sorted({results.family_of(name) for name in names}):
-        if file := results.file(family, FLAGS.results):
-            results.write(file, [one for one in cards if results.family(one.network) == family])
+    for family in sorted({families.family_of(name) for name in names}):
+        if file := families.file(family, FLAGS.results):
+            results.write(file, [one for one in cards if families.family(one.network) == family])
 
 
 if __name__ == "__main__":

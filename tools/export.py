@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags
 
+from privzoo import checks
 from privzoo.export.manifests import QUANTIZATIONS
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _calibration(model: SplitModel) -> np.ndarray | None:
     if FLAGS.calibration_dir and FLAGS.data_dir:
         raise ConfigError("--calibration_dir and --data_dir both give faces to calibrate with; choose one.")
     if FLAGS.calibration_dir:
-        return _chips(Path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
+        return _chips(checks.local_path(FLAGS.calibration_dir), FLAGS.calibration_count, model.input_size)
     if FLAGS.data_dir:
         return _training_chips(model.card.network, model.input_size)
     return None
@@ -150,7 +151,7 @@ def main(_: list[str]) -> None:
     names, quantizations = _names(), _quantizations()
     if FLAGS.out is None and not FLAGS.released:
         raise ConfigError("There is no folder to write to; give one with --out.")
-    out = Path(FLAGS.out or RELEASED_FOLDER)
+    out = checks.local_path(FLAGS.out or RELEASED_FOLDER)
     for flag in ("figures", "keep"):
         if FLAGS[flag].value and not FLAGS.released:
             raise ConfigError(f"--{flag} applies to released heads only; give --released with it.")

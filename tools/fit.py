@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
+
+from privzoo import checks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -52,7 +53,7 @@ def main(_: list[str]) -> None:
         for limit in set(limits.values()):
             cuts = [model.cut for model in own if limits.get(model.name, 0) == limit]
             some = splits.take(train, limit) if limit else train
-            options = (Path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
+            options = (checks.local_path(FLAGS.cache_dir), FLAGS.augment, FLAGS.seed)
             fitters[limit] = Fitter(network, built, cuts, some, validation, *options)
         for model in own:
             arrays, facts = fitters[limits[model.name]].fit(model) if model.dimensions else ({}, {})

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from absl import app, flags
 from loadtesting.generator import MOST_CLIENTS
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     from loadtesting.report import Result
     from loadtesting.target import Target
@@ -121,7 +123,7 @@ def main(_: list[str]) -> None:
 
     clients, described = check(), machine.describe(report.PACKAGES)
     with tempfile.TemporaryDirectory(prefix="privzoo-served-") as exported:
-        served = Path(FLAGS.served or exported)
+        served = checks.local_path(FLAGS.served or exported)
         for model in FLAGS.models if FLAGS.served is None else []:
             privzoo.load(model).export_tail(served)
         result = measure([Target.find(served, model) for model in FLAGS.models], clients)

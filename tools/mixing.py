@@ -17,6 +17,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # 
 
 from absl import app, flags  # noqa: E402
 
+from privzoo import checks  # noqa: E402
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("architecture", "vgg16", "architecture of the network")
 flags.DEFINE_list("blocks", ["1", "2", "3"], "convolution blocks in pre")
@@ -68,7 +70,7 @@ def main(_: list[str]) -> None:
             "git": git,
             "command": " ".join(["tools/mixing.py", *sys.argv[1:]]),
         }
-        write_json(Path(FLAGS.out), {"rows": [dataclasses.asdict(row) for row in rows], **facts})
+        write_json(checks.local_path(FLAGS.out), {"rows": [dataclasses.asdict(row) for row in rows], **facts})
 
 
 if __name__ == "__main__":

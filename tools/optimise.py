@@ -12,19 +12,20 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import app, flags
+from optimising.heads import EXPORTED, METHODS
+from optimising.process import LEARNING_RATES, TRAINED
 
+from privzoo import checks
 from privzoo.config import SLIM
-from privzoo.optimise.heads import EXPORTED, METHODS
-from privzoo.optimise.process import LEARNING_RATES, TRAINED
 
 if TYPE_CHECKING:
+    from optimising.heads import Faces
+    from optimising.process import Job
+
     from privzoo.model import SplitModel
-    from privzoo.optimise.heads import Faces
-    from privzoo.optimise.process import Job
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of the model", required=True)
@@ -58,12 +59,12 @@ flags.DEFINE_string("results", None, "Markdown file whose section is rewritten; 
 def _faces(model: SplitModel) -> Faces:
     """Training faces, and the float head's output for them."""
     import numpy as np
+    from optimising import heads, tf_keras_copy
 
     from privzoo.audit.features import keep
     from privzoo.data import arrays, splits
     from privzoo.embeddings.rounding import unrounded
     from privzoo.export.manifests import model_sha256
-    from privzoo.optimise import heads, tf_keras_copy
 
     data, _ = splits.of_network(model.card.network, FLAGS.data_dir)
     chips, _ = arrays(splits.take(data, FLAGS.chips), model.input_size)
@@ -74,12 +75,13 @@ def _faces(model: SplitModel) -> Faces:
         return np.concatenate([np.asarray(head(part, training=False)) for part in parts])
 
     facts = {"head before rounding": model_sha256(head), "layers": tf_keras_copy.describe(head), "chips": chips}
-    return heads.Faces(chips, np.array(keep(facts, make, Path(FLAGS.cache_dir)).read()))
+    return heads.Faces(chips, np.array(keep(facts, make, checks.local_path(FLAGS.cache_dir)).read()))
 
 
 def _job(method: str) -> Job:
+    from optimising.process import Job
+
     from privzoo.errors import ConfigError
-    from privzoo.optimise.process import Job
 
     try:
         rates = LEARNING_RATES | {
@@ -95,14 +97,13 @@ def _job(method: str) -> Job:
 def main(_: list[str]) -> None:
     """Makes the heads, measures them, and writes and prints the figures."""
     from benchmarking import goals, machine
-    from optimising import figures, report
+    from optimising import figures, heads, report
 
     import privzoo
     from privzoo import card, config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.data import splits
     from privzoo.errors import ConfigError
-    from privzoo.optimise import heads
     from privzoo.provenance import git_revision
 
     def say(line: str) -> None:
@@ -124,13 +125,15 @@ def main(_: list[str]) -> None:
     model = privzoo.load(FLAGS.model)
     network = model.card.network
     slim = privzoo.load(FLAGS.model, head=SLIM) if SLIM in methods else None
-    exported = Path(FLAGS.heads_dir) if FLAGS.heads_dir else None
+    exported = checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None
     faces, jobs = _faces(model), {name: _job(name) for name in methods if name in TRAINED}
     paths = {}
     for name in methods:
         say(f"making {name}")
         which = slim if name == SLIM and slim else model
-        paths[name] = heads.make(which, name, faces, jobs.get(name), Path(FLAGS.out) / model.name, exported)
+        paths[name] = heads.make(
+            which, name, faces, jobs.get(name), checks.local_path(FLAGS.out) / model.name, exported
+        )
         print(f"{paths[name]}  {paths[name].stat().st_size:,} bytes", flush=True)
     if not FLAGS.measure:
         return
@@ -140,7 +143,7 @@ def main(_: list[str]) -> None:
         test, validation = splits.take(test, FLAGS.limit), splits.take(validation, FLAGS.limit)
     plan = figures.Plan(
         FLAGS.data_dir,
-        Path(FLAGS.cache_dir),
+        checks.local_path(FLAGS.cache_dir),
         FLAGS.every,
         seeds,
         tuple(FLAGS.attackers),
@@ -176,7 +179,7 @@ def main(_: list[str]) -> None:
     print(report.text(found))
     if FLAGS.write:
         folder = config.config_folder() / "optimised"
-        print(report.write(folder, found, results.file(results.family(network), FLAGS.results)))
+        print(report.write(folder, found, families.file(families.family(network), FLAGS.results)))
 
 
 if __name__ == "__main__":

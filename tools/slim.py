@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags
 
+from privzoo import checks
+
 if TYPE_CHECKING:
     from privzoo.model import SplitModel
 
@@ -62,17 +64,19 @@ def _make(model: SplitModel, run: Path) -> None:
         precision=FLAGS.precision,
         seed=FLAGS.seed,
     )
-    record = fit.make(model, train, validation, run, Path(FLAGS.cache_dir), pruning, training)
+    record = fit.make(model, train, validation, run, checks.local_path(FLAGS.cache_dir), pruning, training)
     print(json.dumps({key: record[key] for key in ("channels", "left", "validation")}, indent=1), flush=True)
 
 
 def _measure(model: SplitModel) -> None:
+    from slimming import report
+
     import privzoo
     from privzoo.audit import own
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.data import splits
     from privzoo.errors import ConfigError
-    from privzoo.slim import measure, report
+    from privzoo.slim import measure
 
     try:
         seeds = tuple(map(int, FLAGS.seeds))
@@ -84,14 +88,14 @@ def _measure(model: SplitModel) -> None:
         splits.test_set(model.card.network, FLAGS.data_dir),
         splits.of_network(model.card.network, FLAGS.data_dir)[1],
         own.data_of(model.card.network, FLAGS.data_dir),
-        Path(FLAGS.cache_dir),
+        checks.local_path(FLAGS.cache_dir),
         seeds,
         FLAGS.attackers,
-        Path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
+        checks.local_path(FLAGS.heads_dir) if FLAGS.heads_dir else None,
     )
     heads = f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else ""
     command = f"tools/slim.py --model {model.name} --data_dir DIR --nomake --measure{heads}"
-    report.write(measured, command, results.file(results.family(model.card.network), FLAGS.results))
+    report.write(measured, command, families.file(families.family(model.card.network), FLAGS.results))
     print("\n".join(report.lines(measured)))
 
 
@@ -106,7 +110,7 @@ def main(_: list[str]) -> None:
         raise ConfigError("--release does not go with --limit: releases are made on all faces.")
     config.check_uncoded(config.model(FLAGS.model))
     model = privzoo.load(FLAGS.model)
-    run = Path(FLAGS.run_dir or f"runs/slim_{model.name}")
+    run = checks.local_path(FLAGS.run_dir or f"runs/slim_{model.name}")
     if FLAGS.restart:
         shutil.rmtree(run, ignore_errors=True)
     if FLAGS.make:

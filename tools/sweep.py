@@ -9,9 +9,10 @@ rank 101 to 200 by their number of LFW images. `sweeping.report.RULE` says how.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
+
+from privzoo import checks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name or shell pattern of models, planned ones too", required=True)
@@ -36,7 +37,7 @@ def main(_: list[str]) -> None:
     from sweeping.bench import Bench
 
     from privzoo import config
-    from privzoo.audit.report import results
+    from privzoo.audit.report import families
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.training import release
 
@@ -56,7 +57,7 @@ def main(_: list[str]) -> None:
     for model in models:
         cuts = [m.cut for m in models if m.network == model.network]
         bench = benches.get(model.network) or Bench(
-            model.network, cuts, FLAGS.data_dir, Path(FLAGS.cache_dir), seeds, FLAGS.attackers, FLAGS.faces
+            model.network, cuts, FLAGS.data_dir, checks.local_path(FLAGS.cache_dir), seeds, FLAGS.attackers, FLAGS.faces
         )
         benches = {model.network: bench}  # one at a time in memory
         for trial in FLAGS["try"].value or ():
@@ -67,9 +68,9 @@ def main(_: list[str]) -> None:
             report.add_trial(folder / f"{model.name}.json", trial, command, seeds, row)
             people = ", ".join(f"{q} queries {f['value']:.1%} ({f['attacker']})" for q, f in row["identity"].items())
             logging.info("%s, %s: accuracy %.2f %%, identity %s", model.name, trial, 100 * row["accuracy"], people)
-    every = {path: results.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
-    for family in sorted({results.family(config.network(model.network)) for model in models}):
-        if file := results.file(family, FLAGS.results):
+    every = {path: families.family_of(path.stem) for path in sorted(folder.glob("*.json"))}
+    for family in sorted({families.family(config.network(model.network)) for model in models}):
+        if file := families.file(family, FLAGS.results):
             report.write(file, [path for path, own in every.items() if own == family])
 
 

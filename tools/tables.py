@@ -10,6 +10,8 @@ from pathlib import Path
 
 from absl import app, flags
 
+from privzoo import checks
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose sections are rewritten")
 flags.DEFINE_string("readme", "README.md", "Markdown file whose table of recommended models is rewritten")
@@ -21,21 +23,23 @@ def main(_: list[str]) -> None:
     from benchmarking import goals
     from benchmarking import report as benchmark
     from detecting import report as faces
+    from drawing import report as draws
+    from evaluating import choices, results
     from loadtesting import report as load
     from optimising import report as optimised
+    from slimming import report as slim
     from sweeping import report as settings
 
     import privzoo
     from privzoo import card, config
-    from privzoo.audit.report import audit_page, choices, codes, draws, results
-    from privzoo.slim import report as slim
+    from privzoo.audit.report import audit_page, codes, families
 
-    page, docs, kept = Path(FLAGS.results), Path(FLAGS.docs_dir), config.config_folder()
+    page, docs, kept = checks.local_path(FLAGS.results), checks.local_path(FLAGS.docs_dir), config.config_folder()
 
     def own(folder: str) -> list[Path]:
-        return [path for path in sorted((kept / folder).glob("*.json")) if not results.family_of(path.stem)]
+        return [path for path in sorted((kept / folder).glob("*.json")) if not families.family_of(path.stem)]
 
-    cards = [card.read(name) for name in privzoo.list_models() if not results.family_of(name)]
+    cards = [card.read(name) for name in privzoo.list_models() if not families.family_of(name)]
     results.write_accuracy(page, cards)
     audit_page.write_tables(docs / "audit", page)
     settings.write(page, own("sweeps"))
@@ -54,7 +58,7 @@ def main(_: list[str]) -> None:
         faces.publish(docs / "faces" / "faces.json", page)
     load.publish(docs / "load", page)
     if FLAGS.readme:
-        choices.write(Path(FLAGS.readme), {name: card.read(name) for name, _ in choices.CHOICES})
+        choices.write(checks.local_path(FLAGS.readme), {name: card.read(name) for name, _ in choices.CHOICES})
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
+
+from privzoo import checks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "YAML file of the network", required=True)
@@ -25,20 +26,22 @@ def main(_: list[str]) -> None:
     from privzoo.data import splits
     from privzoo.training import mixing, primary, release, siamese
 
-    network = config.read(config.NetworkConfig, Path(FLAGS.config))
-    run = Path(FLAGS.run_dir or f"runs/{network.name}")
+    network = config.read(config.NetworkConfig, checks.local_path(FLAGS.config))
+    run = checks.local_path(FLAGS.run_dir or f"runs/{network.name}")
     if FLAGS.restart:
         shutil.rmtree(run, ignore_errors=True)
     train_set, validation_set = splits.of_network(network, FLAGS.data_dir)
     if FLAGS.limit:
         train_set, validation_set = (splits.take(part, FLAGS.limit) for part in (train_set, validation_set))
-    cache = Path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"
+    cache = checks.local_path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"
     if network.siamese:
         siamese.train(network, train_set, validation_set, run, cache)
     elif network.mixing:
         mixing.train(network, train_set, validation_set, run)
     else:
-        primary.train(network, train_set, validation_set, run, Path(FLAGS.init_dir) if FLAGS.init_dir else None)
+        primary.train(
+            network, train_set, validation_set, run, checks.local_path(FLAGS.init_dir) if FLAGS.init_dir else None
+        )
     logging.info("Trained %s; the run is in %s.", network.name, run)
     if FLAGS.release:
         entered = release.release(network, run, validation_set, cache).weights

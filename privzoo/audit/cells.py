@@ -260,7 +260,14 @@ def figures(target: Target, label: str, plan: Plan, queries: int, results: Itera
             # Not all attackers have the same seeds; only the mean over them counts here.
             best_value = next(f for f in found if f["best"] and f["metric"] == metric)
             best_value["optimism"] = round(intervals.best_of(tables, truth), 6)
+            if key == "top1":
+                best_value["by_person"] = _by_person(np.array(table[best_value["attacker"]]), truth)
     return found
+
+
+def _by_person(hits: np.ndarray, people: np.ndarray) -> list[str]:
+    """Each person's share of hits, as text, for comparisons with attacks on the same people: a line for each seed."""
+    return [" ".join(f"{share:.4g}" for share in row) for row in intervals.by_person(hits, people)]
 
 
 def chance(target: Target, label: str) -> list[dict]:

@@ -18,7 +18,7 @@ from privzoo.config import FULL
 from privzoo.data import Dataset, arrays, lfw, splits, utkface
 from privzoo.data.samples import Sample
 from privzoo.errors import ConfigError, DataError, FeatureError
-from privzoo.files import replacing
+from privzoo.files import replacing, write_array
 from privzoo.model import BATCH, SplitModel
 
 if TYPE_CHECKING:
@@ -336,8 +336,7 @@ def keep(facts: dict[str, Any], make: Callable[[], np.ndarray], cache: Path) -> 
     key = activations.key(**facts)
     path = cache / f"features_{key}.npy"
     if not path.exists():
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, np.ascontiguousarray(make(), np.float32))
+        write_array(path, np.ascontiguousarray(make(), np.float32))
     return Features(path, key)
 
 

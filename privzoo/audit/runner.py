@@ -37,6 +37,7 @@ audit in `audit_quick`):
                                    rank: "equation 4", "other photographs", "per sample" (its file says what they are)
      "best": true,                 the highest of all attackers that differ in nothing else ("age", "EER": the lowest)
      "optimism": 0.003,            of the best one: its selection bias, if all were equally good
+     "by_person": ["0.5 1 0"],     of the best identity attack: each person's share of hits, a line for each seed
      "bound": 0.0191,              the most that any attacker can reach; null: not bounded
      "defect": true,               only if the figure exceeds its bound: the program does not keep it
      "value": 0.61, "low": 0.57, "high": 0.65,        95% interval; shares in 0..1, for "age" years

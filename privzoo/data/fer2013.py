@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privzoo import faces
+from privzoo import checks, faces
 from privzoo.data.files import READ_ERRORS, Files, Folder, is_image, open_files
 from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, check_split, warn_skipped
 from privzoo.errors import DataError
@@ -46,7 +46,7 @@ def load(root: str | Path, split: str = "train") -> Dataset:
         3589
     """
     check_split(split, (*SPLITS, "all"))
-    root = Path(root).expanduser()
+    root = checks.local_path(root).expanduser()
     files: Files
     table: str | None
     if root.is_file() and root.suffix.lower() == ".csv":

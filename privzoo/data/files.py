@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from privzoo import checks
 from privzoo.errors import DataError, ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".gif", ".tif", ".tiff")
@@ -166,7 +167,7 @@ def open_files(root: str | Path, folders: Sequence[str]) -> Files:
     Raises:
         DataError: it does not exist, or is a file but not a zip.
     """
-    root = Path(root).expanduser()
+    root = checks.local_path(root).expanduser()
     if not root.exists():
         raise DataError(f"{root} does not exist: give the folder {folders[0]}, its zip, or the folder that holds one.")
     if root.is_file():

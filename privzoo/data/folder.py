@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from privzoo import checks
 from privzoo.data import held_out, people
 from privzoo.data.files import Files, Folder, Zip, is_hidden, is_image
 from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, check_split, warn_skipped
@@ -59,7 +60,7 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
         {'gender': ('male', 'female')}
     """
     check_split(split, SPLITS)
-    files, name, only = _open(Path(root).expanduser())
+    files, name, only = _open(checks.local_path(root).expanduser())
     skipped: Counter[str] = Counter()
     wanted = classes or CLASSES.get(label)
     found = _images(files, only, skipped, [_plain(one) for one in wanted] if wanted else None)
@@ -81,12 +82,13 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
             if one.path in who:
                 labels["identity"] = persons.index(who[one.path])
             samples.append(Sample(one.path, ReadImage(files, one.path, f"{files}/{one.path}"), labels))
+    before = len(samples)
     if split == TEST:
         skipped = Counter()
         samples = _unseen(files, samples, [one.path for one, part in divided if part != TEST], skipped)
     elif split == "validation":
         skipped = Counter()  # reported with the training part
-    _check_part(files, samples, split, len(found))
+    _check_part(files, samples, split, len(found), before - len(samples))
     warn_skipped(str(files), skipped)
     counts = Counter(part for _, part in divided)
     facts = {
@@ -186,9 +188,14 @@ def _check_classes(files: Files, found: list[_Found], numbers: dict[str, int], n
         )
 
 
-def _check_part(files: Files, samples: list[Sample], split: str, count: int) -> None:
+def _check_part(files: Files, samples: list[Sample], split: str, count: int, copies: int) -> None:
     if samples or split in ("all", "train"):
         return
+    if copies:
+        raise DataError(
+            f"{files} holds {copies} test images, all of which are copies of training or validation images: put images "
+            "that training never sees into test/<class>/."
+        )
     purpose = "monitor training" if split == "validation" else "measure on"
     other = "" if split == "validation" else ", or put images that training never sees into test/<class>/"
     raise DataError(

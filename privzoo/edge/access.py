@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,6 +19,7 @@ _STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may b
 _ROUNDING = 1e-3  # tolerance for tails in float16 and float32
 OUTPUT = "probabilities"  # name of a tail's output
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_BEFORE_HOST = re.compile(r"[^/?#@]*?:/*")  # an address's scheme, or what stands in its place
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,22 @@ def check_open(closed: bool) -> None:
     """Raises ConfigError for a client that is closed."""
     if closed:
         raise ConfigError("This client is closed; make a new one.")
+
+
+def check_no_password(url: Any) -> None:
+    """Refuses an address with a user's name or password in it: it would be sent without TLS, and shown in errors.
+
+    Raises:
+        ConfigError: there is one; the sentence does not repeat the address.
+    """
+    text = str(url)
+    found = _BEFORE_HOST.match(text)
+    place = re.split(r"[/?#]", text[found.end() if found else 0 :], maxsplit=1)[0]
+    if "@" in place:
+        raise ConfigError(
+            "The server's address has a user name or password in it, which are not supported; give the address without "
+            "them, and the server's key as key=..."
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from privzoo.edge.stream import Stream
 from privzoo.errors import BudgetError, ConfigError, FeatureError
 from privzoo.faces import Answers, Box, Face, Skipped, require_some
 
+T = TypeVar("T")
 TIMEOUT, ATTEMPTS = 10.0, 3  # seconds, and tries, where the user sets no others
 # Faces per request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers accept by default.
 BATCH = 32
@@ -259,6 +260,7 @@ class Client(Asking):
             >>> for answer in client.stream(camera):  # doctest: +SKIP
             ...     print(answer.image, answer.label)
         """
+        self._wire.check_open()
         return Stream(
             frames,
             lambda frame, name: dataclasses.replace(self.predict(frame, face, strict=True, slot=slot)[0], image=name),
@@ -287,10 +289,11 @@ class Client(Asking):
             feature that waits already gets the same ticket again. (A head that adds noise never gives a feature twice.)
 
         Raises:
-            ConfigError: the client has no queue, or its file cannot be used.
+            ConfigError: the client is closed or has no queue, or the queue's file cannot be used; nothing was spent.
             ImageError: as for `predict`.
             ServerUnavailableError: the queue is full; none of the features was kept.
         """
+        self._wire.check_open()
         queue = self._queue()
         chips, found, skipped = self._prepare(images, face, all_faces, strict, slot)
         places = [place_to_json(one) for one in found]  # anything that can fail must do so before the budget is spent
@@ -316,7 +319,7 @@ class Client(Asking):
             Tickets and answers, as they come.
 
         Raises:
-            ConfigError: the client has no queue, or its file cannot be used.
+            ConfigError: the client is closed or has no queue, or the queue's file cannot be used.
             ServerUnavailableError: the server is still away; unanswered features stay.
             MismatchError: the server has another tail; all stay.
             FeatureRefusedError: once all others are answered: the server refused some features with its protocol's own
@@ -329,10 +332,16 @@ class Client(Asking):
             >>> for ticket, answer in client.send():  # doctest: +SKIP
             ...     print(ticket, answer.label)
         """
+        self._wire.check_open()
         sending = Sending(
             self._queue(), self._target.signature, self.head.feature_shape, BATCH, self._wire.predict, self._answers
         )
-        return sending.run()
+        return self._while_open(sending.run())
+
+    def _while_open(self, answers: Iterator[T]) -> Iterator[T]:
+        """The same, unless the client was closed before the first is asked for."""
+        self._wire.check_open()
+        yield from answers
 
     def _queue(self) -> Queue:
         if self.queue is None:

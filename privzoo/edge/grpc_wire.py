@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 
 from privzoo import texts
 from privzoo.edge import grpc_messages
-from privzoo.edge.access import Access, Target, check_finite, check_open
+from privzoo.edge.access import Access, Target, check_finite, check_no_password, check_open
 from privzoo.edge.rest import Reply
 from privzoo.edge.retry import Patience, unavailable
 from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
@@ -26,6 +27,15 @@ _OPTIONS = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 0),  # one place decides when to retry
+]
+# The library reads three sets of variables from the environment: a proxy for names (grpc_proxy, http_proxy, ...), one
+# for addresses (GRPC_ADDRESS_HTTP_PROXY), and exceptions that overrule even a proxy that was asked for (no_proxy, ...).
+# These options switch off the first, which the third is part of, and take the place of the second: it is for no
+# address, and would be a port on which nothing can listen.
+NO_PROXY: list[tuple[str, Any]] = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy", "127.0.0.1:0"),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
 ]
 
 
@@ -55,6 +65,7 @@ class Grpc:
             raise MissingExtraError(
                 "The client needs grpcio and protobuf for gRPC; run: pip install 'privzoo[grpc]'"
             ) from None
+        check_no_password(url)
         try:
             address = urlsplit(url)
             host, port = address.hostname, address.port or 8500
@@ -72,21 +83,18 @@ class Grpc:
         secure = address.scheme == "grpcs"
         access.check(url, host, secure)
         proxy = access.proxy_to(host, PROXY_SCHEMES)
+        place = _place(host, port)
         limit = ("grpc.max_receive_message_length", target.most_bytes(_MOST_FEATURES))
-        # Otherwise the library reads the environment: no proxy unless one was given.
-        options = (
-            [*_OPTIONS, limit, ("grpc.enable_http_proxy", 0)]
-            if proxy is None
-            else [*_OPTIONS, limit, ("grpc.http_proxy", proxy)]
-        )
+        options: list[tuple[str, Any]] = [*_OPTIONS, *NO_PROXY, limit]
+        if proxy is not None:
+            options += _tunnel(proxy, place, host)
         self.url, self.target, self.patience = url.rstrip("/"), target, patience
         self._metadata = tuple(access.headers().items())
         self._error = grpc.RpcError
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         library = grpc.aio if asynchronous else grpc
         if secure:
             credentials = grpc.ssl_channel_credentials(*access.pem())
-            self._channel: Any = library.secure_channel(place, credentials, options=options)
+            self._channel: Any = library.secure_channel(_first_hop(proxy) or place, credentials, options=options)
         else:
             self._channel = library.insecure_channel(place, options=options)
         self._call = self._channel.unary_unary(grpc_messages.PREDICT)  # bytes in, bytes out
@@ -169,3 +177,38 @@ class Grpc:
             return self.target.missing(self.url, reason)
         kind = FeatureRefusedError if code == "INVALID_ARGUMENT" else ServerError
         return kind(f"The server at {self.url} refused the request ({code}: {reason}).")
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _first_hop(proxy: str | None) -> str | None:
+    """Where a channel connects to, if through a proxy."""
+    if proxy is None:
+        return None
+    address = urlsplit(proxy)
+    return _place(address.hostname or "", address.port or 80)
+
+
+def _tunnel(proxy: str, place: str, host: str) -> list[tuple[str, Any]]:
+    """Options of a channel to a proxy, in which TLS goes through to the server.
+
+    The library's own option for a proxy asks the environment for exceptions; these are what it sets when there are
+    none.
+
+    Args:
+        proxy: its address, maybe with a user's name and password.
+        place: host and port of the server.
+        host: of the server, whose certificate is expected.
+    """
+    options: list[tuple[str, Any]] = [
+        ("grpc.http_connect_server", place),
+        ("grpc.default_authority", place),
+        ("grpc.ssl_target_name_override", host),
+    ]
+    user, at, _ = urlsplit(proxy).netloc.rpartition("@")
+    if at:
+        coded = base64.b64encode(unquote_to_bytes(user)).decode("ascii")
+        options.append(("grpc.http_connect_headers", f"Proxy-Authorization:Basic {coded}"))
+    return options

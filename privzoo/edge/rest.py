@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from privzoo import texts
-from privzoo.edge.access import Access, Target, check_finite, check_open
+from privzoo.edge.access import Access, Target, check_finite, check_no_password, check_open
 from privzoo.edge.replies import Body, UnreadableError, error_text, numbers
 from privzoo.edge.retry import Patience, unavailable
 from privzoo.errors import ConfigError, FeatureRefusedError, MismatchError, MissingExtraError, ServerError
@@ -80,6 +80,7 @@ class Rest:
             import orjson  # noqa: F401
         except ImportError:
             raise MissingExtraError("The client needs httpx and orjson; run: pip install httpx orjson") from None
+        check_no_password(url)
         try:
             address = httpx.URL(url)
         except (httpx.InvalidURL, TypeError, ValueError):

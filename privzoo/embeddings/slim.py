@@ -1,7 +1,7 @@
 """Slim heads: another head for the same tail, with fewer channels in every convolution.
 
 A slim head ends with the same reduction to as many numbers, which mean the same: it was trained to reproduce its
-parent's feature. So rounding, clipping and noise are the parent's too. `privzoo.optimise` makes them.
+parent's feature. So rounding, clipping and noise are the parent's too. `tools/optimising` makes them.
 """
 
 from __future__ import annotations

@@ -57,15 +57,21 @@ def needed(found: Estimate, limit: float, at_least: bool = False) -> float | Non
     return max(1.0, (half / room) ** 2)
 
 
-def undecided(found: Estimate, limit: float, at_least: bool = False) -> str:
-    """What it would take to show that a goal is met, in words; empty if the interval decides."""
+def undecided(found: Estimate, limit: float, at_least: bool = False, of: str = "measurements") -> str:
+    """What it would take to show that a goal is met, in words; empty if the interval decides.
+
+    Args:
+        found: the figure.
+        limit, at_least: as for `judge`.
+        of: what is independent, where the figure does not say how many there were.
+    """
     if judge(found, limit, at_least) != NOT_SHOWN:
         return ""
     factor = needed(found, limit, at_least)
     if factor is None:
         return "the figure itself is beyond the limit: more data would be likelier to show that it is not met"
     if not found.clusters:
-        return f"showing it would take an interval {math.sqrt(factor):.1f} times as narrow"
+        return f"showing it would take about {math.ceil(factor):,} times as many {of}"
     people = math.ceil(factor * found.clusters)
     return f"showing it would take about {people:,} people or faces, rather than {found.clusters:,}"
 

@@ -96,6 +96,32 @@ def arrived(features: np.ndarray, noise: Noise | Coded | None, rng: np.random.Ge
     return (clip(features, noise.clip) + rng.normal(0, noise.sigma, np.shape(features))).astype(np.float32)
 
 
+def undrawn(
+    classify: Callable[[np.ndarray], np.ndarray],
+    features: np.ndarray,
+    noise: Noise | RandomizedResponse | None,
+    book: Codebook | None = None,
+) -> np.ndarray:
+    """Predicted classes of what would be sent without chance: features that are clipped at most, or true symbols.
+
+    Args:
+        classify, features, noise, book: as for `labels`.
+
+    Returns:
+        int (1, N).
+    """
+    if isinstance(noise, RandomizedResponse):
+        assert book is not None, "a randomized response sends the symbols of a book"
+        return _of_symbols(classify, noise)[book.encode(features)][None]
+    return classify(np.float32(features if noise is None else clip(features, noise.clip))).argmax(axis=1)[None]
+
+
+def _of_symbols(classify: Callable[[np.ndarray], np.ndarray], response: RandomizedResponse) -> np.ndarray:
+    """The class of each symbol, int (k,): one answer for each is all that there is to the tail."""
+    sent = np.stack([np.arange(response.k), np.full(response.k, response.budget)], axis=1)
+    return classify(sent.astype(np.float32)).argmax(axis=1)
+
+
 def labels(
     classify: Callable[[np.ndarray], np.ndarray],
     features: np.ndarray,
@@ -117,11 +143,7 @@ def labels(
     """
     if isinstance(noise, RandomizedResponse):
         assert book is not None, "a randomized response sends the symbols of a book"
-        k, symbols = noise.k, book.encode(features)
-        # One answer for each symbol is all that there is to the tail.
-        predicted = classify(np.stack([np.arange(k), np.full(k, noise.budget)], axis=1).astype(np.float32)).argmax(
-            axis=1
-        )
+        symbols, predicted = book.encode(features), _of_symbols(classify, noise)
         return np.stack([predicted[noise.send(symbols, np.random.default_rng(seed).bytes)] for seed in seeds])
     draws = [np.random.default_rng(seed) for seed in (seeds if noise else seeds[:1])]
     return np.stack([classify(np.float32(arrived(features, noise, rng))).argmax(axis=1) for rng in draws])

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from privzoo.errors import DataError
+from privzoo.markdown import Figure
+
+F = TypeVar("F", bound=Figure)
 
 CONFIDENCE = 0.95
+PAIRED = "paired"  # method of a difference on the same faces
 RESAMPLES = 2000  # for the bootstrap of a median, with seed 1
 
 
@@ -95,7 +100,7 @@ def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.nd
     a, b = _table(first), _table(second)
     if a.shape != b.shape:
         raise DataError(f"Values of shape {a.shape} and {b.shape} are not pairs; give both for the same faces.")
-    return dataclasses.replace(mean(a - b, clusters), method="paired")
+    return dataclasses.replace(mean(a - b, clusters), method=PAIRED)
 
 
 def ratio(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
@@ -134,6 +139,21 @@ def balanced(values: np.ndarray, classes: np.ndarray, clusters: Sequence | np.nd
     """
     table = _table(values, within=True)
     return _share(table, _codes(classes, table.shape[1]), _codes(clusters, table.shape[1]))
+
+
+def clopper_pearson(count: int, of: int, error: float) -> tuple[float, float]:
+    """Limits of a share, each of which is wrong with a probability of the error at most.
+
+    Args:
+        count: of successes.
+        of: trials.
+        error: of either limit.
+    """
+    from scipy.stats import beta
+
+    low = beta.ppf(error, count, of - count + 1) if count else 0.0
+    high = beta.ppf(1 - error, count + 1, of - count) if count < of else 1.0
+    return float(low), float(high)
 
 
 def over_people(hits: np.ndarray, people: np.ndarray) -> Estimate:
@@ -177,6 +197,35 @@ def apart(first: Estimate, second: Estimate) -> Estimate:
     low = math.hypot(first.value - first.low, second.high - second.value)
     high = math.hypot(first.high - first.value, second.value - second.low)
     return Estimate(value, value - low, value + high, method="Newcombe")
+
+
+#: Of figures in files from before `clusters` and `method` were stored with them.
+UNKNOWN = (
+    "Intervals stored without the number of people count all photographs as independent: too narrow if several show "
+    "one person."
+)
+
+
+def over(found: Iterable[Estimate]) -> str:
+    """What intervals are over, in a sentence: what files say of them, not what commands do today.
+
+    Args:
+        found: means, with `count`, and `clusters` where they are known.
+    """
+    means = [one for one in found if one.count]
+    known = sorted({one.clusters for one in means if 0 < one.clusters < one.count})
+    words = []
+    if known:
+        most = f"{known[0]:,} to {known[-1]:,}" if len(known) > 1 else f"{known[0]:,}"
+        words.append(f"Intervals are over people ({most}) where the data set says who they are.")
+    if any(not one.clusters for one in means):
+        words.append(UNKNOWN)
+    return " ".join(words)
+
+
+def highest(found: Iterable[F | None]) -> F | None:
+    """The figure with the highest value, as the strongest attack on any form of a head; None if there is none."""
+    return max((one for one in found if one is not None), key=lambda one: one.value, default=None)
 
 
 def median(values: Sequence[float] | np.ndarray) -> Estimate:

@@ -57,7 +57,7 @@ def export_tail(
         Folder of the version.
 
     Raises:
-        ConfigError: an invalid name or version, a version that exists already, or a manifest of another tail.
+        ConfigError: an invalid name or version, a URL, a version that exists already, or a manifest of another tail.
         WeightsError: the folder cannot be written.
         MissingExtraError: TensorFlow, Keras or tensorflow-serving-api is not installed.
 
@@ -69,7 +69,7 @@ def export_tail(
     if not name or name.startswith(".") or Path(name).name != name:
         raise ConfigError(f"name={name!r} is invalid; give the name of a folder, without a path.")
     check_weights(tail, "tail", manifest)
-    base = Path(directory) / name
+    base = checks.local_path(directory) / name
     final = base / str(version)
     if final.exists() and not overwrite:
         raise ConfigError(f"{final} already exists; choose another version, or pass overwrite=True.")

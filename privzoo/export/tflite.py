@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privzoo import checks
 from privzoo.edge import golden
 from privzoo.edge.unprotected import as_chips
 from privzoo.errors import ConfigError, WeightsError
@@ -75,6 +76,7 @@ def export_head(
     """
     if quantization not in QUANTIZATIONS:
         raise ConfigError(f"quantization={quantization!r} is unknown; use one of {', '.join(QUANTIZATIONS)}.")
+    path = checks.path("path", path)
     check_weights(head, "head", manifest)
     size = manifest["input"]["size"]
     chips = as_chips(default_calibration(size) if calibration is None else calibration, size)
@@ -84,7 +86,6 @@ def export_head(
         raise ConfigError(f"The head computes in {head.outputs[0].dtype}; build it with the dtype policy float32.")
     chips = chips.astype(np.float32)
     flatbuffer = convert(head, size, quantization, chips)
-    path = Path(path)
     with replacing(path) as temporary:
         temporary.write_bytes(flatbuffer)
         measured = _check(head, temporary, chips[:CHECKED_CHIPS])

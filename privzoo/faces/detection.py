@@ -9,7 +9,7 @@ import numpy as np
 from privzoo.faces import blazeface, cascade
 from privzoo.faces.chip import MAX_BOX_RATIO, Box
 from privzoo.faces.images import decode
-from privzoo.faces.search import Landmarks, search
+from privzoo.faces.search import SURE_SCORE, Landmarks, search
 
 BLAZEFACE, CASCADE = "blazeface", "cascade"
 # Where the landmarks are in a face chip, measured by `tools/calibrate_faces.py --data_dir DIR` on UTKFace's training
@@ -20,7 +20,6 @@ DOWN = 0.075
 TOWARDS_MOUTH = 0.3
 # Degrees: nine in ten of UTKFace's upright faces seem rotated by less than half of it, 99 in 100 by less than it.
 LEVEL = 10.0
-SURE_SCORE = 0.75  # no tested picture without a face reached it
 
 
 def detector() -> str:

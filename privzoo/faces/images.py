@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from privzoo import checks
 from privzoo.errors import ImageError
 
 # Pillow's own default: beyond it a small file may be a decompression bomb that expands to gigabytes.
@@ -103,7 +104,7 @@ def _regular_file(path: str | bytes, name: str) -> str | bytes:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        raise ImageError(f"{name}: there is no such file; check the path.") from None
+        raise ImageError(f"{name}: {_absent(path)}") from None
     except OSError as error:
         raise _unreadable(name, error) from None
     if stat.S_ISDIR(mode):
@@ -111,6 +112,12 @@ def _regular_file(path: str | bytes, name: str) -> str | bytes:
     if not stat.S_ISREG(mode):
         raise ImageError(f"{name}: this is a pipe or a device; save the image to a file first.")
     return path
+
+
+def _absent(path: str | bytes) -> str:
+    if checks.is_url(path):
+        return "this is an address, not a file; give an image on this machine."
+    return "there is no such file; check the path."
 
 
 def _content(file: Any, name: str) -> bytes:

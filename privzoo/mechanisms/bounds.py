@@ -128,22 +128,12 @@ def bounds(
     return Bounds(queries, permanent, epsilon, delta, leakage * draws, information * draws, accepts)
 
 
-def gaussian_leakage(ratio: float, dimensions: int) -> float:
-    """L of Gaussian noise on a ball (module docstring); infinite where it is beyond a float.
+def gaussian_bits(ratio: float, dimensions: int) -> float:
+    """Maximal leakage log2 L of Gaussian noise on a ball, of any number of dimensions (module docstring).
 
     Args:
         ratio: radius of the ball over the noise's deviation.
         dimensions: of the ball.
-    """
-    bits = gaussian_bits(ratio, dimensions)
-    return 2.0**bits if bits < 1024 else math.inf
-
-
-def gaussian_bits(ratio: float, dimensions: int) -> float:
-    """Maximal leakage log2 L of Gaussian noise on a ball, of any number of dimensions.
-
-    Args:
-        ratio, dimensions: as for `gaussian_leakage`.
     """
 
     def ball(d: int) -> float:  # logarithm of the volume of the unit ball

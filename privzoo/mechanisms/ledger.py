@@ -64,6 +64,16 @@ CREATE TABLE IF NOT EXISTS answered (
     PRIMARY KEY (owner, tag)
 ) WITHOUT ROWID
 """
+# What no entry of ours is like. The tables' own checks hold for what is written through them, not for what is there.
+_DAMAGED = """
+SELECT COUNT(*) FROM spending WHERE (
+    typeof(mu_squared) = 'real' AND mu_squared >= 0 AND mu_squared < 9e999
+    AND typeof(pure) = 'real' AND pure >= 0 AND pure < 9e999
+    AND typeof(queries) = 'integer' AND queries > 0
+    AND typeof(since) = 'real' AND typeof(until) = 'real'
+    AND typeof(owner) = 'text' AND typeof(model) = 'text' AND typeof(head) = 'text' AND typeof(mechanism) = 'text'
+) IS NOT TRUE
+"""
 _MOST = 10**15  # features; an upper bound for the search, more than any device sends
 
 
@@ -314,11 +324,13 @@ class Ledger:
         base.execute("INSERT OR IGNORE INTO identity VALUES (1, ?)", [secrets.token_hex(16)])
 
     def _check_same(self, base: sqlite3.Connection) -> None:
-        """Refuses a file that has replaced the opened one, or was rolled back."""
+        """Refuses a file that has replaced the opened one, was rolled back, or has damaged entries."""
         if KIND.version_of(base, self.path) == 0:
             raise self._unusable("it was emptied")
         if base.execute("SELECT name FROM identity").fetchall() != [(self.__name,)]:
             raise self._unusable("it was replaced by another ledger after it was opened")
+        if damaged := base.execute(_DAMAGED).fetchone()[0]:
+            raise self._unusable(f"{damaged} of its entries are damaged")
         least = self.__least  # read first: another thread may read more, and raise it, meanwhile
         if (known := _queries(base)) < least:
             raise self._unusable(f"it records {known} features, fewer than the {least} before")

@@ -42,7 +42,6 @@ import numpy as np
 from privzoo import checks
 from privzoo.errors import ConfigError
 from privzoo.files import PART
-from privzoo.mechanisms.budget import Cost
 from privzoo.mechanisms.randomized_response import RandomizedResponse, Source, check_symbols
 
 if TYPE_CHECKING:
@@ -208,20 +207,6 @@ class PermanentResponse:
     def drawn(self) -> dict[str, Any]:
         """What an answer reports about its draw, like `RandomizedResponse.drawn`, and its slot."""
         return {**self.response.drawn(), "slot": self.slot}
-
-    def cost_of(self, different: int) -> Cost:
-        """The total cost of a slot's answers.
-
-        Args:
-            different: how many different true symbols were asked about; if that is unknown, the number of queries or of
-                symbols, whichever is less.
-
-        Raises:
-            ConfigError: an invalid number.
-        """
-        if different < 0:
-            raise ConfigError(f"{different} is not a number of different symbols; give 0 or more.")
-        return self.response.cost * min(different, self.response.k)
 
     def _source(self, symbol: int) -> Source:
         """Bytes of HMAC-SHA256 in counter mode; see `docs/codes.md`."""

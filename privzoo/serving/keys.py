@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from privzoo import checks
 from privzoo.errors import ConfigError
 from privzoo.serving.models.folders import file_stamp
 from privzoo.serving.wire.refusal import Refusal
@@ -76,7 +77,7 @@ def read_keys(path: str | os.PathLike[str]) -> tuple[Key, ...]:
         ConfigError: a file that cannot be read, has a wrong line, or has no key.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = checks.local_path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ConfigError(f"The key file {path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:

@@ -53,7 +53,7 @@ class Pruning:
 def save(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Writes arrays unchanged and atomically."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        write_arrays(file, arrays)
+        write_arrays(file, arrays)  # an open file: NumPy would add its ending to a path
 
 
 def prune(model: SplitModel, train: Taught, validation: Taught, settings: Pruning, run: Path) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from privzoo.config import FULL, HEADS, SLIM
 from privzoo.data import Dataset, splits
 from privzoo.errors import ConfigError
 from privzoo.evaluation import bars, drawn, intervals
-from privzoo.evaluation.accuracy import FLOAT
 from privzoo.evaluation.intervals import Estimate, exact
+from privzoo.evaluation.variants import FLOAT
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
 from privzoo.provenance import git_revision
@@ -231,7 +231,7 @@ def bar(
             "limit": limit,
             **dataclasses.asdict(found),
             "verdict": bars.judge(found, limit),
-            "takes": bars.undecided(found, limit),
+            "takes": bars.undecided(found, limit, of="people or seeds"),
         }
         for what, limit, found in rows
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def fit(
     batches: Callable[[int, int], tuple[keras.utils.PyDataset, keras.utils.PyDataset]],
     checkpoint: Checkpoint,
     data: dict[str, Any],
+    callbacks: Callable[[int], Sequence[keras.callbacks.Callback]] = lambda size: (),
 ) -> None:
     """Trains the remaining epochs, then writes `log.csv`, `curves.png` and `record.json` into the run's folder.
 
@@ -101,6 +102,7 @@ def fit(
         batches: image size in pixels and first epoch, counted from 0 -> batches of training and of validation.
         checkpoint: of the run, after `resume`.
         data: what the record says about the data.
+        callbacks: image size in pixels -> further callbacks of that stage.
     """
     run, done = checkpoint.folder, checkpoint.done
     epochs = sum(stage.epochs for stage in config.training.stages)
@@ -114,7 +116,11 @@ def fit(
             epochs=end,
             initial_epoch=first,
             shuffle=False,
-            callbacks=[keras.callbacks.CSVLogger(str(run / "log.csv"), append=first > 0), checkpoint],
+            callbacks=[
+                keras.callbacks.CSVLogger(str(run / "log.csv"), append=first > 0),
+                checkpoint,
+                *callbacks(size),
+            ],
             verbose="auto",
         )
     if done < epochs or not (run / "record.json").exists():

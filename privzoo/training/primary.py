@@ -19,6 +19,7 @@ from privzoo.training import losses, record
 from privzoo.training.batches import PlainBatches, TrainingBatches, steps
 from privzoo.training.checkpoint import Checkpoint, fit
 from privzoo.training.schedule import optimizer
+from privzoo.training.statistics import LONG_RUN, TrainingStatistics
 
 AGE_SCALE = 116.0  # years; the oldest face of UTKFace, so that the age output is about 0..1
 AUXILIARY = {"age": 1, "race": 5}  # label -> units of its output
@@ -162,8 +163,8 @@ def train(
     if len(chips) < 2:
         raise DataError(f"{train_set.name} has one usable image to train on; give 2 or more of each class.")
     network = build(config, training)
-    epochs = sum(stage.epochs for stage in training.stages)
-    compile_network(network, training, len(config.classes), epochs * steps(len(chips), training.batch_size))
+    total = sum(stage.epochs for stage in training.stages) * steps(len(chips), training.batch_size)
+    compile_network(network, training, len(config.classes), total)
     done = checkpoint.resume(network)
     if not done and training.start:
         if init_dir is None:
@@ -176,7 +177,10 @@ def train(
         train = TrainingBatches(chips, wanted, training.batch_size, size, training.augmentation, training.seed, first)
         return train, PlainBatches(validation_chips, size, labels=validation_wanted)
 
+    def callbacks(size: int) -> list[TrainingStatistics]:
+        return [TrainingStatistics(chips, size, training.batch_size, training.seed)] if total < LONG_RUN else []
+
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
     counts |= {"own": train_set.facts} if train_set.facts else {}
-    fit(network, config, batches, checkpoint, counts)
+    fit(network, config, batches, checkpoint, counts, callbacks)
     return network

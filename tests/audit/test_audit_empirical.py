@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from privzoo.audit.attacks import empirical
+from privzoo.evaluation import intervals
 from privzoo.mechanisms import gaussian
 from privzoo.mechanisms.gaussian import Gaussian, budget_sigma
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -79,11 +80,11 @@ def test_limits_are_those_of_clopper_and_pearson():
 
     for count, of in ((0, 10), (3, 10), (10, 10), (480, 1000)):
         exact = binomtest(count, of).proportion_ci(0.95, "exact")
-        assert empirical.clopper_pearson(count, of, 0.025) == pytest.approx((exact.low, exact.high))
+        assert intervals.clopper_pearson(count, of, 0.025) == pytest.approx((exact.low, exact.high))
 
 
-def test_the_section_says_which_epsilon_is_refuted(tmp_path):
-    from privzoo.audit.report import draws as report
+def test_the_section_says_what_was_kept_and_what_was_broken(tmp_path):
+    from drawing import report
 
     row = {"delta": 0.0, "event": "e", "draws": 1000, "confidence": 0.95}
     good, bad = ({**row, "mechanism": name, "stated": 1.0, "bound": bound} for name, bound in (("a", 0.9), ("b", 1.1)))
@@ -99,7 +100,7 @@ def test_the_section_says_which_epsilon_is_refuted(tmp_path):
 
 
 def test_larger_budgets_get_their_bound_in_a_sentence():
-    from privzoo.audit.report import draws as report
+    from drawing import report
 
     row = {"mechanism": "a", "delta": 0.0, "draws": 1000, "confidence": 0.95}
     small, large = {**row, "stated": 1.0, "bound": 0.9}, {**row, "stated": 40.0, "bound": 10.83}

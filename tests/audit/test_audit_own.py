@@ -13,7 +13,7 @@ import privzoo
 from privzoo import card, config, weights
 from privzoo.audit import model_audit, own, reconstruction_cells
 from privzoo.audit.cells import Plan
-from privzoo.audit.report import results
+from privzoo.audit.report import families
 from privzoo.data import splits
 from privzoo.errors import ConfigError, DataError
 from privzoo.provenance import write_json
@@ -137,13 +137,13 @@ def test_models_are_attacked_on_own_people(tmp_path, zoo):
 
 
 def test_figures_stand_apart(tmp_path, zoo):
-    family = results.family_of("mine_simple_conv5")
-    assert family == "mine" and results.family_of("vgg_s_tiny_simple_conv5") == ""
+    family = families.family_of("mine_simple_conv5")
+    assert family == "mine" and families.family_of("vgg_s_tiny_simple_conv5") == ""
     child = dataclasses.replace(NETWORK, name="mine_siamese", parent="mine")
-    assert results.family(child) == "mine"
-    assert results.family_of("gone") == ""
-    assert str(results.file("mine", None)) == "RESULTS_mine.md" and str(results.file("", None)) == "RESULTS.md"
-    assert results.file("mine", "") is None and str(results.file("mine", "x.md")) == "x.md"
+    assert families.family(child) == "mine"
+    assert families.family_of("gone") == ""
+    assert str(families.file("mine", None)) == "RESULTS_mine.md" and str(families.file("", None)) == "RESULTS.md"
+    assert families.file("mine", "") is None and str(families.file("mine", "x.md")) == "x.md"
 
 
 def test_the_card_says_what_it_was_trained_on(zoo):

@@ -6,8 +6,10 @@ import csv
 import json
 from pathlib import Path
 
+from evaluating import choices
+
 from privzoo import card
-from privzoo.audit.report import choices, codes
+from privzoo.audit.report import codes
 
 
 def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):

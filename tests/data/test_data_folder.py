@@ -136,6 +136,14 @@ def test_test_images_that_are_trained_on_are_left_out(tmp_path):
     assert data.skipped == {"test image that is a training image too": 1}
 
 
+def test_test_images_that_are_all_trained_on_are_called_copies(tmp_path):
+    own = {"test/a/copy.jpg": SIXTY["a/7.jpg"], "test/b/copy.jpg": SIXTY["b/1.jpg"]}
+    root = make(tmp_path, SIXTY | own, "folder")
+    with pytest.raises(DataError, match="holds 2 test images, all of which are copies of training or validation"):
+        folder.load(root, split="test")
+    assert len(folder.load(root, split="train")) + len(folder.load(root, split="validation")) == 60
+
+
 def test_what_the_card_tells(tmp_path):
     facts = folder.load(make(tmp_path, SIXTY, "folder"), split="train").facts
     assert facts["folder"] == "mine" and facts["images"] == {"a": 30, "b": 30} and facts["people"] == 0

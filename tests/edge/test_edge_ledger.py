@@ -15,7 +15,7 @@ import tiny_zoo
 from export_fakes import exported
 from released_fakes import NOISE, NOISY, heads
 
-from privzoo.edge import AsyncClient, Client, Head, read_manifest
+from privzoo.edge import AsyncClient, Client, Head, Queue, read_manifest
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import BudgetError, ConfigError, ImageError
 from privzoo.mechanisms.gaussian import Gaussian
@@ -231,6 +231,24 @@ def test_a_closed_client_spends_nothing(head, chips, kind):
             chips[0], "given"
         )
     assert head.remaining() == 5 and head.queries == 0
+
+
+def test_a_closed_client_takes_nothing_into_its_queue_and_out_of_it(head, chips, tmp_path):
+    for queue in (tmp_path / "own.sqlite", Queue(tmp_path / "shared.sqlite")):
+        client = Client(head, NOWHERE, queue=queue)
+        begun = client.send()
+        client.close()
+        for use in (
+            lambda client=client: client.later(chips[0], face="given"),
+            lambda client=client: client.send(),
+            lambda client=client: client.stream([]),
+            lambda begun=begun: list(begun),
+        ):
+            with pytest.raises(ConfigError, match="This client is closed"):
+                use()
+        assert head.remaining() == 5 and head.queries == 0
+    assert len(queue) == 0
+    queue.close()
 
 
 def test_any_name_of_a_photograph_is_taken_before_the_budget_is_spent(head, chips, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ for package in ("grpc", "starlette", "tensorflow_serving", "trustme"):
 
 HOST = "cloud.example"  # what only the proxy can find
 ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+EXCEPTIONS = ("NO_PROXY", "no_proxy", "no_grpc_proxy")
 
 
 class Proxy:
@@ -85,8 +87,10 @@ def hostile(proxy, monkeypatch):
     """An environment that sends everything to the proxy."""
     for name in ENVIRONMENT:
         monkeypatch.setenv(name, f"http://{proxy.address}")
-    for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
+    for name in EXCEPTIONS:
         monkeypatch.setenv(name, "")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY", proxy.address)
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES", "127.0.0.0/8,0.0.0.0/0,::/0,127.0.0.1,localhost")
     return proxy
 
 
@@ -131,8 +135,8 @@ def test_a_proxy_that_was_asked_for_carries_tls_and_sees_no_more(head, models, p
     from privzoo.serving.front.tls import read_tls
     from privzoo.serving.keys import Keys, new_key
 
-    for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    for name in EXCEPTIONS:  # what was asked for is used, whatever the environment says
+        monkeypatch.setenv(name, f"{HOST},example,*,0.0.0.0/0")
     key, line = new_key("phone")
     (tmp_path / "keys").write_text(line)
     authority = trustme.CA()
@@ -140,15 +144,20 @@ def test_a_proxy_that_was_asked_for_carries_tls_and_sees_no_more(head, models, p
     tls = read_tls(pem_config(tmp_path / "tls", authority.issue_cert(HOST)))
     with running(models, tls=tls, keys=Keys(tmp_path / "keys")) as server:
         port = server.port if scheme == "https" else server.target.rpartition(":")[2]
-        options = {"key": key, "ca": tmp_path / "ca.pem", "timeout": 60, "proxy": f"http://{proxy.address}"}
+        options = {"key": key, "ca": tmp_path / "ca.pem", "timeout": 60, "proxy": f"http://me:pw%40@{proxy.address}"}
         with Client(head, f"{scheme}://{HOST}:{port}", **options) as client:
             answer = client.predict(chips()[:1], face="given")
         with Client(head, f"{scheme}://127.0.0.1:{port}", **{**options, "timeout": 2, "attempts": 1}) as client:
             with pytest.raises(ConnectionError):  # straight there, where the certificate is another host's
                 client.predict(chips()[:1], face="given")
+        assert proxy.requests == [f"CONNECT {HOST}:{port} HTTP/1.1".encode()]
+        other = f"{scheme}://other.example:{port}"
+        with Client(head, other, **{**options, "timeout": 2, "attempts": 1}) as client, pytest.raises(ConnectionError):
+            client.predict(chips()[:1], face="given")  # through the proxy, and again another host's certificate
     assert answer[0].label in head.classes
-    assert proxy.requests == [f"CONNECT {HOST}:{port} HTTP/1.1".encode()]
-    told = b"".join(proxy.seen)
+    assert proxy.requests[1] == f"CONNECT other.example:{port} HTTP/1.1".encode()
+    assert re.search(rb"(?i)\r\nproxy-authorization: ?basic bWU6cHdA\r\n", proxy.seen[0])  # me:pw@
+    told = b"".join(one for one in proxy.seen if not one.startswith(b"CONNECT "))
     assert key.encode() not in told and b"uthorization" not in told and b"features" not in told
 
 
@@ -206,6 +215,32 @@ def test_the_demo_works_whatever_the_environment_says(noise, tmp_path):
         timeout=400,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:secret@cloud:8501",
+        "https://me:secret@cloud:8501/at",
+        "http://me:secret@127.0.0.1:8501",
+        "http://secret@cloud",
+        "http://me:secret@:x",
+        "grpc://me:secret@cloud:8500",
+        "grpcs://me:secret@cloud:8500",
+        "me:secret@cloud:8501",
+        b"http://me:secret@cloud",
+    ],
+)
+def test_an_address_holds_no_password(head, address):
+    """It would be sent without TLS, and stand in every error."""
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ConfigError, match="user name or password in it.*key=") as refused:
+            kind(head, address)
+        assert "secret" not in str(refused.value)
+
+
+def test_a_sign_in_an_addresss_path_is_no_password(head):
+    Client(head, "http://cloud:8501/team@a").close()
 
 
 def test_a_closed_client_says_so(head):

@@ -174,10 +174,10 @@ def test_tails_take_reduced_features(released, tmp_path):
 
 
 def test_accuracy_is_measured_at_every_budget(released, zoo, tmp_path):
+    from evaluating import accuracy, results
+
     from privzoo import card
-    from privzoo.audit.report import results
     from privzoo.data import utkface
-    from privzoo.evaluation import accuracy
 
     faces = utkface.load(tiny_zoo.write_faces(tmp_path), split="all")
     models = [privzoo.load(name) for name in released]

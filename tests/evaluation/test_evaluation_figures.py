@@ -38,6 +38,10 @@ def test_what_it_would_take_to_tell():
     assert bars.needed(found, 0.3) == 4 and "about 400 people" in bars.undecided(found, 0.3)
     assert bars.needed(Estimate(0.4, -1, 1), 0.3) is None and "beyond" in bars.undecided(Estimate(0.4, -1, 1), 0.3)
     assert bars.undecided(Estimate(0.1, 0.0, 0.2), 0.3) == ""
+    # Without their number it is said how many times as many: of people, not how narrow an interval.
+    stored = Estimate(0.0, -0.6, 0.6)
+    words = "showing it would take about 4 times as many people or seeds"
+    assert bars.undecided(stored, 0.3, of="people or seeds") == words
 
 
 def test_always_the_most_frequent_class_is_no_good_by_class():

@@ -195,3 +195,13 @@ def test_what_has_no_interval_is_refused(bad):
     with pytest.raises(DataError) as caught:
         bad()
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_what_intervals_are_over_is_what_was_stored_with_them():
+    over_people = intervals.share(np.repeat([1, 0], [30, 10]), np.repeat(np.arange(20), 2))
+    assert intervals.over([over_people]) == "Intervals are over people (20) where the data set says who they are."
+    stored = intervals.Estimate(0.75, 0.6, 0.86, count=40)  # before clusters were recorded
+    assert intervals.over([stored]) == intervals.UNKNOWN
+    assert intervals.over([over_people, stored]).endswith(f"they are. {intervals.UNKNOWN}")
+    # As many independent as faces: the data set knows no people, and there is nothing to say. Nor of an exact figure.
+    assert intervals.over([intervals.share(np.repeat([1, 0], [30, 10])), intervals.exact(0.5)]) == ""

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evaluating import accuracy
 from PIL import Image
 from released_fakes import CODED, DIMENSIONS, NOISY, PLAIN, ROOT, WEB, coded, coded_heads, heads, models
 
@@ -22,7 +23,6 @@ from privzoo import faces
 from privzoo.audit import features
 from privzoo.edge import Client, Head, golden, read_manifest
 from privzoo.errors import ConfigError, WeightsError
-from privzoo.evaluation import accuracy
 from privzoo.export import released
 from privzoo.export.manifests import append_manifest
 from privzoo.serving import Server
@@ -153,10 +153,10 @@ def test_a_released_head_is_measured_as_it_is(copy, tmp_path):
     chips = np.random.default_rng(3).integers(0, 256, (8, plain.input_size, plain.input_size, 3), np.uint8)
     plain.export_head(copy / f"{PLAIN}_int8.tflite", "int8", chips)
     wanted = read_manifest(copy / f"{PLAIN}_int8.tflite")["head"]["sha256"]
-    answers, sha256 = accuracy.deployed_answers(plain, "int8", chips, False, copy)
+    answers, _, sha256 = accuracy.deployed_answers(plain, "int8", chips, False, copy)
     assert sha256 == wanted and answers.shape == (1, 8) and answers.max() < len(plain.classes)
     assert features.deployed_view(plain, "int8", tmp_path / "cache", copy).sha256 == wanted
-    assert accuracy.deployed_answers(plain, "int8", chips, False)[1] != wanted
+    assert accuracy.deployed_answers(plain, "int8", chips, False)[-1] != wanted
     other = SimpleNamespace(card=plain.card, name="other", manifest=lambda: {"head": {"weights_sha256": "0" * 64}})
     with pytest.raises(WeightsError, match="was not exported from the weights of other"):
         released.find(other, "int8", copy)

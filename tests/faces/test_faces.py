@@ -182,6 +182,7 @@ def test_arrays_with_alpha_lie_over_white():
         (b"no image at all", ["JPEG, PNG or WebP"]),
         ("nowhere/a.jpg", ["nowhere/a.jpg", "no such file"]),
         ("nul\0.jpg", ["no such file"]),
+        ("gs://bucket/a.jpg", ["gs://bucket/a.jpg", "an address, not a file"]),
         (Image.new("F", (4, 4)), ["mode F", "8 bits"]),
         (Image.new("I", (4, 4)), ["mode I", "8 bits"]),
         (Image.new("RGB", (0, 4)), ["0x4"]),

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from looks import SEARCHED, placed
 from PIL import Image
 
 from privzoo import faces
 from privzoo.errors import FaceNotFoundError, ImageError, WeightsError
-from privzoo.faces import blazeface, cascade, chips, detect, detection, resize
+from privzoo.faces import blazeface, cascade, chips, detect, detection, resize, search
 
 data = pytest.importorskip("skimage.data", reason="finding faces is tested on scikit-image's pictures")
 
@@ -96,6 +97,49 @@ def test_a_small_face_in_a_large_photograph(astronaut):
     photograph[700:760, 1100:1160] = face
     box = detect(photograph)[0]
     assert abs(box.x + box.size / 2 - 1130) < 15 and abs(box.y + box.size / 2 - 730) < 15 and 45 < box.size < 80
+
+
+def turned_wrongly(box: faces.Box, turn: int) -> float:
+    """Degrees between a box's angle and the face's."""
+    return abs((box.angle - turn + 180) % 360 - 180)
+
+
+@pytest.mark.parametrize("case", range(len(SEARCHED)))
+def test_a_small_face_comes_upright(case, astronaut):
+    """Seen in few pixels at first, at whatever angle: what counts is a look that shows it where and as expected."""
+    photograph, centre = placed(astronaut, **SEARCHED[case])
+    face, turn = SEARCHED[case]["face"], SEARCHED[case].get("turn", 0)
+    box = detect(photograph)[0]
+    assert turned_wrongly(box, turn) < 10 and 0.85 < box.size / face < 1.45 and box.score > 0.8
+    assert np.abs(np.array([box.x, box.y]) + box.size / 2 - centre).max() < 0.25 * face
+
+
+@given(
+    face=st.integers(60, 180),
+    turn=st.sampled_from([0, 0, 90, 180, 270]),
+    left=st.floats(0, 1),
+    top=st.floats(0, 1),
+    grey=st.integers(0, 255),
+)
+@settings(max_examples=6)
+def test_one_face_and_all_faces_agree_on_the_first(face, turn, left, top, grey):
+    """Where the search stops early, it answers for the same face, upright, as where it looks everywhere."""
+    side = round(512 * face / 95)
+    at = round(left * (1200 - side)), round(top * (1000 - side))
+    photograph, _ = placed(data.astronaut(), (1200, 1000), at, face, turn, grey)
+    first, among_all = detect(photograph)[0], detect(photograph, thorough=True)[0]
+    assert turned_wrongly(first, turn) < 15 and turned_wrongly(among_all, turn) < 15
+    middles = [np.array([box.x, box.y]) + box.size / 2 for box in (first, among_all)]
+    assert np.abs(middles[0] - middles[1]).max() < 0.2 * face and 0.75 < first.size / among_all.size < 1.34
+
+
+def test_a_face_that_looks_do_not_agree_on_is_none(monkeypatch):
+    """Each look shows it twice as large as expected."""
+    row = np.array([[0.95, 0.05, 0.05, 0.95, 0.95, 0.3, 0.4, 0.7, 0.4, 0.5, 0.55, 0.5, 0.75, 0.2, 0.5, 0.8, 0.5]])
+    monkeypatch.setattr(search, "find", lambda picture: row)
+    assert detect(np.zeros((90, 90, 3), np.uint8)) == []
+    row[0, 1:5] = 0.27, 0.27, 0.73, 0.73
+    assert len(detect(np.zeros((90, 90, 3), np.uint8))) == 1
 
 
 def test_the_detector_in_use_is_named(monkeypatch, tmp_path, astronaut):

@@ -81,9 +81,15 @@ fun main(arguments: Array<String>) {
             }
             "landmarks" -> Landmarks(0.0, numbers(1).toDoubleArray()).box().let { "${it.x},${it.y},${it.size},${it.angle}" }
             "search" -> {
+                val looks = words[3].split("|").map { look -> // what each look gives: rows of numbers
+                    look.split(";").filter { it != "" }.map { row ->
+                        row.split(",").map { it.toDouble() }.toDoubleArray()
+                    }
+                }
                 val asked = mutableListOf<View>()
-                search(number(1), number(2)) { view, _ -> asked += view; listOf<DoubleArray>() }
-                asked.joinToString(";") { "${it.x},${it.y},${it.side},${it.angle}" }
+                val boxes = search(number(1), number(2)) { view, _ -> asked += view; looks[asked.size - 1] }
+                asked.joinToString(";") { "${it.x},${it.y},${it.side},${it.angle}" } + "|" +
+                    boxes.joinToString(";") { "${it.x},${it.y},${it.size},${it.angle}" }
             }
             "view" -> {
                 val (x, y, side, angle) = numbers(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -237,6 +238,30 @@ def test_a_damaged_file(path, where):
         file.write(b"\xa5" * 2048)
     for use in (lambda: Ledger(path), lambda: ledger.spend(GAUSSIAN, 1, total_epsilon=99), ledger.spent):
         with pytest.raises(ConfigError, match=r"ledger\.sqlite"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("mu_squared = -1", "mu_squared = 9e999", "mu_squared = 'x'", "pure = -0.5", "pure = 9e999", "queries = -2"),
+        *("queries = 0", "queries = 1.5", "since = 'x'", "owner = x'00'", "mechanism = x'ff'"),
+    ],
+)
+def test_a_damaged_entry(path, change):
+    ledger = Ledger(path)
+    ledger.spend(GAUSSIAN, 1)
+    with contextlib.closing(sqlite3.connect(path)) as base, base:
+        base.execute("PRAGMA ignore_check_constraints = 1")
+        base.execute(f"UPDATE spending SET {change}")
+    for use in (
+        lambda: ledger.spend(GAUSSIAN, 1, total_epsilon=99),
+        ledger.spent,
+        ledger.cost,
+        ledger.entries,
+        lambda: ledger.remaining(GAUSSIAN, 99),
+    ):
+        with pytest.raises(ConfigError, match=r"ledger\.sqlite cannot be used \(1 of its entries are damaged\)"):
             use()
 
 

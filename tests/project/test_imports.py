@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "embeddings": {"architectures", "config", "mechanisms"},
     "card": {"architectures", "card_files", "card_text", "config", "evaluation", "mechanisms"},
     "card_files": {"config"},
-    "card_text": {"config", "evaluation"},
+    "card_text": {"config", "evaluation", "mechanisms"},
     "activations": {"architectures", "faces"},
     "data": {"config", "faces"},
     "training": {
@@ -46,36 +46,31 @@ MAY_IMPORT = {
     },
     "edge": {"faces", "litert", "mechanisms"},
     "evaluation": {"edge", "faces", "mechanisms"},
-    # It runs models, and stands above them; the rest of its package is arithmetic, on which cards rest.
-    "evaluation.accuracy": {
-        *(
-            "activations",
-            "architectures",
-            "card",
-            "config",
-            "data",
-            "edge",
-            "evaluation",
-            "export",
-            "mechanisms",
-            "mixed",
-            "model",
-        ),
+    "serving.settings": set(),
+    "serving.taking": set(),
+    "serving.waiting": set(),
+    "serving.wire": {"serving.settings"},
+    "serving.models": {"serving.settings", "serving.waiting", "serving.wire"},
+    "serving.keys": {"serving.models", "serving.wire"},
+    "serving.front": {
+        *("edge", "faces", "serving.keys", "serving.models", "serving.settings", "serving.taking", "serving.waiting"),
+        "serving.wire",
     },
-    "serving": {"edge", "faces"},
+    "serving.engines": {
+        *("serving.front", "serving.keys", "serving.models", "serving.settings", "serving.taking", "serving.wire"),
+    },
+    "serving": {"serving.engines", "serving.front", "serving.models", "serving.settings"},
     "export": {"card", "config", "edge", "faces", "mechanisms"},
     "slim": {
         *("activations", "architectures", "audit", "card", "config", "data", "embeddings", "evaluation"),
-        *("evaluation.accuracy", "export"),
-        *("mechanisms", "model", "training", "weights"),
+        *("export", "mechanisms", "model", "training", "weights"),
     },
-    "optimise": {"activations", "architectures", "config", "data", "edge", "embeddings", "export", "model", "training"},
     "model": {"card", "config", "export", "faces", "mechanisms"},
     "mixed": {"architectures", "card", "edge", "embeddings", "export", "mechanisms", "model"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "card_text", "config", "data", "edge", "embeddings"),
-        *("evaluation", "evaluation.accuracy", "export", "faces", "mechanisms", "model", "zoo"),
+        *("evaluation", "export", "faces", "mechanisms", "model", "zoo"),
     },
     "demo": {"card", "config", "edge", "export", "faces", "mechanisms", "serving", "weights", "zoo"},
     "console": {"mechanisms"},
@@ -145,7 +140,10 @@ MODULES = {module(path): path for path in FILES}
 
 def part(name: str) -> str:
     """The part of privzoo that a module belongs to."""
-    return name if name in MAY_IMPORT else name.partition(".")[0] or "__init__"
+    found = name
+    while found and found not in MAY_IMPORT:
+        found = found.rpartition(".")[0]
+    return found or name.partition(".")[0] or "__init__"
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_helpers import LIMIT, predict, refusal, running
 
-from privzoo.serving.front.bodies import PIECE
+from privzoo.serving.front.bodies import DISCARD, MEMBERS, PIECE, WASTE
 from privzoo.serving.front.budget import MARGIN, REST_COPIES, SMALL, least
 from privzoo.serving.models.batching import BatchingParameters
 
@@ -65,6 +65,20 @@ def test_what_is_no_gzip(http):
     assert "document is empty" in refusal(send(http, b""))
 
 
+def test_a_gzip_body_that_is_mostly_work(http):
+    """Each member, and each empty block, takes time and decodes to nothing."""
+    ones = gzip.compress(ONE)
+    parts = gzip.compress(b" " * 40)
+    assert send(http, ones + parts * (MEMBERS - 1)).json() == {"predictions": [10.5]}
+    header, empty = b"\x1f\x8b\x08" + b"\0" * 6 + b"\xff", b"\0\0\0\xff\xff"
+    named = header[:3] + b"\x08" + header[4:] + b"a" * 2 * WASTE  # a file's name without an end
+    for body in (ones + parts * MEMBERS, gzip.compress(b"") * 20_000, header + empty * 100_000, named):
+        assert len(body) < DISCARD * LIMIT
+        pieces = iter([body[:70_000], body[70_000:]])  # whose length is not announced, so that it is decoded
+        assert f"has more than {MEMBERS} parts, or is much larger than" in refusal(send(http, pieces))
+    assert send(http, ones).json() == {"predictions": [10.5]}
+
+
 def test_the_limit_counts_after_decoding_and_decoding_ends_there(models):
     from privzoo.serving.front import bodies
 
@@ -86,6 +100,15 @@ def test_the_limit_counts_after_decoding_and_decoding_ends_there(models):
         assert sum(seen) <= LIMIT + PIECE
         assert "larger than the server's limit" in refusal(send(http, gzip.compress(b" " * (LIMIT + 1))), 413)
         nothing_is_held(server.service)
+
+
+@pytest.mark.parametrize("second", ["gzip", "GZIP", "br", "identity"])
+def test_two_headers_are_one_list(http, second):
+    """What is compressed twice is refused, not decoded once."""
+    body = gzip.compress(gzip.compress(ONE))
+    headers = [("content-encoding", "gzip"), ("content-encoding", second)]
+    answer = http.post("/v1/models/half:predict", content=body, headers=headers)
+    assert f"'gzip, {second.lower()}'" in refusal(answer, 415)
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "gzip,br", "x" * 500])

@@ -27,13 +27,13 @@ def test_paths_that_are_urls(url, tmp_path, monkeypatch):
     from privzoo.serving.engines.common import configs_of
     from privzoo.serving.settings import Options
 
-    advice = "give /srv/m" if url.lower().startswith("file") else "copy the model to this machine"
+    advice = "give /srv/m" if url.lower().startswith("file") else "give a path on this machine"
     for ask in (
         lambda: load_versions("m", url),
         lambda: find_versions(url),
         lambda: configs_of(Options(model_base_path=url)),
     ):
-        with pytest.raises(ConfigError, match=f"The model path {url} is not supported.*{advice}"):
+        with pytest.raises(ConfigError, match=f"The path {url} is not supported.*{advice}"):
             ask()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b" / "1").mkdir(parents=True)

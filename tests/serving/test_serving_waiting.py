@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privzoo.serving.front.waiting import Turns, on_thread, within
 from privzoo.serving.models.batching import Batcher, BatchingParameters
+from privzoo.serving.waiting import Turns, on_thread, within
 from privzoo.serving.wire.tensors import Signature, TensorSpec
 
 pytestmark = pytest.mark.server

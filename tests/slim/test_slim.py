@@ -157,8 +157,9 @@ def test_the_served_tail_answers_both_heads(made, tmp_path):
 
 
 def test_it_stands_among_the_cheaper_heads(made, tmp_path):
+    from optimising import heads
+
     from privzoo.edge import Head
-    from privzoo.optimise import heads
 
     full, slender = (privzoo.load(fakes.NAME, head=head) for head in config.HEADS)
     chips, _ = tiny_zoo.chips()

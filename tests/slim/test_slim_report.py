@@ -11,6 +11,8 @@ import pytest
 import slim_fakes as fakes
 import tiny_zoo
 from benchmarking import files, goals
+from evaluating import accuracy
+from slimming import report
 
 import privzoo
 from privzoo import config
@@ -18,10 +20,10 @@ from privzoo.audit import features, model_audit
 from privzoo.card import IDENTITY_ATTACK
 from privzoo.data import Dataset
 from privzoo.errors import ConfigError
-from privzoo.evaluation import accuracy, bars
+from privzoo.evaluation import bars
 from privzoo.evaluation.intervals import Estimate
 from privzoo.provenance import write_json
-from privzoo.slim import fit, measure, release, report
+from privzoo.slim import fit, measure, release
 
 pytestmark = pytest.mark.training
 

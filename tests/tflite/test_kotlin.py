@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from looks import SEARCHED, placed, recorded
 from PIL import Image
 from released_fakes import CODED, EPSILON, NOISE, PLAIN, coded, coded_heads, heads, models
 
@@ -17,6 +18,7 @@ from privzoo.edge import golden
 from privzoo.faces import blazeface, detection, search
 from privzoo.faces.search import Landmarks
 from privzoo.faces.views import View
+from privzoo.mechanisms import gaussian
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.permanent import PermanentResponse
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -105,15 +107,15 @@ def floats(line: str) -> list[list[float]]:
     return [[float(value) for value in part.split(",")] for part in line.split(";")] if line else []
 
 
-def test_the_detector_reads_looks_and_frames_as_python(program, assets, monkeypatch, astronaut):
+def test_the_detector_reads_and_frames_as_python(program, assets):
     rng = np.random.default_rng(0)
     scores, numbers = np.float32(rng.normal(0.5, 1, (896, 1))), np.float32(rng.normal(0, 20, (896, 16)))
     points = rng.uniform(0, 300, (5, 6, 2))
     view = View(95.0, 90.0, 150.0, 30.0)
     commands = ["decode " + " ".join(map(str, [*scores.ravel(), *numbers.ravel()]))]
     commands += ["landmarks " + " ".join(map(str, one.ravel())) for one in points]
-    commands += ["search 1600 1200", "search 300 2000", "view 95 90 150 30"]
-    decoded, *boxes, wide, high, seen = run(program, assets, *commands)
+    commands += ["view 95 90 150 30"]
+    decoded, *boxes, seen = run(program, assets, *commands)
     likely = np.flatnonzero(scores[:, 0] > 0)
     expected = blazeface.merge(blazeface.decode(numbers[likely], scores[likely, 0], likely))
     np.testing.assert_allclose(floats(decoded), expected, atol=1e-6)
@@ -123,13 +125,25 @@ def test_the_detector_reads_looks_and_frames_as_python(program, assets, monkeypa
     with Image.open(heads() / golden.read_list(heads())["photograph"]["file"]) as photograph:
         picture = view.picture(np.asarray(photograph.convert("RGB")), 128)
     assert np.abs((np.float32(floats(seen)[0]) + 1) * 127.5 - picture.ravel()).mean() < 5
-    asked = []
-    monkeypatch.setattr(search.View, "picture", lambda view, *_: asked.append(view))
-    monkeypatch.setattr(search, "find", lambda picture: [])
-    for found, (width, height) in ((wide, (1600, 1200)), (high, (300, 2000))):
-        asked.clear()
-        search.search(np.zeros((height, width, 3), np.uint8))
-        np.testing.assert_allclose(floats(found), [(v.x, v.y, v.side, v.angle) for v in asked], rtol=1e-12)
+
+
+def test_the_search_is_pythons(program, assets, monkeypatch, astronaut):
+    """Given what Python's looks saw, it looks at the same and finds the same, step by step."""
+    photographs = [placed(astronaut, **case)[0] for case in SEARCHED]
+    searches = [(photograph, recorded(photograph, monkeypatch)) for photograph in photographs]
+    monkeypatch.setattr(search, "find", lambda picture: np.zeros((0, 17)))
+    for width, height in ((1600, 1200), (300, 2000)):
+        photograph = np.zeros((height, width, 3), np.uint8)
+        searches.append((photograph, recorded(photograph, monkeypatch)))
+    commands = []
+    for photograph, ours in searches:
+        looks = "|".join(";".join(",".join(map(str, row)) for row in rows) for rows in ours.rows)
+        commands.append(f"search {photograph.shape[1]} {photograph.shape[0]} {looks}")
+    for (_, ours), line in zip(searches, run(program, assets, *commands), strict=True):
+        views, boxes = map(floats, line.split("|"))
+        np.testing.assert_allclose(views, ours.views, rtol=1e-9, atol=1e-9)
+        expected = [(box.x, box.y, box.size, box.angle) for box in ours.boxes]
+        np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), np.reshape(expected, (-1, 4)), rtol=1e-9, atol=1e-9)
 
 
 def test_feature_is_the_heads_with_its_noise(program, assets):
@@ -143,6 +157,9 @@ def test_feature_is_the_heads_with_its_noise(program, assets):
     clipped = expected * NOISE.clip / max(np.linalg.norm(expected), NOISE.clip)
     noise = (drawn - clipped) / NOISE.sigma
     assert np.abs(noise.mean(0)).max() < 6 / np.sqrt(DRAWS) and abs(noise.std() - 1) < 6 / np.sqrt(2 * noise.size)
+    # Off this grid the last bits of a sum would tell which feature it comes from.
+    steps = np.float64(np.float32(drawn)) / gaussian.grid(NOISE.sigma)  # what is sent is float32
+    assert np.abs(noise).max() < 8 and (steps == np.rint(steps)).all()
     assert found[2] == "The head gave values that are not finite."
     (refused,) = run(program, assets, f"coded {box} 1 3.0 - -")
     assert refused == "This head has no code, and takes no epsilon or slot."

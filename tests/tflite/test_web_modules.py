@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from looks import SEARCHED, Looks, placed, recorded
 from PIL import Image
 
 from privzoo.edge import rest
@@ -83,18 +84,30 @@ def test_boxes_of_landmarks_are_pythons():
         assert box["angle"] == pytest.approx(expected.angle, abs=1e-9)
 
 
+def as_the_page(photograph: np.ndarray, monkeypatch) -> Looks:
+    """A search by Python, after the page's, given what Python's looks saw, looked at the same and found the same."""
+    ours = recorded(photograph, monkeypatch)
+    height, width = photograph.shape[:2]
+    found = node(search={"width": width, "height": height, "looks": ours.rows})["search"]
+    np.testing.assert_allclose(found["asked"], ours.views, rtol=1e-9, atol=1e-9)
+    boxes = [tuple(box[name] for name in ("x", "y", "size", "angle", "score")) for box in found["boxes"]]
+    expected = [(box.x, box.y, box.size, box.angle, box.score) for box in ours.boxes]
+    np.testing.assert_allclose(np.reshape(boxes, (-1, 5)), np.reshape(expected, (-1, 5)), rtol=1e-9, atol=1e-9)
+    return ours
+
+
 @pytest.mark.parametrize("size", [(640, 480), (100, 90), (1600, 1200), (300, 2000)])
 def test_the_page_looks_where_python_looks(size, monkeypatch):
     """Where no face is seen: all looks, in their order."""
+    monkeypatch.setattr(search, "find", lambda picture: np.zeros((0, 17)))
     width, height = size
-    asked = []
-    monkeypatch.setattr(
-        search.View, "picture", lambda view, *_: asked.append(view) or np.zeros((128, 128, 3), np.uint8)
-    )
-    monkeypatch.setattr(search, "find", lambda picture: [])
-    assert search.search(np.zeros((height, width, 3), np.uint8)) == []
-    found = node(search={"width": width, "height": height, "views": []})["search"]
-    np.testing.assert_allclose(found, [(view.x, view.y, view.side, view.angle) for view in asked], rtol=1e-12)
+    assert as_the_page(np.zeros((height, width, 3), np.uint8), monkeypatch).boxes == []
+
+
+@pytest.mark.parametrize("case", range(len(SEARCHED)))
+def test_the_page_finds_what_python_finds(case, astronaut, monkeypatch):
+    """First looks that are wrong about size and angle, doubtful faces, turned ones: step by step."""
+    assert as_the_page(placed(astronaut, **SEARCHED[case])[0], monkeypatch).boxes
 
 
 def test_clip_and_round_are_pythons():

@@ -14,6 +14,7 @@ from export_fakes import exported
 
 import privzoo
 from privzoo.errors import MissingExtraError, PrivzooError
+from privzoo.evaluation import variants
 
 pytestmark = pytest.mark.server
 
@@ -102,19 +103,41 @@ def test_goals_from_the_cards():
     assert len(slim) == 3 and all(row.verdict == "not measured" for row in slim)
 
 
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("vgg16_gender_advanced_conv5_3", "noise"), ("vgg16_gender_coded_conv5_3", "code")]
+)
+def test_labels_are_compared_before_the_noise_that_changes_them_by_design(name, drawn):
+    card = privzoo.show(name)
+    made = [m for m in card.measurements if "agreement" not in m.metric]
+    one = next(m for m in made if m.metric == "accuracy")
+    variant = {"variant": variants.INT8, "low": 0.95, "value": 0.96, "high": 0.97}
+    noisy = dataclasses.replace(one, metric=variants.AGREEMENT, **variant)
+    plain = dataclasses.replace(noisy, metric=variants.AGREEMENT_UNDRAWN, low=0.996, value=0.997, high=0.998)
+
+    def row(*figures):
+        return goals.card_rows({name: dataclasses.replace(card, measurements=(*made, *figures))})[0]
+
+    before, only = row(noisy, plain), row(noisy)
+    assert before.what.endswith(f"{name}, before its {drawn}") and before.verdict == "met"
+    assert only.what.endswith(f"{name}, with its {drawn}, which changes labels")
+    assert before.limit == only.limit and goals.about(before.what) == goals.about(only.what)
+    # The later figure takes the place of the earlier one, whatever it is named.
+    assert report.renewed(dataclasses.replace(a_report({}), rows=[only]), [before]).rows == [before]
+
+
 def test_slim_heads_are_judged_in_points_by_their_worst_figure():
     card = privzoo.show("vgg16_gender_advanced_conv5_3", "slim")
     lost = next(m for m in card.measurements if m.metric == goals.LOST)
     for values, verdict in (((0.002, 0.0099), "met"), ((0.0101, 0.002), "not shown")):
         found = tuple(dataclasses.replace(lost, value=value, low=0.0, high=value) for value in values)
-        share, accuracy, identity = goals.slim_rows(dataclasses.replace(card, measurements=found))
+        share, lost_points, identity = goals.slim_rows(dataclasses.replace(card, measurements=found))
         assert (
             share.found.value == pytest.approx(100 * card.cost.head_share)
             and share.verdict == "met"
             and share.unit == "%"
         )
-        assert accuracy.found.value == pytest.approx(100 * max(values)) and accuracy.unit == "points"
-        assert accuracy.verdict == verdict and identity.verdict == "not measured"
+        assert lost_points.found.value == pytest.approx(100 * max(values)) and lost_points.unit == "points"
+        assert lost_points.verdict == verdict and identity.verdict == "not measured"
 
 
 def test_the_plain_install():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 
+import pytest
 from detecting import report
+from detecting.hits import hit
 from detecting.report import Goal
 
 from privzoo.evaluation.intervals import Estimate
+from privzoo.faces import Box
 
 GOALS = (
     Goal("faces found", Estimate(0.997, 0.995, 0.998, 1000, 900, "Wilson"), "%", 0.99),
@@ -50,3 +53,24 @@ def test_of_a_group_the_worst_is_shown():
     text = report.text([*GOALS[:1], *races], FACTS, "")
     assert "| found by race, the worst of 3 | 95.0% (94.0% to 96.0%) | at least 90% | met |" in text
     assert "found, a" not in text and "meets all of its 4 goals" in text
+
+
+@pytest.mark.parametrize(
+    ("box", "angle", "counts"),
+    [
+        (Box(60, 40, 80), 0, True),
+        (Box(60, 40, 80, angle=24.0), 0, True),
+        (Box(60, 40, 80, angle=60.0), 0, False),  # it covers the face, but its chip shows the face rotated
+        (Box(60, 40, 80), 180, False),
+        (Box(60, 40, 80, angle=-176.0), 180, True),
+        (Box(90, 40, 80), 0, False),
+        (Box(20, 0, 160), 0, False),
+    ],
+)
+def test_a_face_counts_as_found_upright_only(box, angle, counts):
+    assert hit([box, Box(60, 40, 80, angle=angle)], 100, 80, 80, angle, error=25) == counts
+    assert not hit([], 100, 80, 80)
+
+
+def test_any_angle_counts_where_none_is_asked_for():
+    assert hit([Box(60, 40, 80, angle=60.0)], 100, 80, 80)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from privzoo import config
+from privzoo import config, faces
 from privzoo.config import Augmentation, NetworkConfig, Stage, TrainingConfig
 
 pytestmark = pytest.mark.training
@@ -213,6 +213,72 @@ def test_the_learning_rate_makes_one_cycle():
     assert rates.index(max(rates)) == 20
     assert rates[0] == pytest.approx(0.004)
     assert rates[-1] == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize("batch_size", [64, 7])
+def test_batch_norms_statistics_are_those_of_the_training_images(batch_size):
+    import keras
+
+    from privzoo.architectures import graph
+    from privzoo.training.statistics import TrainingStatistics
+
+    chips = np.random.default_rng(0).integers(0, 256, (20, 60, 60, 3), dtype=np.uint8)
+    network = graph.build("vgg_s", 2, input_size=48, batch_norm=True, probabilities=False)
+    network.get_layer("conv2_bn").trainable = False
+    before = {layer.name: [np.array(w) for w in layer.weights] for layer in network.layers}
+    setting = TrainingStatistics(chips, 48, batch_size, seed=1)
+    setting.set_model(network)
+    for _ in range(2):  # what was there before has no part in it
+        setting.on_test_begin()
+    assert sorted(np.concatenate(setting.parts)) == list(range(20)) and len(setting.parts) == -(-20 // batch_size)
+    images = np.stack([faces.resize(chip, 48) for chip in chips]).astype(np.float32)
+    first = keras.Model(network.input, network.get_layer("conv1").output)
+    parts = [np.array(first(images[part])) for part in setting.parts]
+    norm = network.get_layer("conv1_bn")
+    assert norm.momentum == 0.99
+    np.testing.assert_allclose(norm.moving_mean, np.mean([x.mean((0, 1, 2)) for x in parts], 0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, np.mean([x.var((0, 1, 2)) for x in parts], 0), rtol=1e-3)
+    for layer in network.layers:  # and nothing else is changed, nor a layer that is not trained
+        for old, weight in zip(before[layer.name], layer.weights, strict=True):
+            moving = weight.name.startswith("moving") and layer.trainable
+            assert np.array_equal(old, weight) != moving, weight.path
+
+
+def test_the_zoos_own_runs_are_long_ones():
+    """Their recipe stays the one that they were released with."""
+    from privzoo.training.batches import steps
+    from privzoo.training.statistics import LONG_RUN
+
+    seen = 0
+    for name, path in config.networks().items():
+        network = config.read(NetworkConfig, path)
+        record = config.config_folder() / "weights" / f"{name}.json"
+        if network.siamese or not record.exists():
+            continue
+        count = json.loads(record.read_text("utf-8"))["data"]["train"]
+        epochs = sum(stage.epochs for stage in network.training.stages)
+        assert epochs * steps(count, network.training.batch_size) >= LONG_RUN
+        seen += 1
+    assert seen
+
+
+def test_validation_is_learnt_in_a_dozen_steps(tmp_path):
+    """Two dozen images make one step an epoch, after which moving averages are mostly at their initial values."""
+    from privzoo.data import folder
+    from privzoo.training import primary
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("unseen", 10)):
+        for number, name in enumerate(("glasses", "none")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = (rng.integers(0, 150, (6, 6, 3)) + 60 * number).astype(np.uint8)
+                Image.fromarray(pixels).resize((60, 60)).save(tmp_path / part / name / f"{i}.png")
+    training = TrainingConfig("folder", (Stage(48, 13),), chip_size=56, precision="float32")
+    network = NetworkConfig("tiny", "vgg16", "label", ("glasses", "none"), 48, training, "For tests.", "none")
+    primary.train(network, folder.load(tmp_path / "train"), folder.load(tmp_path / "unseen"), tmp_path / "run")
+    last = json.loads((tmp_path / "run" / "record.json").read_text("utf-8"))["epochs"][-1]
+    assert last["val_accuracy"] >= 0.9 and last["val_loss"] < 1
 
 
 def test_stages_follow_each_other():

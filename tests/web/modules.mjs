@@ -55,13 +55,16 @@ if (given.decode) {
 }
 if (given.landmarks) found.landmarks = given.landmarks.map((points) => boxOfLandmarks(points));
 if (given.search) {
-  const { width, height, views } = given.search;
+  const { width, height, looks } = given.search; // looks: the rows that each of them gives
   const asked = [];
-  await search(width, height, async (view) => {
+  const boxes = await search(width, height, async (view) => {
     asked.push([view.x, view.y, view.side, view.angle]);
-    return views[asked.length - 1] ?? [];
+    return looks[asked.length - 1].map(([score, x, y, right, below, ...rest]) => {
+      const points = [0, 1, 2, 3, 4, 5].map((k) => rest.slice(2 * k, 2 * k + 2));
+      return { score, low: [x, y], high: [right, below], points };
+    });
   });
-  found.search = asked;
+  found.search = { asked, boxes };
 }
 if (given.clip) found.clip = given.clip.map(([feature, radius]) => [...clip(Float32Array.from(feature), radius)]);
 if (given.round) found.round = given.round.map(round);

@@ -8,7 +8,8 @@ const [WIDE, NEAR, FURTHER] = [1.8, 2.2, [2.6, 3.2]];
 const TILES = [[0.5, 0.35], [0.2, 0.144]];
 const [MIN_TILE_SIDE, MIN_SIDE] = [96, 12];
 const [MIN_FIRST, MIN_TURNED, MIN_TILE, MIN_SECOND, SURE, MIN_MEAN] = [0.5, 0.7, 0.6, 0.55, 0.8, 0.7];
-const [PLAIN, MIN_MEAN_TURNED, UPRIGHT, MAX_TURN] = [0.85, 0.75, 45, 25];
+const [SURE_SCORE, PLAIN, MIN_MEAN_TURNED, UPRIGHT, MAX_TURN] = [0.75, 0.85, 0.75, 45, 25];
+const [STEADY_TURN, STEADY_SCALE, STEADY_SHIFT, MAX_LOOKS] = [10, 1.35, 0.3, 5];
 const [GROW, DOWN, TOWARDS_MOUTH, LEVEL] = [1.748, 0.075, 0.3, 10];
 
 const ANCHORS = GRIDS.flatMap(([cells, many]) =>
@@ -139,58 +140,103 @@ function centres(length, side, step) {
  *
  * @param {number} width, height of the photograph in pixels.
  * @param {(view: {x, y, side, angle}, mirrored: boolean) => Promise<rows>} look gives the faces in a view, of `decode`.
- * @returns {Promise<object[]>} boxes of the chips, the largest first; empty if no face is seen.
+ * @returns {Promise<object[]>} boxes of the chips, the largest first, doubtful ones last; empty if no face is seen.
  */
 export async function search(width, height, look) {
+  let found = [];
   for (const looks of stages(width, height)) {
-    const faces = await secondLooks(looks, look);
-    if (faces.length) {
-      return faces.map(({ points, score }) => boxOfLandmarks(points, score)).sort((a, b) => b.size - a.size);
-    }
+    found = distinct([...found, ...(await secondLooks(looks, look))]);
+    if (found.some(({ score }) => score >= SURE_SCORE)) break; // a doubtful face may be none
   }
-  return [];
+  const doubtful = ({ score }) => Number(score < SURE_SCORE);
+  const boxes = found.map(({ points, score }) => boxOfLandmarks(points, score));
+  return boxes.sort((a, b) => doubtful(a) - doubtful(b) || b.size - a.size);
+}
+
+/** The best of the detections of each face by several looks. */
+function distinct(faces) {
+  const kept = [];
+  const mean = (points) => [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
+  const reach = (points, axis) => {
+    const along = points.map((point) => point[axis]);
+    return Math.max(...along) - Math.min(...along);
+  };
+  for (const face of [...faces].sort((a, b) => b.score - a.score)) {
+    const { points } = face;
+    const most = Math.max(reach(points, 0), reach(points, 1));
+    if (kept.every((one) => far(mean(points), mean(one.points)) > 0.5 * most)) kept.push(face);
+  }
+  return kept;
 }
 
 async function secondLooks(looks, look) {
   const first = [];
   for (const [view, least] of looks) {
     for (const row of await look(view, false)) {
-      const side = (row.high[0] - row.low[0]) * view.side;
-      if (row.score < least || side < MIN_SIDE) continue;
-      const [centre] = toPhotograph(view, [centreOf(row)]);
-      first.push({ score: row.score, centre, side, angle: angleOf(toPhotograph(view, row.points)) });
+      const seen = seenIn(view, row);
+      if (row.score >= least && seen.side >= MIN_SIDE) first.push(seen);
     }
   }
   const found = [];
-  const seen = [];
-  for (const { centre, side, angle } of first.sort((a, b) => b.score - a.score)) {
-    // The same face at another turn, with a lower score: its landmarks are the worse ones.
-    if (seen.some((one) => far(centre, one.centre) < 0.4 * Math.max(side, one.side))) continue;
-    const face = await secondLook(centre, side, angle, look);
-    if (!face) continue;
-    seen.push({ centre, side });
-    found.push(face);
+  for (const seen of first.sort((a, b) => b.score - a.score)) {
+    // The same face at another rotation, with a lower score: its landmarks are less accurate.
+    if (found.some((one) => far(seen.centre, one.centre) < 0.4 * Math.max(seen.side, one.side))) continue;
+    const near = await steady(seen, look);
+    const face = near && (await sure(near, look));
+    if (face) found.push(face);
   }
   return found;
 }
 
-async function inTheMiddle(view, look, mirrored = false) {
-  const row = (await look(view, mirrored)).find((one) => far(centreOf(one), [0.5, 0.5]) < 0.25);
-  return row && { score: row.score, points: toPhotograph(view, row.points) };
+/** A face in one look: score, landmarks, and its box, in pixels of the photograph. */
+function seenIn(view, row) {
+  const [centre] = toPhotograph(view, [centreOf(row)]);
+  const points = toPhotograph(view, row.points);
+  return { score: row.score, points, angle: angleOf(points), centre, side: (row.high[0] - row.low[0]) * view.side };
 }
 
-async function secondLook([x, y], side, angle, look) {
+async function inTheMiddle(view, look, mirrored = false) {
+  const row = (await look(view, mirrored)).find((one) => far(centreOf(one), [0.5, 0.5]) < 0.25);
+  return row && seenIn(view, row);
+}
+
+/** A face as the last of several looks shows it, close up and upright; null if they do not agree on one. */
+async function steady(seen, look) {
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    const last = seen;
+    const turned = await upright(seen, look);
+    if (!turned || turned.seen.side < MIN_SIDE) return null;
+    seen = turned.seen;
+    if (
+      Math.abs(difference(seen.angle, turned.angle)) <= STEADY_TURN &&
+      Math.max(seen.side, last.side) <= STEADY_SCALE * Math.min(seen.side, last.side) &&
+      far(seen.centre, last.centre) <= STEADY_SHIFT * last.side
+    ) {
+      return seen;
+    }
+  }
+  return null;
+}
+
+/** A face close up at its best rotation, and the angle of that view. */
+async function upright({ centre: [x, y], side, angle: about }, look) {
   let best = null;
   for (const turn of TURNS) {
-    const face = await inTheMiddle({ x, y, side: NEAR * side, angle: angle + turn }, look);
-    if (!face || Math.abs(difference(angleOf(face.points), angle + turn)) > MAX_TURN) continue;
-    if (face.score >= PLAIN && Math.abs(angleOf(face.points)) <= UPRIGHT) return face;
-    if (!best || face.score > best.score) best = face;
+    const angle = about + turn;
+    const seen = await inTheMiddle({ x, y, side: NEAR * side, angle }, look);
+    if (!seen || Math.abs(difference(seen.angle, angle)) > MAX_TURN) continue;
+    if (seen.score >= PLAIN && Math.abs(seen.angle) <= UPRIGHT) return { seen, angle };
+    if (!best || seen.score > best.seen.score) best = { seen, angle };
   }
-  if (!best || best.score < MIN_SECOND) return null;
-  const upright = Math.abs(angleOf(best.points)) <= UPRIGHT;
-  if (best.score < SURE || !upright) best = { ...best, score: await meanScore(best, look) };
-  return best.score >= (upright ? MIN_MEAN : MIN_MEAN_TURNED) ? best : null;
+  return best;
+}
+
+/** A face with the mean score of several looks if one cannot be sure of it; null if it is likely to be none. */
+async function sure(face, look) {
+  if (face.score < MIN_SECOND) return null;
+  const plain = Math.abs(face.angle) <= UPRIGHT;
+  const score = face.score < SURE || !plain ? await meanScore(face, look) : face.score;
+  return score >= (plain ? MIN_MEAN : MIN_MEAN_TURNED) ? { ...face, score } : null;
 }
 
 async function meanScore({ score, points }, look) {

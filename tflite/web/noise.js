@@ -14,7 +14,7 @@ export function gaussian() {
   return Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** Step of which everything sent is a whole multiple, as `privzoo.edge.noise` says: sums of floats are not real sums. */
+/** Step of which everything sent is a multiple, as `privzoo.mechanisms.gaussian` says: sums of floats are not real sums. */
 export function grid(sigma) {
   return 2 ** (Math.floor(Math.log2(sigma)) - 20);
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarking import goals
 from benchmarking.files import PUBLISHED, SLIM, WHOLE
 from benchmarking.runs import FIGURES, Result
 from benchmarking.wire import Transfer
@@ -91,8 +92,8 @@ def read(path: Path) -> Report:
 
 def renewed(report: Report, rows: Iterable[Row]) -> Report:
     """The report with these rows replacing those on the same goals, and new ones at the end."""
-    new = {row.what: row for row in rows}
-    kept = [new.pop(row.what, row) for row in report.rows]
+    new = {goals.about(row.what): row for row in rows}
+    kept = [new.pop(goals.about(row.what), row) for row in report.rows]
     return dataclasses.replace(report, rows=[*kept, *new.values()])
 
 

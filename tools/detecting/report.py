@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import markdown
-from privzoo.evaluation import bars
+from privzoo.evaluation import bars, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.provenance import write_csv, write_json
 
@@ -97,7 +97,9 @@ def text(goals: Sequence[Goal], kept: Mapping[str, Any], link: str) -> str:
             f"The fallback cascade finds {100 * min(others):.0f} to {100 * max(others):.0f}% of the same upright faces."
         )
     rows = [(goal.what, goal.shown, goal.asked, goal.verdict) for goal in _worst(asked)]
-    parts = ["## Finding the face", f"{' '.join(words)} {kept['method']}"]
+    # Of times a median is given, which is no mean over people.
+    over = intervals.over(goal.found for goal in goals if goal.unit != "ms")
+    parts = ["## Finding the face", f"{' '.join(words)} {kept['method']} {over}".rstrip()]
     return "\n\n".join([*parts, markdown.table(("what", "found", "goal", ""), rows), f"All figures: {link}."])
 
 

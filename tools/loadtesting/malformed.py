@@ -23,6 +23,7 @@ from loadtesting.generator import START_SECONDS
 from loadtesting.load import batching_flags
 from loadtesting.report import WANTED, Goal, Result
 from loadtesting.target import Target, answer, answer_grpc, models_config, pid_of
+from privzoo.edge import grpc_wire
 from privzoo.serving import Server
 
 ALL = 100_000
@@ -145,7 +146,7 @@ def run(targets: list[Target], count: int, seed: int) -> Result:
         flags = ["--model_config_file", str(config), "--monitoring_config_file", str(monitoring)]
         with (
             Server(None, flags=[*flags, *batching_flags(Path(scratch), True)], timeout=START_SECONDS) as server,
-            grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel,
+            grpc.insecure_channel(server.grpc, grpc_wire.NO_PROXY) as channel,
         ):
             before = [_right(server, one) for one in targets]
             pid, own, wires = pid_of(server), threading.local(), []

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtesting.generator import Request
-from privzoo.edge import grpc_messages, rest
+from privzoo.edge import grpc_messages, grpc_wire, rest
 from privzoo.errors import ConfigError, ServerError
 from privzoo.serving import Server
 from privzoo.serving.models.folders import find_versions
@@ -88,7 +88,7 @@ def answer_grpc(address: str, one: Request) -> bytes:
     """Sends one gRPC request, and returns the answer's message."""
     import grpc
 
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(address, grpc_wire.NO_PROXY) as channel:
         return channel.unary_unary(one.path)(one.body, timeout=60)
 
 

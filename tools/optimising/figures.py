@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from benchmarking import runs
 
+from optimising.heads import METHODS, POST_TRAINING
 from privzoo.audit import features as seen
 from privzoo.audit import own
 from privzoo.audit.attacks import identity
@@ -21,7 +22,6 @@ from privzoo.errors import ConfigError
 from privzoo.evaluation import drawn, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.export.tflite import agreement
-from privzoo.optimise.heads import METHODS, POST_TRAINING
 
 if TYPE_CHECKING:
     from privzoo.data import Dataset

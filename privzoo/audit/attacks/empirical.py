@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privzoo.evaluation import intervals
 from privzoo.mechanisms.budget import DELTA
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -124,21 +125,6 @@ def _threshold(one: np.ndarray, other: np.ndarray, delta: float, error: float) -
 
 def _epsilon(likely: int, of: int, rare: int, of_others: int, delta: float, error: float) -> float:
     """The epsilon that two counts prove: each interval may be wrong with half of the error."""
-    least = clopper_pearson(likely, of, error / 2)[0] - delta
-    most = clopper_pearson(rare, of_others, error / 2)[1]
+    least = intervals.clopper_pearson(likely, of, error / 2)[0] - delta
+    most = intervals.clopper_pearson(rare, of_others, error / 2)[1]
     return max(0.0, math.log(least / most)) if least > 0 else 0.0
-
-
-def clopper_pearson(count: int, of: int, error: float) -> tuple[float, float]:
-    """Limits of a share, each of which is wrong with a probability of the error at most.
-
-    Args:
-        count: of successes.
-        of: trials.
-        error: of either limit.
-    """
-    from scipy.stats import beta
-
-    low = beta.ppf(error, count, of - count + 1) if count else 0.0
-    high = beta.ppf(1 - error, count + 1, of - count) if count < of else 1.0
-    return float(low), float(high)

@@ -210,8 +210,8 @@ def _models(rows: Sequence[Row]) -> str:
             html.figure(r.accuracy)
             + (f"<br>balanced {html.figure(r.balanced)}" if r.balanced else "")
             + (f"<br><small>{html.text(tables.one_answer(r.one_answer))}</small>" if r.one_answer else ""),
-            html.figure(r.identity, bar=True)
-            + (f"<small>{html.text(tables.picked(r.identity))}</small>" if r.identity else "")
+            html.figure(r.identified, bar=True)
+            + (f"<small>{html.text(tables.picked(r.identified))}</small>" if r.identified else "")
             + (f"<br>among five {html.figure(r.top5)}" if r.top5 else ""),
             html.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             html.figure(r.recognised) + _likeness(r),

@@ -9,8 +9,8 @@ from typing import Any
 
 from privzoo import config, markdown
 from privzoo.audit.report import code_goals, plots
+from privzoo.audit.report.families import NAMES, family_of
 from privzoo.audit.report.plots import Curve, Panel
-from privzoo.audit.report.results import NAMES, family_of
 from privzoo.evaluation import bars
 from privzoo.evaluation.intervals import Estimate
 from privzoo.files import write_bytes

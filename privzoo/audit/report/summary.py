@@ -9,16 +9,18 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from privzoo.card import Card, Measurement
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
-from privzoo.evaluation.accuracy import FLOAT as FLOAT_ACCURACY
 from privzoo.evaluation.classes import BALANCED
 from privzoo.evaluation.intervals import Estimate
+from privzoo.evaluation.variants import FLOAT as FLOAT_ACCURACY
 
 FORMAT = 1
 RAW = "raw_pixels"
@@ -37,10 +39,16 @@ class Value(Estimate):
     source: str = ""  # such as "lda"
     weak: bool = False  # of an attacker too weak on raw pixels
     optimism: float | None = None  # selection bias of the best attacker, if all were equally good
+    by_person: np.ndarray | None = field(default=None, compare=False, repr=False)  # shares of hits (seeds, people)
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the figure says of itself
 
     def minus(self, other: Value) -> Value:
-        """Difference as if the two were independent."""
-        found = intervals.apart(self, other)
+        """Difference: by person where hits of the same people were kept, else as if the two were independent."""
+        a, b = self.by_person, other.by_person
+        if a is None or b is None or a.shape != b.shape or self.origin["data"] != other.origin["data"]:
+            found = intervals.apart(self, other)
+        else:
+            found = intervals.difference(a, b)
         return Value(**dataclasses.asdict(found), weak=self.weak or other.weak)
 
 
@@ -73,9 +81,14 @@ class Row:
     result: Mapping[str, Any]  # the file
 
     @property
+    def identified(self) -> Value | None:
+        """The most that an identity attack got from one feature, of the float head or the int8 head."""
+        return intervals.highest((self.identity, self.identity_int8))
+
+    @property
     def leak(self) -> Value | None:
-        """The best identity attack: from one feature, or by averaging many of one image."""
-        return max((v for v in (self.identity, self.averaged) if v), key=lambda v: v.value, default=None)
+        """The most that an identity attack got, as `Card.identity_attack`: from one feature, or by averaging many."""
+        return intervals.highest((self.identified, self.averaged))
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
@@ -117,11 +130,17 @@ def _of(figure: Mapping[str, Any]) -> Value:
         source=figure["attacker"],
         weak=bool(figure.get("weak")),
         optimism=figure.get("optimism"),
+        by_person=np.array([line.split() for line in lines], float) if (lines := figure.get("by_person")) else None,
+        origin={key: figure[key] for key in ("date", "git", "data") if key in figure},
     )
 
 
 def _of_card(found: Measurement | None) -> Value | None:
-    return Value(**dataclasses.asdict(found.estimate()), source=found.variant) if found else None
+    if found is None:
+        return None
+    origin = {"date": found.date, "git": found.git, "seeds": found.seeds}
+    origin |= {"head": f"{found.variant} {found.sha256[:12]}".strip()}  # one answer for all has no head
+    return Value(**dataclasses.asdict(found.estimate()), source=found.variant, origin=origin)
 
 
 def _highest(figures: Sequence[Mapping[str, Any]]) -> Value | None:

@@ -10,7 +10,8 @@ from typing import Any
 from privzoo import markdown
 from privzoo.audit.attacks.tradeoff import Point
 from privzoo.audit.report import pairs, plots
-from privzoo.audit.report.summary import Comparison, Row, Value
+from privzoo.audit.report.summary import Comparison, Row, Value, find
+from privzoo.evaluation.intervals import PAIRED
 from privzoo.files import write_bytes
 from privzoo.markdown import percent
 from privzoo.provenance import write_csv
@@ -78,6 +79,7 @@ def text(
     for task, _ in Counter(r.task for r in rows).most_common():
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
+    parts.append(_attributes_of_old(rows))
     everything = [row.result for row in ([raw] if raw else []) + list(rows)]
     parts += pairs.text(everything)
     if comparisons:
@@ -123,17 +125,46 @@ def picked(value: Value | None) -> str:
 
 
 def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
-    words = ["Attackers know the head and learn from other photographs of the same people; the best one counts."]
+    words = [
+        "Attackers know the head and learn from other photographs of the same people; the best one counts, "
+        "on the float or the int8 head."
+    ]
     if raw and raw.identity:
         weak = ", too little to prove anything" if raw.identity.weak else ""
         words.append(f"From the photographs themselves they identify {raw.identity.value:.1%} of the people{weak}.")
-    luck = max((r.identity.optimism or 0 for r in rows if r.identity), default=0)
+    luck = max((r.identified.optimism or 0 for r in rows if r.identified), default=0)
     if luck:
         words.append(
             "The best one is picked on the faces that it is scored on: its selection bias is up to "
             f"{100 * luck:.2f} points."
         )
+    elif rows:
+        words.append(
+            f"The selection bias of the best was not computed yet when these audits ran ({_days(rows)}): "
+            "picking_flatters_by is empty in identity.csv."
+        )
     return " ".join(words)
+
+
+def _days(rows: Sequence[Row]) -> str:
+    """When audits ran, from first to last."""
+    days = sorted({r.result["date"] for r in rows})
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
+
+
+#: Data that race and age were scored on when their attackers learned from the training part; today both are halves.
+WHOLE_VALIDATION = "utkface-validation"
+
+
+def _attributes_of_old(rows: Sequence[Row]) -> str:
+    """What is wrong with figures of attackers who learned from the very faces that the network was trained on."""
+    old = [r for r in rows if any(f["data"] == WHOLE_VALIDATION for f in find(r.result["figures"], best=True))]
+    if not old:
+        return ""
+    return (
+        f"Race and age are of {_days(old)}, when their attackers learned from faces on which gender networks were "
+        "trained, and may have been too weak; tools/audit.py now gives them faces that no network has seen."
+    )
 
 
 def _sentence(task: str, rows: Sequence[Row]) -> str:
@@ -164,7 +195,7 @@ def _models(rows: Sequence[Row]) -> str:
     header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
     for r in rows:
-        cells = [r.model, percent(r.identity, interval=True)]
+        cells = [r.model, percent(r.identified, interval=True)]
         cells += [percent(r.averaged, interval=True)] if queries > 1 else []
         for name in names:
             value = r.attributes.get(name)
@@ -183,6 +214,12 @@ def _what_helps(comparisons: Sequence[Comparison]) -> str:
         "Pairs of models that differ in one thing, judged by their intervals. Yes: fewer people are identified, and "
         "accuracy is shown to fall by at most two points. At a cost: accuracy may have fallen by more."
     )
+    paired = sum(c.identity.method == PAIRED for c in comparisons)
+    if paired < len(comparisons):
+        title += (
+            f" Of {len(comparisons)} pairs {paired or 'none'} could be compared person by person: hits were not "
+            "stored, and intervals as if of other people are too wide."
+        )
     return f"{title}\n\n" + markdown.table(("question", *ANSWERS), rows)
 
 
@@ -203,10 +240,11 @@ def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 "high": value.high,
                 "attacker": value.source,
                 "picking_flatters_by": value.optimism,
-                "seeds": reported["seeds"],
-                "date": reported["date"],
-                "revision": reported["code"],
-                "heads": "; ".join(reported["heads"]),
+                # Accuracy is the card's, and figures that an earlier run left are that run's.
+                "seeds": value.origin.get("seeds", reported["seeds"]),
+                "date": value.origin.get("date", reported["date"]),
+                "revision": value.origin.get("git", reported["code"]),
+                "heads": value.origin.get("head") or "; ".join(reported["heads"]),
             }
 
 
@@ -215,7 +253,8 @@ def _values(r: Row) -> Iterator[tuple[str, str, Value | None]]:
     share = "share"
     yield from (("accuracy", share, r.accuracy), ("balanced accuracy", share, r.balanced))
     yield "accuracy of one answer for all", share, r.one_answer
-    yield from (("identified", share, r.identity), ("identified, int8 head", share, r.identity_int8))
+    yield from (("identified", share, r.identified), ("identified, float head", share, r.identity))
+    yield "identified, int8 head", share, r.identity_int8
     yield "right person in the top five", share, r.top5
     yield from ((f"identified, {number} queries averaged", share, value) for number, value in r.queried.items())
     yield from ((f"identified, floor: {name}", share, value) for name, value in r.floors.items())

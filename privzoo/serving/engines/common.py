@@ -8,9 +8,10 @@ import socket
 import sys
 from collections.abc import Callable
 
+from privzoo import checks
 from privzoo.errors import ConfigError
 from privzoo.serving.models.config import ServedModel, read_config
-from privzoo.serving.models.folders import check_name, local_folder
+from privzoo.serving.models.folders import check_name
 from privzoo.serving.settings import Options
 
 
@@ -24,7 +25,7 @@ def configs_of(options: Options) -> list[ServedModel]:
         configs = read_config(options.model_config_file)
     elif options.model_base_path is not None:
         check_name(options.model_name)
-        configs = [ServedModel(options.model_name, local_folder(options.model_base_path))]
+        configs = [ServedModel(options.model_name, checks.local_path(options.model_base_path))]
     else:
         raise ConfigError("The server has no model to serve; give --model_base_path or --model_config_file.")
     for config in configs:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from privzoo.serving import settings
 from privzoo.serving.front.budget import REST_COPIES, SMALL, Held
-from privzoo.serving.front.waiting import within
+from privzoo.serving.waiting import within
 from privzoo.serving.wire.refusal import Refusal, bad_request
 
 # Bodies up to so many times the limit are read to their end and discarded: a client that is still writing when the
@@ -18,6 +18,11 @@ from privzoo.serving.wire.refusal import Refusal, bad_request
 DISCARD = 4
 PIECE = 256 * 1024  # bytes that are decoded at once
 GZIP = ("gzip", "x-gzip")
+# Of one gzip body. Decoding costs time that its decoded size does not show: each member has tables of its own, and data
+# can be written with more bytes than they decode to. No compressor does either: pigz and bgzip write members of 64 KiB
+# or more, and what cannot be compressed grows by a thousandth.
+MEMBERS = 4096
+WASTE = 256 * 1024  # bytes by which it may be larger than what it decodes to
 
 
 class BodyError(Exception):
@@ -51,7 +56,9 @@ async def read(request: Request, limit: int, held: Held) -> bytearray:
         Refusal: it is not what its encoding says, or the budget has no room for it.
         ClientDisconnect: the client has gone.
     """
-    encoding = request.headers.get("content-encoding", "").strip().lower()
+    # Headers of one name are one list (RFC 9110, section 5.3): gzip twice is not gzip.
+    named = [text.strip().lower() for text in request.headers.getlist("content-encoding")]
+    encoding = ", ".join(text for text in named if text)
     if encoding not in ("", "identity", *GZIP):
         raise BodyError(
             415,
@@ -136,23 +143,30 @@ async def _pieces(decoder: _Gzip | None, chunk: bytes) -> AsyncIterator[bytes]:
 
 
 class _Gzip:
-    """Decodes gzip piece by piece: a small body may decode to a huge one."""
+    """Decodes gzip piece by piece: a small body may decode to a huge one, or take long for next to nothing."""
 
     def __init__(self) -> None:
-        self._stream, self._begun = zlib.decompressobj(wbits=31), False
+        self._stream, self._begun, self._members, self._waste = zlib.decompressobj(wbits=31), False, 1, 0
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:
         """The decoded chunk, in pieces."""
         more = bool(chunk)
         while more:
             if self._stream.eof:  # another member follows, as gzip allows
-                self._stream, self._begun = zlib.decompressobj(wbits=31), False
+                self._stream, self._members = zlib.decompressobj(wbits=31), self._members + 1
             self._begun = True
             try:
                 piece = self._stream.decompress(chunk, PIECE)
             except zlib.error:
                 raise bad_request("The body claims to be gzip but is not; send what its header says.") from None
-            chunk = self._stream.unconsumed_tail or self._stream.unused_data
+            rest = self._stream.unconsumed_tail or self._stream.unused_data
+            self._waste += len(chunk) - len(rest) - len(piece)
+            if self._members > MEMBERS or self._waste > WASTE:
+                raise bad_request(
+                    f"The gzip body has more than {MEMBERS} parts, or is much larger than what it decodes to; compress "
+                    "it in one part, or send it without compression."
+                )
+            chunk = rest
             # After a full piece some output may be left, although all input has been consumed.
             more = bool(chunk) or (len(piece) == PIECE and not self._stream.eof)
             if piece:

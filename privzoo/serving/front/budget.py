@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from privzoo.errors import ConfigError
-from privzoo.serving.front.waiting import Turns
+from privzoo.serving.waiting import Turns
 from privzoo.serving.wire.refusal import Refusal
 
 # Bytes of memory that a byte of a body takes until it is answered: text and JSON objects, or message and tensors, then

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from privzoo.serving import settings
 from privzoo.serving.front.budget import GRPC_COPIES, SMALL, Held
 from privzoo.serving.front.service import Service
-from privzoo.serving.front.waiting import within
+from privzoo.serving.waiting import within
 from privzoo.serving.wire.refusal import Refusal, bad_request
 
 _OPEN = "/grpc.health.v1.Health/"  # probes have no key

@@ -15,11 +15,11 @@ import numpy as np
 from privzoo.serving import settings
 from privzoo.serving.front.budget import Budget, default_limit
 from privzoo.serving.front.metrics import Metrics
-from privzoo.serving.front.waiting import on_thread
 from privzoo.serving.keys import Keys
 from privzoo.serving.models.batching import Batcher, BatchingParameters
 from privzoo.serving.models.registry import Models
 from privzoo.serving.models.servable import Servable
+from privzoo.serving.waiting import on_thread
 from privzoo.serving.wire.refusal import Refusal
 from privzoo.serving.wire.tensors import Signature
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from privzoo.errors import ConfigError
-from privzoo.serving.front.waiting import ended
 from privzoo.serving.models.saved_model import SavedModel
+from privzoo.serving.waiting import ended
 from privzoo.serving.wire import textproto
 from privzoo.serving.wire.refusal import Refusal, bad_request
 from privzoo.serving.wire.tensors import Signature

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from privzoo import checks
 from privzoo.errors import ConfigError
-from privzoo.serving.models.folders import check_name, find_versions, holds_model, local_folder, versions_in
+from privzoo.serving.models.folders import check_name, find_versions, holds_model, versions_in
 from privzoo.serving.wire import textproto
 
 FLAG = "model_config_file"
@@ -75,7 +76,7 @@ def from_message(message: Any, source: str) -> list[ServedModel]:
         if not entry.base_path:
             raise ConfigError(f"{source} gives the model {entry.name!r} no base_path; add it.")
         configs[entry.name] = ServedModel(
-            entry.name, local_folder(entry.base_path), *_policy(entry, source), labels=dict(entry.version_labels)
+            entry.name, checks.local_path(entry.base_path), *_policy(entry, source), labels=dict(entry.version_labels)
         )
     return list(configs.values())
 

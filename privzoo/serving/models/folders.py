@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from privzoo import checks
 from privzoo.errors import ConfigError
 
 MAX_VERSION = 2**63 - 1
 _NAME = re.compile(r"[^/:\x00-\x1f\x7f]+")  # what TF Serving's paths can name
 _DIGITS = 40  # of a folder's name; no version has more
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+.*", re.DOTALL)
-_DRIVE = re.compile(r"[A-Za-z]:")  # of Windows, no scheme
 
 Versions = Literal["latest", "all"] | Iterable[int]  # of a model: the newest, all, or their numbers
 
@@ -27,21 +26,6 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"The model name {name!r} is invalid; give a name without / and : in it.")
-
-
-def local_folder(path: str | os.PathLike[str]) -> Path:
-    """The path of a model's folder, which must be on this machine.
-
-    Raises:
-        ConfigError: a URL, such as gs://, s3:// or file://, which TF Serving may read and this server does not.
-    """
-    text = os.fspath(path)
-    if isinstance(text, str) and _URL.fullmatch(text) and not _DRIVE.match(text):
-        scheme, _, rest = text.partition(":")
-        plain = "/" + rest.lstrip("/")
-        advice = f"give {plain}" if scheme.lower() == "file" else "copy the model to this machine, and give its folder"
-        raise ConfigError(f"The model path {text} is not supported: this server reads no {scheme}:// paths; {advice}.")
-    return Path(path)
 
 
 def versions_in(base: Path) -> dict[int, Path]:
@@ -90,7 +74,7 @@ def find_versions(base_path: str | os.PathLike[str], versions: Versions = "lates
     Raises:
         ConfigError: no such folder, no such version in it, or a version without a SavedModel.
     """
-    base = local_folder(base_path)
+    base = checks.local_path(base_path)
     if not base.is_dir():
         raise ConfigError(f"The folder {base} of --model_base_path does not exist; give one with <version>/ in it.")
     found = versions_in(base)

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from privzoo.serving.models.servable import Servable
 from privzoo.serving.wire.predict_json import exact
 from privzoo.serving.wire.refusal import Refusal, bad_request
-from privzoo.serving.wire.tensors import Signature, decode_base64, is_base64, show, show_shape
+from privzoo.serving.wire.tensors import Served, Signature, decode_base64, is_base64, show, show_shape
 
 INPUTS = "inputs"  # name of the one input of such a signature
 METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
@@ -68,7 +67,7 @@ def examples_of_input(message: Any) -> list[bytes]:
     return [context + example.SerializeToString() for example in examples]
 
 
-def signature_for(servable: Servable, name: str, verb: str) -> Signature:
+def signature_for(servable: Served, name: str, verb: str) -> Signature:
     """The signature of a model for `classify` or `regress`.
 
     Raises:

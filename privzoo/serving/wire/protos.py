@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.serving.models.servable import Servable
 from privzoo.serving.wire.refusal import Refusal, bad_request
-from privzoo.serving.wire.tensors import MAX_RANK, Signature
+from privzoo.serving.wire.tensors import MAX_RANK, Served, Signature
 
 # Type of an array -> field of a TensorProto that holds its values, as Tensor::AsProtoField has it.
 _FIELDS = {
@@ -51,7 +50,7 @@ def array_of(message: Any, name: str, max_bytes: int) -> np.ndarray:
         raise bad_request(f'The tensor "{name[:80]}" does not contain what its type and shape declare.') from None
 
 
-def predict_plan(servable: Servable, request: Any) -> tuple[str, Signature, list[str]]:
+def predict_plan(servable: Served, request: Any) -> tuple[str, Signature, list[str]]:
     """What a PredictRequest asks of a model.
 
     Args:

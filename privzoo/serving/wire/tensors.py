@@ -11,10 +11,10 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,6 +41,25 @@ class Signature:
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     method: str = ""  # "tensorflow/serving/predict", or classify, or regress
+
+
+class Signed(Protocol):
+    """Anything with signatures, as a loaded SavedModel."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Name -> signature."""
+
+
+class Served(Protocol):
+    """What requests are read for: one loaded version of a model, as `privzoo.serving.models.servable.Servable`."""
+
+    @property
+    def model(self) -> Signed:
+        """What runs."""
+
+    def missing(self, signature: str) -> str | None:
+        """Why it lacks a signature that was asked for; None: for no reason that it knows."""
 
 
 def to_array(value: Any, dtype: str) -> np.ndarray:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
-from privzoo import protobuf
+from privzoo import checks, protobuf
 from privzoo.errors import ConfigError
 
 # As `protobuf.classes` reads them.
@@ -76,7 +75,7 @@ def parse(message: Any, path: str | os.PathLike[str], flag: str) -> Any:
         ConfigError: the file cannot be read, or is not such a message.
     """
     try:
-        return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
+        return text_format.Parse(checks.local_path(path).read_text(encoding="utf-8"), message)
     except OSError as error:
         raise ConfigError(f"The file {path} of --{flag} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:

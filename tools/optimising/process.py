@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optimising import tf_keras_copy
 from privzoo import errors
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError
 from privzoo.files import write_arrays
-from privzoo.optimise import tf_keras_copy
 from privzoo.provenance import write_json
 
 if TYPE_CHECKING:
     import keras
 
-TRAINED = ("qat", "pruned", "clustered")  # methods of `privzoo.optimise.tf_keras_training`
+TRAINED = ("qat", "pruned", "clustered")  # methods of `optimising.tf_keras_training`
 NEEDED = ("tensorflow_model_optimization", "tf_keras")
 # A quantized head is nearly right from the start: Adam's first steps, as large as later ones, must not undo that.
 LEARNING_RATES = {"qat": 1e-6, "pruned": 3e-5, "clustered": 3e-5}
@@ -129,10 +129,11 @@ def run(
 
 def _start(folder: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
-    environment |= {"PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    folders = os.pathsep.join((str(ROOT), str(ROOT / "tools")))
+    environment |= {"PYTHONPATH": folders, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     with (folder / "stderr.txt").open("w", encoding="utf-8") as stderr:
         done = subprocess.run(
-            [sys.executable, "-m", "privzoo.optimise.tf_keras_training", str(folder)], env=environment, stderr=stderr
+            [sys.executable, "-m", "optimising.tf_keras_training", str(folder)], env=environment, stderr=stderr
         )
     if done.returncode == 0:
         return

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import architectures, card_text, config, markdown
+from privzoo import architectures, markdown
+from privzoo.audit.report.families import NAMES
 from privzoo.card import PART, Card, Measurement
-from privzoo.config import NetworkConfig
-from privzoo.evaluation import bars, subgroups
-from privzoo.evaluation.accuracy import FLOAT, budget_name
+from privzoo.evaluation import bars, intervals, subgroups
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
+from privzoo.evaluation.variants import FLOAT, INT8, budget_name
 from privzoo.markdown import percent
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import write_csv
 
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
 SUBGROUPS = markdown.Section("subgroups", "tools/evaluate.py")
-INT8 = "int8 TFLite head + tail"
-NAMES = {**card_text.DATA, "fer2013": "FER2013's test part"}  # of data, as cards name them
 ATTACKS = ("attack", "rank privacy")  # words in the names of metrics that tools/audit.py writes into the cards
 # Osia et al. 2017: Table I, gender on LFW, and Table II, emotion on SFEW-2, in per cent.
 PAPER_DATA = {"gender": "LFW", "emotion": "SFEW-2"}
@@ -34,31 +33,6 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
     ("emotion", "reduced_simple"): {"conv5": 31},
     ("emotion", "reduced_siamese"): {"conv5": 32},
 }
-
-
-def family(network: NetworkConfig) -> str:
-    """The family of a network's figures: "" for the zoo's, otherwise a network trained on the user's own data."""
-    while network.parent:
-        network = config.network(network.parent)
-    return network.name if network.own_data else ""
-
-
-def family_of(model: str) -> str:
-    """`family` of a model's network; the zoo's if no model has this name (any more)."""
-    known = config.models()
-    return family(config.network(config.model(model).network)) if model in known else ""
-
-
-def file(of: str, asked: str | None) -> Path | None:
-    """Markdown file of a family's figures: those of a user's own networks are kept apart from the zoo's.
-
-    Args:
-        of: the family.
-        asked: a file that the user names, "" for none; None: RESULTS.md for the zoo's, else RESULTS_<network>.md.
-    """
-    if asked is not None:
-        return Path(asked) if asked else None
-    return Path(f"RESULTS_{of}.md" if of else "RESULTS.md")
 
 
 def write(path: Path, cards: Sequence[Card]) -> None:
@@ -190,15 +164,7 @@ def _budgets(cards: Sequence[Card]) -> str:
         return ""
     words = [f"The noise can be made to keep a budget for each answer (epsilon, at delta {DELTA:g}), at a price."]
     for task in _tasks(noisy):
-        own = [(card, one) for card in noisy if card.network.task == task and (one := card.one_answer())]
-        useful = {
-            epsilon: sum(
-                (m := c.figure("accuracy", budget_name(epsilon))) is not None and m.low > one.value for c, one in own
-            )
-            for epsilon in EPSILONS
-        }
-        useless = [epsilon for epsilon, count in useful.items() if own and not count]
-        if useless:
+        if useless := _useless([card for card in noisy if card.network.task == task and card.one_answer()]):
             words.append(
                 f"Up to epsilon {max(useless)} no noisy {task} model is shown to do better than one answer for all."
             )
@@ -208,6 +174,25 @@ def _budgets(cards: Sequence[Card]) -> str:
         rows.append((card.model.name, percent(card.one_answer()), *figures))
     header = ("accuracy, %", "one answer for all", *(f"epsilon {epsilon}" for epsilon in EPSILONS))
     return " ".join(words) + "\n\n" + markdown.table(*_filled(header, rows))
+
+
+def _useless(cards: Sequence[Card]) -> list[int]:
+    """The budgets, from the smallest up, at which no model is shown to do better than one answer for all."""
+    if not cards:
+        return []
+    # Up to the first at which one is: the sentence is about all budgets up to one of them.
+    return list(itertools.takewhile(lambda e: not any(_shown_better(c, budget_name(e)) for c in cards), EPSILONS))
+
+
+def _shown_better(card: Card, variant: str) -> bool:
+    """Whether the interval of a variant's accuracy less that of one answer for all lies above 0.
+
+    Cards keep no hits, so the two count as independent, which makes the interval too wide rather than too narrow.
+    """
+    found, one = card.figure("accuracy", variant), card.one_answer()
+    if found is None or one is None:
+        return False
+    return intervals.apart(found.estimate(), one.estimate()).low > 0
 
 
 def by_subgroup(cards: Sequence[Card], link: str) -> str:

@@ -19,6 +19,7 @@ from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
 from privzoo.evaluation import classes, detected, drawn, intervals, mixtures, subgroups
 from privzoo.evaluation.intervals import Estimate
+from privzoo.evaluation.variants import AGREEMENT, AGREEMENT_UNDRAWN, FLOAT, NETWORK, budget_name, deployed
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma
 from privzoo.mechanisms.mixing import ENCODINGS
 from privzoo.mixed import MixedModel
@@ -26,8 +27,6 @@ from privzoo.model import BATCH, SplitModel
 from privzoo.provenance import git_revision
 
 ROUNDED_APART = 0.01  # share of rounded values that may be so
-NETWORK, FLOAT = "network as released", "float head + tail"
-AGREEMENT = "label agreement with the network"
 
 
 def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -52,11 +51,6 @@ def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequenc
             noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
             found[budget_name(epsilon)] = drawn.labels(model.classify, features[::every], noise, seeds)
     return found
-
-
-def budget_name(epsilon: float) -> str:
-    """Variant measured with the noise of a budget, as cards name it."""
-    return f"{FLOAT}, epsilon {epsilon}, delta {DELTA:g}"
 
 
 def float_answers(
@@ -154,14 +148,14 @@ def deployed_answers(
     heads: Path | None = None,
     seeds: Sequence[int] = drawn.DRAWS,
     cache: Path | None = None,
-) -> tuple[np.ndarray, str]:
-    """Predicted classes, int (draws, N), of an exported head on LiteRT with the tail; and the SHA-256 of the head.
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Predicted classes of an exported head on LiteRT with the tail, int (draws, N); before noise, (1, N); its SHA-256.
 
     The head's own noise comes from the operating system and cannot be repeated: here it is drawn from seeds. The
     output of a coded model's head is cached: it is the same as that of its base.
     """
     from privzoo.edge.unprotected import UnprotectedHead
-    from privzoo.evaluation.deployed import head_features
+    from privzoo.evaluation.deployed import head_features, outputs
     from privzoo.export import released
 
     with tempfile.TemporaryDirectory(prefix="privzoo-") as folder:
@@ -169,18 +163,16 @@ def deployed_answers(
         path = path or model.export_head(Path(folder) / "head.tflite", quantization)
         if model.book is not None and cache is not None:
             features, sha256 = head_features(path, chips, cache, progress)
-            return drawn.labels(model.classify, features, model.noise, seeds, model.book), sha256
-        head = UnprotectedHead(path, threads=2)
-        if isinstance(model, MixedModel):  # as `MixingClient` sends it unless told otherwise
-            main = functools.partial(model.tail, training=False)
-            answers = mixtures.labels(head.features, main, model.mixing, chips, seeds, ENCODINGS[0])
-            return answers, head.manifest["head"]["sha256"]
-        rows = [
-            head.features(chips[start : start + BATCH])
-            for start in _steps(len(chips), progress, f"{quantization} head of {model.name}")
-        ]
-        answers = drawn.labels(model.classify, np.concatenate(rows), model.noise, seeds, model.book)
-        return answers, head.manifest["head"]["sha256"]
+        else:
+            head = UnprotectedHead(path, threads=2)
+            sha256 = head.manifest["head"]["sha256"]
+            if isinstance(model, MixedModel):  # as `MixingClient` sends it unless told otherwise
+                main = functools.partial(model.tail, training=False)
+                answers = mixtures.labels(head.features, main, model.mixing, chips, seeds, ENCODINGS[0])
+                return answers, answers, sha256
+            features = outputs(head, chips, progress)
+    answers = drawn.labels(model.classify, features, model.noise, seeds, model.book)
+    return answers, drawn.undrawn(model.classify, features, model.noise, model.book), sha256
 
 
 @dataclass(frozen=True)
@@ -255,10 +247,13 @@ def evaluate(
         for budget, predicted in found.items():
             sheet.add(budget, predicted, digest, every)
         for quantization in quantizations:
-            predicted, sha256 = deployed_answers(
+            predicted, undrawn, sha256 = deployed_answers(
                 model, quantization, faces.chips[::every], progress, heads, seeds, cache
             )
-            sheet.add(f"{quantization} TFLite head + tail", predicted, sha256, every, agreement=True)
+            variant = deployed(quantization)
+            sheet.add(variant, predicted, sha256, every, AGREEMENT)
+            if model.noise:
+                sheet.agreement(variant, undrawn, sha256, every, AGREEMENT_UNDRAWN)
         yield model, sheet.results
 
 
@@ -286,18 +281,28 @@ class _Sheet:
             found = intervals.share(self.faces.found, self.faces.people)
             self._write(detected.FOUND, "detector", found, "", self.faces.name)
 
-    def add(self, variant: str, predicted: np.ndarray, sha256: str, every: int = 1, agreement: bool = False) -> None:
-        """Adds all figures of some predicted classes, int (draws, N / every)."""
+    def add(self, variant: str, predicted: np.ndarray, sha256: str, every: int = 1, agreement: str = "") -> None:
+        """Adds all figures of some predicted classes, int (draws, N / every), and their agreement under a name."""
         faces, some = self.faces, slice(None, None, every)
-        people = None if faces.people is None else faces.people[some]
         predicted = detected.with_misses(predicted, None if faces.found is None else faces.found[some])
-        where = faces.name if every == 1 else f"{faces.name}{PART}{every}"
-        variant += detected.GIVEN if faces.found is None else detected.DETECTED
-        for metric, estimate in classes.figures(predicted, faces.truth[some], self.names, people).items():
-            self._write(metric, variant, estimate, sha256, where, len(predicted))
+        for metric, estimate in classes.figures(predicted, faces.truth[some], self.names, self._people(every)).items():
+            self._write(metric, self._of(variant), estimate, sha256, self._where(every), len(predicted))
         if agreement:
-            alike = intervals.share(predicted == self.reference[:, some], people)
-            self._write(AGREEMENT, variant, alike, sha256, where, len(predicted))
+            self.agreement(variant, predicted, sha256, every, agreement)
+
+    def agreement(self, variant: str, predicted: np.ndarray, sha256: str, every: int, metric: str) -> None:
+        """Adds the share of faces on which predicted classes, int (draws, N / every), are the whole network's."""
+        alike = intervals.share(predicted == self.reference[:, ::every], self._people(every))
+        self._write(metric, self._of(variant), alike, sha256, self._where(every), len(predicted))
+
+    def _people(self, every: int) -> np.ndarray | None:
+        return None if self.faces.people is None else self.faces.people[::every]
+
+    def _of(self, variant: str) -> str:
+        return variant + (detected.GIVEN if self.faces.found is None else detected.DETECTED)
+
+    def _where(self, every: int) -> str:
+        return self.faces.name if every == 1 else f"{self.faces.name}{PART}{every}"
 
     def _write(self, metric: str, variant: str, estimate: Estimate, sha256: str, where: str, draws: int = 1) -> None:
         self.results.append(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import released_fakes
 import tiny_zoo
-from optimising import figures, report
+from optimising import figures, heads, process, report, tf_keras_copy, tf_keras_training
 
 import privzoo
 from privzoo import config
@@ -22,7 +22,6 @@ from privzoo.edge import Head
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError, MissingExtraError, PrivzooError, UnknownNameError, WeightsError
 from privzoo.evaluation.intervals import Estimate
-from privzoo.optimise import heads, process, tf_keras_copy, tf_keras_training
 
 pytestmark = pytest.mark.training
 
@@ -80,8 +79,9 @@ def test_trained_head_is_a_whole_head(method, model, faces, tmp_path, monkeypatc
 
 def killed_after_an_epoch(path) -> None:
     """In place of `process._start`."""
-    command = [sys.executable, "-m", "privzoo.optimise.tf_keras_training", str(path)]
-    environment = os.environ | {"PYTHONPATH": str(process.ROOT), "TF_USE_LEGACY_KERAS": "1"}
+    command = [sys.executable, "-m", "optimising.tf_keras_training", str(path)]
+    folders = os.pathsep.join((str(process.ROOT), str(process.ROOT / "tools")))
+    environment = os.environ | {"PYTHONPATH": folders, "TF_USE_LEGACY_KERAS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as started:
         assert "epoch 1 of 3" in started.stdout.readline()
         started.kill()
@@ -335,7 +335,7 @@ def test_all_models_stand_in_one_section_and_the_rest_is_kept(tmp_path):
     (folder / "a.json").write_text(json.dumps({**json.loads((folder / "a.json").read_text()), "rule": "an older one"}))
     report.write_table(folder, page)
     text = page.read_text()
-    assert text.index("The rule: an older one") < text.index("### a") < text.index(f"The rule: {report.RULE}")
+    assert text.index(f"{report.EARLIER} an older one") < text.index("### a") < text.index(f"The rule: {report.RULE}")
     with (tmp_path / "docs" / "results" / "optimised.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["model"] for line in lines] == ["a"] * 3 + ["b"] * 3 and lines[1]["wins"] == "True"

@@ -1,7 +1,7 @@
 """Converts a head for tf_keras: plain data of its layers and its weights, independent of both versions of Keras.
 
 tensorflow-model-optimization only takes tf_keras models, and importing it switches TensorFlow to tf_keras for the
-whole process. So a head is passed in files to a separate process (`privzoo.optimise.tf_keras_training`), and comes back
+whole process. So a head is passed in files to a separate process (`optimising.tf_keras_training`), and comes back
 as files.
 """
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from privzoo import card, markdown
 from privzoo import config as configs
-from privzoo.audit.report import results
+from privzoo.audit.report import families
 from privzoo.card import Measurement
 from privzoo.config import SLIM
-from privzoo.evaluation import bars
+from privzoo.evaluation import bars, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.markdown import percent
 from privzoo.provenance import write_csv, write_json
@@ -38,7 +38,7 @@ def unit(row: Mapping[str, Any]) -> str:
 
 
 def _estimate(row: Mapping[str, Any]) -> Estimate:
-    return Estimate(row["value"], row["low"], row["high"], clusters=row.get("clusters") or 0)
+    return Estimate(row["value"], row["low"], row["high"], row.get("count") or 0, row.get("clusters") or 0)
 
 
 def _found(row: Mapping[str, Any]) -> str:
@@ -67,7 +67,7 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
     ]
     card.write_measurements(name, made, SLIM)
     if results_file:
-        write_table(results_file, results.family_of(name))
+        write_table(results_file, families.family_of(name))
 
 
 def write_table(results_file: Path, family: str = "") -> None:
@@ -75,9 +75,9 @@ def write_table(results_file: Path, family: str = "") -> None:
 
     Args:
         results_file: the Markdown file.
-        family: of `privzoo.audit.report.results.family`; "" for the zoo's own models.
+        family: of `privzoo.audit.report.families.family`; "" for the zoo's own models.
     """
-    models = [model for model in configs.models() if results.family_of(model) == family]
+    models = [model for model in configs.models() if families.family_of(model) == family]
     found = [record_path(model) for model in models if record_path(model).exists()]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in found]
     measured = [record["measured"] for record in records if "measured" in record]
@@ -120,7 +120,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
         words[-1] += f"; in int8 it loses {percent(lost, 2, interval=True)} points of accuracy"
     if alike:
         words[-1] += f" and gives the full head's label for {alike.value:.1%} of the faces"
-    data = results.NAMES.get(found["data"], found["data"])
+    data = families.NAMES.get(found["data"], found["data"])
     words[-1] += f" ({data})."
     if decided := found.get("decided_on"):
         words.append(f"The goals are decided on {decided['data']} and {decided['people']}.")
@@ -129,6 +129,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
             f"The goals were decided by an earlier rule, on {data} and LFW-100 themselves; tools/slim.py now decides "
             "them on validation data and people 101 to 200."
         )
+    words.append(intervals.over(map(_estimate, found["figures"])))
     return " ".join(words)
 
 
@@ -141,7 +142,8 @@ def _figure(found: Mapping[str, Any], *wanted: str) -> Estimate | None:
 def _verdict(row: Mapping[str, Any]) -> str:
     """Verdict on a goal; also for records of an earlier version, which judged by the middle of the interval."""
     kept = _estimate(row)
-    verdict, takes = bars.judge(kept, row["limit"]), row.get("takes") or bars.undecided(kept, row["limit"])
+    verdict, takes = bars.judge(kept, row["limit"]), row.get("takes")
+    takes = takes or bars.undecided(kept, row["limit"], of="people or seeds")
     return f"{verdict}; {takes}" if takes else verdict
 
 

@@ -7,10 +7,7 @@ from pathlib import Path
 
 from privzoo import card_text, markdown
 from privzoo.card import Card
-from privzoo.config import given
-from privzoo.mechanisms.bounds import bounds
 from privzoo.mechanisms.budget import rounded_up
-from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 SECTION = markdown.Section("models", "tools/tables.py")
 #: Models that README recommends, and what for; docs/models.md says why.
@@ -33,10 +30,7 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     rows, notes = [], {}
     for name, purpose in CHOICES:
         card = cards[name]
-        shown = [f"{m.value:.1%}" if m else "not measured" for m in (*card.told(), card.identity_attack())]
-        if code := card.model.code:  # no attack can exceed it, so none needs to be tried
-            symbols = given(code.symbols, f"{name} has no symbols yet")
-            shown[-1] = f"at most {rounded_up(100 * bounds(RandomizedResponse(symbols, code.epsilon)).top1())}%"
+        shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card_text.identified(card)]
         spent = card.epsilon()
         epsilon = rounded_up(spent) if spent else "no noise"
         sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")
@@ -46,7 +40,8 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     for_all = "; ".join(f"{task} {said}" for task, said in notes.items())
     header = ("model", "for", "sends", "accuracy", "balanced", "identified", "epsilon")
     below = (
-        f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes. "
+        f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes; "
+        f"it and accuracy are those {card_text.TOLD}. "
         "*Identified* is the identification rate of the strongest attack measured, among 100 people, or for a code the "
         "bound that no attack on one answer can exceed; chance is 1%. Epsilon is for one answer, at delta 0 for codes "
         "and 1e-5 otherwise; a large epsilon protects nobody by itself."

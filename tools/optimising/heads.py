@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optimising import process, quantizer, tf_keras_copy
 from privzoo.config import SLIM
 from privzoo.edge import golden
 from privzoo.errors import ConfigError, UnknownNameError, WeightsError
@@ -18,7 +19,6 @@ from privzoo.export.backend import replacing
 from privzoo.export.calibration import default_calibration
 from privzoo.export.manifests import append_manifest, weights_sha256
 from privzoo.export.tflite import CHECKED_CHIPS, agreement, export_head
-from privzoo.optimise import process, quantizer, tf_keras_copy
 
 if TYPE_CHECKING:
     from privzoo.model import SplitModel

@@ -1,0 +1,1 @@
+"""What tools/draws.py writes."""

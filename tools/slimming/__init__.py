@@ -1,0 +1,1 @@
+"""What tools/slim.py writes."""
