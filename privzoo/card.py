@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privzoo import architectures, card_text, config
+from privzoo import architectures, card_files, card_text, config
 from privzoo.architectures.layers import LayerCost
 from privzoo.card_text import DATAMIX
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
@@ -89,7 +89,8 @@ class Card:
     measurements: tuple[Measurement, ...]
     record: dict[str, Any] | None  # of training and release, stored next to the weights; None until released
     head: str = FULL  # "full" or "slim"
-    subgroups: dict[str, Any] | None = None  # as in `write_subgroups`; None until measured
+    subgroups: dict[str, Any] | None = None  # as in `card_files.write_subgroups`; None until measured
+    at_budgets: dict[str, Any] | None = None  # of a code: what tools/codes.py measured at each budget; None until then
 
     @property
     def artefact(self) -> str:
@@ -213,6 +214,7 @@ class Card:
             "head_share_of_multiply_adds": self.cost.head_share,
             "measurements": [to_dict(m) for m in self.measurements],
             "subgroups": self.subgroups,
+            "at_budgets": self.at_budgets,
             "training_data": card_text.training_data(self.network, self.record),
             "start_weights": self.network.training.start or self.network.parent,
             "weights": to_dict(self.network.weights) if self.network.weights else None,
@@ -273,6 +275,7 @@ class Card:
             f"- licence: {self.network.licence}",
             "",
             *card_text.figures(self.measurements, network),
+            *card_text.by_budget(self.at_budgets),
             *card_text.by_subgroup(self.subgroups),
             *card_text.bounds(self),
             "",
@@ -349,43 +352,8 @@ def _cost(head: list[LayerCost], tail: list[LayerCost], full: list[LayerCost]) -
     )
 
 
-def _file(folder: str, name: str, head: str) -> Path:
-    return config.config_folder() / folder / (f"{name}.json" if head == FULL else f"{name}_{head}.json")
-
-
 def _measurements_file(name: str, head: str) -> Path:
-    return _file("cards", name, head)
-
-
-def write_subgroups(name: str, found: Mapping[str, Any], head: str = FULL) -> None:
-    """Writes the accuracy of a model's head by subgroup, replacing any earlier one.
-
-    Args:
-        name: of the model.
-        found: variant, data, count, seeds, date, git, command, sha256, and `subgroups`, a list of
-            `privzoo.evaluation.subgroups.Subgroup` as plain data.
-        head: of the model.
-    """
-    write_json(_file("subgroups", name, head), dict(found))
-
-
-def read_subgroups(name: str, head: str = FULL) -> dict[str, Any] | None:
-    """What `write_subgroups` wrote; None if nothing has been measured yet.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
-    path = _file("subgroups", name, head)
-    if not path.exists():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if {"variant", "data", "date", "subgroups"} <= found.keys():
-            return found
-        reason = "entries are missing"
-    except (ValueError, AttributeError) as error:
-        reason = str(error)
-    raise ConfigError(f"The subgroups {path} cannot be read ({reason}); rewrite them with tools/evaluate.py.")
+    return card_files.path("cards", name, head)
 
 
 def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
@@ -400,7 +368,9 @@ def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"The card {path} is not valid JSON ({error}); rewrite it with tools/evaluate.py.") from None
+        raise ConfigError(
+            f"The card {path} is not valid JSON ({error}); delete it and measure again with tools/evaluate.py."
+        ) from None
     return tuple(from_dict(Measurement, entry, str(path)) for entry in entries)
 
 
@@ -435,4 +405,6 @@ def read(name: str, head: str = FULL) -> Card:
     network = config.network(model.network)
     costs = cost(model, network, head)
     figures = read_measurements(model.name, head)
-    return Card(model, network, costs, figures, _read_record(network), head, read_subgroups(model.name, head))
+    record, subgroups = _read_record(network), card_files.read_subgroups(model.name, head)
+    budgets = card_files.read_budgets(model.name, head) if model.code else None
+    return Card(model, network, costs, figures, record, head, subgroups, budgets)

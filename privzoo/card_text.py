@@ -1,4 +1,4 @@
-"""Text on cards: training data and history, subgroups, limitations."""
+"""Text on cards: training data and history, budgets, subgroups, limitations."""
 
 from __future__ import annotations
 
@@ -118,6 +118,46 @@ def figures(measurements: tuple[Measurement, ...], network: NetworkConfig) -> li
         "",
         *(f"{number}. `{command}`" for number, command in enumerate(commands, start=1)),
     ]
+
+
+BUDGETS = (
+    "epsilon",
+    "accuracy, %",
+    "95% interval",
+    "ceiling, %",
+    "share of the ceiling, %",
+    "95% interval",
+    "calibration error, %",
+)
+
+
+def by_budget(found: dict[str, Any] | None) -> list[str]:
+    """A code's accuracy and share of the ceiling at each budget, as Markdown."""
+    if found is None:
+        return []
+    rows = sorted(found["figures"], key=lambda row: row["epsilon"])
+    facts = f"{found['data']}, {rows[0]['faces']:,} faces, seeds {seeds(tuple(rows[0]['seeds']))} of the draws"
+    title = (
+        f"Accuracy at each budget, int8 head, {facts}, {found['date']}, code {found['git']}, by `{found['command']}`. "
+        "The ceiling is the best that any mechanism of that epsilon can reach with the network's own labels:"
+    )
+    cells = [
+        (
+            f"{row['epsilon']:g}",
+            _percent(row["accuracy"]),
+            f"{_percent(row['low'])} to {_percent(row['high'])}",
+            _percent(row["ceiling"]),
+            _percent(row["share_of_ceiling"]),
+            f"{_percent(row['share_low'])} to {_percent(row['share_high'])}",
+            _percent(row["calibration_error"]),
+        )
+        for row in rows
+    ]
+    return ["", title, "", markdown.table(BUDGETS, cells)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def by_subgroup(found: dict[str, Any] | None) -> list[str]:

@@ -170,10 +170,12 @@ def main(_: list[str]) -> None:
     ran = [*FLAGS.attacks, *(["looks"] if FLAGS.looks else [])]
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
-    def keep(model: SplitModel | None, figures: list[dict], weak: bool, folder: Path) -> dict:
+    def keep(
+        model: SplitModel | None, figures: list[dict], weak: bool, folder: Path, heads: dict[str, str] | None = None
+    ) -> dict:
         name = model.name if model else FLAGS.model
         document = model_audit.document(model, model_audit.marked(figures, weak), _command(name), FLAGS.quick, revision)
-        whole = model_audit.merged(document, _earlier(folder / f"{document['model']}.json"), ran)
+        whole = model_audit.merged(document, _earlier(folder / f"{document['model']}.json"), ran, heads)
         write_json(folder / f"{document['model']}.json", whole)
         print(tables.terminal(document), flush=True)
         return document
@@ -204,7 +206,7 @@ def main(_: list[str]) -> None:
 
                 looks = reconstruction_cells.QUICK if FLAGS.quick else reconstruction_cells.Looks(tuple(FLAGS.decoders))
                 figures += reconstruction_cells.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
-            document = keep(model, figures, weak, folder)
+            document = keep(model, figures, weak, folder, {view.name: view.sha256 for view in views})
             found = limits.defects(figures)
             defects += [f"{name}: {words}" for words in found]
             if FLAGS.write and not found:

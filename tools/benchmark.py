@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     write_json(out / report.BENCHMARK, found.to_dict())
     if FLAGS.results:
         report.publish(checks.local_path(FLAGS.results), found, out)
-    print("\n".join(report.bar_lines(found.rows)))
+    print("\n".join(row.line for row in found.rows))
 
 
 def _measured(answered: list[Row], slim: list[Card]) -> Report:

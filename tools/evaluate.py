@@ -66,7 +66,7 @@ def main(_: list[str]) -> None:
     from evaluating import accuracy, results
 
     import privzoo
-    from privzoo import card, card_text, config
+    from privzoo import card, card_files, card_text, config
     from privzoo.audit.report import families
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
@@ -132,7 +132,7 @@ def main(_: list[str]) -> None:
                 models, faces, command, checks.local_path(FLAGS.cache_dir), seeds=seeds
             ):
                 if FLAGS.write:
-                    card.write_subgroups(model.name, found, FLAGS.head)
+                    card_files.write_subgroups(model.name, found, FLAGS.head)
                 rows = [subgroups.Subgroup(**row) for row in found["subgroups"]]
                 print(f"{model.name}: {subgroups.sentence(rows)}", flush=True)
     if not FLAGS.write:

@@ -43,7 +43,7 @@ def main(_: list[str]) -> None:
     results.write_accuracy(page, cards)
     audit_page.write_tables(docs / "audit", page)
     settings.write(page, own("sweeps"))
-    codes.write(page, own("codes"))
+    codes.publish(page, docs)
     if (docs / "mechanisms" / "draws.json").exists():
         draws.write(page, docs / "mechanisms" / "draws.json")
     results.write_subgroups(page, cards)

@@ -263,24 +263,35 @@ def document(
     }
 
 
-def merged(written: dict[str, Any], earlier: dict[str, Any] | None, ran: Sequence[str]) -> dict[str, Any]:
-    """A document with the figures of an earlier one for the groups of attacks that were not run this time.
+def merged(
+    written: dict[str, Any], earlier: dict[str, Any] | None, ran: Sequence[str], heads: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A document with the figures of an earlier one for the groups of attacks, and heads, that were not run this time.
 
     Args:
         written: of `document`.
         earlier: likewise; None: there is none.
         ran: groups of attacks, of `runner.GROUPS`.
+        heads: variant -> SHA-256 of each head as it is now, attacked or not.
 
     Returns:
-        The document; kept figures say their own date, revision and command. Those of other weights are dropped.
+        The document; kept figures say their own date, revision and command. Those of other weights are dropped, and so
+        are those of a head that is another now. Of a head that was not looked at they stay if another head's figures
+        show that the weights are the same.
     """
-    own = {figure["sha256"] for figure in written["figures"]}
+    heads = heads or {}
+    own = {*heads.values(), *(figure["sha256"] for figure in written["figures"])}
+    looked_at = {*heads, *(figure.get("variant") for figure in written["figures"])}
+    before = (earlier or {}).get("figures", ())
+    same = any(figure["sha256"] in own for figure in before)
+
+    def stays(figure: Mapping[str, Any]) -> bool:
+        if figure.get("variant") in looked_at:
+            return runner.group(figure["attack"]) not in ran and figure["sha256"] in own
+        return same
+
     facts = {key: (earlier or {}).get(key) for key in ("date", "git", "command")}
-    kept = [
-        {**facts, **figure}
-        for figure in (earlier or {}).get("figures", ())
-        if runner.group(figure["attack"]) not in ran and figure["sha256"] in own
-    ]
+    kept = [{**facts, **figure} for figure in before if stays(figure)]
     return {**written, "figures": [*kept, *written["figures"]]}
 
 

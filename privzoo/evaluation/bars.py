@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from privzoo.evaluation.intervals import Estimate
 
@@ -71,3 +74,72 @@ def undecided(found: Estimate, limit: float, at_least: bool = False, of: str = "
         return f"showing it would take about {math.ceil(factor):,} times as many {of}"
     people = math.ceil(factor * found.clusters)
     return f"showing it would take about {people:,} people or faces, rather than {found.clusters:,}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One goal with what was found."""
+
+    what: str
+    goal: str
+    limit: float
+    found: Estimate | None  # None: not measured
+    note: str = ""  # why not, or what was compared
+    at_least: bool = False  # the limit is the least rather than the most, of a share in 0..1
+    unit: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the worse end of the interval meets the goal; see `judge`."""
+        return judge(self.found, self.limit, self.at_least)
+
+    @property
+    def takes(self) -> str:
+        """What it would take to decide, if the interval does not; otherwise empty."""
+        return undecided(self.found, self.limit, self.at_least) if self.found else ""
+
+    @property
+    def shown(self) -> str:
+        """What was found, with its interval and unit."""
+        found = self.found
+        if found is None:
+            return NOT_MEASURED
+        ends = (found.value, found.low, found.high)
+        value, low, high = (f"{end:.2%}" if self.at_least else number(end) for end in ends)
+        spread = value if found.low == found.high else f"{value} ({low} to {high})"
+        return f"{spread}{'' if self.unit in ('', '%') else ' '}{self.unit}"
+
+    @property
+    def said(self) -> str:
+        """A remark: what was compared, and what it would take to decide."""
+        return "; ".join(part for part in (self.note, self.takes) if part)
+
+    @property
+    def line(self) -> str:
+        """As commands print it."""
+        return f"{self.verdict:>12}  {self.what}: {self.shown}; {self.goal}{f' [{self.said}]' if self.said else ''}"
+
+
+def number(value: float) -> str:
+    """A number of any size with three digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def flat(rows: Iterable[Row], facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Goals as rows of a csv.
+
+    Args:
+        rows: the goals.
+        facts: what stands at the end of every row, as the date.
+    """
+    for row in rows:
+        yield {
+            "goal": row.what,
+            "asked": row.goal,
+            "limit": row.limit,
+            "unit": "share" if row.at_least else row.unit or "ratio",
+            **(row.found.ends() if row.found else {}),
+            "verdict": row.verdict,
+            "note": row.said,
+            **facts,
+        }

@@ -33,21 +33,47 @@ def ceiling(confusion: np.ndarray, epsilon: float) -> float:
         >>> round(ceiling(np.array([[45, 5], [5, 45]]), 3.0), 4)
         0.8621
     """
+    return reached(confusion, best(confusion, epsilon))
+
+
+def best(confusion: np.ndarray, epsilon: float) -> np.ndarray:
+    """The mechanism that reaches the ceiling: chances (findings, classes) of each guess given what was found.
+
+    Args:
+        confusion, epsilon: as for `ceiling`.
+
+    Raises:
+        ConfigError: as `ceiling`.
+    """
     table = _joint(confusion, epsilon)
     return binary(table, epsilon) if table.shape == (2, 2) else programme(table, epsilon)
 
 
-def binary(confusion: np.ndarray, epsilon: float) -> float:
-    """Like `ceiling`, for two classes and two findings, in closed form."""
+def reached(confusion: np.ndarray, mechanism: np.ndarray) -> float:
+    """Accuracy of a mechanism.
+
+    Args:
+        confusion: as for `ceiling`.
+        mechanism: as `best` returns it.
+    """
+    table = np.asarray(confusion, np.float64)
+    return float((table.T * mechanism).sum() / table.sum())
+
+
+def binary(confusion: np.ndarray, epsilon: float) -> np.ndarray:
+    """Like `best`, for two classes and two findings, in closed form."""
     table = _joint(confusion, epsilon)
-    right = float(np.trace(table))
     same = 1 / (1 + math.exp(-epsilon))
-    best = max(right, 1 - right)  # a network that is wrong more often than not is asked for the opposite
-    return max(float(table.sum(1).max()), same * best + (1 - same) * (1 - best))
+    response = np.array([[same, 1 - same], [1 - same, same]])
+    if np.trace(table) < 0.5:  # a network that is wrong more often than not is asked for the opposite
+        response = response[::-1]
+    constant = np.zeros((2, 2))
+    constant[:, table.sum(1).argmax()] = 1
+    return max((constant, response), key=lambda one: reached(table, one))
 
 
-def programme(confusion: np.ndarray, epsilon: float) -> float:
-    """Like `ceiling`, for any numbers of classes and findings, by scipy's linear programming."""
+def programme(confusion: np.ndarray, epsilon: float) -> np.ndarray:
+    """Like `best`, for any numbers of classes and findings, by scipy's linear programming."""
     from scipy.optimize import linprog
     from scipy.sparse import coo_matrix
 
@@ -80,7 +106,7 @@ def programme(confusion: np.ndarray, epsilon: float) -> float:
     solved = linprog(-gain, limits, np.zeros(count), sums, np.ones(findings), (0, 1), method="highs")
     if solved.status != 0:
         raise ConfigError(f"The ceiling at epsilon={epsilon} was not found ({solved.message}); give a smaller epsilon.")
-    return float(-solved.fun)
+    return solved.x[: findings * classes].reshape(findings, classes)
 
 
 def _joint(confusion: np.ndarray, epsilon: float) -> np.ndarray:

@@ -103,6 +103,29 @@ def difference(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.nd
     return dataclasses.replace(mean(a - b, clusters), method=PAIRED)
 
 
+def ratio(first: np.ndarray, second: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
+    """Mean of first over mean of second for the same faces and rows, by linearisation: what both share cancels.
+
+    Args:
+        first, second: (N,), or (rows, N) with the same seed or draw in the same row; second has a mean above 0.
+        clusters: as for `share`.
+
+    Raises:
+        DataError: as `difference`, or the second's mean is not above 0.
+    """
+    a, b = _table(first), _table(second)
+    if a.shape != b.shape or not b.mean() > 0:
+        raise DataError(
+            f"Values of shape {a.shape} over {b.shape} with mean {b.mean():g} have no ratio; give both for the same "
+            "faces, and a second mean above 0."
+        )
+    value = float(a.mean() / b.mean())
+    around = mean((a - value * b) / b.mean(), clusters)  # of the error alone: its mean is 0
+    return dataclasses.replace(
+        around, value=value, low=value + around.low, high=value + around.high, method=f"{around.method}, ratio"
+    )
+
+
 def balanced(values: np.ndarray, classes: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> Estimate:
     """Mean over classes of the share of hits in each, for balanced accuracy.
 

@@ -87,16 +87,22 @@ def partition(fine: np.ndarray, epsilon: float, k: int) -> tuple[list[int], floa
     return cuts[::-1], float(best[count])
 
 
-def merged(fine: np.ndarray, epsilon: float) -> tuple[np.ndarray, float]:
-    """Symbols of regions, by merging two at a time and keeping the best of all numbers of symbols.
+def merged(fine: np.ndarray, epsilon: float, k: int | None = None) -> tuple[np.ndarray, float]:
+    """Symbols of regions, by merging two at a time.
 
     Args:
         fine: (regions, classes): probability of each class in each region.
         epsilon: budget.
+        k: symbols; None: the best of all numbers of symbols.
 
     Returns:
         int (regions,), and the sum of `gain`.
+
+    Raises:
+        ConfigError: fewer regions than symbols.
     """
+    if k is not None and not 2 <= k <= len(fine):
+        raise ConfigError(f"The regions of {len(fine)} classes cannot become {k} symbols; give 2 to {len(fine)}.")
     prior = fine.sum(0)
     symbols = np.arange(len(fine))
 
@@ -105,14 +111,14 @@ def merged(fine: np.ndarray, epsilon: float) -> tuple[np.ndarray, float]:
         joint = np.stack([fine[candidate == name].sum(0) for name in names])
         return float(gain(joint, prior, epsilon, len(names)).sum())
 
-    found, best = symbols, worth(symbols)
-    while len(names := np.unique(symbols)) > 2:
+    tried = [symbols]
+    while len(names := np.unique(symbols)) > (k or 2):
         options = [np.where(symbols == b, a, symbols) for i, a in enumerate(names) for b in names[i + 1 :]]
         values = [worth(option) for option in options]
         symbols = options[int(np.argmax(values))]
-        if max(values) > best:
-            found, best = symbols, max(values)
-    return np.unique(found, return_inverse=True)[1], best
+        tried.append(symbols)
+    found = max(tried, key=worth) if k is None else symbols
+    return np.unique(found, return_inverse=True)[1], worth(found)
 
 
 def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int | None = None) -> Fitted:
@@ -122,10 +128,10 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
         features: reduced, float (N, d), of training data.
         labels: primary class, int (N,), each of 0..classes - 1.
         epsilon: budget that the codebook is optimised for; it may be used with any.
-        symbols: how many; None: the best of `SYMBOLS`. For more than two classes they are always chosen.
+        symbols: how many; None: the best of `SYMBOLS`, or for more than two classes of all that merging gives.
 
     Raises:
-        ConfigError: an invalid budget, or too few faces.
+        ConfigError: an invalid budget, too few faces, or more symbols than there can be.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -143,7 +149,7 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
     else:
         regions = (features @ kernel + bias).argmax(1)
         fine = np.array([np.bincount(labels[regions == region], minlength=classes) for region in range(classes)])
-        chosen, _ = merged(fine / len(labels), epsilon)
+        chosen, _ = merged(fine / len(labels), epsilon, symbols)
         book = Codebook(
             tuple(tuple(float(value) for value in row) for row in kernel),
             tuple(float(value) for value in bias),

@@ -196,4 +196,31 @@ def test_merged_documents_keep_what_was_not_run():
         *(("identity", "1"), ("reconstruction", "1"), ("verification", None))
     ]
     assert model_audit.merged(found, None, ["pairs"]) == found
+
+
+def test_merged_documents_keep_heads_that_were_not_looked_at():
+    def document(date: str, *attacks: tuple[str, str, str]) -> dict:
+        figures = [{"attack": attack, "variant": head, "sha256": sha} for attack, head, sha in attacks]
+        return {"date": date, "git": "g", "command": "c", "figures": figures}
+
+    def kept(heads: dict[str, str], ran: str, *attacks: tuple[str, str, str]) -> list[tuple[str, str]]:
+        found = model_audit.merged(document("2", *attacks), earlier, [ran], heads)["figures"]
+        return [(f["attack"], f["variant"]) for f in found if "date" in f]
+
+    earlier = document("1", ("identity", "float", "a"), ("identity", "int8", "b"), ("verification", "float", "a"))
+    people = [("identity", "float"), ("identity", "int8")]
+    # Pairs are attacked on the float head alone: what is known of the exported one's people stays.
+    assert kept({"float": "a"}, "pairs", ("verification", "float", "a")) == people
+    assert kept({"float": "a", "int8": "b"}, "pairs", ("verification", "float", "a")) == people
+    assert kept({"float": "a", "int8": "new"}, "pairs", ("verification", "float", "a")) == people[:1]
+    assert kept({"float": "new"}, "pairs", ("verification", "float", "new")) == []
+    again = kept({"float": "a"}, "people", ("identity", "float", "a"))
+    assert again == [("identity", "int8"), ("verification", "float")]
+    assert kept({"int8": "b"}, "people", ("identity", "int8", "b")) == [
+        ("identity", "float"),
+        ("verification", "float"),
+    ]
+
+
+def test_plans_have_no_further_budgets_unless_asked():
     assert cells.Plan(None).epsilons == ()

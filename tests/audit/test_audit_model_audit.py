@@ -228,7 +228,8 @@ def test_codes_are_attacked_at_each_budget_and_stay_below_their_bound(coded, dat
     assert once["value"] <= once["bound"] and often["bound"] is None and best(3.0, 1, False) == once
     document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
     (table,) = pair_tables.text([document])
-    assert "permanent answers" in table and "[1.91]" in table and "DEFECT" not in table and "epsilon 1," not in table
+    assert "| from 100 answers, permanent, % |" in table and "[1.91]" in table and "DEFECT" not in table
+    assert len(table.splitlines()) == 2 + 4 and "epsilon 1 " not in table  # identity and race, at its own budget
     assert {row["epsilon"] for row in pair_tables.rows([document])} == {3.0, 1.0}
     assert "at most 1.91% by its bound" in tables.terminal(document)
     variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]
@@ -260,6 +261,8 @@ def test_pairs_of_a_code_are_verified_and_linked(coded, data_folder, cache, monk
     document = json.loads(json.dumps(model_audit.document(coded, model_audit.marked(figures, False), "audit", False)))
     (table,) = pair_tables.text([document])
     assert "photograph, one secret" in table and "found again" in table
+    # Without a common secret, permanent answers are one answer's figures again.
+    assert table.count("permanent answers |") == 2 and "two secrets" not in table
     assert "one secret" in tables.terminal(document)
     variants = [(m.metric, m.variant) for m in model_audit.measurements(document)]
     assert len(set(variants)) == len(variants)

@@ -111,3 +111,15 @@ def test_pictures(points):
 def test_refuses(change, error, says):
     with pytest.raises(error, match=says):
         curve(**change)
+
+
+def test_mechanisms_are_drawn_over_epsilon_the_same_each_time():
+    curves = [plots.Curve(f"code, {k} symbols", (1, 2), (0.6, 0.7), (0.59, 0.7), (0.61, 0.7)) for k in range(2, 12)]
+    levels = {"without privacy": 0.95}
+    panels = [plots.Panel("gender", tuple(curves), plots.Curve("ceiling", (1, 2), (0.7, 0.8)), levels)]
+    panels.append(plots.Panel("emotion", tuple(curves[:1]), plots.Curve("ceiling", (), ()), {}))
+    png = plots.budgets(panels)
+    assert Image.open(io.BytesIO(png)).width > 1.8 * Image.open(io.BytesIO(plots.budgets(panels[:1]))).width
+    assert png == plots.budgets(panels)
+    with pytest.raises(DataError, match="run tools/codes.py --compare"):
+        plots.budgets([])

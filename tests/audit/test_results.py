@@ -16,7 +16,9 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     path, page = tmp_path / "vgg_s_tiny_coded_conv5.json", tmp_path / "RESULTS.md"
     figure = {
         **{"symbols": 2, "accuracy": 0.91, "lowest": 0.9, "highest": 0.92, "majority": 0.776, "ceiling": 0.915},
-        **{"share_of_ceiling": 0.9945, "calibration_error": 0.02, "faces": 13225, "seeds": list(range(1, 11))},
+        **{"low": 0.905, "high": 0.915, "people": 5744, "method": "Wilson over clusters"},
+        **{"share_of_ceiling": 0.9945, "share_low": 0.99, "share_high": 0.999},
+        **{"calibration_error": 0.02, "faces": 13225, "seeds": list(range(1, 11))},
         "top1": {"1": 0.0191, "10": 1.0},
     }
     found = {"model": "vgg_s_tiny_coded_conv5", "network_accuracy": 0.95, "data": "lfw", "date": "2026-11-27"}
@@ -28,14 +30,20 @@ def test_a_table_of_codes_has_a_row_for_each_budget(tmp_path):
     text = page.read_text()
     assert text.startswith("# Ours\n\nbefore\n") and text.count(codes.SECTION.begin) == 1
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert rows[2:] == ["| 0.5 | 91.0 | 91.5 | 1.91 | no bound |", "| 3 | 91.0 | 91.5 | 1.91 | no bound |"]
+    shown = "91.0 (90.5 to 91.5) | 91.5 | 99.5 (99.0 to 99.9) | 1.91 | no bound |"
+    assert rows[2:] == [f"| 0.5 | {shown}", f"| 3 | {shown}"]
     assert "the network without privacy is right for 95.0%" in text and "exceeds from epsilon 0.5 up." in text
     assert text.splitlines()[-1] == codes.SECTION.end
     with (tmp_path / "docs" / "results" / "codes.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["epsilon"] for line in lines] == ["3.0", "0.5"] and lines[0]["seeds"] == "1 2 3 4 5 6 7 8 9 10"
     assert lines[0]["accuracy_share"] == "0.91" and lines[0]["revision"] == "abc"
-    assert "On the device" not in text
+    assert lines[0]["accuracy_low"] == "0.905" and lines[0]["share_of_ceiling_high"] == "0.999"
+    assert lines[0]["people"] == "5744"
+    assert "On the device" not in text and "the ceiling is always giving the same answer" not in text
+    path.write_text(json.dumps({**found, "git": "abc", "figures": [{**figures[0], "ceiling": 0.776}, figures[1]]}))
+    codes.write(page, [path])
+    assert "At epsilon 3 the ceiling is always giving the same answer" in page.read_text()
     ms = {
         "fresh": {"value": 0.025, "low": 0.024, "high": 0.026},
         "permanent": {"value": 0.05, "low": 0.04, "high": 0.06},

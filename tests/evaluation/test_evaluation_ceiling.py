@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privzoo.errors import ConfigError
-from privzoo.evaluation.ceiling import binary, ceiling, programme
+from privzoo.evaluation.ceiling import best, binary, ceiling, programme, reached
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 BUDGETS = st.floats(0.05, 10)
@@ -25,19 +25,29 @@ def tables(classes: int, findings: int):
 @given(tables(2, 2), BUDGETS)
 @settings(max_examples=60, deadline=None)
 def test_closed_form_is_the_linear_programme(confusion, epsilon):
-    assert binary(confusion, epsilon) == pytest.approx(programme(confusion, epsilon), abs=1e-7)
+    found = [reached(confusion, way(confusion, epsilon)) for way in (binary, programme)]
+    assert found[0] == pytest.approx(found[1], abs=1e-7)
+
+
+@given(st.one_of(tables(2, 2), tables(3, 5)), BUDGETS)
+@settings(max_examples=40, deadline=None)
+def test_what_reaches_it_keeps_the_budget(confusion, epsilon):
+    mechanism = best(confusion, epsilon)
+    assert mechanism.shape == confusion.T.shape and np.allclose(mechanism.sum(1), 1, atol=1e-7)
+    assert (mechanism.max(0) <= math.exp(epsilon) * mechanism.min(0) + 1e-6).all()
+    assert reached(confusion, mechanism) == ceiling(confusion, epsilon)
 
 
 @given(tables(4, 4), BUDGETS)
 @settings(max_examples=40, deadline=None)
 def test_no_response_on_the_label_beats_it_and_it_beats_the_majority(confusion, epsilon):
     joint = confusion / confusion.sum()
-    best = ceiling(confusion, epsilon)
+    most = ceiling(confusion, epsilon)
     response = RandomizedResponse(4, epsilon)
     same = float(response.probability_same)
     arrived = joint * same + (joint.sum(1, keepdims=True) - joint) * (1 - same) / 3
-    assert arrived.max(0).sum() <= best + 1e-7
-    assert joint.sum(1).max() - 1e-7 <= best <= joint.max(0).sum() + 1e-7
+    assert arrived.max(0).sum() <= most + 1e-7
+    assert joint.sum(1).max() - 1e-7 <= most <= joint.max(0).sum() + 1e-7
 
 
 @given(tables(3, 5))

@@ -65,6 +65,22 @@ def test_means_and_paired_differences_hold_the_truth():
     assert covered(RUNS, paired) >= 0.9
 
 
+def test_ratios_over_people_hold_the_truth_and_are_surer_than_their_parts():
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        who = people(rng, 80)
+        able = rng.beta(8, 2, who.max() + 1)[who]  # of one person's photographs alike
+        return intervals.ratio(rng.random(len(who)) < 0.9 * able, able, who), 0.9
+
+    assert covered(RUNS, draw) > 0.91
+    able = np.repeat([0.2, 0.9], 100)
+    found, part = intervals.ratio(0.9 * able, able), intervals.mean(able)
+    assert found.value == pytest.approx(0.9) and found.high - found.low < 1e-9 < part.high - part.low
+    for bad in ((np.ones(3), np.zeros(3)), (np.ones(3), np.ones(4))):
+        with pytest.raises(DataError, match="have no ratio"):
+            intervals.ratio(*bad)
+
+
 def test_means_over_seeds_and_people_hold_the_truth():
     def draw(seed):
         rng = np.random.default_rng(seed)

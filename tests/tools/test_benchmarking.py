@@ -224,7 +224,7 @@ def test_the_section_stands_between_its_marks_with_its_csv(results, tmp_path):
     assert len(tables["benchmark"]) == len(CANDIDATES) and tables["benchmark"][0]["inference_ms"] == "25.0"
     assert [row["verdict"] for row in tables["benchmark_goals"]] == [row.verdict for row in made.rows]
     assert ("93", "0.4", "0.3") in {tuple(list(row.values())[-3:]) for row in tables["wire"]}
-    lines = report.bar_lines(made.rows)
+    lines = [row.line for row in made.rows]
     assert len(lines) == len(made.rows)
     assert all(line.split()[0] in ("met", "not") for line in lines)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from benchmarking.codes import LIMIT_MS, beyond_head
 
+from privzoo.audit.report import code_goals
 from privzoo.mechanisms.codebook import levels
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
@@ -28,6 +29,7 @@ def test_both_ways_are_timed():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ([], "no model to measure; give one with --model, or --goals"),
         (["--model", "vgg16_gender_coded_conv5_3"], "give their folder with --data_dir, or --device"),
         (
             ["--model", "vgg16_gender_advanced_conv5_3", "--device"],
@@ -39,3 +41,13 @@ def test_the_command_refuses_nonsense(arguments, sentence):
     command = [sys.executable, ROOT / "tools" / "codes.py", *arguments]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode != 0 and sentence in done.stderr
+
+
+def test_the_command_prints_every_goal_without_data():
+    command = [sys.executable, ROOT / "tools" / "codes.py", "--goals"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines == [row.line for row in code_goals.all_rows(ROOT / "docs")]
+    assert any("vgg16_gender_coded_conv5_3: gender accuracy, epsilon 3" in line for line in lines)

@@ -13,7 +13,7 @@ import tiny_zoo
 from evaluating import accuracy, results
 
 import privzoo
-from privzoo import card, card_text, faces
+from privzoo import card, card_files, card_text, faces
 from privzoo.data import Dataset, Sample
 from privzoo.errors import ConfigError, FaceNotFoundError
 from privzoo.evaluation import variants
@@ -112,7 +112,7 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
     model, cache = zoo
     data = samples(160)
     [(_, found)] = accuracy.subgroups_of([model], data, str, cache, False, seeds=SEEDS)
-    card.write_subgroups(model.name, found)
+    card_files.write_subgroups(model.name, found)
     card.write_measurements(model.name, measured)
     shown = privzoo.show(model.name)
     assert (
@@ -152,11 +152,11 @@ def test_a_figure_on_some_faces_does_not_stand_beside_one_on_all(zoo, tmp_path):
 
 def test_a_damaged_file_of_subgroups_is_refused(zoo):
     model, _ = zoo
-    card.write_subgroups(model.name, {"variant": "float"})
+    card_files.write_subgroups(model.name, {"variant": "float"})
     with pytest.raises(ConfigError, match="cannot be read"):
-        card.read_subgroups(model.name)
-    card._file("subgroups", model.name, "full").unlink()
-    assert card.read_subgroups(model.name) is None
+        card_files.read_subgroups(model.name)
+    card_files.path("subgroups", model.name).unlink()
+    assert card_files.read_subgroups(model.name) is None
 
 
 def test_emotion_says_why_it_has_no_subgroups(zoo):

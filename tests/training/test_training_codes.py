@@ -49,6 +49,9 @@ def test_merging_never_loses_and_never_beats_the_ceiling(fine, epsilon):
     unmerged = float(codes.gain(fine, fine.sum(0), epsilon, 5).sum())
     assert worth >= unmerged - 1e-12
     assert worth <= ceiling(fine.T, epsilon) + 1e-7
+    of_each = [codes.merged(fine, epsilon, k) for k in range(2, 6)]
+    assert [len(set(symbols)) for symbols, _ in of_each] == [2, 3, 4, 5]
+    assert worth == max(value for _, value in of_each)
 
 
 def test_two_symbols_answer_best_and_near_the_ceiling():
@@ -63,8 +66,8 @@ def test_two_symbols_answer_best_and_near_the_ceiling():
 
 
 def test_given_numbers_of_symbols_are_kept():
-    features, labels = faces(2000, 2, 3)
-    for k in (2, 4, 16):
+    sizes = {2: (2, 4, 16), 5: (2, 4, 5)}
+    for (features, labels), k in ((faces(2000, classes, 3), k) for classes, own in sizes.items() for k in own):
         fitted = codes.fit(features, labels, 3.0, k)
         assert fitted.book.k == k == fitted.joint.shape[1] == fitted.facts["symbols"]
         assert fitted.joint.sum() == pytest.approx(1) and (fitted.joint > 0).all()
@@ -84,6 +87,8 @@ def test_what_cannot_be_fitted_is_refused():
         codes.fit(features, np.zeros(128, int), 1.0)
     with pytest.raises(ConfigError, match="cannot become"):
         codes.fit(features, labels, 1.0, 200)
+    with pytest.raises(ConfigError, match="regions of 5 classes cannot become 6 symbols; give 2 to 5"):
+        codes.fit(*faces(128, 5, 3), 1.0, 6)
 
 
 @given(st.sampled_from([1e-3, 1.0, 4.0, 20.0]), st.integers(2, 9), st.integers(2, 4))

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from privzoo.audit.report.code_goals import DEVICE_MS
 from privzoo.evaluation.intervals import Estimate, median
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.permanent import SECRET_BYTES, PermanentResponse
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
-LIMIT_MS = 0.05  # per face
+LIMIT_MS = DEVICE_MS
 ROUNDS, CALLS = 21, 1000
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from benchmarking.files import PUBLISHED, PUBLISHED_SIZE, SLIM, WHOLE
 from benchmarking.runs import Result, ratio
 from privzoo.card import Card
-from privzoo.evaluation import bars, variants
-from privzoo.evaluation.intervals import Estimate, exact, median
+from privzoo.evaluation import variants
+from privzoo.evaluation.bars import Row
+from privzoo.evaluation.intervals import exact, median
 from privzoo.slim import ABOVE, LOST
 
 # Osia et al. 2017, section VI.C: the whole network takes 534.49% more time to load and 217.66% more memory.
@@ -23,29 +23,6 @@ HEAD_MEMORY_MB, IMPORT_SECONDS, INSTALL_MB = 100, 0.3, 250
 # Models whose label agreement is among the goals, in addition to the recommended ones.
 ALSO = ("vgg16_gender_simple_conv5_3", "vgg_s_emotion_simple_conv5")
 NO_SLIM = "there is no slim head yet"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One goal."""
-
-    what: str
-    goal: str
-    limit: float
-    found: Estimate | None  # None: not measured
-    note: str = ""  # why not, or what was compared
-    at_least: bool = False  # the limit is the least rather than the most
-    unit: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """Whether the worse end of the interval meets the goal; see `privzoo.evaluation.bars`."""
-        return bars.judge(self.found, self.limit, self.at_least)
-
-    @property
-    def takes(self) -> str:
-        """What it would take to decide, if the interval does not; otherwise empty."""
-        return bars.undecided(self.found, self.limit, self.at_least) if self.found else ""
 
 
 def _compare(

@@ -11,12 +11,12 @@ from typing import Any
 
 from benchmarking import goals
 from benchmarking.files import PUBLISHED, SLIM, WHOLE
-from benchmarking.goals import Row
 from benchmarking.runs import FIGURES, Result
 from benchmarking.wire import Transfer
 from privzoo import markdown
 from privzoo.errors import DataError
 from privzoo.evaluation import bars
+from privzoo.evaluation.bars import Row
 from privzoo.evaluation.intervals import Estimate
 from privzoo.provenance import write_csv
 
@@ -101,36 +101,6 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {key: round(value, 4) for key, value in values.items()}
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _spread(found: Estimate) -> str:
-    return f"{_number(found.value)} ({_number(found.low)} to {_number(found.high)})"
-
-
-def found(row: Row) -> str:
-    """What was found for a goal, in words."""
-    if row.found is None:
-        return "not measured"
-    if row.at_least:
-        return f"{row.found.value:.2%} ({row.found.low:.2%} to {row.found.high:.2%})"
-    return f"{_spread(row.found)}{' ' if row.unit else ''}{row.unit}"
-
-
-def note(row: Row) -> str:
-    """A remark on a goal: what was compared, and what it would take to decide."""
-    return "; ".join(part for part in (row.note, row.takes) if part)
-
-
-def bar_lines(rows: Sequence[Row]) -> list[str]:
-    """One line for each goal, as the command prints them."""
-    return [
-        f"{row.verdict:>12}  {row.what}: {found(row)}; {row.goal}{f' [{note(row)}]' if note(row) else ''}"
-        for row in rows
-    ]
-
-
 def on(machine: Mapping[str, Any]) -> str:
     """A sentence on a machine, as `benchmarking.machine.describe` describes it."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
@@ -150,7 +120,8 @@ def publish(page: Path, report: Report, out: Path) -> None:
     """
     folder = markdown.tables_folder(page)
     files = [folder / name for name in ("benchmark.csv", "benchmark_goals.csv", "wire.csv")]
-    for target, rows in zip(files, (_figures(report), _goals(report), _transfers(report)), strict=True):
+    goals = bars.flat(report.rows, _where(report))
+    for target, rows in zip(files, (_figures(report), goals, _transfers(report)), strict=True):
         write_csv(target, rows)
     plots = [f"![{plot.stem.replace('_', ' ')}]({markdown.relative(page, plot)})" for plot in sorted(out.glob("*.png"))]
     links = [markdown.link(page, target) for target in files]
@@ -179,7 +150,7 @@ def text(report: Report, plots: Sequence[str] = (), links: Sequence[str] = ()) -
     ]
     if others:
         rows = [
-            (row.what, row.goal, found(row), row.verdict + (f"; {row.takes}" if row.takes else "")) for row in others
+            (row.what, row.goal, row.shown, row.verdict + (f"; {row.takes}" if row.takes else "")) for row in others
         ]
         parts.append(markdown.table(("goal", "asked", "found", "verdict"), rows))
     parts.append(f"All figures, with intervals and the goals: {', '.join(links)}." if links else "")
@@ -194,9 +165,9 @@ def _sentence(report: Report) -> str:
     head = heads[0]
     times = whole.summary("inference_ms").value / head.summary("inference_ms").value
     return (
-        f"At {head.size} px the int8 head of {head.part} takes {_number(head.summary('inference_ms').value)} ms, "
-        f"{times:.1f} times as fast as the whole network in float32, and its process peaks at {_number(_peak(head))} "
-        f"MB rather than {_number(_peak(whole))}."
+        f"At {head.size} px the int8 head of {head.part} takes {bars.number(head.summary('inference_ms').value)} ms, "
+        f"{times:.1f} times as fast as the whole network in float32, and its process peaks at "
+        f"{bars.number(_peak(head))} MB rather than {bars.number(_peak(whole))}."
     )
 
 
@@ -223,7 +194,7 @@ def _main(report: Report) -> str:
         (
             f"{r.part}, {r.size} px, {r.quantization}",
             f"{r.file_mb:.1f}",
-            *(_number(r.summary(cost).value) for cost in COSTS),
+            *(bars.number(r.summary(cost).value) for cost in COSTS),
         )
         for r in (*published, *([whole] if whole else []), *heads)
     ]
@@ -256,22 +227,6 @@ def _figures(report: Report) -> Iterator[dict[str, Any]]:
 
 def _where(report: Report) -> dict[str, Any]:
     return {"processor": report.machine["processor"], "date": report.date, "revision": report.git}
-
-
-def _goals(report: Report) -> Iterator[dict[str, Any]]:
-    for row in report.rows:
-        ends = row.found.ends() if row.found else {}
-        unit = "share" if row.at_least else row.unit or "ratio"
-        yield {
-            "goal": row.what,
-            "asked": row.goal,
-            "limit": row.limit,
-            "unit": unit,
-            **ends,
-            "verdict": row.verdict,
-            "note": note(row),
-            **_where(report),
-        }
 
 
 def _transfers(report: Report) -> Iterator[dict[str, Any]]:

@@ -343,7 +343,7 @@ def subgroups_of(
         command, cache, progress, seeds: as for `evaluate`.
 
     Yields:
-        Each model with what `card.write_subgroups` takes.
+        Each model with what `card_files.write_subgroups` takes.
     """
     chips, labels = arrays(data, models[0].input_size, progress=progress)
     git = git_revision()

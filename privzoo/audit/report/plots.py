@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ EMBEDDINGS = {
     "advanced": ("#009E73", "D"),
 }
 OTHER = ("#555555", "x")
+MORE = (("#CC79A7", "v"), ("#E69F00", "P"), OTHER)  # where there are more curves than embeddings
 LINES = ("-", "--", ":", "-.")
 
 
@@ -88,6 +90,69 @@ def tradeoff(points: Sequence[Point], task: str) -> bytes:
         panel.grid(alpha=0.3)
     panels[1].legend(fontsize=7, loc="lower right")
     figure.suptitle("Each point is one standard deviation of the noise; bars are 95% intervals", fontsize=9)
+    return _png(figure)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Shares over epsilon, with the ends of their intervals if there are any."""
+
+    name: str
+    epsilons: Sequence[float]
+    values: Sequence[float]  # 0..1
+    lows: Sequence[float] = ()
+    highs: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one task's mechanisms reach at each budget."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    ceiling: Curve  # of all mechanisms; may be empty
+    levels: Mapping[str, float]  # shares without epsilon, as of the network without privacy
+
+
+def budgets(panels: Sequence[Panel]) -> bytes:
+    """Accuracy over epsilon, a panel for each task and a curve for each mechanism.
+
+    Args:
+        panels: at least one.
+
+    Raises:
+        DataError: no panel.
+    """
+    if not panels:
+        raise DataError("There is no comparison of mechanisms; run tools/codes.py --compare --write.")
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4.4), squeeze=False)
+    for axis, panel in zip(axes[0], panels, strict=True):
+        for curve, (colour, marker) in zip(panel.curves, (*EMBEDDINGS.values(), *MORE) * 2, strict=False):
+            values = np.array(curve.values)
+            spread = [values - curve.lows, curve.highs - values] if curve.lows else None
+            axis.errorbar(
+                curve.epsilons,
+                values,
+                yerr=spread and np.maximum(spread, 0),
+                elinewidth=0.6,
+                color=colour,
+                marker=marker,
+                markersize=5,
+                linewidth=1.4,
+                label=curve.name,
+            )
+        if panel.ceiling.values:
+            axis.plot(panel.ceiling.epsilons, panel.ceiling.values, "k--", linewidth=1, label=panel.ceiling.name)
+        for name, level in panel.levels.items():
+            axis.axhline(level, color="#999999", linewidth=0.8)
+            axis.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+        axis.set_title(panel.title, fontsize=10)
+        axis.set_xlabel("epsilon of one answer")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=2)  # no curve is behind it
+    axes[0][0].set_ylabel("accuracy")
+    figure.suptitle("Mean over draws; bars are 95% intervals", fontsize=9)
     return _png(figure)
 
 
