@@ -128,7 +128,7 @@ def test_identities_are_optional(tmp_path, official):
 @pytest.mark.parametrize(
     ("without", "sentence"),
     [
-        ("list_attr", r"has no list_attr_celeba\.txt: get it from CelebA's folder Anno"),
+        ("list_attr", r"has no list_attr_celeba\.txt; download it from CelebA's folder Anno"),
         ("list_eval", r'has no list_eval_partition\.txt: put it next to .*split="all"'),
         ("img_align", r"holds no images img_align_celeba/<number>\.jpg: unpack img_align_celeba\.zip there"),
     ],
