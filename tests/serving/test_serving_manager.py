@@ -313,7 +313,7 @@ def test_reload_over_grpc(manager, folder, base, tmp_path):
             stub.HandleReloadConfigRequest(request)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         entry.base_path = "s3://bucket/half"
-        with pytest.raises(grpc.RpcError, match="model path s3://bucket/half is not supported"):
+        with pytest.raises(grpc.RpcError, match="The path s3://bucket/half is not supported"):
             stub.HandleReloadConfigRequest(request)
         assert manager.models.names() == ["other"]
 
