@@ -71,13 +71,18 @@ def test_reduction_then_reconstruction_is_the_pca_projection(cut):
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(8, 40), st.integers(6, 12))
-def test_incremental_pca_is_the_pca_projection(seed, dimensions, count, width):
+def test_randomized_pca_reconstructs_as_well_as_the_exact_one(seed, dimensions, count, width):
     from sklearn.decomposition import PCA
 
     rows = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
     down, up = reduction.principal(rows.reshape(count, 1, 1, width), dimensions, seed)
     pca = PCA(dimensions, svd_solver="full").fit(rows)
-    np.testing.assert_allclose(up(down(rows)), pca.inverse_transform(pca.transform(rows)), atol=1e-2)
+    # Not the projections: where two singular values are nearly equal, either of their directions is as good.
+    ours, exact = (
+        np.square(rows - back).sum() for back in (up(down(rows)), pca.inverse_transform(pca.transform(rows)))
+    )
+    assert ours <= 1.001 * exact + 1e-4
+    np.testing.assert_allclose(up(down(up(down(rows)))), up(down(rows)), atol=1e-4)  # a projection
 
 
 @settings(max_examples=25)
