@@ -81,7 +81,7 @@ def principal(features: np.ndarray, dimensions: int, seed: int) -> tuple[Linear,
         raise ConfigError(f"{len(features)} features of {width} values do not have {dimensions} principal components.")
     # Sorted, the file is read from front to back.
     chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:PCA_ROWS])
-    pca = PCA(dimensions, svd_solver="randomized", random_state=seed).fit(rows(features, chosen))
+    pca = PCA(dimensions, svd_solver="randomized", random_state=seed % 2**32).fit(rows(features, chosen))
     components = pca.components_.astype(np.float64)
     return Linear(components.T, -pca.mean_ @ components.T), Linear(components, pca.mean_.astype(np.float64))
 
