@@ -207,7 +207,7 @@ def test_a_coded_head_sends_one_symbol_and_the_budget_that_was_chosen(seen_coded
     assert seen_coded["sure"]["sent"] == [str(true), "20"]
     assert seen_coded["sure"]["label"] == entry["golden"]["label"]
     expected = JOINT[:, true] / JOINT[:, true].sum()
-    assert [float(share) for share in re.findall(r"([\d.]+) %", seen_coded["sure"]["probabilities"])] == pytest.approx(
+    assert [float(share) for share in re.findall(r"([\d.]+)%", seen_coded["sure"]["probabilities"])] == pytest.approx(
         100 * expected, abs=0.06
     )
     assert seen_coded["sure"]["sentBytes"].startswith("One of 2 symbols, 1 byte")

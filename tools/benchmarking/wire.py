@@ -19,7 +19,10 @@ DELAY_SECONDS = 0.025  # each way
 BYTES_OF_FLOAT32 = 4
 CHANNELS = 3
 PUBLISHED_CLASSIFIER, PUBLISHED_CLASSES = (4096, 4096), 1000
-DIMENSIONS = {"conv5_1": 8, "conv5_2": 6, "conv5_3": 4, "conv5": 10}  # of the zoo's reduced features
+DIMENSIONS = {  # of the zoo's reduced features
+    **{"conv5_1": 8, "conv5_2": 6, "conv5_3": 4, "conv5": 10},
+    **{"block1": 64, "block2": 64, "block3": 48, "block4": 40},
+}
 # DataMix's Table 1 at 224 px: percentage of the computation on the edge, megabytes sent, seconds.
 DATAMIX_SIZE = 224
 DATAMIX = {

@@ -67,6 +67,7 @@ class Row:
     identity_int8: Value | None  # the same on the deployed head
     top5: Value | None  # right person in the top five, best attacker
     averaged: Value | None  # the same as `identity`, by averaging over most queries of one image; None without noise
+    averaged_int8: Value | None  # the same on the deployed head
     queries: int  # these
     queried: Mapping[int, Value]  # number of queries -> the same, of all numbers above 1
     floors: Mapping[str, Value]  # "label", "logit", "chance": what the primary answer alone gives
@@ -88,7 +89,7 @@ class Row:
     @property
     def leak(self) -> Value | None:
         """The most that an identity attack got, as `Card.identity_attack`: from one feature, or by averaging many."""
-        return intervals.highest((self.identified, self.averaged))
+        return intervals.highest((self.identified, self.averaged, self.averaged_int8))
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
@@ -194,6 +195,7 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         identity_int8=_value(find(once, variant=INT8, **top)),
         top5=_highest(find(once, attack="identity", metric="top-5", variant=variant)),
         averaged=queried.get(most),
+        averaged_int8=_highest([f for f in find(features, variant=INT8, **top) if f["queries"] > 1]),
         queries=most,
         queried=queried,
         floors=floors,
