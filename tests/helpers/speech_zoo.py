@@ -85,11 +85,13 @@ def installed(folder: Path) -> Iterator[Path]:
             coded.arrays_of(book.book, book.joint),
         ),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "config_folder", lambda: folder)
-        patch.setattr(zoo, "_networks", {})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(config, "config_folder", lambda: folder)
+            patch.setattr(zoo, "_networks", {})
+            tiny_zoo.forget()
+            for model, own in models:
+                release_model(model, {key: np.float32(value) for key, value in own.items()}, {})
+            yield folder
+    finally:  # else one test that fails spoils those after it
         tiny_zoo.forget()
-        for model, own in models:
-            release_model(model, {key: np.float32(value) for key, value in own.items()}, {})
-        yield folder
-    tiny_zoo.forget()

@@ -131,9 +131,10 @@ def test_embeddings_are_fitted_and_networks_fine_tuned_on_pairs_of_speakers(reco
     from privzoo.training.fitting import Fitter
 
     train, validation = (arabic_speech.load(recordings, split=split) for split in ("train", "validation"))
+    classes = described().classes  # before another zoo stands in its place
     with speech_zoo.installed(tmp_path / "zoo"):
         parent = config.network(speech_zoo.NETWORK.name)
-        parent = dataclasses.replace(parent, classes=described().classes)
+        parent = dataclasses.replace(parent, classes=classes)
         network = graph.build("resnet18", len(parent.classes), input_size=parent.input_shape)
         fitter = Fitter(parent, network, ["block3"], train, validation, tmp_path / "cache")
         model = ModelConfig("m", parent.name, "block3", "reduced_simple", dimensions=5)
