@@ -109,12 +109,14 @@ def installed(folder: Path) -> Iterator[Path]:
     network = graph.build(PARENT.architecture, 2, input_size=SIZE)
     entry = weights.save(graph.get_weights(network), folder / "weights" / "vgg_s_tiny.npz")
     config.write(dataclasses.replace(PARENT, weights=entry), folder / "networks" / "vgg_s_tiny.yaml")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "config_folder", lambda: folder)
-        patch.setattr(zoo, "_networks", {})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(config, "config_folder", lambda: folder)
+            patch.setattr(zoo, "_networks", {})
+            forget()
+            yield folder
+    finally:
         forget()
-        yield folder
-    forget()
 
 
 def forget() -> None:
