@@ -154,7 +154,9 @@ class Card:
         """
         from privzoo.evaluation.intervals import highest
 
-        return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and ", feature" in m.variant)
+        # Codes are attacked at other budgets too, and those are not what the model sends.
+        sent = f", feature, epsilon {self.epsilon():g}," if self.model.code else ", feature"
+        return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and sent in m.variant)
 
     def bounds(self) -> tuple[Bounds, ...]:
         """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""

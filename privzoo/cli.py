@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -286,8 +287,10 @@ def _print_demo(report: Any) -> None:
     if (attack := report.identity_attack) is not None:
         own = privzoo.show(report.model).network.own_data
         people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1%")
+        many = re.search(r"(\d+) queries", attack["variant"])
+        seen = f"{many[1]} features of each {one}" if many else "such a feature"
         print(
-            f"From such features the strongest attack measured identified {attack['value']:.1%} of the {one}s among "
+            f"From {seen}, the strongest attack measured identified {attack['value']:.1%} of the {one}s among "
             f"{people} ({attack['low']:.1%} to {attack['high']:.1%}); {chance}. See privzoo show {report.model}."
         )
     if report.budget:

@@ -57,7 +57,7 @@ class MixingHead:
 
     @property
     def path(self) -> str:
-        """Of the file."""
+        """Path of the head's file."""
         return self.__unprotected.path
 
     @property
