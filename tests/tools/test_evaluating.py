@@ -150,6 +150,24 @@ def test_a_figure_on_some_faces_does_not_stand_beside_one_on_all(zoo, tmp_path):
         assert ("| 12.3 |" in page.read_text()) == is_there
 
 
+def test_a_model_that_is_cut_earlier_is_in_the_csv_alone_if_there_is_one_at_the_last_cut(zoo):
+    shown = privzoo.show(fakes.NAME)
+    network = dataclasses.replace(shown.network, architecture="vgg16")
+
+    def cut(name: str, at: str, embedding: str = "simple") -> card.Card:
+        model = dataclasses.replace(shown.model, name=name, cut=at, embedding=embedding)
+        return dataclasses.replace(shown, network=network, model=model)
+
+    early, last, other, mixed = (
+        *(cut("early", "conv5_1"), cut("last", "conv5_3"), cut("other", "conv5_2", "siamese")),
+        cut("mixed", "block1", "datamix"),
+    )
+    text = results.accuracy([early, last, other, mixed], "all")
+    listed = [name for name in ("early", "last", "other", "mixed") if f"| {name} | 1" in text]
+    assert listed == ["last", "other", "mixed"] and "also of models that are cut earlier" in text
+    assert "| early | 1" in results.accuracy([early], "all")
+
+
 def test_a_damaged_file_of_subgroups_is_refused(zoo):
     model, _ = zoo
     card_files.write_subgroups(model.name, {"variant": "float"})
