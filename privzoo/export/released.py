@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # slimmed and audited furthest; it is not shown that Siamese fine-tuning makes them hide more than
 # `noisy_reduced_simple` at that cut (RESULTS.md, "What the cloud learns").
 RECOMMENDED = ("vgg16_gender_coded_conv5_3", "vgg16_gender_advanced_conv5_3", "vgg_s_emotion_advanced_conv5")
-# The published heads. Those of gender's `advanced` are not among them: they are the coded model's byte for byte, but for
-# the manifest at their end.
+# The published heads. Those of gender's `advanced` are not among them: they are the coded model's byte for byte, but
+# for the manifest at their end.
 PUBLISHED = (
     ("vgg16_gender_coded_conv5_3", FULL),
     ("vgg16_gender_coded_conv5_3", SLIM),
