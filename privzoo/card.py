@@ -277,7 +277,7 @@ class Card:
             f"- licence: {self.network.licence}",
             "",
             *card_text.figures(self.measurements, network),
-            *card_text.by_budget(self.at_budgets),
+            *card_text.by_budget(self.at_budgets, network),
             *card_text.by_subgroup(self.subgroups),
             *card_text.bounds(self),
             "",

@@ -186,6 +186,7 @@ def _measure(model: SplitModel, facts: dict[str, Any]) -> None:
     """A coded model's own code, or codes that are fitted now on another's feature."""
     from coding import measured
 
+    from privzoo import card_text
     from privzoo.embeddings import coded
 
     cache, budgets, sizes = checks.local_path(FLAGS.cache_dir), _budgets(), _sizes()
@@ -196,7 +197,8 @@ def _measure(model: SplitModel, facts: dict[str, Any]) -> None:
         figures = []
     else:
         figures = list(measured.rows_of(model.book, model.tail, on, budgets))
-    print(f"the network as released: {on.network_accuracy:.2%} of {len(on.labels):,} faces")
+    count = f"{len(on.labels):,} {card_text.nouns(model.card.network)}"
+    print(f"the network as released: {on.network_accuracy:.2%} of {count}")
     if FLAGS.write and model.book:
         file = _kept(model.name)
         earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
