@@ -277,7 +277,7 @@ class Card:
             f"- licence: {self.network.licence}",
             "",
             *card_text.figures(self.measurements, network),
-            *card_text.by_budget(self.at_budgets),
+            *card_text.by_budget(self.at_budgets, network),
             *card_text.by_subgroup(self.subgroups),
             *card_text.bounds(self),
             "",
@@ -326,19 +326,19 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
     layers = architectures.costs(network.architecture, network.input_shape, len(network.classes), network.classifier)
     end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
     full, tail = _head_costs(model, network), layers[end:]
+    own = _head_costs(model, network, model.slim.channels) if head == SLIM and model.slim else full
     if model.embedding == DATAMIX:  # the last layer is the device's too
         shape = full[-1].shape
         found = _cost([*full, tail[-1]], tail[:-1], [*full, tail[-1]])
         return dataclasses.replace(found, feature_shape=shape, feature_bytes=math.prod(shape) * BYTES_OF_FLOAT32)
     if model.code:
         weights = (model.code.symbols or 0) * len(network.classes)
-        found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)
+        found = _cost(own, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)
         return dataclasses.replace(found, feature_shape=(2,), feature_bytes=1)
     if model.dimensions:
         shape = layers[end - 1].shape
         products = math.prod(shape) * model.dimensions
         tail.insert(0, LayerCost("reconstruct", shape, products + math.prod(shape), products))
-    own = _head_costs(model, network, model.slim.channels) if head == SLIM and model.slim else full
     return _cost(own, tail, full)
 
 

@@ -131,12 +131,14 @@ BUDGETS = (
 )
 
 
-def by_budget(found: dict[str, Any] | None) -> list[str]:
+def by_budget(found: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     """A code's accuracy and share of the ceiling at each budget, as Markdown."""
     if found is None:
         return []
     rows = sorted(found["figures"], key=lambda row: row["epsilon"])
-    facts = f"{found['data']}, {rows[0]['faces']:,} faces, seeds {seeds(tuple(rows[0]['seeds']))} of the draws"
+    facts = (
+        f"{found['data']}, {rows[0]['faces']:,} {nouns(network)}, seeds {seeds(tuple(rows[0]['seeds']))} of the draws"
+    )
     title = (
         f"Accuracy at each budget, int8 head, {facts}, {found['date']}, code {found['git']}, by `{found['command']}`. "
         "The ceiling is the best that any mechanism of that epsilon can reach with the network's own labels:"

@@ -136,6 +136,14 @@ def test_the_released_head_is_the_trained_one_but_for_the_coding(made):
         assert record[entry] is not None
 
 
+def test_a_code_of_the_same_feature_has_the_slim_head_too(made):
+    coded = config.model(fakes.CODED.name)
+    assert coded.code.base == fakes.NAME and coded.slim == config.model(fakes.NAME).slim is not None
+    slim, full = (card.cost(coded, config.network(coded.network), head) for head in ("slim", "full"))
+    assert slim.head_multiply_adds == made["record"]["multiply_adds"] < full.head_multiply_adds
+    assert slim.network_multiply_adds == full.network_multiply_adds and slim.feature_bytes == 1
+
+
 def test_the_served_tail_answers_both_heads(made, tmp_path):
     from privzoo.edge import Client, Head
     from privzoo.serving import Server
