@@ -165,12 +165,15 @@ def test_ties_are_all_named_the_most_accurate_first():
     rows = [row("a", 1, 0.02, 0.02), row("b", 1, 0.02, 0.02 + 1e-9, accuracy=better), row("c", 1, 0.02, accuracy=None)]
     found = frontier.best(rows, 1.0)
     assert names(found.by_attack) == ["b", "a", "c"] and names(found.by_proof) == ["b", "a"]
+    text = report.text(rows, "", "all")
+    line = "| gender, 100% | b; a; 1 more that leaks as much | 2.0 (1.0 to 4.0) | 95.0; 90.0 | b; a | 2 | 95.0; 90.0 |"
+    assert line in text
 
 
 def test_what_intervals_do_not_separate_is_counted():
     rows = [row("a", 1, 0.02), row("b", 1, 0.03), row("c", 1, 0.5)]
     assert names(frontier.best(rows, 1.0).alike) == ["b"]
-    assert "a; 1 more not shown to leak more" in report.text(rows, "", "all")
+    assert "a; 1 not shown to leak more" in report.text(rows, "", "all")
 
 
 def test_what_was_not_attacked_is_left_out_and_said():

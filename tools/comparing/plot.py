@@ -103,7 +103,7 @@ def _panel(axis: Any, task: str, rows: Sequence[Row], looks: dict[str, tuple[str
             axis.scatter(x, m.value, size, color=colour, marker=marker, alpha=0.85, linewidths=0, zorder=3)
         if row.bound < 1:
             axis.scatter(x, row.bound, size, facecolors="none", edgecolors=colour, marker=marker, zorder=4)
-    # Networks of one task may differ in size: the shares at the top are the largest one's.
+    # Networks of one task may differ in input size: the shares at the top are the largest one's.
     whole = max(row.whole for row in rows)
     left, right = min(0.7 * min(places.values()), 0.007 * whole), 2.2 * whole
     for level in LEVELS:
@@ -118,7 +118,7 @@ def _panel(axis: Any, task: str, rows: Sequence[Row], looks: dict[str, tuple[str
     _steps(axis, heads, lambda row: row.bound if row.bound < 1 else None, "--", right)
     axis.set(xscale="log", yscale="log", xlim=(left, right), ylim=(0.006, 1.2))
     axis.set_title(f"{task}: {sum(row.attack is not None for row in heads)} heads attacked", fontsize=10, pad=16)
-    axis.set_xlabel("multiply-adds on the device, and the share of the network's")
+    axis.set_xlabel("multiply-adds on the device; at the top, share of the largest network's")
     axis.set_ylabel(f"identified among {PEOPLE} people")
     axis.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ["1%", "2%", "5%", "10%", "20%", "50%", "100%"])
     axis.minorticks_off()

@@ -23,6 +23,7 @@ HEADER = (
     *("task, and at most this share of the work", "least by the strongest attack", "identified, %", "accuracy, %"),
     *("least by proof", "identified at most, %", "accuracy, %"),
 )
+NAMED = 2  # of models that tie, the most accurate ones; the csv has all
 CHEAP = 0.12  # of the network's multiply-adds: heads up to this share are set against coded and slim ones
 
 
@@ -77,7 +78,7 @@ def _cells(task: str, best: Best) -> tuple[str, ...]:
     attacked = "not measured"
     if best.by_attack:
         attacked = _names(best.by_attack)
-        attacked += f"; {len(best.alike)} more not shown to leak more" if best.alike else ""
+        attacked += f"; {len(best.alike)} not shown to leak more" if best.alike else ""
     proof = rounded_up(100 * best.by_proof[0].bound) if best.by_proof else ""
     return (
         place,
@@ -90,12 +91,14 @@ def _cells(task: str, best: Best) -> tuple[str, ...]:
     )
 
 
-def _names(rows: Sequence[Row]) -> str:
-    return "; ".join(row.name for row in rows)
+def _names(tied: Sequence[Row]) -> str:
+    named = [row.name for row in tied[:NAMED]]
+    more = len(tied) - NAMED
+    return "; ".join([*named, *([f"{more} more that leak{'s' * (more == 1)} as much"] if more > 0 else [])])
 
 
-def _accuracies(rows: Sequence[Row]) -> str:
-    return "; ".join(percent(row.accuracy) or "not measured" for row in rows)
+def _accuracies(tied: Sequence[Row]) -> str:
+    return "; ".join(percent(row.accuracy) or "not measured" for row in tied[:NAMED])
 
 
 def _widest(tied: Sequence[Row]) -> Measurement | None:
