@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from privzoo import markdown
-from privzoo.config import SPEECH, ModelConfig, NetworkConfig
+from privzoo.config import DATAMIX, SPEECH, ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
-    from privzoo.card import Card, Cost, Measurement
+    from privzoo.costs import Cost
+    from privzoo.measurement import Measurement
+    from privzoo.mechanisms.bounds import Bounds
 
 
-DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
 # Names of data sets, as measurements name them -> as people write them.
 DATA = {"lfw": "LFW", "fer2013": "FER2013", "arabic_speech": "Arabic Speech Commands"}
 
@@ -29,16 +31,6 @@ def data_name(data: str) -> str:
 
 #: Whose accuracy tables of models show.
 TOLD = "of the int8 head if both were measured on all faces, otherwise of the float head"
-
-
-def identified(card: Card) -> str:
-    """How many people the strongest attack identifies, or for a code the most that any attack can."""
-    from privzoo.mechanisms.budget import rounded_up
-
-    if card.model.code and (bound := card.bounds()):  # no attack can exceed it, so none needs to be tried
-        return f"at most {rounded_up(100 * bound[0].top1())}%"
-    attack = card.identity_attack()
-    return f"{attack.value:.1%}" if attack else "not measured"
 
 
 def input_of(network: NetworkConfig) -> str:
@@ -190,16 +182,20 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     ]
 
 
-def bounds(card: Card) -> list[str]:
-    """What no attacker can exceed, next to what the strongest one measured reached, as Markdown."""
-    found = card.bounds()
+def bounds(found: Sequence[Bounds], attack_of: Callable[[int], Measurement | None]) -> list[str]:
+    """What no attacker can exceed, next to what the strongest one measured reached, as Markdown.
+
+    Args:
+        found: for several numbers of queries.
+        attack_of: the strongest attack measured that averages so many queries.
+    """
     if not found:
         return []
     names = [name for name, _ in found[0].rows()]
     rows = []
     for one in found:
         # What one query tells is all that permanent answers do.
-        measured = card.attack_of(1 if one.permanent else one.queries)
+        measured = attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
         queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
         rows.append((queries, *(value for _, value in one.rows()), shown))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
 FACE: Literal["face"] = "face"  # what networks take
 SPEECH: Literal["speech"] = "speech"

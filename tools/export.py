@@ -103,15 +103,15 @@ def _names() -> list[str]:
 def _heads() -> list[tuple[str, str]]:
     """Model and head, of every one that was asked for; a missing name or head is reported."""
     import privzoo
-    from privzoo import card, config
+    from privzoo import config, costs
 
     wanted = FLAGS.heads or (list(config.HEADS) if FLAGS.released else [config.FULL])
     found = []
     for name in _names():
-        has = card.heads(privzoo.show(name).model)
+        has = costs.heads(privzoo.show(name).model)
         if FLAGS.heads and FLAGS.model:  # asked for by name
             for head in wanted:
-                card.check_head(privzoo.show(name).model, head)
+                costs.check_head(privzoo.show(name).model, head)
         found += [(name, head) for head in wanted if head in has]
     return found
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from privzoo import __version__, faces
 from privzoo import card as cards
+from privzoo import faces
 from privzoo.config import FULL, SLIM, to_dict
 from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
@@ -21,6 +21,7 @@ from privzoo.export.calibration import default_calibration
 from privzoo.export.manifests import append_manifest
 from privzoo.files import replacing
 from privzoo.provenance import write_json
+from privzoo.version import __version__
 
 if TYPE_CHECKING:
     from privzoo.card import Card

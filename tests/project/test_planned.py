@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from privzoo import architectures, card, cli, config, embeddings
+from privzoo import architectures, cli, config, costs, embeddings
 from privzoo.config import ModelConfig, NetworkConfig
 
 pytestmark = pytest.mark.training
@@ -77,14 +77,14 @@ def test_planned_models_have_their_networks():
         of = network(planned.network)
         if planned.embedding == "datamix":
             assert of.name == name and planned.cut == f"block{of.mixing.blocks}"
-            assert 0 < card.cost(planned, of).head_share < 0.3
+            assert 0 < costs.cost(planned, of).head_share < 0.3
             continue
         assert name.endswith(f"_{planned.embedding}_{planned.cut}")
         siamese = ("siamese", "reduced_siamese", "advanced")  # a code may stand on either kind of network
         assert planned.code or ("siamese" in of.name) == (planned.embedding in siamese)
         assert planned.dimensions == (None if planned.embedding in ("simple", "siamese") else DIMENSIONS[planned.cut])
         assert (planned.noise is not None) == (embeddings.EMBEDDINGS[planned.embedding] == "noisy")
-        cost = card.cost(planned, of)
+        cost = costs.cost(planned, of)
         assert 0 < cost.head_share < 1 or planned.code  # whose tail has no work before it is fitted
         if planned.code:
             assert cost.feature_shape == (2,) and cost.feature_bytes == 1

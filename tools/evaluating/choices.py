@@ -30,7 +30,7 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     rows, notes = [], {}
     for name, purpose in CHOICES:
         card = cards[name]
-        shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card_text.identified(card)]
+        shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card.identified()]
         spent = card.epsilon()
         epsilon = rounded_up(spent) if spent else "no noise"
         sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")

@@ -9,13 +9,14 @@ from typing import Any
 
 from privzoo import architectures, markdown
 from privzoo.audit.report.families import NAMES
-from privzoo.card import PART, Card, Measurement
+from privzoo.card import Card
 from privzoo.config import SPEECH
 from privzoo.evaluation import bars, intervals, subgroups
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
 from privzoo.evaluation.variants import FLOAT, INT8, budget_name
 from privzoo.markdown import percent
+from privzoo.measurement import PART, Measurement
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import write_csv
 
