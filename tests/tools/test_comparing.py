@@ -19,12 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import privzoo
-from privzoo import architectures, card, config, markdown
+from privzoo import architectures, card, config, costs, markdown
 from privzoo.audit import mixtures
-from privzoo.card import IDENTITY_ATTACK, Card, Measurement
+from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.config import CodeConfig, MixingConfig
 from privzoo.evaluation import intervals
 from privzoo.evaluation.variants import FLOAT, INT8, NETWORK
+from privzoo.measurement import Measurement
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = "lfw100-test"
@@ -44,7 +45,7 @@ def card_of(embedding: str, *measurements: Measurement, network=None, **changed)
     model = tiny_zoo.model(embedding, **changed)
     network = network or (tiny_zoo.MIXED if embedding == "datamix" else tiny_zoo.PARENT)
     figures = (measured("accuracy", FLOAT, 0.9), measured("accuracy", NETWORK, 0.95), *measurements)
-    return Card(model, network, card.cost(model, network), figures, None)
+    return Card(model, network, costs.cost(model, network), figures, None)
 
 
 def row(name: str, share: float, leak: float | None = None, bound: float = 1.0, **changed) -> Row:
@@ -166,7 +167,10 @@ def test_ties_are_all_named_the_most_accurate_first():
     found = frontier.best(rows, 1.0)
     assert names(found.by_attack) == ["b", "a", "c"] and names(found.by_proof) == ["b", "a"]
     text = report.text(rows, "", "all")
-    line = "| gender, 100% | b; a; 1 more that leaks as much | 2.0 (1.0 to 4.0) | 95.0; 90.0 | b; a | 2.01 | 95.0; 90.0 |"  # a bound is rounded up
+    # A bound is rounded up.
+    line = (
+        "| gender, 100% | b; a; 1 more that leaks as much | 2.0 (1.0 to 4.0) | 95.0; 90.0 | b; a | 2.01 | 95.0; 90.0 |"
+    )
     assert line in text
 
 
@@ -283,7 +287,7 @@ def test_the_command_writes_what_the_repository_has(written):
 def test_every_model_and_head_has_a_row_with_its_cards_figures(written):
     with (markdown.tables_folder(written[0]) / "comparison.csv").open() as file:
         lines = {line["model"]: line for line in csv.DictReader(file)}
-    cards = [card.read(name, head) for name in privzoo.list_models() for head in card.heads(config.model(name))]
+    cards = [card.read(name, head) for name in privzoo.list_models() for head in costs.heads(config.model(name))]
     raw = {name for name in lines if name.startswith("raw ")}
     assert set(lines) == raw | {one.artefact for one in cards} and len(raw) == len({one.network.task for one in cards})
     for one in cards:

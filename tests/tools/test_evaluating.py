@@ -14,6 +14,7 @@ from evaluating import accuracy, results
 
 import privzoo
 from privzoo import card_files, card_text, faces, measurement
+from privzoo.card import Card
 from privzoo.data import Dataset, Sample
 from privzoo.errors import ConfigError, FaceNotFoundError
 from privzoo.evaluation import variants
@@ -154,7 +155,7 @@ def test_a_model_that_is_cut_earlier_is_in_the_csv_alone_if_there_is_one_at_the_
     shown = privzoo.show(fakes.NAME)
     network = dataclasses.replace(shown.network, architecture="vgg16")
 
-    def cut(name: str, at: str, embedding: str = "simple") -> card.Card:
+    def cut(name: str, at: str, embedding: str = "simple") -> Card:
         model = dataclasses.replace(shown.model, name=name, cut=at, embedding=embedding)
         return dataclasses.replace(shown, network=network, model=model)
 

@@ -10,10 +10,10 @@ from comparing import rows as comparing
 from comparing.frontier import LEVELS, Best, differs, fits
 from comparing.rows import Row, by_task
 from privzoo import markdown
-from privzoo.card import Measurement
 from privzoo.evaluation import intervals
 from privzoo.files import write_bytes
 from privzoo.markdown import percent
+from privzoo.measurement import Measurement
 from privzoo.mechanisms.bounds import NONE, PEOPLE
 from privzoo.mechanisms.budget import rounded_up
 from privzoo.provenance import write_csv

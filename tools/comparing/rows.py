@@ -15,11 +15,12 @@ from benchmarking import wire
 
 from privzoo import architectures
 from privzoo.architectures.layers import LayerCost
-from privzoo.card import BYTES_OF_FLOAT32, IDENTITY_ATTACK, Card, Measurement
-from privzoo.card_text import DATAMIX
-from privzoo.config import FACE, FULL, SLIM, SPEECH, MixingConfig, NetworkConfig
+from privzoo.card import IDENTITY_ATTACK, Card
+from privzoo.config import DATAMIX, FACE, FULL, SLIM, SPEECH, MixingConfig, NetworkConfig
+from privzoo.costs import BYTES_OF_FLOAT32
 from privzoo.evaluation import intervals
 from privzoo.evaluation.variants import NETWORK
+from privzoo.measurement import Measurement
 from privzoo.mechanisms.bounds import NONE, PEOPLE
 
 RAW = {FACE: "raw pixels", SPEECH: "raw sound"}  # what is sent where all of the work is the cloud's
@@ -71,11 +72,11 @@ def read(docs: Path) -> list[Row]:
         docs: folder with what tools/audit.py and tools/unmixing.py keep.
     """
     import privzoo
-    from privzoo import card, config
+    from privzoo import card, config, costs
     from privzoo.audit.report import families
 
     names = [name for name in privzoo.list_models() if not families.family_of(name)]
-    cards = [card.read(name, head) for name in names for head in card.heads(config.model(name))]
+    cards = [card.read(name, head) for name in names for head in costs.heads(config.model(name))]
     kept = docs / UNMIXING
     return make(cards, pixels(docs / "audit"), json.loads(kept.read_text("utf-8")) if kept.exists() else None)
 
