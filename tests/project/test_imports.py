@@ -19,8 +19,8 @@ SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
 BOTTOM = {
-    *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "plain", "protobuf", "provenance"),
-    *("sources", "texts", "version"),
+    *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "outputs", "plain", "protobuf"),
+    *("provenance", "sources", "texts", "version"),
 }
 MAY_IMPORT = {
     "checks": set(),
@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "files": set(),
     "forks": set(),
     "markdown": set(),
+    "outputs": set(),
     "protobuf": set(),
     "provenance": set(),
     "plain": set(),
