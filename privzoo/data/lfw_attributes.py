@@ -87,7 +87,9 @@ def _read(where: str, content: bytes) -> tuple[tuple[str, ...], list[tuple[str, 
     """Names of the attributes, and each image with its values; None for a damaged line."""
     text = content.decode("utf-8-sig", "replace")
     published = where.endswith(".txt")
-    lines = [line.removeprefix("#\t") for line in text.splitlines() if line.strip() and not line.startswith("# ")]
+    # Published are a line of comment and the names of the columns, both after #.
+    kept = [line for line in text.splitlines() if line.strip() and (line[:1] != "#" or line[:2] == "#\t")]
+    lines = [line.removeprefix("#\t") for line in kept]
     table = csv.reader(io.StringIO("\n".join(lines)), delimiter="\t" if published else ",")
     header = [one.strip() for one in next(table, [])]
     keys = ["person", "imagenum"] if published else ["image"]

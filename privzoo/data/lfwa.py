@@ -22,6 +22,7 @@ from privzoo.errors import DataError, MissingExtraError
 
 FOLDERS = ("LFWA", "LFWA+", "lfwa-dataset")
 ATTRIBUTES, INDICES = "lfw_att_40.mat", "indices_train_test.mat"
+HDF5, HEADER = b"\x89HDF\r\n\x1a\n", 512  # a file's first bytes, and the bytes that MATLAB writes before them
 SPLITS = ("train", "validation", "test")
 
 
@@ -78,9 +79,7 @@ def _parts(files: Files, found: list[str], images: list[str]) -> dict[str, str]:
     for key, part in zip(keys, ("train", "test"), strict=True):
         for number in np.asarray(table[key]).ravel().astype(int):
             if not 1 <= number <= len(images):
-                raise DataError(
-                    f"{files}/{INDICES} has the number {number} for {len(images)} images; download it again."
-                )
+                raise DataError(f"{files}/{INDICES} names image {number} of {len(images)}; download it again.")
             image = images[number - 1]
             held = part == "train" and in_validation(image.split("/")[0])
             parts[image] = "validation" if held else part
@@ -103,15 +102,15 @@ def _mat(files: Files, found: list[str], file: str, keys: tuple[str, ...]) -> di
         raise DataError(f"{files} has no {file}; download it with LFWA's annotations.")
     content = read_list(files, path)
     try:
-        from scipy.io import loadmat
-
-        try:
-            table = {key: value for key, value in loadmat(io.BytesIO(content)).items() if key in keys}
-        except NotImplementedError:  # version 7.3
+        if HDF5 in (content[: len(HDF5)], content[HEADER : HEADER + len(HDF5)]):
             table = _hdf5(content, keys)
+        else:
+            from scipy.io import loadmat
+
+            table = {key: value for key, value in loadmat(io.BytesIO(content)).items() if key in keys}
     except ImportError as error:
         raise MissingExtraError(f"Reading {path} needs {error.name}; run: pip install {error.name}.") from None
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except Exception as error:  # SciPy raises many things for damaged files: ValueError, struct.error, zlib.error, ...
         raise DataError(f"{files}/{path} is not a readable MATLAB file ({error}); download it again.") from None
     lacking = [key for key in keys if key not in table]
     if lacking:
