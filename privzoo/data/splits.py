@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from privzoo.config import NetworkConfig
-from privzoo.data import arabic_speech, attributes, fer2013, folder, lfw
+from privzoo.data import arabic_speech, attributes, fer2013, folder, folder_attributes, lfw
 from privzoo.data.samples import Dataset
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.outputs import ATTRIBUTES
@@ -103,7 +103,8 @@ def own_people(network: NetworkConfig, root: str | Path, unseen: bool) -> Datase
 
 
 def _own(network: NetworkConfig, root: str | Path, split: str) -> Dataset:
-    return folder.load(root, network.task, network.classes, split)
+    load = folder_attributes.load if network.output == ATTRIBUTES else folder.load
+    return load(root, network.task, network.classes, split)
 
 
 def take(data: Dataset, count: int) -> Dataset:
