@@ -8,7 +8,7 @@ This is the one place that knows the difference; networks, devices, mixing, figu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from privzoo.errors import ConfigError
@@ -92,6 +92,6 @@ def label(row: Any, names: Sequence[str], output: Output) -> str:
     return names[max(range(len(names)), key=lambda k: row[k])]
 
 
-def ranked(answer: dict[str, float]) -> list[tuple[str, float]]:
+def ranked(answer: Mapping[str, float]) -> list[tuple[str, float]]:
     """Names and probabilities, the most likely first."""
     return sorted(answer.items(), key=lambda pair: -pair[1])

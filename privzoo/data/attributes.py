@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Sequence
+from typing import Any
 
-from privzoo.data.samples import Dataset
+from privzoo.data.samples import Dataset, Sample
 from privzoo.errors import ConfigError
 
 LABEL = "attributes"  # a sample's label with all of them; `Dataset.classes` has their names
@@ -48,8 +49,10 @@ def chosen(data: Dataset, wanted: Sequence[str]) -> Dataset:
         return data
     check_attributes(data.name, wanted, known)
     columns = [known.index(name) for name in wanted]
-    samples = [
-        dataclasses.replace(one, labels={**one.labels, LABEL: tuple(one.labels[LABEL][k] for k in columns)})  # type: ignore[index]
-        for one in data.samples
-    ]
+
+    def some(sample: Sample) -> Sample:
+        values: Any = sample.labels[LABEL]
+        return dataclasses.replace(sample, labels={**sample.labels, LABEL: tuple(values[k] for k in columns)})
+
+    samples = [some(sample) for sample in data.samples]
     return dataclasses.replace(data, samples=samples, classes={**data.classes, LABEL: tuple(wanted)})

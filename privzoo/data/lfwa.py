@@ -63,7 +63,8 @@ def load(root: str | Path, split: str = "all", chip: bool = True) -> Dataset:
             skipped["image missing"] += 1
             continue
         read = ReadImage(files, paths[image], f"lfw/{image}", lfw.centre if chip else None)
-        known = {LABEL: tuple(int(value > 0) for value in values), "identity": numbers[image.split("/")[0]]}
+        has = tuple(int(value > 0) for value in values)
+        known: dict[str, int | tuple[int, ...]] = {LABEL: has, "identity": numbers[image.split("/")[0]]}
         samples.append(Sample(f"lfw/{image}", read, known))
     if not samples:
         raise DataError(f"{files} holds no lfw/<Person>/<Person>_NNNN.jpg of the split {split}: unpack LFWA's images.")
