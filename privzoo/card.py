@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privzoo import architectures, card_files, card_text, config
+from privzoo.architectures import obfuscator
 from privzoo.architectures.layers import LayerCost
-from privzoo.card_text import DATAMIX
+from privzoo.card_text import DATAMIX, OBFUSCATED
 from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.provenance import write_json
@@ -96,6 +97,11 @@ class Card:
     def artefact(self) -> str:
         """The stem of this head's file names: the model, and the head unless it is the full one."""
         return self.model.name if self.head == FULL else f"{self.model.name}_{self.head}"
+
+    @property
+    def own_head(self) -> bool:
+        """Whether the head shares no layer with other models' heads: a slim one, or an obfuscator."""
+        return self.head != FULL or self.model.embedding == OBFUSCATED
 
     def figure(self, metric: str, variant: str) -> Measurement | None:
         """The measurement of a metric for a variant, on the most faces if there are several; None if there is none."""
@@ -204,6 +210,7 @@ class Card:
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "code": to_dict(self.model.code) if self.model.code else None,
             "mixing": to_dict(self.network.mixing) if self.network.mixing else None,
+            "obfuscation": to_dict(self.network.obfuscation) if self.network.obfuscation else None,
             "budget": self.budget() or None,
             # JSON has no infinity: null where there is no bound.
             "bounds": [
@@ -263,6 +270,7 @@ class Card:
                 for one in (mixing,)
                 if one
             ),
+            *card_text.obfuscation(network),
             f"- {self.head} head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",
             f"- tail: {cost.tail_parameters:,} parameters, {cost.tail_multiply_adds:,} multiply-adds",
@@ -319,11 +327,20 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
 
     Raises:
         UnknownNameError: the network's architecture cannot be cut there, or the model has no such head.
+        ConfigError: an obfuscated model of a network without an obfuscator, or another model of one with it.
     """
+    if (model.embedding == OBFUSCATED) != (network.obfuscation is not None):
+        raise ConfigError(
+            f"{model.name} is {model.embedding}, but {network.name} has {'an' if network.obfuscation else 'no'} "
+            "obfuscator; an obfuscated model needs a network that was trained with one, and other models one without."
+        )
     if model.embedding != LABEL or model.cut != architectures.LAST:
         architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_shape, len(network.classes), network.classifier)
+    if network.obfuscation:
+        front = obfuscator.costs(network.input_shape, network.obfuscation.width)
+        return _cost(front, layers, front)
     end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
     full, tail = _head_costs(model, network), layers[end:]
     if model.embedding == DATAMIX:  # the last layer is the device's too

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+OBFUSCATED = "obfuscated"  # the embedding that sends an image
 # Names of data sets, as measurements name them -> as people write them.
 DATA = {"lfw": "LFW", "fer2013": "FER2013", "arabic_speech": "Arabic Speech Commands"}
 
@@ -65,7 +66,16 @@ def feature(model: ModelConfig, cost: Cost) -> str:
             "half of the bytes as int16, a quarter as int8"
         )
     rounded = ", rounded to whole numbers" if model.step else ""
-    return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
+    image = " image" if model.embedding == OBFUSCATED else ""
+    return f"- feature: {shape} float32{image}, {cost.feature_bytes:,} bytes{rounded}"
+
+
+def obfuscation(network: NetworkConfig) -> list[str]:
+    """Which networks an obfuscator was trained for, as Markdown."""
+    if network.obfuscation is None:
+        return []
+    readers = " and ".join((network.parent or "", *network.obfuscation.also))
+    return [f"- obfuscated: by a network of {network.obfuscation.width:g} times the published width, for {readers}"]
 
 
 def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
@@ -248,7 +258,12 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         )
     # What a code reveals is bounded, whatever is measured.
     common += () if model.code else unmeasured
-    mixed = broken if model.embedding == DATAMIX else ()
+    unproved = (
+        "Nothing is proved, and there is no epsilon: the obfuscator was trained against one deobfuscator, and an "
+        "attacker trains another on its output. Rely on no figure but that of decoders that were trained afresh.",
+        "The image is made for one network, or a few: expect other networks to read it badly.",
+    )
+    mixed = {DATAMIX: broken, OBFUSCATED: unproved}.get(model.embedding, ())
     return mixed + ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 

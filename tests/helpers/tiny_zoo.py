@@ -21,6 +21,7 @@ from privzoo.config import (
     ModelConfig,
     NetworkConfig,
     NoiseConfig,
+    ObfuscationConfig,
     SiameseConfig,
     Stage,
     TrainingConfig,
@@ -58,6 +59,12 @@ MIXED = dataclasses.replace(
     mixing=MixingConfig(blocks=1, group=4),
     training=dataclasses.replace(PARENT.training, batch_size=18),
 )
+OBFUSCATED = dataclasses.replace(
+    PARENT,
+    name="vgg_s_tiny_obfuscated",
+    parent="vgg_s_tiny",
+    obfuscation=ObfuscationConfig(width=0.25, decoder_width=0.25, decoder_steps=2, catch_up=2),
+)
 NOISE = NoiseConfig(sigma=0.3, clip=2.0)
 
 
@@ -66,6 +73,8 @@ def model(embedding: str, **changed) -> ModelConfig:
     network = CHILD.name if embedding in ("siamese", "reduced_siamese", "advanced") else PARENT.name
     if embedding == "datamix":
         return ModelConfig(MIXED.name, MIXED.name, "block1", embedding, **changed)
+    if embedding == "obfuscated":
+        return ModelConfig(f"{OBFUSCATED.name}_image", OBFUSCATED.name, "image", embedding, **changed)
     if embedding not in ("simple", "siamese"):
         changed = {"dimensions": DIMENSIONS, **changed}
     if embedding in ("noisy_reduced_simple", "advanced"):
