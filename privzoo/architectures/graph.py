@@ -157,7 +157,9 @@ def layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
-def chain(layers: Sequence[keras.layers.Layer], shape: tuple[int, ...], name: str, model_name: str) -> keras.Model:
+def chain(
+    layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...], name: str, model_name: str
+) -> keras.Model:
     """Replays layers, one after the other, on a new Input.
 
     Args:
