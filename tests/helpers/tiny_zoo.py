@@ -128,6 +128,23 @@ def installed(folder: Path) -> Iterator[Path]:
         forget()
 
 
+def install_obfuscated(folder: Path) -> ModelConfig:
+    """Releases an obfuscated model with random weights into a zoo of `installed`."""
+    from privzoo.architectures import bottleneck, graph
+    from privzoo.architectures.obfuscator import DEOBFUSCATOR, OBFUSCATOR
+
+    arrays = {}
+    for part in (OBFUSCATOR, DEOBFUSCATOR):
+        made = graph.chain(bottleneck.layers(part, SIZE, 0.25, seed=1), (SIZE, SIZE, 3), "image", part)
+        arrays |= graph.get_weights(made)
+    entry = weights.save(arrays, folder / "weights" / f"{OBFUSCATED.name}.npz")
+    config.write(dataclasses.replace(OBFUSCATED, weights=entry), folder / "networks" / f"{OBFUSCATED.name}.yaml")
+    made = model("obfuscated")
+    config.write(made, folder / "models" / f"{made.name}.yaml")
+    forget()
+    return made
+
+
 def forget() -> None:
     """Makes the registry read its files again."""
     config.networks.cache_clear()
