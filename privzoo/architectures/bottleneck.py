@@ -15,23 +15,6 @@ from privzoo.errors import ConfigError
 FULL_SCALE = 255.0  # the largest value of an image
 
 
-@keras.saving.register_keras_serializable(package="privzoo")
-class Levels(keras.layers.Layer):
-    """In training, rounds to the levels that int8 has between the batch's least and greatest value; else nothing.
-
-    The gradient is that of the values themselves. So the network learns to compute what int8 can, too.
-    """
-
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """Rounds a tensor of any shape."""
-        if not training:
-            return x
-        least, greatest = keras.ops.min(x), keras.ops.max(x)
-        step = keras.ops.maximum((greatest - least) / 255, 1e-12)
-        rounded = least + keras.ops.round((x - least) / step) * step
-        return x + keras.ops.stop_gradient(rounded - x)
-
-
 class _Chain:
     """Layers one after the other, each convolution with its batch norm while it is trained."""
 
@@ -73,7 +56,6 @@ class _Chain:
             self.layers.append(
                 keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{layer.name}_bn")
             )
-            self.layers.append(Levels(name=f"{layer.name}_levels"))
 
     def activation(self, name: str) -> None:
         self.layers.append(keras.layers.LeakyReLU(SLOPE, name=name))

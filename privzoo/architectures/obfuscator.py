@@ -13,7 +13,7 @@ misprint in the second (64 x 8 x 8).
 
 Not in the paper, and chosen here: the slope of the leaky ReLU, and the end, which is a sigmoid times 255 in place of
 the last leaky ReLU, so that what leaves the device is an image, and training cannot make its values larger and larger.
-The slope is that of GANs: with the usual 0.01 each of the 19 layers enlarges the rounding errors of int8 by half, and
+The slope is Keras's: with the usual 0.01 each of the 19 layers enlarges the rounding errors of int8 by half, and
 the int8 file no longer computes the network. A side that is not a multiple of 8 is cropped on the way up to what it was
 on the way down.
 """
@@ -30,7 +30,7 @@ OBFUSCATOR, DEOBFUSCATOR = "obfuscator", "deobfuscator"  # prefixes of their lay
 CUT = "image"  # the cut's name: what is sent is an image
 END = {OBFUSCATOR: "obfuscated", DEOBFUSCATOR: "deobfuscated"}  # the last layer of each
 EXPANSION = 6  # channels inside a bottleneck, as a multiple of those before it
-SLOPE = 0.2  # of the leaky ReLU below zero
+SLOPE = 0.3  # of the leaky ReLU below zero
 SMALLEST = 32  # pixels
 MULTIPLE = 8  # sides that are halved and doubled three times without cropping
 
