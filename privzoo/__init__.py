@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from privzoo.card import Card
     from privzoo.model import SplitModel
 
-__version__ = "0.1.0"
+from privzoo.version import __version__
+
 __all__ = ["__version__", "list_models", "load", "show"]
 
 

@@ -6,78 +6,21 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privzoo import architectures, card_files, card_text, config
-from privzoo.architectures import obfuscator
-from privzoo.architectures.layers import LayerCost
-from privzoo.card_text import DATAMIX, OBFUSCATED
-from privzoo.config import FULL, HEADS, SLIM, ModelConfig, NetworkConfig, from_dict, to_dict
-from privzoo.errors import ConfigError, UnknownNameError
-from privzoo.provenance import write_json
+from privzoo import card_files, card_text, config, measurement
+from privzoo.config import DATAMIX, FULL, OBFUSCATED, ModelConfig, NetworkConfig, to_dict
+from privzoo.costs import Cost, cost, heads
+from privzoo.measurement import PART, Measurement
 
 if TYPE_CHECKING:
-    from privzoo.evaluation.intervals import Estimate
     from privzoo.mechanisms.bounds import Bounds
 
-BYTES_OF_FLOAT32 = 4
-LABEL = "label"  # the embedding that leaves no part of the network to the cloud
-
 BALANCED = "balanced accuracy"  # the metric, as `privzoo.evaluation.classes` names it
-PART = ", one face in "  # in a measurement's data: not on all of its faces
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; `tflite/web` looks it up too
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measured figure, as a command of the project wrote it."""
-
-    metric: str  # "accuracy", "label agreement", ...
-    variant: str  # what was measured, such as "int8 head + tail"
-    data: str  # data set and split
-    value: float  # share in 0..1, or in `unit`
-    low: float  # 95% interval
-    high: float
-    count: int  # faces
-    seeds: tuple[int, ...]  # of all randomness; empty if there was none
-    date: str  # ISO 8601
-    git: str  # revision of the code
-    command: str  # reproduces it
-    sha256: str  # of the head that was measured: the .tflite's flatbuffer, or the float weights
-    unit: str = "share"  # or "years"
-    clusters: int = 0  # people, or faces if identities are unknown; 0: written before this was recorded
-    method: str = ""  # of the interval, as `privzoo.evaluation.intervals` names it
-
-    def estimate(self) -> Estimate:
-        """The figure alone, for comparisons and goals."""
-        from privzoo.evaluation.intervals import Estimate
-
-        return Estimate(self.value, self.low, self.high, self.count, self.clusters, self.method)
-
-    def shown(self, value: float) -> str:
-        """Formats the value, or an end of its interval, for people."""
-        return f"{value:.2%}" if self.unit == "share" else f"{value:.1f} {self.unit}"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a model's two halves cost per image; counts come from the layer tables."""
-
-    feature_shape: tuple[int, ...]  # height, width, channels, or (dimensions,); a code is a symbol and its epsilon
-    feature_bytes: int  # as float32, before any framing; the symbol of a code is one byte
-    head_parameters: int
-    tail_parameters: int
-    head_multiply_adds: int
-    tail_multiply_adds: int
-    network_multiply_adds: int  # of the full head and the tail
-
-    @property
-    def head_share(self) -> float:
-        """The head's multiply-adds as a share of the full head's and the tail's, 0..1."""
-        return self.head_multiply_adds / self.network_multiply_adds
+REBUILT = "reconstruction attack, recognised"  # the metric: by the strongest decoder, which sees features alone
+UNMIXED = "recovered from the mixtures of one request"  # the metric: the share of its faces
 
 
 @dataclass(frozen=True)
@@ -144,6 +87,15 @@ class Card:
         """What leaves the device, in a few characters."""
         return "1 symbol" if self.model.code else "x".join(map(str, self.cost.feature_shape))
 
+    def identified(self) -> str:
+        """How many people the strongest attack identifies, or for a code the most that any attack can."""
+        from privzoo.mechanisms.budget import rounded_up
+
+        if self.model.code and (bound := self.bounds()):  # no attack can exceed it, so none needs to be tried
+            return f"at most {rounded_up(100 * bound[0].top1())}%"
+        attack = self.identity_attack()
+        return f"{attack.value:.1%}" if attack else "not measured"
+
     def budget(self) -> str:
         """Epsilon of one feature and what it means, in words; empty without noise."""
         from privzoo.evaluation import epsilon
@@ -163,6 +115,16 @@ class Card:
         # Codes are attacked at other budgets too, and those are not what the model sends.
         sent = f", feature, epsilon {self.epsilon():g}," if self.model.code else ", feature"
         return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and sent in m.variant)
+
+    def unmixed(self) -> Measurement | None:
+        """Of a DataMix model, the share of faces that an attacker recovers from a request; None until measured."""
+        return next((m for m in self.measurements if m.metric == UNMIXED), None)
+
+    def rebuilt(self) -> Measurement | None:
+        """How many faces a recogniser names in what the strongest decoder rebuilds from features; None until measured."""
+        from privzoo.evaluation.intervals import highest
+
+        return highest(m for m in self.measurements if m.metric == REBUILT)
 
     def bounds(self) -> tuple[Bounds, ...]:
         """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""
@@ -244,6 +206,8 @@ class Card:
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
             "",
+            *([card_text.broken(self.unmixed(), self.identity_attack()), ""] if mixing else []),
+            *([card_text.unproved(self.rebuilt(), self.identity_attack()), ""] if network.obfuscation else []),
             self.network.description,
             "",
             f"- task: {network.task} ({', '.join(network.classes)}), {card_text.input_of(network)}",
@@ -285,126 +249,15 @@ class Card:
             f"- licence: {self.network.licence}",
             "",
             *card_text.figures(self.measurements, network),
-            *card_text.by_budget(self.at_budgets),
+            *card_text.by_budget(self.at_budgets, network),
             *card_text.by_subgroup(self.subgroups),
-            *card_text.bounds(self),
+            *card_text.bounds(self.bounds(), self.attack_of),
             "",
             "Limitations:",
             "",
             *(f"- {limit}" for limit in card_text.limits(network, model)),
         ]
         return "\n".join(lines)
-
-
-def heads(model: ModelConfig) -> tuple[str, ...]:
-    """Heads that a model has."""
-    return HEADS if model.slim else (FULL,)
-
-
-def check_head(model: ModelConfig, head: str) -> None:
-    """Raises UnknownNameError unless a model has the head."""
-    if head not in heads(model):
-        raise UnknownNameError(f"{model.name} has no head {head!r}; it has {', '.join(heads(model))}.")
-
-
-def _head_costs(
-    model: ModelConfig, network: NetworkConfig, channels: Mapping[str, int] | None = None
-) -> list[LayerCost]:
-    """Costs of the layers up to the cut, and of the reduction if there is one."""
-    layers = architectures.costs(
-        network.architecture, network.input_shape, len(network.classes), network.classifier, channels
-    )
-    cut = architectures.cut_layer(network.architecture, model.cut)
-    found = layers[: [layer.name for layer in layers].index(cut) + 1]
-    if model.dimensions and model.embedding != LABEL:
-        products = math.prod(found[-1].shape) * model.dimensions
-        found.append(LayerCost("reduce", (model.dimensions,), products + model.dimensions, products))
-    return found
-
-
-def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
-    """Computes a model's cost from the layer tables and its reduction.
-
-    Raises:
-        UnknownNameError: the network's architecture cannot be cut there, or the model has no such head.
-        ConfigError: an obfuscated model of a network without an obfuscator, or another model of one with it.
-    """
-    if (model.embedding == OBFUSCATED) != (network.obfuscation is not None):
-        raise ConfigError(
-            f"{model.name} is {model.embedding}, but {network.name} has {'an' if network.obfuscation else 'no'} "
-            "obfuscator; an obfuscated model needs a network that was trained with one, and other models one without."
-        )
-    if model.embedding != LABEL or model.cut != architectures.LAST:
-        architectures.check_cut(network.architecture, model.cut)
-    check_head(model, head)
-    layers = architectures.costs(network.architecture, network.input_shape, len(network.classes), network.classifier)
-    if network.obfuscation:
-        front = obfuscator.costs(network.input_shape, network.obfuscation.width)
-        return _cost(front, layers, front)
-    end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
-    full, tail = _head_costs(model, network), layers[end:]
-    if model.embedding == DATAMIX:  # the last layer is the device's too
-        shape = full[-1].shape
-        found = _cost([*full, tail[-1]], tail[:-1], [*full, tail[-1]])
-        return dataclasses.replace(found, feature_shape=shape, feature_bytes=math.prod(shape) * BYTES_OF_FLOAT32)
-    if model.code:
-        weights = (model.code.symbols or 0) * len(network.classes)
-        found = _cost(full, [LayerCost("posterior", (len(network.classes),), weights, weights)], full)
-        return dataclasses.replace(found, feature_shape=(2,), feature_bytes=1)
-    if model.dimensions:
-        shape = layers[end - 1].shape
-        products = math.prod(shape) * model.dimensions
-        tail.insert(0, LayerCost("reconstruct", shape, products + math.prod(shape), products))
-    own = _head_costs(model, network, model.slim.channels) if head == SLIM and model.slim else full
-    return _cost(own, tail, full)
-
-
-def _cost(head: list[LayerCost], tail: list[LayerCost], full: list[LayerCost]) -> Cost:
-    return Cost(
-        feature_shape=head[-1].shape,
-        feature_bytes=math.prod(head[-1].shape) * BYTES_OF_FLOAT32,
-        head_parameters=sum(layer.parameters for layer in head),
-        tail_parameters=sum(layer.parameters for layer in tail),
-        head_multiply_adds=sum(layer.multiply_adds for layer in head),
-        tail_multiply_adds=sum(layer.multiply_adds for layer in tail),
-        network_multiply_adds=sum(layer.multiply_adds for layer in (*full, *tail)),
-    )
-
-
-def _measurements_file(name: str, head: str) -> Path:
-    return card_files.path("cards", name, head)
-
-
-def read_measurements(name: str, head: str = FULL) -> tuple[Measurement, ...]:
-    """Measured figures of a model's head, empty if nothing has been measured yet.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
-    path = _measurements_file(name, head)
-    if not path.exists():
-        return ()
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"The card {path} is not valid JSON ({error}); delete it and measure again with tools/evaluate.py."
-        ) from None
-    return tuple(from_dict(Measurement, entry, str(path)) for entry in entries)
-
-
-def write_measurements(name: str, new: list[Measurement], head: str = FULL) -> None:
-    """Adds measurements to the card of a model's head, replacing those with the same metric, variant and data.
-
-    A figure on every Nth face of a data set is dropped if there is one on all faces: it is the same quantity.
-    """
-    merged = {(m.metric, m.variant, m.data): m for m in (*read_measurements(name, head), *new)}
-    kept = [m for m in merged.values() if PART not in m.data or _on_all_faces(m) not in merged]
-    write_json(_measurements_file(name, head), [to_dict(m) for m in kept])
-
-
-def _on_all_faces(m: Measurement) -> tuple[str, str, str]:
-    return m.metric, m.variant, m.data.partition(PART)[0]
 
 
 def _read_record(network: NetworkConfig) -> dict[str, Any] | None:
@@ -423,7 +276,7 @@ def read(name: str, head: str = FULL) -> Card:
     model = config.model(name)
     network = config.network(model.network)
     costs = cost(model, network, head)
-    figures = read_measurements(model.name, head)
+    figures = measurement.read(model.name, head)
     record, subgroups = _read_record(network), card_files.read_subgroups(model.name, head)
     budgets = card_files.read_budgets(model.name, head) if model.code else None
     return Card(model, network, costs, figures, record, head, subgroups, budgets)

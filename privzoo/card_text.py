@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from privzoo import markdown
-from privzoo.config import SPEECH, ModelConfig, NetworkConfig
+from privzoo.config import DATAMIX, OBFUSCATED, SPEECH, ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
-    from privzoo.card import Card, Cost, Measurement
+    from privzoo.costs import Cost
+    from privzoo.measurement import Measurement
+    from privzoo.mechanisms.bounds import Bounds
 
 
-DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
-OBFUSCATED = "obfuscated"  # the embedding that sends an image
 # Names of data sets, as measurements name them -> as people write them.
 DATA = {"lfw": "LFW", "fer2013": "FER2013", "arabic_speech": "Arabic Speech Commands"}
 
@@ -32,16 +33,6 @@ def data_name(data: str) -> str:
 TOLD = "of the int8 head if both were measured on all faces, otherwise of the float head"
 
 
-def identified(card: Card) -> str:
-    """How many people the strongest attack identifies, or for a code the most that any attack can."""
-    from privzoo.mechanisms.budget import rounded_up
-
-    if card.model.code and (bound := card.bounds()):  # no attack can exceed it, so none needs to be tried
-        return f"at most {rounded_up(100 * bound[0].top1())}%"
-    attack = card.identity_attack()
-    return f"{attack.value:.1%}" if attack else "not measured"
-
-
 def input_of(network: NetworkConfig) -> str:
     """What a network takes, in words."""
     if network.input == SPEECH:
@@ -53,6 +44,46 @@ def input_of(network: NetworkConfig) -> str:
 def nouns(network: NetworkConfig) -> str:
     """What a network is trained and measured on, in one word."""
     return "clips" if network.input == SPEECH else "faces"
+
+
+def broken(recovered: Measurement | None, identity: Measurement | None) -> str:
+    """What a DataMix card says first: that it was broken, by what, and how far, as Markdown.
+
+    Args:
+        recovered: the share of faces that come back from a request; None: not measured on this model.
+        identity: the strongest identity attack on what comes back; None: not measured.
+    """
+    by = "Independent component analysis (`tools/unmixing.py`)"
+    if recovered is None:
+        return f"**Broken: never rely on it.** {by} unmixes requests without their key; not measured on this model yet."
+
+    then = f", and {_interval(identity)} of 100 people are identified in them" if identity else ""
+    return (
+        f"**Broken: never rely on it.** {by} recovers {_interval(recovered)} of the faces from the mixtures of one "
+        f"request, without its key{then}."
+    )
+
+
+def unproved(rebuilt: Measurement | None, identity: Measurement | None) -> str:
+    """What an obfuscated model's card says first: what attackers trained afresh get from its image, as Markdown.
+
+    Args:
+        rebuilt: how many faces a recogniser names in what the strongest decoder rebuilds; None: not measured.
+        identity: the strongest identity attack on the image; None: not measured.
+    """
+    found = [
+        f"from what the strongest decoder rebuilds, a face recogniser names {_interval(rebuilt)} of the faces"
+        if rebuilt
+        else "no decoder has been trained afresh on its images yet",
+        f"attackers who learn from the image itself identify {_interval(identity)} of 100 people"
+        if identity
+        else "nobody has been identified in the image itself, because nobody has tried",
+    ]
+    return f"**Not proved, only attacked:** {found[0]}; {found[1]} (`tools/audit.py`)."
+
+
+def _interval(m: Measurement) -> str:
+    return f"{100 * m.value:.1f}% ({100 * m.low:.1f} to {100 * m.high:.1f})"
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -141,12 +172,14 @@ BUDGETS = (
 )
 
 
-def by_budget(found: dict[str, Any] | None) -> list[str]:
+def by_budget(found: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     """A code's accuracy and share of the ceiling at each budget, as Markdown."""
     if found is None:
         return []
     rows = sorted(found["figures"], key=lambda row: row["epsilon"])
-    facts = f"{found['data']}, {rows[0]['faces']:,} faces, seeds {seeds(tuple(rows[0]['seeds']))} of the draws"
+    facts = (
+        f"{found['data']}, {rows[0]['faces']:,} {nouns(network)}, seeds {seeds(tuple(rows[0]['seeds']))} of the draws"
+    )
     title = (
         f"Accuracy at each budget, int8 head, {facts}, {found['date']}, code {found['git']}, by `{found['command']}`. "
         "The ceiling is the best that any mechanism of that epsilon can reach with the network's own labels:"
@@ -198,16 +231,20 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     ]
 
 
-def bounds(card: Card) -> list[str]:
-    """What no attacker can exceed, next to what the strongest one measured reached, as Markdown."""
-    found = card.bounds()
+def bounds(found: Sequence[Bounds], attack_of: Callable[[int], Measurement | None]) -> list[str]:
+    """What no attacker can exceed, next to what the strongest one measured reached, as Markdown.
+
+    Args:
+        found: for several numbers of queries.
+        attack_of: the strongest attack measured that averages so many queries.
+    """
     if not found:
         return []
     names = [name for name, _ in found[0].rows()]
     rows = []
     for one in found:
         # What one query tells is all that permanent answers do.
-        measured = card.attack_of(1 if one.permanent else one.queries)
+        measured = attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
         queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
         rows.append((queries, *(value for _, value in one.rows()), shown))

@@ -140,7 +140,7 @@ def _list(options: argparse.Namespace) -> None:
                 f"{card.cost.feature_bytes:,}",
                 f"{card.cost.head_share:.1%}",
                 *(f"{figure.value:.1%}" if figure else "not measured" for figure in card.told()),
-                card_text.identified(card),
+                card.identified(),
                 rounded_up(epsilon) if epsilon else "no noise",
             )
         )

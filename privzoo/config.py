@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+OBFUSCATED = "obfuscated"  # the embedding that sends an image
+LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
 FACE: Literal["face"] = "face"  # what networks take
 SPEECH: Literal["speech"] = "speech"
@@ -301,7 +304,7 @@ class ModelConfig:
     noise: NoiseConfig | None = None
     code: CodeConfig | None = None
     weights: WeightsFile | None = None  # the embedding's own arrays; None until released, or without any
-    slim: SlimConfig | None = None  # None until there is one
+    slim: SlimConfig | None = None  # None until there is one; a coded model's is its base's
 
     def __post_init__(self) -> None:
         """Raises ConfigError for an invalid reduction."""
@@ -310,10 +313,8 @@ class ModelConfig:
             raise ConfigError(f"{self.name} has dimensions {self.dimensions}; a reduced feature needs 1 or more.")
         if not 0 <= self.relevance < math.inf or (self.step is not None and not 0 < self.step < math.inf):
             raise ConfigError(f"{self.name} has relevance {self.relevance}, step {self.step}; give numbers above 0.")
-        if self.code and (not reduced or self.noise or self.step is not None or self.refit or self.slim):
-            raise ConfigError(
-                f"{self.name} has a code; it needs dimensions, and excludes noise, a step, a refit or a slim head."
-            )
+        if self.code and (not reduced or self.noise or self.step is not None or self.refit):
+            raise ConfigError(f"{self.name} has a code; it needs dimensions, and excludes noise, a step or a refit.")
         if self.noise and self.step is not None:
             raise ConfigError(f"{self.name} has noise and a step; noise hides what rounding would: drop the step.")
 

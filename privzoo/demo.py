@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import privzoo
 from privzoo import audio, faces, inputs, weights, zoo
-from privzoo.card import DATAMIX, Card
-from privzoo.config import SPEECH, to_dict
+from privzoo.card import Card
+from privzoo.config import DATAMIX, SPEECH, to_dict
 from privzoo.errors import MissingExtraError, PrivzooError
 from privzoo.faces import Skipped
 

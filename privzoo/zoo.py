@@ -177,7 +177,7 @@ def load(
     model = described.model
     if epsilon is not None and model.noise is None and model.code is None:
         raise ConfigError(f"{name} adds no noise, so it cannot keep an epsilon; load a coded, noisy or advanced model.")
-    if covers is not None and model.embedding != card.DATAMIX:
+    if covers is not None and model.embedding != config.DATAMIX:
         raise ConfigError(f"{name} mixes no faces, so it has no use for covers; leave them out.")
     # All checked before loading, which takes seconds.
     delta = check_delta(epsilon, delta, name, bool(model.code) if model.code or model.noise else None)
@@ -191,7 +191,7 @@ def load(
     from privzoo.architectures import graph
     from privzoo.model import SplitModel
 
-    if model.embedding == card.DATAMIX:
+    if model.embedding == config.DATAMIX:
         from privzoo import mixed
 
         return mixed.load(described, network, covers)

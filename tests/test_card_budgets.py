@@ -20,6 +20,7 @@ def test_every_codes_card_has_the_ceiling_and_its_share(name):
     assert card.at_budgets["figures"] == kept["figures"]
     assert card.epsilon() in {row["epsilon"] for row in kept["figures"]}
     text = str(card)
+    assert ("clips, seeds" in text) == (card.network.input == config.SPEECH)
     assert "The ceiling is the best that any mechanism of that epsilon can reach" in text
     for row in kept["figures"]:
         assert row["symbols"] == card.model.code.symbols

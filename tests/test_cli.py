@@ -12,9 +12,10 @@ import pytest
 from cli_helpers import MODEL, privzoo_process
 
 import privzoo
-from privzoo import card_text, cli
-from privzoo.card import PART, heads
+from privzoo import cli
+from privzoo.costs import heads
 from privzoo.errors import WeightsError
+from privzoo.measurement import PART
 from privzoo.mechanisms.budget import rounded_up
 
 # What a reader of `privzoo list --json` may rely on, with the type of each.
@@ -92,7 +93,7 @@ def test_list_prints_one_line_for_each_model(capsys):
     assert [line.split()[0] for line in lines] == privzoo.list_models()
     for name, line in zip(privzoo.list_models(), lines, strict=True):
         card = privzoo.show(name)
-        assert f" {card_text.identified(card)} " in line
+        assert f" {card.identified()} " in line
         assert "not measured" not in line or not card.model.code
         assert line.endswith(rounded_up(card.epsilon()) if card.epsilon() else "no noise")
     assert any(note.startswith("identified: ") for note in notes) and any("For codes" in note for note in notes)

@@ -46,6 +46,11 @@ def test_every_network_gives_its_golden_output(name):
     np.testing.assert_allclose(release.golden_output(zoo.load_network(network)), record["golden_output"], atol=2e-4)
 
 
+def test_codes_have_the_slim_heads_of_their_bases():
+    for model in filter(lambda model: model.code and model.code.base, map(config.model, NAMES)):
+        assert model.slim == config.model(model.code.base).slim, model.name
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_card_is_complete(name):
     card = privzoo.show(name)

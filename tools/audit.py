@@ -152,14 +152,14 @@ def _yardstick(data: Data, plan: Plan, path: Path, progress: bool, keep: Callabl
 def main(_: list[str]) -> None:
     """Attacks raw pixels first, then every matching model, network by network."""
     import privzoo
-    from privzoo import card, config
+    from privzoo import config, costs, measurement
     from privzoo.audit import limits, model_audit, own, pair_cells
     from privzoo.audit.report import families, tables
     from privzoo.errors import ConfigError, DefectError, UnknownNameError
     from privzoo.provenance import git_revision, write_json
 
     revision = git_revision()  # before cards are written, which change the checkout
-    names = [n for n in privzoo.list_models(FLAGS.model) if FLAGS.head in card.heads(config.model(n))]
+    names = [n for n in privzoo.list_models(FLAGS.model) if FLAGS.head in costs.heads(config.model(n))]
     if not names:
         raise UnknownNameError(
             f"No model with a {FLAGS.head} head matches {FLAGS.model!r}; privzoo list shows all names."
@@ -210,7 +210,7 @@ def main(_: list[str]) -> None:
             found = limits.defects(figures)
             defects += [f"{name}: {words}" for words in found]
             if FLAGS.write and not found:
-                card.write_measurements(name, model_audit.measurements(document), FLAGS.head)
+                measurement.write(name, model_audit.measurements(document), FLAGS.head)
         if family and "pairs" in FLAGS.attacks:
             print(f"{family}: no pairs were verified; ten folds of people with two photographs are LFW's.")
         if FLAGS.looks and family:

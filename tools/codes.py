@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "name of a coded model, or of a released one with a reduced feature")
+flags.DEFINE_enum("head", "full", ["full", "slim"], "which of a coded model's heads")
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts")
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for activations, shared by all tools")
 flags.DEFINE_string("heads_dir", None, "folder with exported heads, NAME_int8.tflite; missing ones are exported now")
@@ -75,10 +76,14 @@ def _sizes() -> list[int | None]:
 def _command(model: SplitModel) -> str:
     fitted = f" --faces {FLAGS.faces} --epsilon {FLAGS.epsilon:g} --symbols {','.join(FLAGS.symbols)}"
     return (
-        f"tools/codes.py --model {model.name} --data_dir DIR{' --compare' if FLAGS.compare else ''}"
+        f"tools/codes.py --model {model.name}{_head()} --data_dir DIR{' --compare' if FLAGS.compare else ''}"
         f"{'' if model.book and not FLAGS.compare else fitted} --budgets {','.join(FLAGS.budgets)}"
         + (f" --heads_dir {FLAGS.heads_dir}" if FLAGS.heads_dir else "")
     )
+
+
+def _head() -> str:
+    return "" if FLAGS.head == "full" else f" --head {FLAGS.head}"
 
 
 def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
@@ -109,15 +114,15 @@ def _on_device(book: Codebook, model: SplitModel) -> dict[str, Any]:
         "machine": described,
         "date": datetime.date.today().isoformat(),
         "git": git,
-        "command": f"tools/codes.py --model {model.name} --device",
+        "command": f"tools/codes.py --model {model.name}{_head()} --device",
     }
 
 
 def _kept(name: str) -> Path:
-    """File of a model's figures."""
+    """File of the figures of a model's head."""
     from privzoo import card_files
 
-    return card_files.path("codes", name)
+    return card_files.path("codes", name, FLAGS.head)
 
 
 def _publish(family: str = "") -> None:
@@ -181,6 +186,7 @@ def _measure(model: SplitModel, facts: dict[str, Any]) -> None:
     """A coded model's own code, or codes that are fitted now on another's feature."""
     from coding import measured
 
+    from privzoo import card_text
     from privzoo.embeddings import coded
 
     cache, budgets, sizes = checks.local_path(FLAGS.cache_dir), _budgets(), _sizes()
@@ -191,7 +197,8 @@ def _measure(model: SplitModel, facts: dict[str, Any]) -> None:
         figures = []
     else:
         figures = list(measured.rows_of(model.book, model.tail, on, budgets))
-    print(f"the network as released: {on.network_accuracy:.2%} of {len(on.labels):,} faces")
+    count = f"{len(on.labels):,} {card_text.nouns(model.card.network)}"
+    print(f"the network as released: {on.network_accuracy:.2%} of {count}")
     if FLAGS.write and model.book:
         file = _kept(model.name)
         earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -222,7 +229,7 @@ def main(_: list[str]) -> None:
     if FLAGS.data_dir is None and not FLAGS.device:
         raise ConfigError("There are no faces to measure on; give their folder with --data_dir, or --device.")
     facts = {"date": datetime.date.today().isoformat(), "git": git_revision()}  # before the checkout moves on
-    model = privzoo.load(FLAGS.model)
+    model = privzoo.load(FLAGS.model, head=FLAGS.head)
     if FLAGS.device:
         _time_only(model)
         return
@@ -230,9 +237,11 @@ def main(_: list[str]) -> None:
         raise ConfigError(f"{FLAGS.model} has no reduced feature that is not rounded; a code needs one.")
     if FLAGS.write and model.book is None:
         raise ConfigError(f"{FLAGS.model} is not a coded model; figures of codes that are fitted now are only printed.")
+    if FLAGS.compare and FLAGS.head != "full":
+        raise ConfigError("--compare is about the feature of the full head; leave --head out.")
     if FLAGS.compare and not (model.config.code and model.config.code.base):
         raise ConfigError(f"{FLAGS.model} has no code of a reduced feature; --compare needs one.")
-    facts = {"model": model.name, **facts, "command": _command(model)}
+    facts = {"model": model.name, "kind": model.card.head, **facts, "command": _command(model)}
     (_compare if FLAGS.compare else _measure)(model, facts)
 
 

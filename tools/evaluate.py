@@ -66,14 +66,14 @@ def main(_: list[str]) -> None:
     from evaluating import accuracy, results
 
     import privzoo
-    from privzoo import card, card_files, card_text, config
+    from privzoo import card, card_files, card_text, config, costs, measurement
     from privzoo.audit.report import families
     from privzoo.data import lfw, splits, utkface
     from privzoo.errors import ConfigError, UnknownNameError
     from privzoo.evaluation import subgroups
 
     names = sorted({name for pattern in FLAGS.model for name in privzoo.list_models(pattern)})
-    names = [name for name in names if FLAGS.head in card.heads(config.model(name))]
+    names = [name for name in names if FLAGS.head in costs.heads(config.model(name))]
     if not names:
         raise UnknownNameError(
             f"No model with a {FLAGS.head} head matches {', '.join(FLAGS.model)}; privzoo list shows all names."
@@ -87,7 +87,7 @@ def main(_: list[str]) -> None:
         raise ConfigError("Figures of --limit do not belong in the cards; add --nowrite.")
 
     def drawn(name: str) -> bool:
-        return bool(config.model(name).noise) or config.model(name).embedding == card.DATAMIX
+        return bool(config.model(name).noise) or config.model(name).embedding == config.DATAMIX
 
     def command(name: str) -> str:
         every = f" --every {FLAGS.every}" if FLAGS.every > 1 else ""
@@ -121,7 +121,7 @@ def main(_: list[str]) -> None:
             detect=FLAGS.detect,
         ):
             if FLAGS.write:
-                card.write_measurements(model.name, measurements, FLAGS.head)
+                measurement.write(model.name, measurements, FLAGS.head)
             for m in measurements:
                 interval = f"{m.low:.2%} to {m.high:.2%}, {m.count} {card_text.nouns(network)}"
                 print(f"{model.name}: {m.metric}, {m.variant}, on {m.data}: {m.value:.2%} ({interval})", flush=True)

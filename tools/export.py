@@ -1,6 +1,6 @@
 """Exports models' heads in every quantization, and their tails: `tools/export.py --model PATTERN --out DIR`.
 
-`tools/export.py --released` writes what the project publishes: the recommended models' int8 heads to `tflite/`, with
+`tools/export.py --released` writes the heads of `released.PUBLISHED`, int8, to `tflite/`, with
 golden input and output and the list of all, `manifest.json`. The project's own are calibrated with training faces
 (`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py);
 `--released --figures` then updates the list's descriptions and figures from the cards. `--released --keep` adds missing
@@ -10,7 +10,7 @@ heads, and leaves the others unchanged.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,12 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_bool("keep", False, "with --released: keep existing heads that have the same weights")
 flags.DEFINE_string(
-    "model", None, "name or shell pattern of the models; default: all, or with --released, the recommended ones"
+    "model", None, "name or shell pattern of the models; default: all, or with --released, the published heads"
 )
 flags.DEFINE_string(
     "out", None, "folder to write to: NAME_QUANTIZATION.tflite, and NAME/VERSION/; with --released: tflite"
 )
-flags.DEFINE_list("heads", None, "full, slim, if a model has them; default: full, or with --released, both")
+flags.DEFINE_list("heads", None, "full, slim, if a model has them; default: full, or with --released and --model, both")
 flags.DEFINE_list(
     "quantizations", None, "quantizations of the heads; empty for tails only; default: all, or with --released, int8"
 )
@@ -93,30 +93,33 @@ def _chips(folder: Path, count: int, model: SplitModel) -> np.ndarray:
 def _names() -> list[str]:
     import privzoo
     from privzoo.errors import UnknownNameError
-    from privzoo.export.released import RECOMMENDED
 
-    if FLAGS.released and FLAGS.model is None:
-        return list(RECOMMENDED)
     names = privzoo.list_models(FLAGS.model or "*")
     if not names:
         raise UnknownNameError(f"No model matches {FLAGS.model!r}; privzoo list shows all names.")
     return names
 
 
-def _models(names: list[str]) -> Iterator[SplitModel]:
-    """A loaded model for every head that was asked for; a missing name or head is reported before any is loaded."""
+def _heads() -> list[tuple[str, str]]:
+    """Model and head, of every one that was asked for; a missing name or head is reported."""
     import privzoo
-    from privzoo import card, config
+    from privzoo import config, costs
 
     wanted = FLAGS.heads or (list(config.HEADS) if FLAGS.released else [config.FULL])
     found = []
-    for name in names:
-        has = card.heads(privzoo.show(name).model)
+    for name in _names():
+        has = costs.heads(privzoo.show(name).model)
         if FLAGS.heads and FLAGS.model:  # asked for by name
             for head in wanted:
-                card.check_head(privzoo.show(name).model, head)
+                costs.check_head(privzoo.show(name).model, head)
         found += [(name, head) for head in wanted if head in has]
-    return (privzoo.load(name, head=head) for name, head in found)
+    return found
+
+
+def _models(heads: Iterable[tuple[str, str]]) -> Iterator[SplitModel]:
+    import privzoo
+
+    return (privzoo.load(name, head=head) for name, head in heads)
 
 
 def _quantizations() -> list[str]:
@@ -131,10 +134,10 @@ def _quantizations() -> list[str]:
     return chosen
 
 
-def _release(names: list[str], quantizations: list[str], out: Path) -> None:
+def _release(heads: Iterable[tuple[str, str]], quantizations: list[str], out: Path) -> None:
     from privzoo.export import released
 
-    models = list(_models(names))
+    models = list(_models(heads))
     chips = {model.card.artefact: _calibration(model) for model in models}
     for entry in released.release(models, out, quantizations, chips, FLAGS.keep)["heads"]:
         print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
@@ -151,7 +154,10 @@ def main(_: list[str]) -> None:
     from privzoo.errors import ConfigError
     from privzoo.export import released
 
-    names, quantizations = _names(), _quantizations()
+    if FLAGS.released and FLAGS.model is None and FLAGS.heads:
+        raise ConfigError("--heads chooses heads of the models that you name; give --model with it.")
+    heads = released.PUBLISHED if FLAGS.released and FLAGS.model is None else _heads()
+    quantizations = _quantizations()
     if FLAGS.out is None and not FLAGS.released:
         raise ConfigError("There is no folder to write to; give one with --out.")
     out = checks.local_path(FLAGS.out or RELEASED_FOLDER)
@@ -162,10 +168,10 @@ def main(_: list[str]) -> None:
         released.renew(out)
         return
     if FLAGS.released:
-        _release(names, quantizations, out)
+        _release(heads, quantizations, out)
         return
     out.mkdir(parents=True, exist_ok=True)
-    for model in _models(names):
+    for model in _models(heads):
         chips = _calibration(model)
         for quantization in quantizations:
             path = model.export_head(out / f"{model.card.artefact}_{quantization}.tflite", quantization, chips)

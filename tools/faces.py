@@ -35,7 +35,7 @@ flags.DEFINE_string("results", "RESULTS.md", "Markdown file whose section is rew
 flags.DEFINE_integer("seed", 1, "seed of all random draws")
 
 MODEL = "vgg16_gender_advanced_conv5_3"
-HEAD = "tflite/vgg16_gender_advanced_conv5_3_int8.tflite"
+HEAD = "tflite/vgg16_gender_coded_conv5_3_int8.tflite"  # the same flatbuffer as that of MODEL
 CHOSEN_SEED, CHOSEN_FRAMES, CHOSEN_CHIPS = 5, 250, 2000
 TURNS = (20, 45, 90, 180)
 TURN_ERROR, UPRIGHT_ERROR = 15.0, 25.0  # degrees: of rotated faces, and of upright ones, which may be cut out rotated

@@ -100,7 +100,7 @@ def main(_: list[str]) -> None:
     from optimising import figures, heads, report
 
     import privzoo
-    from privzoo import card, config
+    from privzoo import config, costs
     from privzoo.audit.report import families
     from privzoo.data import splits
     from privzoo.errors import ConfigError
@@ -109,7 +109,7 @@ def main(_: list[str]) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    has_slim = SLIM in card.heads(privzoo.show(FLAGS.model).model)
+    has_slim = SLIM in costs.heads(privzoo.show(FLAGS.model).model)
     methods = list(dict.fromkeys(FLAGS.methods or [name for name in METHODS if name != SLIM or has_slim]))
     heads.check_methods(methods)
     if FLAGS.measure and heads.POST_TRAINING not in methods:

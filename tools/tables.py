@@ -22,6 +22,7 @@ def main(_: list[str]) -> None:
     """Writes every section from what its command keeps, in the order in which a reader wants them."""
     from benchmarking import goals
     from benchmarking import report as benchmark
+    from comparing import report as comparison
     from detecting import report as faces
     from drawing import report as draws
     from evaluating import choices, results
@@ -41,6 +42,7 @@ def main(_: list[str]) -> None:
         return [path for path in sorted((kept / folder).glob("*.json")) if not families.family_of(path.stem)]
 
     cards = [card.read(name) for name in privzoo.list_models() if not families.family_of(name)]
+    comparison.publish(page, docs)
     results.write_accuracy(page, cards)
     audit_page.write_tables(docs / "audit", page)
     settings.write(page, own("sweeps"))

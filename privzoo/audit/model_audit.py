@@ -18,10 +18,10 @@ from privzoo.audit.attacks.verification import FRESH
 from privzoo.audit.cells import Known, Plan, Target
 from privzoo.audit.features import FLOAT, Faces, View
 from privzoo.audit.runner import Cell
-from privzoo.card import Measurement
 from privzoo.errors import ConfigError
 from privzoo.evaluation.drawn import Coded
 from privzoo.export.manifests import QUANTIZATIONS
+from privzoo.measurement import Measurement
 from privzoo.mechanisms.gaussian import DELTA, Noise, budget_sigma, spent_epsilon
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 from privzoo.model import SplitModel

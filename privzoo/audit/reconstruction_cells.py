@@ -27,7 +27,7 @@ from privzoo.audit.features import Faces, View
 from privzoo.audit.model_audit import Data
 from privzoo.audit.report.audit_page import Pictures, save_faces
 from privzoo.audit.runner import Cell
-from privzoo.card_text import OBFUSCATED
+from privzoo.config import OBFUSCATED
 from privzoo.data import lfw, splits
 from privzoo.errors import WeightsError
 from privzoo.export.manifests import model_sha256

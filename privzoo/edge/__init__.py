@@ -8,7 +8,8 @@ Example:
 
 from __future__ import annotations
 
-from privzoo.edge.client import Answer, AsyncClient, Client
+from privzoo.edge.answer import Answer
+from privzoo.edge.client import AsyncClient, Client
 from privzoo.edge.covers import pool
 from privzoo.edge.head import Head
 from privzoo.edge.manifest import read_manifest

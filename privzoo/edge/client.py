@@ -8,13 +8,13 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from privzoo import inputs
 from privzoo.edge.access import Access, Target
+from privzoo.edge.answer import Answer
 from privzoo.edge.grpc_wire import SCHEMES, Grpc
 from privzoo.edge.head import Head
 from privzoo.edge.queue import Entry, Queue
@@ -23,7 +23,7 @@ from privzoo.edge.retry import Patience
 from privzoo.edge.sending import Sending, place_to_json
 from privzoo.edge.stream import Stream
 from privzoo.errors import BudgetError, ConfigError, FeatureError
-from privzoo.faces import Answers, Box, Skipped
+from privzoo.faces import Answers, Skipped
 from privzoo.inputs import Found
 
 T = TypeVar("T")
@@ -31,31 +31,6 @@ TIMEOUT, ATTEMPTS = 10.0, 3  # seconds, and tries, where the user sets no others
 # Faces per request: 32 features of conv5_1 at 96 px are about 6 MB of JSON, which servers accept by default.
 BATCH = 32
 _FEATURE = "features"  # input of the zoo's tails, for heads whose manifest omits its name
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The cloud's answer for one face or recording, and what it cost."""
-
-    image: str  # name of the photograph or recording
-    face: Box | None  # the face chip's square in it, with the detector's score and the face's rotation; None for speech
-    number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
-    faces: int  # how many faces were found in the photograph; 1 for a given chip
-    label: str  # the most likely class
-    probabilities: dict[str, float]  # class -> 0..1
-    edge_ms: float  # milliseconds in the head, without finding the face
-    cloud_ms: float  # milliseconds of the request, wire included, shared among the faces in it
-    bytes_sent: int  # this face's share of the request's body; the shares add up to the bodies sent
-
-    @property
-    def score(self) -> float | None:
-        """Confidence of the detector, 0 to 1; None for a chip that was given, and for speech."""
-        return (self.face.score or None) if self.face else None
-
-    @property
-    def rotation(self) -> float | None:
-        """Degrees by which the face is rotated clockwise in the photograph; None for a chip that was given."""
-        return None if self.face is None or self.score is None else self.face.angle
 
 
 class Asking:

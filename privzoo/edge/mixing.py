@@ -15,7 +15,8 @@ import numpy as np
 
 from privzoo import faces, inputs
 from privzoo.edge.access import Target
-from privzoo.edge.client import ATTEMPTS, TIMEOUT, Answer, Asking
+from privzoo.edge.answer import Answer
+from privzoo.edge.client import ATTEMPTS, TIMEOUT, Asking
 from privzoo.edge.rest import Reply
 from privzoo.edge.unprotected import UnprotectedHead
 from privzoo.errors import ConfigError

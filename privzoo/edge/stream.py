@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from privzoo.errors import FaceNotFoundError, SilenceError
 
 if TYPE_CHECKING:
-    from privzoo.edge.client import Answer
+    from privzoo.edge.answer import Answer
 
 _NOTHING = object()
 

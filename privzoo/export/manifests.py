@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import __version__, inputs
+from privzoo import inputs
 from privzoo.edge.manifest import FORMAT, MEMBER
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, to_manifest
 from privzoo.mechanisms.mixing import ENCODINGS, Mixing
 from privzoo.mechanisms.randomized_response import RandomizedResponse, check_budget
+from privzoo.version import __version__
 
 if TYPE_CHECKING:
     import keras

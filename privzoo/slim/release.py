@@ -29,7 +29,7 @@ def golden(head: keras.Model, tail: keras.Model) -> list[float]:
 
 
 def release(model: SplitModel, run: Path) -> ModelConfig:
-    """Writes a run's weights and record into `zoo_configs` and enters them in the model's YAML.
+    """Writes a run's weights and record into `zoo_configs` and enters them in the YAML of the model and of its codes.
 
     Args:
         model: the parent.
@@ -64,7 +64,10 @@ def release(model: SplitModel, run: Path) -> ModelConfig:
     }
     record["golden_output"] = golden(head, model.tail)
     write_json(path.with_suffix(".json"), record)
-    released = dataclasses.replace(configs.model(model.name), slim=SlimConfig(channels, entry))
-    configs.write(released, configs.models()[model.name])
+    slim = SlimConfig(channels, entry)
+    for name, file in configs.models().items():
+        one = configs.model(name)
+        if name == model.name or (one.code and one.code.base == model.name):  # the code is of the same feature
+            configs.write(dataclasses.replace(one, slim=slim), file)
     configs.models.cache_clear()
-    return released
+    return configs.model(model.name)

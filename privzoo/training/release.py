@@ -158,7 +158,8 @@ def release_model(model: ModelConfig, arrays: Mapping[str, np.ndarray], facts: d
     """
     if model.code:
         symbols = int(arrays[coded.JOINT].shape[1])
-        model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=symbols))
+        slim = configs.model(model.code.base).slim if model.code.base else None
+        model = dataclasses.replace(model, code=dataclasses.replace(model.code, symbols=symbols), slim=slim)
     if arrays:
         path = configs.config_folder() / "weights" / f"{model.name}.npz"
         model = dataclasses.replace(model, weights=weights.save(arrays, path, dtype=ARRAYS_DTYPE))

@@ -10,10 +10,11 @@ import pytest
 
 import privzoo
 from privzoo.audit.report import code_goals
-from privzoo.card import IDENTITY_ATTACK, Measurement
+from privzoo.card import IDENTITY_ATTACK
 from privzoo.evaluation import bars
 from privzoo.evaluation.bars import Row
 from privzoo.evaluation.intervals import Estimate, exact
+from privzoo.measurement import Measurement
 
 ROOT = Path(__file__).resolve().parents[2]
 GENDER, EMOTION = "vgg16_gender_coded_conv5_3", "vgg_s_emotion_coded_conv5"

@@ -9,10 +9,11 @@ import pytest
 from evaluating import results
 
 import privzoo
-from privzoo import card, card_text
+from privzoo import card
 from privzoo.audit.report import summary
-from privzoo.card import Card, Measurement
+from privzoo.card import Card
 from privzoo.evaluation.variants import FLOAT, budget_name
+from privzoo.measurement import Measurement
 from privzoo.mechanisms.gaussian import EPSILONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,5 +96,5 @@ def test_results_and_list_name_the_same_share_of_people():
 
 
 def test_a_codes_identification_is_its_bound_not_unmeasured():
-    assert card_text.identified(privzoo.show(CODED)) == "at most 1.91%"
-    assert card_text.identified(card_of(PLAIN)) == "not measured"
+    assert privzoo.show(CODED).identified() == "at most 1.91%"
+    assert card_of(PLAIN).identified() == "not measured"

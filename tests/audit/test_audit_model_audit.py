@@ -18,7 +18,7 @@ from data_fakes import encoded
 from PIL import Image
 
 import privzoo
-from privzoo import card, config
+from privzoo import card, config, measurement
 from privzoo.audit import cells, features, limits, model_audit, pair_cells, raw_pixels, runner
 from privzoo.audit.attacks import descriptor
 from privzoo.audit.report import pairs as pair_tables
@@ -333,7 +333,7 @@ def test_measurements_go_into_the_card(audited, model):
     document = json.loads(json.dumps(model_audit.document(model, model_audit.marked(figures, True), "audit", False)))
     made = model_audit.measurements(document)
     assert {m.unit for m in made if m.metric.startswith("age attack")} == {"years"}
-    card.write_measurements(model.name, made)
+    measurement.write(model.name, made)
     shown = card.read(model.name)
     found = shown.figure("identity attack, top-1", "float head, feature, attackers too weak on raw pixels")
     assert found is not None and 0 <= found.low <= found.value <= found.high <= 1

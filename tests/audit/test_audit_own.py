@@ -10,7 +10,7 @@ import tiny_zoo
 from PIL import Image
 
 import privzoo
-from privzoo import card, config, weights
+from privzoo import config, measurement, weights
 from privzoo.audit import model_audit, own, reconstruction_cells
 from privzoo.audit.cells import Plan
 from privzoo.audit.report import families
@@ -130,7 +130,7 @@ def test_models_are_attacked_on_own_people(tmp_path, zoo):
     assert chance == [0.2]
     assert {"label", "logit"} <= {f["feature"] for f in figures}
     written = model_audit.document(model, figures, "command", False)
-    card.write_measurements(model.name, model_audit.measurements(written))
+    measurement.write(model.name, model_audit.measurements(written))
     assert privzoo.show(model.name).identity_attack().data == "mine-people-test, trained on too"
     # No faces of research data sets are read for what cannot be measured.
     assert reconstruction_cells.measure(model, data, plan, tmp_path / "audit", progress=False) == []

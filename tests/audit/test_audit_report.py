@@ -14,10 +14,12 @@ from tiny_zoo import NOISE, PARENT
 from privzoo.audit import cells
 from privzoo.audit.attacks.tradeoff import Point, write_csv
 from privzoo.audit.report import audit_page, summary, tables
-from privzoo.card import Card, Cost, Measurement
+from privzoo.card import Card
 from privzoo.config import ModelConfig
+from privzoo.costs import Cost
 from privzoo.errors import DataError
 from privzoo.evaluation.intervals import PAIRED
+from privzoo.measurement import Measurement
 
 LEAKS = {"simple": 0.61, "siamese": 0.2, "reduced_simple": 0.07, "advanced": 0.02, "noisy_reduced_simple": 0.025}
 ACCURACY = {"simple": 0.954, "siamese": 0.95, "reduced_simple": 0.955, "advanced": 0.94, "noisy_reduced_simple": 0.91}

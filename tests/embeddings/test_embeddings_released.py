@@ -12,7 +12,7 @@ import tiny_zoo
 from tiny_zoo import DIMENSIONS, NOISE, PARENT
 
 import privzoo
-from privzoo import config, weights
+from privzoo import config, costs, weights
 from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.mechanisms.gaussian import budget_sigma, clip
 
@@ -176,13 +176,13 @@ def test_tails_take_reduced_features(released, tmp_path):
 def test_accuracy_is_measured_at_every_budget(released, zoo, tmp_path):
     from evaluating import accuracy, results
 
-    from privzoo import card
+    from privzoo import measurement
     from privzoo.data import utkface
 
     faces = utkface.load(tiny_zoo.write_faces(tmp_path), split="all")
     models = [privzoo.load(name) for name in released]
     for model, found in accuracy.evaluate(models, faces, ["float32"], str, tmp_path / "cache", progress=False):
-        card.write_measurements(model.name, found)
+        measurement.write(model.name, found)
         budgets = [m for m in found if "epsilon" in m.variant and m.metric == "accuracy"]
         assert len(budgets) == (5 if model.config.noise else 0)
         float_, deployed = (
@@ -280,7 +280,7 @@ def test_a_label_is_the_whole_networks_class(released):
     with pytest.raises(ConfigError, match="sends codes, not features; print the code's"):
         config.check_uncoded(model.config)
     with pytest.raises(UnknownNameError, match="no cut 'fc8'"):
-        privzoo.card.cost(dataclasses.replace(model.config, embedding="coded"), model.card.network)
+        costs.cost(dataclasses.replace(model.config, embedding="coded"), model.card.network)
 
 
 @pytest.mark.parametrize("name", [CODED, LABEL])

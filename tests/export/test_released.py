@@ -161,6 +161,8 @@ def test_a_released_head_is_measured_as_it_is(copy, tmp_path):
     with pytest.raises(WeightsError, match="was not exported from the weights of other"):
         released.find(other, "int8", copy)
     assert released.find(plain, "float16", copy) is None
+    (copy / f"{PLAIN}_int8.tflite").rename(copy / "another_int8.tflite")
+    assert released.find(plain, "int8", copy) == copy / "another_int8.tflite"
     with pytest.raises(WeightsError, match="holds no exported heads"):
         released.find(plain, "int8", tmp_path)
 
@@ -210,8 +212,9 @@ needs_release = pytest.mark.skipif(
 @needs_release
 def test_the_released_heads_give_their_golden_output():
     golden.verify(RELEASED)
-    listed = {entry["file"] for entry in golden.read_list(RELEASED)["heads"]}
-    assert listed == {path.name for path in RELEASED.glob("*.tflite")}
+    listed = golden.read_list(RELEASED)["heads"]
+    assert {entry["file"] for entry in listed} == {path.name for path in RELEASED.glob("*.tflite")}
+    assert tuple((entry["model"], entry["kind"]) for entry in listed) == released.PUBLISHED
 
 
 @needs_release

@@ -11,11 +11,12 @@ import numpy as np
 import tiny_zoo
 from export_fakes import folder
 
-from privzoo import card
-from privzoo.card import Card, Measurement
+from privzoo import costs
+from privzoo.card import Card
 from privzoo.config import CodeConfig, ModelConfig, NoiseConfig
 from privzoo.export import released
 from privzoo.export.calibration import default_calibration
+from privzoo.measurement import Measurement
 from privzoo.mechanisms.codebook import levels
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -51,7 +52,7 @@ def _card(name: str, noise: NoiseConfig | None, code: CodeConfig | None = None) 
     embedding = "coded" if code else "reduced_simple"
     model = ModelConfig(name, "vgg_s_tiny", "conv5", embedding, dimensions=DIMENSIONS, noise=noise, code=code)
     measurements = (ANSWER, IDENTITY) if noise else ()
-    return Card(model, tiny_zoo.PARENT, card.cost(model, tiny_zoo.PARENT), measurements, None)
+    return Card(model, tiny_zoo.PARENT, costs.cost(model, tiny_zoo.PARENT), measurements, None)
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from privzoo.slim.fit import Pruning
 NARROW = 4  # the network's layers have so much fewer channels
 MODEL = tiny_zoo.model("noisy_reduced_simple", refit=False, noise=NoiseConfig(sigma=0.001, clip=2.0))
 NAME, SIMPLE = MODEL.name, tiny_zoo.model("simple").name
+CODED = tiny_zoo.model("coded")  # of the model's feature
 EPOCHS = 4
 PRUNING = Pruning(budget=0.4, images=32)
 TRAINING = Distillation(
@@ -70,5 +71,6 @@ def installed(folder: Path) -> Iterator[Path]:
             entry = weights.save(arrays, folder / "weights" / f"{NAME}.npz", "int16")
             config.write(dataclasses.replace(MODEL, weights=entry), folder / "models" / f"{NAME}.yaml")
             config.write(tiny_zoo.model("simple"), folder / "models" / f"{SIMPLE}.yaml")
+            config.write(CODED, folder / "models" / f"{CODED.name}.yaml")
             tiny_zoo.forget()
             yield folder

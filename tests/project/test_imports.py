@@ -20,12 +20,13 @@ SECONDS_OF_IMPORT = 0.2
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
 BOTTOM = {
     *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "plain", "protobuf", "provenance"),
-    *("sources", "texts"),
+    *("sources", "texts", "version"),
 }
 MAY_IMPORT = {
     "checks": set(),
     "databases": set(),
     "texts": set(),
+    "version": set(),
     "errors": set(),
     "mechanisms": set(),
     "files": set(),
@@ -43,9 +44,11 @@ MAY_IMPORT = {
     "weights": {"config"},
     "architectures": {"config"},
     "embeddings": {"architectures", "config", "mechanisms"},
-    "card": {"architectures", "card_files", "card_text", "config", "evaluation", "mechanisms"},
+    "card": {"card_files", "card_text", "config", "costs", "evaluation", "measurement", "mechanisms"},
     "card_files": {"config"},
-    "card_text": {"config", "evaluation", "mechanisms"},
+    "costs": {"architectures", "config"},
+    "measurement": {"card_files", "config", "evaluation"},
+    "card_text": {"costs", "measurement", "config", "evaluation", "mechanisms"},
     "activations": {"architectures", "audio", "faces"},
     "data": {"audio", "config", "faces"},
     "training": {
@@ -74,11 +77,12 @@ MAY_IMPORT = {
         *("export", "mechanisms", "model", "training", "weights"),
     },
     "model": {"card", "config", "export", "faces", "inputs", "mechanisms"},
+    "export.released": {"card", "config", "edge", "export", "faces", "model"},
     "mixed": {"architectures", "card", "edge", "embeddings", "export", "mechanisms", "model"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {
         *("activations", "architectures", "card", "card_text", "config", "data", "edge", "embeddings"),
-        *("evaluation", "export", "faces", "mechanisms", "model", "weights", "zoo"),
+        *("evaluation", "export", "export.released", "measurement", "faces", "mechanisms", "model", "weights", "zoo"),
     },
     "demo": {
         *("audio", "card", "config", "edge", "export", "faces", "inputs", "mechanisms", "serving", "weights", "zoo"),
@@ -158,12 +162,10 @@ def part(name: str) -> str:
 
 @functools.cache
 def imports(path: Path) -> frozenset[str]:
-    """Modules of privzoo that a file imports when it runs, in functions too; not those for type checkers alone."""
+    """Modules of privzoo that a file imports, in functions and for type checkers too."""
     found = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            return
         if isinstance(node, ast.Import):
             found.update(a.name.partition(".")[2] for a in node.names if a.name.partition(".")[0] == "privzoo")
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "privzoo":

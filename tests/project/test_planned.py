@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from privzoo import architectures, card, cli, config, embeddings
+from privzoo import architectures, cli, config, costs, embeddings
 from privzoo.architectures import obfuscator
 from privzoo.config import ModelConfig, NetworkConfig
 
@@ -91,11 +91,11 @@ def test_planned_models_have_their_networks():
         of = network(planned.network)
         if planned.embedding == "datamix":
             assert of.name == name and planned.cut == f"block{of.mixing.blocks}"
-            assert 0 < card.cost(planned, of).head_share < 0.3
+            assert 0 < costs.cost(planned, of).head_share < 0.3
             continue
         if planned.embedding == "obfuscated":
             assert name.removesuffix("_ensemble") == f"{of.parent}_obfuscated_image" and planned.step == 1
-            cost = card.cost(planned, of)
+            cost = costs.cost(planned, of)
             assert cost.feature_shape == of.input_shape and 0 < cost.head_share < 0.2
             continue
         assert name.endswith(f"_{planned.embedding}_{planned.cut}")
@@ -103,7 +103,7 @@ def test_planned_models_have_their_networks():
         assert planned.code or ("siamese" in of.name) == (planned.embedding in siamese)
         assert planned.dimensions == (None if planned.embedding in ("simple", "siamese") else DIMENSIONS[planned.cut])
         assert (planned.noise is not None) == (embeddings.EMBEDDINGS[planned.embedding] == "noisy")
-        cost = card.cost(planned, of)
+        cost = costs.cost(planned, of)
         assert 0 < cost.head_share < 1 or planned.code  # whose tail has no work before it is fitted
         if planned.code:
             assert cost.feature_shape == (2,) and cost.feature_bytes == 1

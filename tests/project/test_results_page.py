@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
 ORDER = (
-    *("accuracy", "audit", "sweeps", "codes", "draws", "unmixing", "subgroups", "slim heads"),
+    *("comparison", "accuracy", "audit", "sweeps", "codes", "draws", "unmixing", "subgroups", "slim heads"),
     *("optimised heads", "benchmark", "faces", "load"),
 )
 MOST_BYTES, MOST_COLUMNS = 40_000, 7

@@ -15,7 +15,7 @@ import slim_fakes as fakes
 import tiny_zoo
 
 import privzoo
-from privzoo import architectures, card, config
+from privzoo import architectures, config, costs
 from privzoo.errors import ConfigError, UnknownNameError, WeightsError
 from privzoo.slim import distil, fit, patches, reconstruct, release, selection
 from privzoo.slim.distil import Distillation
@@ -95,7 +95,7 @@ def test_widths_keep_the_budget_and_spare_what_matters():
             lost = np.linspace(1, 0, layer.filters + 1) ** 2 * (100 if layer.name == "conv2_1" else 1)
             orders[layer.name] = selection.Order(np.arange(layer.filters), lost)
     whole = selection.head_multiply_adds("vgg16", "conv5_3", 96, 4, {})
-    assert whole == card.cost(fakes.vgg16_model(), config.network("vgg16_gender")).head_multiply_adds
+    assert whole == costs.cost(fakes.vgg16_model(), config.network("vgg16_gender")).head_multiply_adds
     channels = selection.widths(orders, "vgg16", "conv5_3", 96, 4, 0.2 * whole)
     found = selection.head_multiply_adds("vgg16", "conv5_3", 96, 4, channels)
     assert 0.18 * whole < found <= 0.2 * whole
@@ -134,6 +134,14 @@ def test_the_released_head_is_the_trained_one_but_for_the_coding(made):
     assert record["release"]["validation"]["error"] == pytest.approx(record["validation"]["error"], abs=0.02)
     for entry in ("git", "date", "seconds", "pruning", "training", "data", "channels"):
         assert record[entry] is not None
+
+
+def test_a_code_of_the_same_feature_has_the_slim_head_too(made):
+    coded = config.model(fakes.CODED.name)
+    assert coded.code.base == fakes.NAME and coded.slim == config.model(fakes.NAME).slim is not None
+    slim, full = (costs.cost(coded, config.network(coded.network), head) for head in ("slim", "full"))
+    assert slim.head_multiply_adds == made["record"]["multiply_adds"] < full.head_multiply_adds
+    assert slim.network_multiply_adds == full.network_multiply_adds and slim.feature_bytes == 1
 
 
 def test_the_served_tail_answers_both_heads(made, tmp_path):

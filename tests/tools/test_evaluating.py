@@ -13,7 +13,8 @@ import tiny_zoo
 from evaluating import accuracy, results
 
 import privzoo
-from privzoo import card, card_files, card_text, faces
+from privzoo import card_files, card_text, faces, measurement
+from privzoo.card import Card
 from privzoo.data import Dataset, Sample
 from privzoo.errors import ConfigError, FaceNotFoundError
 from privzoo.evaluation import variants
@@ -100,12 +101,12 @@ def test_what_the_detector_finds_has_rows_of_its_own(zoo, measured, monkeypatch)
 def test_a_figure_on_all_faces_takes_the_place_of_one_on_some(zoo, measured):
     model, _ = zoo
     one = next(m for m in measured if m.metric == "accuracy")
-    part = dataclasses.replace(one, data=f"{one.data}{card.PART}8", count=1)
+    part = dataclasses.replace(one, data=f"{one.data}{measurement.PART}8", count=1)
     other = dataclasses.replace(part, variant="another head")
-    card.write_measurements(model.name, [part, other])
-    assert {part, other} <= set(card.read_measurements(model.name))
-    card.write_measurements(model.name, [one])
-    assert {one, other} <= set(kept := card.read_measurements(model.name)) and part not in kept
+    measurement.write(model.name, [part, other])
+    assert {part, other} <= set(measurement.read(model.name))
+    measurement.write(model.name, [one])
+    assert {one, other} <= set(kept := measurement.read(model.name)) and part not in kept
 
 
 def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
@@ -113,7 +114,7 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
     data = samples(160)
     [(_, found)] = accuracy.subgroups_of([model], data, str, cache, False, seeds=SEEDS)
     card_files.write_subgroups(model.name, found)
-    card.write_measurements(model.name, measured)
+    measurement.write(model.name, measured)
     shown = privzoo.show(model.name)
     assert (
         found["count"] == 160
@@ -144,10 +145,28 @@ def test_a_figure_on_some_faces_does_not_stand_beside_one_on_all(zoo, tmp_path):
     shown, page = privzoo.show(fakes.NAME), tmp_path / "RESULTS.md"
     accuracies = [m for m in shown.measurements if m.metric == "accuracy" and m.variant == variants.FLOAT]
     part = dataclasses.replace(accuracies[0], variant=results.INT8, value=0.123)
-    for data, is_there in ((part.data, True), (f"{part.data}{card.PART}8", False)):
+    for data, is_there in ((part.data, True), (f"{part.data}{measurement.PART}8", False)):
         both = (*accuracies, dataclasses.replace(part, data=data))
         results.write(page, [dataclasses.replace(shown, measurements=both)])
         assert ("| 12.3 |" in page.read_text()) == is_there
+
+
+def test_a_model_that_is_cut_earlier_is_in_the_csv_alone_if_there_is_one_at_the_last_cut(zoo, measured):
+    shown = dataclasses.replace(privzoo.show(fakes.NAME), measurements=tuple(measured))
+    network = dataclasses.replace(shown.network, architecture="vgg16")
+
+    def cut(name: str, at: str, embedding: str = "simple") -> Card:
+        model = dataclasses.replace(shown.model, name=name, cut=at, embedding=embedding)
+        return dataclasses.replace(shown, network=network, model=model)
+
+    early, last, other, mixed = (
+        *(cut("early", "conv5_1"), cut("last", "conv5_3"), cut("other", "conv5_2", "siamese")),
+        cut("mixed", "block1", "datamix"),
+    )
+    text = results.accuracy([early, last, other, mixed], "all")
+    listed = [name for name in ("early", "last", "other", "mixed") if f"| {name} | 1" in text]
+    assert listed == ["last", "other", "mixed"] and "also of models that are cut earlier" in text
+    assert "| early | 1" in results.accuracy([early], "all")
 
 
 def test_a_damaged_file_of_subgroups_is_refused(zoo):

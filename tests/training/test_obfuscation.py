@@ -17,6 +17,7 @@ from tiny_zoo import PARENT, tool
 from privzoo import config, weights
 from privzoo.config import ObfuscationConfig, Stage
 from privzoo.errors import ConfigError, DataError, FeatureError
+from privzoo.measurement import Measurement
 
 pytestmark = pytest.mark.training
 
@@ -356,6 +357,11 @@ def test_a_released_model_is_an_image_and_its_parent(released):
     assert rebuilt.shape == features.shape and 0 <= rebuilt.min() < rebuilt.max() <= 255
 
 
+def measurement(metric: str) -> Measurement:
+    facts = {"date": "2026-11-27", "git": "abc", "command": "tools/audit.py", "sha256": "0" * 64}
+    return Measurement(metric, "float head, feature", "lfw100-test", 0.42, 0.40, 0.44, 500, (1,), **facts)
+
+
 def test_a_card_says_what_is_unproved_and_what_it_costs(released):
     import privzoo
 
@@ -363,6 +369,10 @@ def test_a_card_says_what_is_unproved_and_what_it_costs(released):
     assert "Rely on no figure but that of decoders that were trained afresh" in str(card)
     assert "by a network of 0.25 times the published width, for vgg_s_tiny" in str(card)
     assert "48x48x3 float32 image, 27,648 bytes, rounded to whole numbers" in str(card)
+    lines = str(card).splitlines()
+    assert lines[2].startswith("**Not proved, only attacked:** no decoder has been trained afresh on its images yet")
+    measured = dataclasses.replace(card, measurements=(measurement("reconstruction attack, recognised"),))
+    assert "a face recogniser names 42.0% (40.0 to 44.0) of the faces" in str(measured).splitlines()[2]
     assert card.to_dict()["obfuscation"]["width"] == 0.25 and card.epsilon() is None
     assert card.cost.head_parameters == model.head.count_params()
     assert card.cost.tail_parameters == model.tail.count_params()
@@ -370,7 +380,7 @@ def test_a_card_says_what_is_unproved_and_what_it_costs(released):
 
 
 def test_models_and_networks_that_do_not_belong_together(released):
-    from privzoo import card
+    from privzoo import costs
 
     parent, network = config.network(PARENT.name), config.network(CHILD.name)
     for model, of, message in (
@@ -378,7 +388,7 @@ def test_models_and_networks_that_do_not_belong_together(released):
         (tiny_zoo.model("simple"), network, "vgg_s_tiny_obfuscated has an obfuscator"),
     ):
         with pytest.raises(ConfigError, match=message):
-            card.cost(model, of)
+            costs.cost(model, of)
     from privzoo.embeddings import obfuscated
 
     with pytest.raises(ConfigError, match="its cut must be image"):

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.card import PART, Measurement
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
 from privzoo.evaluation import classes, detected, drawn, intervals, mixtures, subgroups
 from privzoo.evaluation.intervals import Estimate
 from privzoo.evaluation.variants import AGREEMENT, AGREEMENT_UNDRAWN, FLOAT, NETWORK, budget_name, deployed
+from privzoo.measurement import PART, Measurement
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma
 from privzoo.mechanisms.mixing import ENCODINGS
 from privzoo.mixed import MixedModel

@@ -12,8 +12,8 @@ from privzoo.mechanisms.budget import rounded_up
 SECTION = markdown.Section("models", "tools/tables.py")
 #: Models that README recommends, and what for; docs/models.md says why.
 CHOICES = (
-    ("vgg16_gender_coded_conv5_3", "gender, with a small, proved budget"),
-    ("vgg16_gender_advanced_conv5_3", "gender, in four numbers with noise; int8 and slim heads are released"),
+    ("vgg16_gender_coded_conv5_3", "gender, with a small, proved budget; full or slim head"),
+    ("vgg16_gender_advanced_conv5_3", "gender, in four numbers with noise; full or slim head"),
     ("vgg16_gender_noisy_reduced_simple_conv5_3", "the same, without Siamese training"),
     ("vgg_s_emotion_advanced_conv5", "emotion, in ten numbers with noise"),
     ("vgg16_gender_simple_conv5_3", "the baseline to compare with, which hides little"),
@@ -30,7 +30,7 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     rows, notes = [], {}
     for name, purpose in CHOICES:
         card = cards[name]
-        shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card_text.identified(card)]
+        shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card.identified()]
         spent = card.epsilon()
         epsilon = rounded_up(spent) if spent else "no noise"
         sends = f"{card.feature()}, {card.cost.feature_bytes:,} bytes".replace(" 1 bytes", " 1 byte")

@@ -9,13 +9,14 @@ from typing import Any
 
 from privzoo import architectures, markdown
 from privzoo.audit.report.families import NAMES
-from privzoo.card import PART, Card, Measurement
+from privzoo.card import Card
 from privzoo.config import SPEECH
 from privzoo.evaluation import bars, intervals, subgroups
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
 from privzoo.evaluation.variants import FLOAT, INT8, budget_name
 from privzoo.markdown import percent
+from privzoo.measurement import PART, Measurement
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
 from privzoo.provenance import write_csv
 
@@ -71,7 +72,7 @@ def accuracy(cards: Sequence[Card], link: str) -> str:
         *reported,
         _models(measured),
         _budgets(measured),
-        f"All figures, with recall of each class: {link}.",
+        f"All figures, also of models that are cut earlier, with recall of each class: {link}.",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -143,7 +144,7 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
 
 def _models(cards: Sequence[Card]) -> str:
     rows = []
-    for card in cards:
+    for card in _listed(cards):
         variants = (("accuracy", FLOAT), (BALANCED, FLOAT), ("accuracy", INT8), ("accuracy", FLOAT + DETECTED))
         found = [card.figure(*variant) for variant in variants]
         # A figure on some of the faces would look like a loss next to one on all of them.
@@ -152,6 +153,16 @@ def _models(cards: Sequence[Card]) -> str:
         rows.append((card.model.name, f"{card.cost.feature_bytes:,}", *cells))
     header = ("model", "bytes sent", "accuracy, %", "balanced, %", "int8 head, %", "face detected, %")
     return markdown.table(*_filled(header, rows))
+
+
+def _listed(cards: Sequence[Card]) -> list[Card]:
+    """Cards without those of an earlier cut where the same embedding has one at the last cut: the csv has them."""
+    last = {(card.network.task, card.model.embedding) for card in cards if _at_last_cut(card)}
+
+    def earlier(card: Card) -> bool:
+        return card.model.cut in architectures.cuts(card.network.architecture)[:-1]
+
+    return [card for card in cards if not (earlier(card) and (card.network.task, card.model.embedding) in last)]
 
 
 def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

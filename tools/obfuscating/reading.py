@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privzoo import architectures, card, config, zoo
-from privzoo.config import NetworkConfig
+from privzoo.config import OBFUSCATED, NetworkConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import UnknownNameError
 from privzoo.evaluation import intervals
@@ -28,7 +28,7 @@ def obfuscated(pattern: str) -> list[Card]:
         UnknownNameError: none does.
     """
     found = [card.read(name) for name in zoo.list_models(pattern)]
-    found = [one for one in found if one.model.embedding == card.OBFUSCATED]
+    found = [one for one in found if one.model.embedding == OBFUSCATED]
     if not found:
         raise UnknownNameError(f"No obfuscated model that matches {pattern!r} is released; privzoo list shows all.")
     return found

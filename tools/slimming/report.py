@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import card, markdown
 from privzoo import config as configs
+from privzoo import markdown, measurement
 from privzoo.audit.report import families
-from privzoo.card import Measurement
 from privzoo.config import SLIM
 from privzoo.evaluation import bars, intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.markdown import percent
+from privzoo.measurement import Measurement
 from privzoo.provenance import write_csv, write_json
 from privzoo.slim import LOST
 from privzoo.slim.measure import AGREEMENT, variant
@@ -65,7 +65,7 @@ def write(measured: dict[str, Any], command: str, results_file: Path | None) -> 
         for f in measured["figures"]
         if f["head"] == SLIM
     ]
-    card.write_measurements(name, made, SLIM)
+    measurement.write(name, made, SLIM)
     if results_file:
         write_table(results_file, families.family_of(name))
 

@@ -18,10 +18,11 @@ from privzoo.audit import pair_cells
 from privzoo.audit.attacks.verification import LINKED
 from privzoo.audit.features import FLOAT
 from privzoo.audit.model_audit import attacked
-from privzoo.card import IDENTITY_ATTACK, Card, Measurement
+from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.evaluation import bars
 from privzoo.evaluation.bars import Row
 from privzoo.evaluation.intervals import Estimate, exact
+from privzoo.measurement import Measurement
 from privzoo.mechanisms.bounds import PEOPLE, bounds
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 

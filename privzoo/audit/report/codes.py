@@ -11,6 +11,7 @@ from privzoo import config, markdown
 from privzoo.audit.report import code_goals, plots
 from privzoo.audit.report.families import NAMES, family_of
 from privzoo.audit.report.plots import Curve, Panel
+from privzoo.config import FULL, SLIM
 from privzoo.evaluation import bars
 from privzoo.evaluation.intervals import Estimate
 from privzoo.files import write_bytes
@@ -18,8 +19,6 @@ from privzoo.mechanisms.budget import rounded_up
 from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("codes", "tools/codes.py")
-
-
 RECOMMENDED = ("vgg16_gender_coded_conv5_3", "vgg_s_emotion_coded_conv5")  # whose goals are shown; the first in full
 CODE, NOISE = "code", "gaussian"  # mechanisms that --compare measures
 PLOT = "codes.png"
@@ -40,7 +39,9 @@ def publish(page: Path, docs: Path, family: str = "") -> None:
     """
 
     def own(folder: Path) -> list[Path]:
-        return [path for path in sorted(folder.glob("*.json")) if family_of(path.stem) == family]
+        return [
+            path for path in sorted(folder.glob("*.json")) if family_of(path.stem.removesuffix(f"_{SLIM}")) == family
+        ]
 
     if measured := own(config.config_folder() / "codes"):
         # The goals are the zoo's.
@@ -96,6 +97,11 @@ def text(found: Sequence[Mapping[str, Any]], link: str, plot: str = "", goals: s
         parts += [_comparison(found)]
     parts += [part for part in (plot, goals) if part]
     return "\n\n".join([*parts, f"All figures, with calibration and bounds for many answers: {link}."])
+
+
+def _kind(one: Mapping[str, Any]) -> str:
+    """Which of the model's heads it is; earlier versions of the command measured full ones only."""
+    return one.get("kind", FULL)
 
 
 def _panel(one: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> Panel:
@@ -163,7 +169,8 @@ def _comparison(found: Sequence[Mapping[str, Any]]) -> str:
     for one in found:
         at = {figure["epsilon"]: figure for figure in one["figures"]}
         cells = [f"{100 * at[epsilon]['accuracy']:.1f}" if epsilon in at else "" for epsilon in SHOWN]
-        rows.append([f"{one['model']} ({one['figures'][0]['symbols']} symbols)", *cells])
+        slim = ", slim head" if _kind(one) == SLIM else ""
+        rows.append([f"{one['model']}{slim} ({one['figures'][0]['symbols']} symbols)", *cells])
     title = (
         "Accuracy of all coded models, %, by epsilon. `label` is the baseline that a split model must beat: the whole "
         "network on the device, which sends the predicted class."
@@ -234,6 +241,7 @@ def _timed(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         for way, ms, verdict in _ways(timed):
             yield {
                 "model": one["model"],
+                "head": _kind(one),
                 "answers": way,
                 "ms": ms.value,
                 "ms_low": ms.low,
@@ -254,6 +262,7 @@ def _csv(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             bounds = {f"people_named_of_100_{n}_answers_at_most_share": bound for n, bound in figure["top1"].items()}
             yield {
                 "model": one["model"],
+                "head": _kind(one),
                 "data": one["data"],
                 "symbols": figure["symbols"],
                 "epsilon": figure["epsilon"],

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.card import Card, Measurement
+from privzoo.card import Card
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
 from privzoo.evaluation.classes import BALANCED
 from privzoo.evaluation.intervals import Estimate
 from privzoo.evaluation.variants import FLOAT as FLOAT_ACCURACY
+from privzoo.measurement import Measurement
 
 FORMAT = 1
 RAW = "raw_pixels"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from privzoo import __version__
+from privzoo.version import __version__
 
 PATH = "/openapi.json"
 TITLE, DESCRIPTION = "privzoo", "TF Serving's REST protocol."
