@@ -121,7 +121,7 @@ class Card:
         return next((m for m in self.measurements if m.metric == UNMIXED), None)
 
     def rebuilt(self) -> Measurement | None:
-        """How many faces a recogniser names in what the strongest decoder rebuilds from features; None until measured."""
+        """How many faces a recogniser names in what the strongest decoder rebuilds; None until measured."""
         from privzoo.evaluation.intervals import highest
 
         return highest(m for m in self.measurements if m.metric == REBUILT)
