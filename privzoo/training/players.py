@@ -92,7 +92,7 @@ class Players(keras.Model):
         super().__init__(name="players")
         self.obfuscator, self.deobfuscator = obfuscator, deobfuscator
         self.turns = _Untracked(self._turns(classifiers, errors))
-        self.outputs_ = tuple(classifiers)
+        self.read_by = tuple(classifiers)
         self.built = True  # its parts are
 
     def _turns(
@@ -130,7 +130,7 @@ class Players(keras.Model):
         """
         hide, rebuild = self.turns.values
         jit = keras.backend.backend() == "jax"  # as in primary.compile_network
-        names = self.outputs_
+        names = self.read_by
         hide.compile(
             optimizer,
             loss={RECONSTRUCTION: losses.exposed, **dict.fromkeys(names, classification)},
@@ -159,7 +159,7 @@ class Players(keras.Model):
         return _named(self.turns.values[0].evaluate(_Judged(batches, self._targets), verbose=0, return_dict=True))
 
     def _targets(self, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        return {RECONSTRUCTION: np.zeros(len(images), np.float32), **dict.fromkeys(self.outputs_, labels)}
+        return {RECONSTRUCTION: np.zeros(len(images), np.float32), **dict.fromkeys(self.read_by, labels)}
 
     def replace_decoder(self, fresh: keras.Model) -> None:
         """Puts the weights of a fresh deobfuscator in place of those learnt, and starts its optimizer afresh."""
