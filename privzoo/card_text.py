@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from privzoo import markdown
-from privzoo.config import DATAMIX, SPEECH, ModelConfig, NetworkConfig
+from privzoo.config import DATAMIX, OBFUSCATED, SPEECH, ModelConfig, NetworkConfig
 from privzoo.outputs import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -54,6 +54,46 @@ def nouns(network: NetworkConfig) -> str:
     return "clips" if network.input == SPEECH else "faces"
 
 
+def broken(recovered: Measurement | None, identity: Measurement | None) -> str:
+    """What a DataMix card says first: that it was broken, by what, and how far, as Markdown.
+
+    Args:
+        recovered: the share of faces that come back from a request; None: not measured on this model.
+        identity: the strongest identity attack on what comes back; None: not measured.
+    """
+    by = "Independent component analysis (`tools/unmixing.py`)"
+    if recovered is None:
+        return f"**Broken: never rely on it.** {by} unmixes requests without their key; not measured on this model yet."
+
+    then = f", and {_interval(identity)} of 100 people are identified in them" if identity else ""
+    return (
+        f"**Broken: never rely on it.** {by} recovers {_interval(recovered)} of the faces from the mixtures of one "
+        f"request, without its key{then}."
+    )
+
+
+def unproved(rebuilt: Measurement | None, identity: Measurement | None) -> str:
+    """What an obfuscated model's card says first: what attackers trained afresh get from its image, as Markdown.
+
+    Args:
+        rebuilt: how many faces a recogniser names in what the strongest decoder rebuilds; None: not measured.
+        identity: the strongest identity attack on the image; None: not measured.
+    """
+    found = [
+        f"from what the strongest decoder rebuilds, a face recogniser names {_interval(rebuilt)} of the faces"
+        if rebuilt
+        else "no decoder has been trained afresh on its images yet",
+        f"attackers who learn from the image itself identify {_interval(identity)} of 100 people"
+        if identity
+        else "nobody has been identified in the image itself, because nobody has tried",
+    ]
+    return f"**Not proved, only attacked:** {found[0]}; {found[1]} (`tools/audit.py`)."
+
+
+def _interval(m: Measurement) -> str:
+    return f"{100 * m.value:.1f}% ({100 * m.low:.1f} to {100 * m.high:.1f})"
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:
@@ -65,7 +105,16 @@ def feature(model: ModelConfig, cost: Cost) -> str:
             "half of the bytes as int16, a quarter as int8"
         )
     rounded = ", rounded to whole numbers" if model.step else ""
-    return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
+    image = " image" if model.embedding == OBFUSCATED else ""
+    return f"- feature: {shape} float32{image}, {cost.feature_bytes:,} bytes{rounded}"
+
+
+def obfuscation(network: NetworkConfig) -> list[str]:
+    """Which networks an obfuscator was trained for, as Markdown."""
+    if network.obfuscation is None:
+        return []
+    readers = " and ".join((network.parent or "", *network.obfuscation.also))
+    return [f"- obfuscated: by a network of {network.obfuscation.width:g} times the published width, for {readers}"]
 
 
 def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
@@ -258,7 +307,12 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         )
     # What a code reveals is bounded, whatever is measured.
     common += () if model.code else unmeasured
-    mixed = broken if model.embedding == DATAMIX else ()
+    unproved = (
+        "Nothing is proved, and there is no epsilon: the obfuscator was trained against one deobfuscator, and an "
+        "attacker trains another on its output. Rely on no figure but that of decoders that were trained afresh.",
+        "The image is made for one network, or a few: expect other networks to read it badly.",
+    )
+    mixed = {DATAMIX: broken, OBFUSCATED: unproved}.get(model.embedding, ())
     told = ((gender,) if network.task == "gender" else ()) + ((attributes,) if network.output == ATTRIBUTES else ())
     return mixed + told + common + unlabelled + protected
 

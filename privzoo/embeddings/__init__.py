@@ -23,6 +23,7 @@ EMBEDDINGS = {
     "coded": "coded",
     "label": "label",
     "datamix": "datamix",
+    "obfuscated": "obfuscated",
 }
 
 

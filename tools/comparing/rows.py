@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarking import wire
 
-from privzoo import architectures, config
+from privzoo import architectures
 from privzoo.architectures.layers import LayerCost
 from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.config import DATAMIX, FACE, FULL, SLIM, SPEECH, MixingConfig, NetworkConfig
@@ -91,12 +91,13 @@ def make(cards: Sequence[Card], raw: Measurement | None = None, unmixing: Mappin
     """
     rows = [_row(card, unmixing) for card in cards]
     # Networks that were fine-tuned for the same task take the same input as their parents.
-    networks = {card.network.name: card for card in cards if _first_of_task(card.network)}
+    tasks = {card.network.name: card.network.task for card in cards}
+    networks = {
+        card.network.name: card
+        for card in cards
+        if card.network.parent is None or tasks.get(card.network.parent, card.network.task) != card.network.task
+    }
     return [*(_raw(card, raw, rows) for card in networks.values()), *rows]
-
-
-def _first_of_task(network: NetworkConfig) -> bool:
-    return network.parent is None or config.network(network.parent).task != network.task
 
 
 def pixels(audit: Path) -> Measurement | None:
