@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privzoo import card_files, card_text, config, measurement
-from privzoo.config import DATAMIX, FULL, ModelConfig, NetworkConfig, to_dict
+from privzoo.config import DATAMIX, FULL, SPEECH, ModelConfig, NetworkConfig, to_dict
 from privzoo.costs import Cost, cost, heads
+from privzoo.crowd import FACES, SPEAKERS, Crowd
 from privzoo.measurement import PART, Measurement
 
 if TYPE_CHECKING:
@@ -80,12 +81,25 @@ class Card:
         """What leaves the device, in a few characters."""
         return "1 symbol" if self.model.code else "x".join(map(str, self.cost.feature_shape))
 
+    def among(self) -> Crowd:
+        """Among whom attackers look for a person: those whom attacks were measured on, else those of the protocol."""
+        usual = SPEAKERS if self.network.input == SPEECH else FACES
+        # Guessing is measured beside attacks; of older figures, and those of other commands, it is missing.
+        guessed = [m.value for m in self.measurements if m.metric == IDENTITY_ATTACK and m.variant.endswith(", chance")]
+        return dataclasses.replace(usual, people=round(1 / guessed[-1])) if guessed else usual
+
+    def bound(self) -> float:
+        """Highest share of `among` that any attacker identifies from one feature or answer; 1: there is no bound."""
+        found = self.bounds()
+        return found[0].top1(self.among().people) if found else 1.0
+
     def identified(self) -> str:
         """How many people the strongest attack identifies, or for a code the most that any attack can."""
         from privzoo.mechanisms.budget import rounded_up
 
-        if self.model.code and (bound := self.bounds()):  # no attack can exceed it, so none needs to be tried
-            return f"at most {rounded_up(100 * bound[0].top1())}%"
+        # No attack can exceed a code's bound, so none needs to be tried.
+        if self.model.code and (bound := self.bound()) < 1:
+            return f"at most {rounded_up(100 * bound)}%"
         attack = self.identity_attack()
         return f"{attack.value:.1%}" if attack else "not measured"
 
@@ -94,7 +108,7 @@ class Card:
         from privzoo.evaluation import epsilon
 
         if code := self.model.code:
-            return epsilon.words_of_code(code.symbols, code.epsilon)
+            return epsilon.words_of_code(code.symbols, code.epsilon, self.among())
         noise = self.model.noise
         return epsilon.words(noise.sigma, noise.clip) if noise else ""
 
@@ -230,7 +244,7 @@ class Card:
             *card_text.figures(self.measurements, network),
             *card_text.by_budget(self.at_budgets, network),
             *card_text.by_subgroup(self.subgroups),
-            *card_text.bounds(self.bounds(), self.attack_of),
+            *card_text.bounds(self.bounds(), network, self.among(), self.attack_of),
             "",
             "Limitations:",
             "",

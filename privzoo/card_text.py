@@ -10,6 +10,7 @@ from privzoo.config import DATAMIX, SPEECH, ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from privzoo.costs import Cost
+    from privzoo.crowd import Crowd
     from privzoo.measurement import Measurement
     from privzoo.mechanisms.bounds import Bounds
 
@@ -182,25 +183,29 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     ]
 
 
-def bounds(found: Sequence[Bounds], attack_of: Callable[[int], Measurement | None]) -> list[str]:
+def bounds(
+    found: Sequence[Bounds], network: NetworkConfig, among: Crowd, attack_of: Callable[[int], Measurement | None]
+) -> list[str]:
     """What no attacker can exceed, next to what the strongest one measured reached, as Markdown.
 
     Args:
         found: for several numbers of queries.
+        network: whose features they are about.
+        among: the people whom attacks were measured on, who are those of the bound beside them.
         attack_of: the strongest attack measured that averages so many queries.
     """
     if not found:
         return []
-    names = [name for name, _ in found[0].rows()]
-    rows = []
+    names = [name for name, _ in found[0].rows(among)]
+    rows, source = [], "recording" if network.input == SPEECH else "photograph"
     for one in found:
         # What one query tells is all that permanent answers do.
         measured = attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
-        queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
-        rows.append((queries, *(value for _, value in one.rows()), shown))
+        queries = f"{one.queries} of one {source}, permanent" if one.permanent else str(one.queries)
+        rows.append((queries, *(value for _, value in one.rows(among)), shown))
     title = "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):"
-    return ["", title, "", markdown.table(("queries of one person", *names, "measured top-1 of 100 people"), rows)]
+    return ["", title, "", markdown.table(("queries of one person", *names, f"measured top-1 of {among}"), rows)]
 
 
 SPOKEN = (

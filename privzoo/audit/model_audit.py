@@ -16,6 +16,7 @@ from privzoo.audit.attacks.attributes import REGRESSORS
 from privzoo.audit.attacks.verification import FRESH
 from privzoo.audit.cells import Known, Plan, Target
 from privzoo.audit.features import FLOAT, Faces, View
+from privzoo.audit.report import summary
 from privzoo.audit.runner import Cell
 from privzoo.errors import ConfigError
 from privzoo.evaluation.drawn import Coded
@@ -349,7 +350,7 @@ def measurements(written: dict[str, Any]) -> list[Measurement]:
         if figure.get("service", FRESH) != FRESH:
             parts.append(figure["service"])
         if figure["attack"] == "rank":
-            parts.append(figure["attacker"])
+            parts.append(summary.told(figure, written))
         if figure["weak"]:
             parts.append(f"attackers too weak on {written.get('yardstick', Data.yardstick).replace('_', ' ')}")
         made.append(
