@@ -110,7 +110,7 @@ class Card:
         if code := self.model.code:
             return epsilon.words_of_code(code.symbols, code.epsilon, self.among())
         noise = self.model.noise
-        return epsilon.words(noise.sigma, noise.clip) if noise else ""
+        return epsilon.words(noise.sigma, noise.clip, nouns=card_text.nouns(self.network)) if noise else ""
 
     def identity_attack(self) -> Measurement | None:
         """The strongest identity attack measured on the feature; None if there was none.

@@ -168,8 +168,8 @@ def noise_note(noise: dict[str, Any]) -> str:
         )
     return (
         "Each answer comes from a feature with freshly drawn noise: standard deviation "
-        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} for each face. Another call gives "
-        "another answer, and spends as much again."
+        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} for each face or recording. Another "
+        "call gives another answer, and spends as much again."
     )
 
 

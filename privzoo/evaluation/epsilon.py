@@ -30,8 +30,13 @@ def best_guess(sigma: float, clip: float) -> float:
     return NormalDist().cdf(clip / sigma)
 
 
-def words(sigma: float, clip: float, delta: float = DELTA) -> str:
+def words(sigma: float, clip: float, delta: float = DELTA, nouns: str = "faces") -> str:
     """One clause on a budget and its meaning, printed by cards, `privzoo list` and the demo.
+
+    Args:
+        sigma, clip: as for `best_guess`.
+        delta: of the budget.
+        nouns: what features are of.
 
     Example:
         >>> words(0.1, 0.3)[:60]
@@ -42,7 +47,7 @@ def words(sigma: float, clip: float, delta: float = DELTA) -> str:
     guess = best_guess(sigma, clip)
     budget = rounded_up(Gaussian(sigma, clip).epsilon(1, delta))
     often = f"{guess:.1%}" if guess < 0.9995 else "over 99.9%"  # 100.0% would be wrong
-    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two faces is right {often} of the time"
+    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two {nouns} is right {often} of the time"
     if guess < LITTLE:
         return said
     return f"{said}, so people are hidden by clipping and reduction here, not by the budget"
