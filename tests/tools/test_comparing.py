@@ -23,6 +23,7 @@ from privzoo import architectures, card, config, costs, markdown
 from privzoo.audit import mixtures
 from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.config import CodeConfig, MixingConfig
+from privzoo.crowd import SPEAKERS
 from privzoo.evaluation import intervals
 from privzoo.evaluation.variants import FLOAT, INT8, NETWORK
 from privzoo.measurement import Measurement
@@ -116,6 +117,24 @@ def test_a_network_without_a_device_sends_its_input():
 def test_sound_has_two_bytes_a_sample():
     [name] = [one for one in privzoo.list_models("*_simple_block4") if "reduced" not in one]
     assert comparing.make([privzoo.show(name)])[0].sent == 32_000
+
+
+def test_speakers_are_thirty_in_the_attack_the_bound_and_the_words():
+    coded = privzoo.show("resnet18_keyword_coded_block4")
+    rounds = {"data": "arabic_speech, rounds 8 to 10"}
+    seen = measured(IDENTITY_ATTACK, "float head, feature, epsilon 8, 1 query", 0.04, **rounds)
+    sound = measured(IDENTITY_ATTACK, "spectrograms, both", 0.95, **rounds)
+    own = dataclasses.replace(coded, measurements=(seen,))
+    raw, found = rows = comparing.make([own], {"speech": sound, "face": attack(0.88)})
+    assert found.among == raw.among == SPEAKERS and found.attack.value == 0.04 and raw.attack.value == 0.95
+    # Of 100 people the code would bound something, of 30 it does not.
+    assert found.bound == 1 and coded.bounds()[0].top1(100) < 1
+    assert "From raw sound, with all work in the cloud, 95.0% (94.0% to 97.0%) of 30 speakers are identified." in (
+        report.text(rows, "", "all")
+    )
+    assert {line["among"] for line in comparing.flat(rows)} == {"30 speakers"}
+    unseen = dataclasses.replace(own, measurements=())
+    assert comparing.make([unseen], {"speech": sound})[0].attack is None
 
 
 @pytest.mark.parametrize(
