@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +127,9 @@ def picked(value: Value | None) -> str:
 
 
 def _yardstick(rows: Sequence[Row], raw: Sequence[Row]) -> str:
+    sources = " or ".join(dict.fromkeys(f"{r.source}s" for r in (*raw, *rows))) or "photographs"
     words = [
-        "Attackers know the head and learn from other photographs of the same people; the best one counts, "
+        f"Attackers know the head and learn from other {sources} of the same people; the best one counts, "
         "on the float or the int8 head."
     ]
     for one in raw:
@@ -202,10 +202,8 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
 
 def _models(rows: Sequence[Row]) -> str:
     names = [name for name in ATTRIBUTES if any(name in r.attributes for r in rows)]
-    if not names and not any(r.recognised for r in rows):  # a line says it all
-        start = commonprefix([r.model for r in rows]).rpartition("_")[0] + "_"  # of all names, which need it once
-        shown = ", ".join(f"{r.model.removeprefix(start)} {percent(r.identified)}" for r in rows if r.identified)
-        return f"Identified from one feature of `{start}*`, %: {shown}." if len(rows) > 1 else ""
+    if not names and not any(r.recognised for r in rows):  # the sentence above and the csv say it all
+        return ""
     queries = max((r.queries for r in rows), default=1)
     header = ["model", "identified, %"]
     header += [f"{queries} averaged, %"] if queries > 1 else []
