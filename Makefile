@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo   a face goes in on the device, a private answer comes out of the cloud"
 	@echo "make test   the whole test suite"
-	@echo "make check  what needs neither training, a server nor all models: the inner loop, in under 90 seconds"
+	@echo "make check  what needs neither training, a server nor all models, nor takes long: the inner loop, in under 90 seconds"
 	@echo "make lint   ruff, and mypy on the types"
 	@echo "make clean  removes $(VENV) and what tools left behind"
 
@@ -19,7 +19,7 @@ test: $(VENV)/test.stamp tflite/web/node_modules
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -q -n 2 -m "not training and not server and not all_models"
+	$(BIN)/python -m pytest -q -n 2 -m "not training and not server and not all_models and not slow"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BALANCED = "balanced accuracy"  # the metric, as `privzoo.evaluation.classes` names it
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; `tflite/web` looks it up too
+UNMIXED = "recovered from the mixtures of one request"  # the metric: the share of its faces
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,10 @@ class Card:
         sent = f", feature, epsilon {self.epsilon():g}," if self.model.code else ", feature"
         return highest(m for m in self.measurements if m.metric == IDENTITY_ATTACK and sent in m.variant)
 
+    def unmixed(self) -> Measurement | None:
+        """Of a DataMix model, the share of faces that an attacker recovers from a request; None until measured."""
+        return next((m for m in self.measurements if m.metric == UNMIXED), None)
+
     def bounds(self) -> tuple[Bounds, ...]:
         """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""
         from privzoo.mechanisms.bounds import QUERIES, bounds
@@ -202,6 +207,7 @@ class Card:
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
             "",
+            *([card_text.broken(self.unmixed(), self.identity_attack()), ""] if mixing else []),
             self.network.description,
             "",
             f"- task: {network.task} ({', '.join(network.classes)}), {card_text.input_of(network)}",

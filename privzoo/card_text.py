@@ -47,6 +47,27 @@ def nouns(network: NetworkConfig) -> str:
     return "clips" if network.input == SPEECH else "faces"
 
 
+def broken(recovered: Measurement | None, identity: Measurement | None) -> str:
+    """What a DataMix card says first: that it was broken, by what, and how far, as Markdown.
+
+    Args:
+        recovered: the share of faces that come back from a request; None: not measured on this model.
+        identity: the strongest identity attack on what comes back; None: not measured.
+    """
+    by = "Independent component analysis (`tools/unmixing.py`)"
+    if recovered is None:
+        return f"**Broken: never rely on it.** {by} unmixes requests without their key; not measured on this model yet."
+
+    def percent(m: Measurement) -> str:
+        return f"{100 * m.value:.1f}% ({100 * m.low:.1f} to {100 * m.high:.1f})"
+
+    then = f", and {percent(identity)} of 100 people are identified in them" if identity else ""
+    return (
+        f"**Broken: never rely on it.** {by} recovers {percent(recovered)} of the faces from the mixtures of one "
+        f"request, without its key{then}."
+    )
+
+
 def feature(model: ModelConfig, cost: Cost) -> str:
     """What leaves the device, as Markdown."""
     if model.code:

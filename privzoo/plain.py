@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 Entry = TypeVar("Entry")
+
+
+@functools.cache  # a card has hundreds of measurements
+def _kinds(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
@@ -52,7 +58,7 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{where} must be a mapping of {cls.__name__}'s fields, not {type(data).__name__}.")
-    kinds = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in data:
         if key not in fields:
@@ -99,7 +105,8 @@ def read(cls: type[T], path: Path) -> T:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        # The same language as `yaml.safe_load`, read by C where PyYAML was built with it.
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
     except yaml.YAMLError as error:

@@ -229,18 +229,21 @@ def main(_: list[str]) -> None:
     if FLAGS.data_dir is None and not FLAGS.device:
         raise ConfigError("There are no faces to measure on; give their folder with --data_dir, or --device.")
     facts = {"date": datetime.date.today().isoformat(), "git": git_revision()}  # before the checkout moves on
+    described = privzoo.show(FLAGS.model, FLAGS.head).model  # refuses before anything is loaded, which takes seconds
+    if FLAGS.device and not described.code:
+        raise ConfigError(f"{FLAGS.model} is not a coded model; --device times the code of one.")
+    if not described.dimensions or described.step:
+        raise ConfigError(f"{FLAGS.model} has no reduced feature that is not rounded; a code needs one.")
+    if FLAGS.write and not described.code:
+        raise ConfigError(f"{FLAGS.model} is not a coded model; figures of codes that are fitted now are only printed.")
+    if FLAGS.compare and FLAGS.head != "full":
+        raise ConfigError("--compare is about the feature of the full head; leave --head out.")
+    if FLAGS.compare and not (described.code and described.code.base):
+        raise ConfigError(f"{FLAGS.model} has no code of a reduced feature; --compare needs one.")
     model = privzoo.load(FLAGS.model, head=FLAGS.head)
     if FLAGS.device:
         _time_only(model)
         return
-    if not model.config.dimensions or model.config.step:
-        raise ConfigError(f"{FLAGS.model} has no reduced feature that is not rounded; a code needs one.")
-    if FLAGS.write and model.book is None:
-        raise ConfigError(f"{FLAGS.model} is not a coded model; figures of codes that are fitted now are only printed.")
-    if FLAGS.compare and FLAGS.head != "full":
-        raise ConfigError("--compare is about the feature of the full head; leave --head out.")
-    if FLAGS.compare and not (model.config.code and model.config.code.base):
-        raise ConfigError(f"{FLAGS.model} has no code of a reduced feature; --compare needs one.")
     facts = {"model": model.name, "kind": model.card.head, **facts, "command": _command(model)}
     (_compare if FLAGS.compare else _measure)(model, facts)
 

@@ -2,7 +2,8 @@
 
 Linear mixing is no encryption. This measures how much of a request of faces an attacker recovers, for groups of 2, 4, 8
 and 16, for groups that are shuffled, for protections that might help, and for one face that is sent several times; and
-who is recognised in what was recovered.
+who is recognised in what was recovered. With `--model NAME` it attacks a DataMix model's own requests, and writes what
+comes back into its card.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "folder with LFW, as a zip or in its official layout", required=True)
+flags.DEFINE_string("model", None, "a DataMix model: attack its requests only, and write the figures into its card")
 flags.DEFINE_string("network", "vgg16_gender", "whose first blocks run before images are mixed")
 flags.DEFINE_list("blocks", ["0", "1"], "blocks of the network before mixing; 0: pixels are mixed")
 flags.DEFINE_integer("requests", 80, "for each size of group", lower_bound=2)
@@ -50,8 +52,39 @@ DECIDING = (
 )  # flags that decide the figures
 
 
+def _of_model() -> None:
+    """Attacks the requests of one DataMix model."""
+    import privzoo
+    from privzoo import measurement
+    from privzoo.audit import mixed_cards
+    from privzoo.provenance import git_revision
+
+    card, facts = privzoo.show(FLAGS.model), {"git": git_revision()}
+    changed = [
+        FLAGS[flag].serialize() for flag in ("requests", "people", "seed") if FLAGS[flag].value != FLAGS[flag].default
+    ]
+    facts["command"] = " ".join([f"tools/unmixing.py --model {FLAGS.model} --data_dir DIR", *changed])
+    found = mixed_cards.measure(
+        card.model,
+        card.network,
+        FLAGS.data_dir,
+        Path(FLAGS.cache_dir),
+        FLAGS.requests,
+        FLAGS.people,
+        FLAGS.seed,
+        FLAGS.engine,
+        facts,
+    )
+    measurement.write(FLAGS.model, found)
+    for m in found:
+        print(f"{FLAGS.model}: {m.metric}, {m.variant}: {m.value:.1%} ({m.low:.1%} to {m.high:.1%})", flush=True)
+
+
 def main(_: list[str]) -> None:
     """Mixes and unmixes requests, prints what comes back, and writes it down."""
+    if FLAGS.model is not None:
+        _of_model()
+        return
     from privzoo import config, zoo
     from privzoo.audit import covers, mixtures, reduced_mixtures, runner, unmixed
     from privzoo.audit.report import unmixing as report

@@ -27,6 +27,7 @@ def test_clear_classes_are_found():
 
 @settings(max_examples=10)
 @given(st.integers(2, 4), st.integers(2, 4), st.integers(0, 2**32 - 1))
+@pytest.mark.slow
 def test_a_turn_leaves_second_moments(size, numbers, seed):
     """Whatever it guesses, it is a turn of the mixtures: what no turn changes is there for everyone."""
     sent = features(size, seed, numbers)

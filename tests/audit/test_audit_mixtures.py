@@ -228,6 +228,7 @@ def command(*flags: str, code: str = "") -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *start, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_writes(tmp_path):
     for i, image in enumerate(drawings(20 + mixtures.OWN, 3, side=40).clip(0, 255)):
         folder = tmp_path / "lfw" / f"Person_{i:03d}"

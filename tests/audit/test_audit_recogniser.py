@@ -26,6 +26,7 @@ def fitted() -> recogniser.Recogniser:
     return recogniser.fit(*people(20, 3, seed=0))
 
 
+@pytest.mark.slow
 def test_recognises_people_it_never_saw(fitted):
     images, labels = people(10, 6, seed=1)
     first = np.arange(len(labels)) % 2 == 0
@@ -80,6 +81,7 @@ def test_outside_leaves_people_out(tmp_path):
         recogniser.outside(root, ["Ann_A", "Bob_B", "Cid_C"])
 
 
+@pytest.mark.slow
 def test_recognises_lfw(data_dir):
     """The yardstick on real faces: far above chance, or its judgement of reconstructions would say nothing."""
     from privzoo.data import arrays, lfw

@@ -246,6 +246,7 @@ def test_page_reads_well(folder):
     assert "knows 69.3% of the photographs themselves" in words
 
 
+@pytest.mark.slow
 def test_only_public_faces_are_published(folder):
     private, public = (Page(audit_page.write(folder, cards=card, people=p).read_text()) for p in (True, False))
     assert len(private.images) == len(public.images)
@@ -324,6 +325,7 @@ def test_noisy_model_is_judged_under_its_own_noise():
     assert set(row.floors) == {"label", "logit", "chance"}
 
 
+@pytest.mark.slow
 def test_the_section_stands_between_its_marks_with_its_csv_and_plots(folder, tmp_path):
     path = tmp_path / "RESULTS.md"
     path.write_text(

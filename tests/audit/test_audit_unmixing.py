@@ -37,6 +37,7 @@ def test_independent_images_come_back(size):
     assert found.converged and matching.correlations(found.images, images).min() > 0.95
 
 
+@pytest.mark.slow
 def test_gaussian_noise_does_not_come_back():
     """What is Gaussian looks the same from every direction: there is nothing to find."""
     found = []

@@ -110,6 +110,7 @@ def test_two_covariances_know_what_differs_between_people():
     assert all(found[name][AUC].mean() > 0.9 for name in ("two covariances", "learnt"))
 
 
+@pytest.mark.slow
 def test_noise_hides_and_averaging_brings_back():
     noise = Noise(3.0, 4.0)
     once, often = (attack(leaky(), people(), noise=noise, queries=q)["two covariances"][AUC].mean() for q in (1, 900))
@@ -132,6 +133,7 @@ def test_true_accepts_stay_below_the_bound(epsilon, k):
         assert values.mean() - 4 * values.std() / 2 <= most
 
 
+@pytest.mark.slow
 def test_one_secret_links_what_two_hide():
     """A device's answers repeat: with one secret for two services the photograph's answer is the same at both."""
     share = {

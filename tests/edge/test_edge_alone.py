@@ -97,6 +97,7 @@ with Client(head, sys.argv[4]) as client:
     np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), here.features(chips()))
 
 
+@pytest.mark.slow
 def test_a_coded_head_runs_there(device, tmp_path):
     """Symbols, budgets, a ledger and permanent answers, and the golden draws to the bit."""
     model, (entry,) = coded(), golden.read_list(coded_heads())["heads"]

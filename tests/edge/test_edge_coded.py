@@ -50,6 +50,7 @@ def test_budgets_that_cannot_be_are_refused(epsilon):
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
+@pytest.mark.slow
 def test_one_tail_answers_every_budget(protocol, tmp_path):
     path, symbols, base = exported()
     prior = JOINT.sum(1)

@@ -35,6 +35,7 @@ def found(answers) -> np.ndarray:
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 @pytest.mark.parametrize(("encoding", "tolerance"), [("float32", 1e-5), ("int16", 2e-4), ("int8", 0.05)])
+@pytest.mark.slow
 def test_answers_are_the_networks_where_main_is_linear(server, protocol, encoding, tolerance):
     with MixingClient(MixingHead(exported()[0]), address(server, protocol), covers(), encoding, timeout=60) as client:
         for count in (1, 4, 11):
@@ -74,6 +75,7 @@ def test_encodings_are_a_half_and_a_quarter_of_the_bytes(server):
         assert sent["rest", encoding] == pytest.approx(size * values * 4 / 3, rel=0.05)
 
 
+@pytest.mark.slow
 def test_main_that_is_not_linear_is_run_on_mixtures():
     """The same numbers as mixing, main, unmixing and post, step by step, with the key that was drawn."""
     path, base = exported(linear=False)

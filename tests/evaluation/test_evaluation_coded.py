@@ -20,6 +20,7 @@ def bayes(k):
     return tail
 
 
+@pytest.mark.slow
 def test_a_perfect_network_is_answered_at_the_ceiling_and_calibrated():
     labels = np.arange(20_000) % 2
     one, same = measure(bayes(2), 2, labels, labels, labels, [1.0, 4.0]), 1 / (1 + math.exp(-1))
@@ -29,6 +30,7 @@ def test_a_perfect_network_is_answered_at_the_ceiling_and_calibrated():
     assert one == measure(bayes(2), 2, labels, labels, labels, [1.0, 4.0])
 
 
+@pytest.mark.slow
 def test_intervals_count_people_and_not_their_photographs():
     labels, people = np.repeat(np.arange(200) % 2, 30), np.repeat(np.arange(200), 30)
     network = np.where(np.isin(people, range(0, 200, 10)), 1 - labels, labels)  # wrong about some people each time

@@ -122,6 +122,7 @@ def test_a_small_face_comes_upright(case, astronaut):
     grey=st.integers(0, 255),
 )
 @settings(max_examples=6)
+@pytest.mark.slow
 def test_one_face_and_all_faces_agree_on_the_first(face, turn, left, top, grey):
     """Where the search stops early, it answers for the same face, upright, as where it looks everywhere."""
     side = round(512 * face / 95)

@@ -135,6 +135,7 @@ def test_epsilon_to_sigma_is_dp_accountings(epsilon, delta, radius):
 
 @settings(max_examples=25)
 @given(st.floats(0.5, 8), st.integers(1, 50))
+@pytest.mark.slow
 def test_budgets_of_queries_add_up_as_dp_accounting_says(epsilon, queries):
     setting = Noise(budget_sigma(epsilon, 1e-5, 1.0), 1.0)
     event = dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(setting.sigma / 2), queries)

@@ -21,6 +21,8 @@ from privzoo.data import Dataset, splits
 from privzoo.errors import ConfigError
 from privzoo.training import fitting
 
+pytestmark = pytest.mark.slow  # models are fitted and exported
+
 CODED = tiny_zoo.model("coded")
 
 
