@@ -198,6 +198,9 @@ class Card:
             "limits": list(card_text.limits(self.network, self.model)),
         }
 
+    def _broken(self) -> str:
+        return card_text.broken(self.unmixed(), self.identity_attack(), self.among(), card_text.nouns(self.network))
+
     def __str__(self) -> str:
         """The card as Markdown."""
         cost, model, network = self.cost, self.model, self.network
@@ -207,7 +210,7 @@ class Card:
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
             "",
-            *([card_text.broken(self.unmixed(), self.identity_attack()), ""] if mixing else []),
+            *([self._broken(), ""] if mixing else []),
             self.network.description,
             "",
             f"- task: {network.task} ({', '.join(network.classes)}), {card_text.input_of(network)}",

@@ -47,12 +47,14 @@ def nouns(network: NetworkConfig) -> str:
     return "clips" if network.input == SPEECH else "faces"
 
 
-def broken(recovered: Measurement | None, identity: Measurement | None) -> str:
+def broken(recovered: Measurement | None, identity: Measurement | None, among: Crowd, noun: str) -> str:
     """What a DataMix card says first: that it was broken, by what, and how far, as Markdown.
 
     Args:
         recovered: the share of faces that come back from a request; None: not measured on this model.
         identity: the strongest identity attack on what comes back; None: not measured.
+        among: those whom it looked for.
+        noun: of what is mixed; see `nouns`.
     """
     by = "Independent component analysis (`tools/unmixing.py`)"
     if recovered is None:
@@ -61,9 +63,9 @@ def broken(recovered: Measurement | None, identity: Measurement | None) -> str:
     def percent(m: Measurement) -> str:
         return f"{100 * m.value:.1f}% ({100 * m.low:.1f} to {100 * m.high:.1f})"
 
-    then = f", and {percent(identity)} of 100 people are identified in them" if identity else ""
+    then = f", and {percent(identity)} of {among} are identified in them" if identity else ""
     return (
-        f"**Broken: never rely on it.** {by} recovers {percent(recovered)} of the faces from the mixtures of one "
+        f"**Broken: never rely on it.** {by} recovers {percent(recovered)} of the {noun} from the mixtures of one "
         f"request, without its key{then}."
     )
 
