@@ -43,8 +43,8 @@ def kept(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, An
                 yield result, figure
 
 
-def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """All of these figures, for csv."""
+def rows(results: Sequence[Mapping[str, Any]], among: Mapping[str, Crowd] | None = None) -> Iterator[dict[str, Any]]:
+    """All of these figures, for csv; arguments as of `text`."""
     for result, f in kept(results):
         noise = f["noise"] or {}
         yield {
@@ -65,6 +65,7 @@ def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             "seeds": f["seeds"],
             "date": f.get("date", result["date"]),
             "revision": f.get("git", result["git"]),
+            "among": str((among or {}).get(result["model"], FACES)) if f["attack"] == "identity" else None,
         }
 
 

@@ -19,6 +19,7 @@ from privzoo.markdown import percent
 from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("audit", "tools/audit.py")
+IDENTIFIED = ("identified", "right person")  # beginnings of the names of identification rates
 ANSWERS = ("yes", "at a cost", "not shown", "no")  # of `summary.Comparison`
 # Attribute -> its column; age is reported in years.
 ATTRIBUTES = {"race": "race, balanced, %", "age": "age error, years", "gender": "gender, balanced, %"}
@@ -47,7 +48,7 @@ def write(
     write_csv(folder / "identity.csv", _figures(everyone))
     write_csv(folder / "what_helps.csv", _compared(comparisons))
     links = [markdown.link(page, folder / "identity.csv"), markdown.link(page, folder / "what_helps.csv")]
-    if paired := list(pairs.rows([row.result for row in everyone])):
+    if paired := list(pairs.rows([row.result for row in everyone], {row.model: row.among for row in everyone})):
         write_csv(folder / "pairs_and_codes.csv", paired)
         links.append(markdown.link(page, folder / "pairs_and_codes.csv"))
     inside = report and report.exists() and report.resolve().is_relative_to(page.resolve().parent)
@@ -259,6 +260,7 @@ def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 "date": value.origin.get("date", reported["date"]),
                 "revision": value.origin.get("git", reported["code"]),
                 "heads": value.origin.get("head") or "; ".join(reported["heads"]),
+                "among": str(r.among) if name.startswith(IDENTIFIED) else None,
             }
 
 
