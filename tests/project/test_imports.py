@@ -78,7 +78,7 @@ MAY_IMPORT = {
         *("export", "mechanisms", "model", "training", "weights"),
     },
     "model": {"card", "config", "export", "faces", "inputs", "mechanisms"},
-    "export.released": {"card", "config", "edge", "export", "faces", "model"},
+    "export.released": {"card", "config", "edge", "export", "faces", "inputs", "model"},
     "mixed": {"architectures", "card", "edge", "embeddings", "export", "mechanisms", "model"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {
