@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privzoo import card_files, card_text, config, measurement
-from privzoo.config import DATAMIX, FULL, SPEECH, ModelConfig, NetworkConfig, to_dict
+from privzoo.config import DATAMIX, FULL, OBFUSCATED, SPEECH, ModelConfig, NetworkConfig, to_dict
 from privzoo.costs import Cost, cost, heads
 from privzoo.crowd import FACES, SPEAKERS, Crowd
 from privzoo.measurement import PART, Measurement
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BALANCED = "balanced accuracy"  # the metric, as `privzoo.evaluation.classes` names it
 IDENTITY_ATTACK = "identity attack, top-1"  # the metric; `tflite/web` looks it up too
+REBUILT = "reconstruction attack, recognised"  # the metric: by the strongest decoder, which sees features alone
 UNMIXED = "recovered from the mixtures of one request"  # the metric: the share of its faces
 
 
@@ -40,6 +41,11 @@ class Card:
     def artefact(self) -> str:
         """The stem of this head's file names: the model, and the head unless it is the full one."""
         return self.model.name if self.head == FULL else f"{self.model.name}_{self.head}"
+
+    @property
+    def own_head(self) -> bool:
+        """Whether the head shares no layer with other models' heads: a slim one, or an obfuscator."""
+        return self.head != FULL or self.model.embedding == OBFUSCATED
 
     def figure(self, metric: str, variant: str) -> Measurement | None:
         """The measurement of a metric for a variant, on the most faces if there are several; None if there is none."""
@@ -128,6 +134,12 @@ class Card:
         """Of a DataMix model, the share of faces that an attacker recovers from a request; None until measured."""
         return next((m for m in self.measurements if m.metric == UNMIXED), None)
 
+    def rebuilt(self) -> Measurement | None:
+        """How many faces a recogniser names in what the strongest decoder rebuilds; None until measured."""
+        from privzoo.evaluation.intervals import highest
+
+        return highest(m for m in self.measurements if m.metric == REBUILT)
+
     def bounds(self) -> tuple[Bounds, ...]:
         """What no attacker can exceed from one, 10 and 100 features or answers; empty for a code not yet fitted."""
         from privzoo.mechanisms.bounds import QUERIES, bounds
@@ -174,6 +186,7 @@ class Card:
             "noise": to_dict(self.model.noise) if self.model.noise else None,
             "code": to_dict(self.model.code) if self.model.code else None,
             "mixing": to_dict(self.network.mixing) if self.network.mixing else None,
+            "obfuscation": to_dict(self.network.obfuscation) if self.network.obfuscation else None,
             "budget": self.budget() or None,
             # JSON has no infinity: null where there is no bound.
             "bounds": [
@@ -201,6 +214,9 @@ class Card:
     def _broken(self) -> str:
         return card_text.broken(self.unmixed(), self.identity_attack(), self.among(), card_text.nouns(self.network))
 
+    def _unproved(self) -> str:
+        return card_text.unproved(self.rebuilt(), self.identity_attack(), self.among())
+
     def __str__(self) -> str:
         """The card as Markdown."""
         cost, model, network = self.cost, self.model, self.network
@@ -211,6 +227,7 @@ class Card:
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
             "",
             *([self._broken(), ""] if mixing else []),
+            *([self._unproved(), ""] if network.obfuscation else []),
             self.network.description,
             "",
             f"- task: {network.task} ({', '.join(network.classes)}), {card_text.input_of(network)}",
@@ -237,6 +254,7 @@ class Card:
                 for one in (mixing,)
                 if one
             ),
+            *card_text.obfuscation(network),
             f"- {self.head} head: {cost.head_parameters:,} parameters, {cost.head_multiply_adds:,} multiply-adds "
             f"({cost.head_share:.1%} of the network's)",
             f"- tail: {cost.tail_parameters:,} parameters, {cost.tail_multiply_adds:,} multiply-adds",

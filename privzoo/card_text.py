@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from privzoo import markdown
-from privzoo.config import DATAMIX, SPEECH, ModelConfig, NetworkConfig
+from privzoo.config import DATAMIX, OBFUSCATED, SPEECH, ModelConfig, NetworkConfig
 
 if TYPE_CHECKING:
     from privzoo.costs import Cost
@@ -60,14 +60,34 @@ def broken(recovered: Measurement | None, identity: Measurement | None, among: C
     if recovered is None:
         return f"**Broken: never rely on it.** {by} unmixes requests without their key; not measured on this model yet."
 
-    def percent(m: Measurement) -> str:
-        return f"{100 * m.value:.1f}% ({100 * m.low:.1f} to {100 * m.high:.1f})"
-
-    then = f", and {percent(identity)} of {among} are identified in them" if identity else ""
+    then = f", and {_interval(identity)} of {among} are identified in them" if identity else ""
     return (
-        f"**Broken: never rely on it.** {by} recovers {percent(recovered)} of the {noun} from the mixtures of one "
+        f"**Broken: never rely on it.** {by} recovers {_interval(recovered)} of the {noun} from the mixtures of one "
         f"request, without its key{then}."
     )
+
+
+def unproved(rebuilt: Measurement | None, identity: Measurement | None, among: Crowd) -> str:
+    """What an obfuscated model's card says first: what attackers trained afresh get from its image, as Markdown.
+
+    Args:
+        rebuilt: how many faces a recogniser names in what the strongest decoder rebuilds; None: not measured.
+        identity: the strongest identity attack on the image; None: not measured.
+        among: those whom it looked for.
+    """
+    found = [
+        f"from what the strongest decoder rebuilds, a face recogniser names {_interval(rebuilt)} of the faces"
+        if rebuilt
+        else "no decoder has been trained afresh on its images yet",
+        f"attackers who learn from the image itself identify {_interval(identity)} of {among}"
+        if identity
+        else "nobody has been identified in the image itself, because nobody has tried",
+    ]
+    return f"**Not proved, only attacked:** {found[0]}; {found[1]} (`tools/audit.py`)."
+
+
+def _interval(m: Measurement) -> str:
+    return f"{100 * m.value:.1f}% ({100 * m.low:.1f} to {100 * m.high:.1f})"
 
 
 def feature(model: ModelConfig, cost: Cost) -> str:
@@ -81,7 +101,16 @@ def feature(model: ModelConfig, cost: Cost) -> str:
             "half of the bytes as int16, a quarter as int8"
         )
     rounded = ", rounded to whole numbers" if model.step else ""
-    return f"- feature: {shape} float32, {cost.feature_bytes:,} bytes{rounded}"
+    image = " image" if model.embedding == OBFUSCATED else ""
+    return f"- feature: {shape} float32{image}, {cost.feature_bytes:,} bytes{rounded}"
+
+
+def obfuscation(network: NetworkConfig) -> list[str]:
+    """Which networks an obfuscator was trained for, as Markdown."""
+    if network.obfuscation is None:
+        return []
+    readers = " and ".join((network.parent or "", *network.obfuscation.also))
+    return [f"- obfuscated: by a network of {network.obfuscation.width:g} times the published width, for {readers}"]
 
 
 def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
@@ -274,7 +303,12 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         )
     # What a code reveals is bounded, whatever is measured.
     common += () if model.code else unmeasured
-    mixed = broken if model.embedding == DATAMIX else ()
+    unproved = (
+        "Nothing is proved, and there is no epsilon: the obfuscator was trained against one deobfuscator, and an "
+        "attacker trains another on its output. Rely on no figure but that of decoders that were trained afresh.",
+        "The image is made for one network, or a few: expect other networks to read it badly.",
+    )
+    mixed = {DATAMIX: broken, OBFUSCATED: unproved}.get(model.embedding, ())
     return mixed + ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 DATAMIX = "datamix"  # the embedding that sends mixtures of several faces' features
+OBFUSCATED = "obfuscated"  # the embedding that sends an image
 LABEL = "label"  # the embedding that leaves no part of the network to the cloud
 FULL, SLIM = HEADS = ("full", "slim")  # heads for the same tail
 FACE: Literal["face"] = "face"  # what networks take
@@ -142,6 +143,39 @@ class MixingConfig:
             )
 
 
+@dataclass(frozen=True)
+class ObfuscationConfig:
+    """An obfuscator in front of a network, its parent, which stays as it is (Leroux et al. 2018).
+
+    The obfuscator minimises L_c + weight * max(0, 1 - L_r), the deobfuscator L_r: the squared error of what it
+    rebuilds, as a share of that of the mean image.
+    """
+
+    width: float = 1.0  # of the obfuscator's channels, as a share of Table 4's
+    also: tuple[str, ...] = ()  # further networks of the same task that must read the image; L_c is the mean over all
+    weight: float = 1.0  # of the reconstruction loss; the classification loss has 1
+    # Layers of the parent, such as conv2_2, whose outputs count in L_r beside the pixels, which have weight 1.
+    perceptual: dict[str, float] = field(default_factory=dict)
+    decoder_width: float = 1.0  # of the deobfuscator's channels
+    decoder_rate: float = 1e-3  # constant learning rate of the deobfuscator; `peak_learning_rate` is the obfuscator's
+    decoder_steps: int = 3  # of the deobfuscator for each of the obfuscator's, on its last so many batches
+    restart: int = 0  # epochs after which a fresh deobfuscator takes over; 0: never
+    catch_up: int = 100  # steps that a fresh deobfuscator learns alone
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for settings that make no sense."""
+        for name in ("width", "weight", "decoder_width", "decoder_rate"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ConfigError(f"{name}={value} of an obfuscation is invalid; give a number above 0.")
+        if self.decoder_steps < 1 or self.restart < 0 or self.catch_up < 0:
+            raise ConfigError(
+                f"An obfuscation with {self.decoder_steps} decoder steps, restarts after {self.restart} epochs and "
+                f"{self.catch_up} steps to catch up is invalid; give 1 step or more, and no negative number."
+            )
+        if wrong := [name for name, weight in self.perceptual.items() if not 0 < weight < math.inf]:
+            raise ConfigError(f"The perceptual weight of {wrong[0]} is invalid; give a number above 0.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """One trained network with all its weights."""
@@ -160,12 +194,13 @@ class NetworkConfig:
     parent: str | None = None  # network whose layers are omitted from this one's file if equal
     siamese: SiameseConfig | None = None  # how it was made from its parent; None: not on pairs
     mixing: MixingConfig | None = None  # of mixing-aware training from its parent; None: it never saw mixtures
+    obfuscation: ObfuscationConfig | None = None  # of the obfuscator in front of its parent; None: there is none
     weights: WeightsFile | None = None  # None until released
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a network that was to be made in two ways, or a size that does not fit the input."""
-        if self.siamese and self.mixing:
-            raise ConfigError(f"{self.name} has both siamese and mixing; a network is fine-tuned in one of the ways.")
+        if len(ways := [way for way in ("siamese", "mixing", "obfuscation") if getattr(self, way)]) > 1:
+            raise ConfigError(f"{self.name} has both {' and '.join(ways)}; a network is fine-tuned in one of the ways.")
         if (self.input_size is None) != (self.input == SPEECH) or (self.training.speech is None) != (
             self.input == FACE
         ):

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from privzoo import architectures
+from privzoo.architectures import obfuscator
 from privzoo.architectures.layers import LayerCost
-from privzoo.config import DATAMIX, FULL, HEADS, LABEL, SLIM, ModelConfig, NetworkConfig
-from privzoo.errors import UnknownNameError
+from privzoo.config import DATAMIX, FULL, HEADS, LABEL, OBFUSCATED, SLIM, ModelConfig, NetworkConfig
+from privzoo.errors import ConfigError, UnknownNameError
 
 BYTES_OF_FLOAT32 = 4
 
@@ -64,11 +65,20 @@ def cost(model: ModelConfig, network: NetworkConfig, head: str = FULL) -> Cost:
 
     Raises:
         UnknownNameError: the network's architecture cannot be cut there, or the model has no such head.
+        ConfigError: an obfuscated model of a network without an obfuscator, or another model of one with it.
     """
+    if (model.embedding == OBFUSCATED) != (network.obfuscation is not None):
+        raise ConfigError(
+            f"{model.name} is {model.embedding}, but {network.name} has {'an' if network.obfuscation else 'no'} "
+            "obfuscator; an obfuscated model needs a network that was trained with one, and other models one without."
+        )
     if model.embedding != LABEL or model.cut != architectures.LAST:
         architectures.check_cut(network.architecture, model.cut)
     check_head(model, head)
     layers = architectures.costs(network.architecture, network.input_shape, len(network.classes), network.classifier)
+    if network.obfuscation:
+        front = obfuscator.costs(network.input_shape, network.obfuscation.width)
+        return _cost(front, layers, front)
     end = [layer.name for layer in layers].index(architectures.cut_layer(network.architecture, model.cut)) + 1
     full, tail = _head_costs(model, network), layers[end:]
     own = _head_costs(model, network, model.slim.channels) if head == SLIM and model.slim else full

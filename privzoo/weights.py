@@ -108,11 +108,13 @@ def encode(weights: Mapping[str, np.ndarray], dtype: str = "int8") -> dict[str, 
     """Encodes kernels as integers with one scale per output channel; everything else stays float32.
 
     Args:
-        weights: `<layer>/<variable>` -> float array; a kernel's last axis is its output channels.
+        weights: `<layer>/<variable>` -> float array; a kernel's last axis is its output channels. A convolution with
+            one output channel, such as a depthwise one, has a scale for each input channel instead.
         dtype: of the codes, "int8" or "int16".
 
     Returns:
-        The same keys, with `<layer>/kernel` as codes, next to `<layer>/kernel_scale` float32 (channels,).
+        The same keys, with `<layer>/kernel` as codes, next to `<layer>/kernel_scale` float32, (channels,) or
+        (channels, 1).
 
     Raises:
         WeightsError: a value is not finite.
@@ -125,7 +127,8 @@ def encode(weights: Mapping[str, np.ndarray], dtype: str = "int8") -> dict[str, 
         if not np.isfinite(value).all():
             raise WeightsError(f"{key} has values that are not finite; such weights cannot be released.")
         if key.endswith("/kernel"):
-            scale = np.abs(value).max(axis=tuple(range(value.ndim - 1))) / CODE_MAXIMUM[dtype]
+            single = value.ndim == 4 and value.shape[-1] == 1
+            scale = np.abs(value).max(axis=(0, 1) if single else tuple(range(value.ndim - 1))) / CODE_MAXIMUM[dtype]
             scale = np.where(scale > 0, scale, 1).astype(np.float32)
             coded[key], coded[f"{key}_scale"] = np.rint(value / scale).astype(dtype), scale
         else:

@@ -27,6 +27,7 @@ def main(_: list[str]) -> None:
     from drawing import report as draws
     from evaluating import choices, results
     from loadtesting import report as load
+    from obfuscating import report as obfuscated
     from optimising import report as optimised
     from slimming import report as slim
     from sweeping import report as settings
@@ -48,6 +49,8 @@ def main(_: list[str]) -> None:
     codes.publish(page, docs)
     if (docs / "mechanisms" / "draws.json").exists():
         draws.write(page, docs / "mechanisms" / "draws.json")
+    if (docs / "mechanisms" / "obfuscation.json").exists():
+        obfuscated.write(page, docs / "mechanisms" / "obfuscation.json")
     results.write_subgroups(page, cards)
     slim.write_table(page)
     optimised.write_table(kept / "optimised", page)

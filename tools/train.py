@@ -26,7 +26,7 @@ def main(_: list[str]) -> None:
     """Trains, then prints where the run is."""
     from privzoo import config
     from privzoo.data import splits
-    from privzoo.training import mixing, primary, release, siamese
+    from privzoo.training import mixing, obfuscation, primary, release, siamese
 
     network = config.read(config.NetworkConfig, checks.local_path(FLAGS.config))
     run = checks.local_path(FLAGS.run_dir or f"runs/{network.name}")
@@ -40,6 +40,8 @@ def main(_: list[str]) -> None:
         siamese.train(network, train_set, validation_set, run, cache)
     elif network.mixing:
         mixing.train(network, train_set, validation_set, run)
+    elif network.obfuscation:
+        obfuscation.train(network, train_set, validation_set, run)
     else:
         primary.train(
             network, train_set, validation_set, run, checks.local_path(FLAGS.init_dir) if FLAGS.init_dir else None

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from privzoo.architectures import resnet18, vgg16, vgg_s
+from privzoo.architectures import obfuscator, resnet18, vgg16, vgg_s
 from privzoo.architectures.layers import Conv, Layer, LayerCost, Pool, classifier_costs, feature_costs
 from privzoo.errors import ConfigError, UnknownNameError
 
@@ -72,13 +72,17 @@ def block_cut(architecture: str, blocks: int) -> str:
 
 
 def cut_layer(architecture: str, cut: str) -> str:
-    """Name of the layer after which a cut splits: a layer's own name, or of `block_cut` for "block2".
+    """Name of the layer after which a cut splits: a layer's own name, or that of `block_cut` for "block2".
+
+    An obfuscated network is cut at its "image", after the obfuscator, whatever its architecture.
 
     Raises:
         ConfigError: as `block_cut`.
     """
     if architecture in ARCHITECTURES and cut in cuts(architecture):  # ResNet-18 has cuts of such names of its own
         return cut
+    if cut == obfuscator.CUT:
+        return obfuscator.END[obfuscator.OBFUSCATOR]
     number = cut.removeprefix(BLOCK)
     return block_cut(architecture, int(number)) if cut != number and number.isdecimal() else cut
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from privzoo import architectures
+from privzoo.architectures import bottleneck, obfuscator
 from privzoo.architectures.layers import Conv, Pool, ceil_padding
 from privzoo.architectures.residual import BATCH_NORM_EPSILON, ResidualBlock, convolution
 from privzoo.errors import ConfigError, UnknownNameError
@@ -156,7 +157,9 @@ def layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
-def chain(layers: Sequence[keras.layers.Layer], shape: tuple[int, ...], name: str, model_name: str) -> keras.Model:
+def chain(
+    layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...], name: str, model_name: str
+) -> keras.Model:
     """Replays layers, one after the other, on a new Input.
 
     Args:
@@ -271,7 +274,9 @@ def fold_batch_norm(weights: dict[str, np.ndarray], epsilon: float = BATCH_NORM_
                 for part in ("gamma", "beta", "moving_mean", "moving_variance")
             )
             scale = gamma / np.sqrt(variance + epsilon)
-            kernel, bias = kernel * scale, beta + (bias - mean) * scale
+            # A depthwise kernel, (3, 3, channels, 1), has its channels before the last axis.
+            kernel = kernel * (scale if kernel.shape[-1] == len(scale) else scale[:, None])
+            bias = beta + (bias - mean) * scale
         folded[f"{layer}/kernel"], folded[f"{layer}/bias"] = (
             kernel.astype(np.float32),
             bias.astype(np.float32),
@@ -370,7 +375,7 @@ def inference_network(config: NetworkConfig, weights: dict[str, np.ndarray]) -> 
         weights: `<layer>/kernel` and `<layer>/bias` -> array.
 
     Returns:
-        The input, as of `build`, -> probabilities (N, classes).
+        The input, as of `build`, -> probabilities (N, classes); by way of the obfuscated image, if it is obfuscated.
 
     Raises:
         ConfigError: weights are missing, or have another shape.
@@ -382,5 +387,8 @@ def inference_network(config: NetworkConfig, weights: dict[str, np.ndarray]) -> 
         classifier=config.classifier,
         lrn=config.lrn,
     )
+    if config.obfuscation:
+        front = bottleneck.layers(obfuscator.OBFUSCATOR, config.chip_side, config.obfuscation.width)
+        network = chain([*front, *layers(network)], network.input.shape[1:], network.input.name, network.name)
     set_weights(network, weights)
     return network

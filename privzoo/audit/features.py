@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo.config import FULL
 from privzoo.data import Dataset, arrays, lfw, splits, utkface
 from privzoo.data.samples import Sample
 from privzoo.errors import ConfigError, DataError, FeatureError
@@ -209,7 +208,7 @@ def float_view(model: SplitModel, cache: Path) -> View:
     from privzoo.architectures import graph
     from privzoo.export.manifests import model_sha256
 
-    if model.card.head != FULL:
+    if model.card.own_head:
         return _own_view(model, cache)
     cut, trunk = model.config.cut, architectures.trunk(model.network.name)
     to_cut, rest = graph.split(model.head, cut)

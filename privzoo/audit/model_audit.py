@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import architectures
+from privzoo.architectures import obfuscator
 from privzoo.audit import cells, features, raw_pixels, runner
 from privzoo.audit.attacks import attackers, deep, symbols
 from privzoo.audit.attacks.attributes import REGRESSORS
@@ -155,8 +156,10 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
         found += [Attack(target, "identity", q, tuple(cells.make(target, "identity", plan, q))) for q in queries]
     first = found[0].target
     if view.name == FLOAT and _goes_deep(model, plan.deep):
-        layers = deep.tail_layers(model.tail)
-        own = cells.make(first, "identity", plan, 1, ["deep"], layers)
+        # The tail of an image is the whole network, too deep to be trained from a random start without batch norm.
+        image = model.config.cut == obfuscator.CUT
+        layers = deep.small_network(mirror=False) if image else deep.tail_layers(model.tail)
+        own = cells.make(first, "identity", plan, 1, ["cnn" if image else "deep"], layers)
         found[0] = replace(found[0], cells=(*found[0].cells, *own))
     found.append(Attack(first, "rank", 1, tuple(cells.make_ranks(first, plan))))
     found += [_floor(t, "identity", plan) for t in first.answers(model, plan.cache)]
@@ -197,7 +200,7 @@ def _on_code(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Atta
 
 
 def _goes_deep(model: SplitModel, which: str) -> bool:
-    last = model.config.cut == architectures.cuts(model.card.network.architecture)[-1]
+    last = model.config.cut in (architectures.cuts(model.card.network.architecture)[-1], obfuscator.CUT)
     spatial = len(model.head.output_shape) == 4
     return which == "all" or (spatial and (which == "spatial" or (which == "last" and last)))
 

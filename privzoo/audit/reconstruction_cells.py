@@ -20,14 +20,14 @@ import privzoo
 from privzoo import activations
 from privzoo import faces as chips
 from privzoo.audit import features, runner
-from privzoo.audit.attacks import decoders, descriptor, recogniser, reconstruction, tradeoff
+from privzoo.audit.attacks import decoders, descriptor, image_decoders, recogniser, reconstruction, tradeoff
 from privzoo.audit.attacks.recogniser import Gallery, Recogniser
 from privzoo.audit.cells import Known, Plan
 from privzoo.audit.features import Faces, View
 from privzoo.audit.model_audit import Data
 from privzoo.audit.report.audit_page import Pictures, save_faces
 from privzoo.audit.runner import Cell
-from privzoo.config import SPEECH
+from privzoo.config import OBFUSCATED, SPEECH
 from privzoo.data import lfw, splits
 from privzoo.errors import WeightsError
 from privzoo.export.manifests import model_sha256
@@ -38,6 +38,7 @@ from privzoo.model import SplitModel
 SHOWN = 7  # people in a model's picture, besides the one whose portrait may be published
 PRIMARY = 2_000  # faces for the accuracy of a trade-off
 PUBLIC = "astronaut"
+UNDRAWN = ("linear", *image_decoders.UNTRAINED)  # methods that draw nothing but the noise
 
 
 def _noise(settings: dict[str, Any]) -> Noise | None:
@@ -59,6 +60,7 @@ def reconstruction_cell(settings: dict[str, Any], inputs: dict[str, Any]) -> dic
         settings=decoders.Settings(**settings["decoder"]),
         shown=tuple(part.read() for part in inputs["shown"]),
         folder=inputs["folder"],
+        network=settings.get("network"),
     )
     outcome = result.outcome(settings["method"])
     assert outcome.shown is not None, "a decoder's outcome has the faces to show"
@@ -195,11 +197,13 @@ def reconstruction_figures(
     }
     cells = []
     # The slowest first, so that no core waits long at the end.
-    methods = sorted(looks.methods, key=reconstruction.METHODS.index, reverse=True)
+    methods = sorted(_methods(model, looks), key=reconstruction.METHODS.index, reverse=True)
+    if image_decoders.OWN in methods:
+        settings["network"] = model.config.network
     for method in methods:
         for seed in plan.seeds:
             # Ridge regression draws nothing but the noise: without it, one cell serves all seeds.
-            drawn = plan.seeds[0] if method == "linear" and model.noise is None else seed
+            drawn = plan.seeds[0] if method in UNDRAWN and model.noise is None else seed
             own = {**settings, "method": method, "seed": drawn}
             # Checkpoints under a name of all that decides the decoder.
             folder = plan.cache / "decoders" / activations.key(**own)
@@ -228,6 +232,13 @@ def reconstruction_figures(
     public = np.arange(len(originals)) == len(originals) - 1
     pictures = Pictures(originals, {outcome.attacker: seen[outcome.attacker] for outcome in ordered}, public)
     return reconstruction.figures(result, common), pictures
+
+
+def _methods(model: SplitModel, looks: Looks) -> set[str]:
+    """The methods that are asked for, and all those for images if the feature is one; of the quick ones only few."""
+    image = model.config.embedding == OBFUSCATED
+    own = (image_decoders.UNTRAINED if looks is QUICK else image_decoders.METHODS) if image else ()
+    return {*looks.methods, *own}
 
 
 def _shown(test: Faces, size: int) -> Faces:

@@ -18,6 +18,7 @@ EMBEDDINGS = {
     "coded": "coded",
     "label": "label",
     "datamix": "datamix",
+    "obfuscated": "obfuscated",
 }
 
 

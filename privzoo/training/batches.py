@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +27,17 @@ def remaining_stages(stages: tuple[Stage, ...], done: int) -> Iterator[tuple[Sta
         end += stage.epochs
         if done < end:
             yield stage, max(done, end - stage.epochs), end
+
+
+def prefetched(batches: keras.utils.PyDataset, threads: int = 2) -> Iterator[Any]:
+    """All batches in their order, the next ones prepared by threads meanwhile, as Keras's `fit` does."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = collections.deque(pool.submit(batches.__getitem__, i) for i in range(min(threads, len(batches))))
+        for following in range(len(waiting), len(batches) + len(waiting)):
+            ready = waiting.popleft().result()
+            if following < len(batches):
+                waiting.append(pool.submit(batches.__getitem__, following))
+            yield ready
 
 
 class TrainingBatches(keras.utils.PyDataset):

@@ -105,7 +105,6 @@ def fit(
         callbacks: image size in pixels, None for speech -> further callbacks of that stage.
     """
     run, done = checkpoint.folder, checkpoint.done
-    epochs = sum(stage.epochs for stage in config.training.stages)
     record.trim_log(run / "log.csv", done)
     # One fit for each size: Keras takes the first batch's shape for that of all batches of a fit.
     for stage, first, end in remaining_stages(config.training.stages, done):
@@ -123,8 +122,22 @@ def fit(
             ],
             verbose="auto",
         )
+    finish(config, checkpoint, data)
+
+
+def finish(config: NetworkConfig, checkpoint: Checkpoint, data: dict[str, Any], curves: Sequence[str] = ()) -> None:
+    """Writes `curves.png` and `record.json` of a run whose epochs are all done, unless an earlier start did.
+
+    Args:
+        config: of the run.
+        checkpoint: of the run.
+        data: what the record says about the data.
+        curves: columns of the log to be plotted; none: loss and accuracy.
+    """
+    run, done = checkpoint.folder, checkpoint.done
+    epochs = sum(stage.epochs for stage in config.training.stages)
     if done < epochs or not (run / "record.json").exists():
-        record.plot_curves(run / "log.csv", run / "curves.png", config.name)
+        record.plot_curves(run / "log.csv", run / "curves.png", config.name, curves)
         record.write(
             run / "record.json",
             config=to_dict(dataclasses.replace(config, weights=None)),

@@ -1,4 +1,5 @@
-"""Losses of the recipes: classification, and those that make the features of a class similar (Osia et al. 2017, III.A).
+"""Losses of the recipes: classification, those that make the features of a class similar (Osia et al. 2017, III.A), and
+those of the game between obfuscator and deobfuscator (Leroux et al. 2018, section 2).
 
 The losses of a batch of pairs take the features of the first faces and then of their partners, float32 (2P, d), and
 as target float32 (2P, 2): whether the face's pair is similar (1 or 0), and the face's class.
@@ -78,6 +79,37 @@ def information(classes: int, noise: float) -> Loss:
         return logarithm / 2
 
     return loss
+
+
+def unexplained(original: keras.KerasTensor, rebuilt: keras.KerasTensor) -> keras.KerasTensor:
+    """Squared error of each image that was rebuilt, as a share of what the mean image leaves.
+
+    The mean image's error is estimated on the batch, without bias: the variance around its own mean, over N - 1.
+
+    Args:
+        original: a batch of at least 2 images or activations, float32 (N, ...).
+        rebuilt: of the same shape.
+
+    Returns:
+        float32 (N,): 0 for a perfect copy; a mean of 1 over the batch is no better than the mean image.
+    """
+    axes = tuple(range(1, len(original.shape)))
+    error = keras.ops.mean(keras.ops.square(rebuilt - original), axis=axes)
+    spread = keras.ops.mean(keras.ops.square(original - keras.ops.mean(original, axis=0, keepdims=True)), axis=axes)
+    return error / (keras.ops.sum(spread) / (keras.ops.sum(keras.ops.ones_like(spread)) - 1) + TINY)
+
+
+def exposed(_: keras.KerasTensor, share: keras.KerasTensor) -> keras.KerasTensor:
+    """The obfuscator's part of L_r: how far what was rebuilt is better than the mean image, 0 if it is no better.
+
+    Without this bottom, the error could be raised for ever, which says nothing of what the image reveals.
+    """
+    return keras.ops.relu(1 - keras.ops.mean(share))
+
+
+def rebuilding(_: keras.KerasTensor, share: keras.KerasTensor) -> keras.KerasTensor:
+    """L_r itself: the mean of `unexplained` over a batch."""
+    return keras.ops.mean(share)
 
 
 def of_pairs(siamese: SiameseConfig, classes: int) -> dict[str, tuple[Loss, float]]:

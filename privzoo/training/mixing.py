@@ -169,6 +169,15 @@ def whole_groups(batch_size: int, count: int, settings: MixingConfig) -> int:
     return max(settings.group, min(batch_size, count) // settings.group * settings.group)
 
 
+def even_groups(batch_size: int, count: int, settings: MixingConfig) -> int:
+    """As `whole_groups`, but the largest number of images that makes all batches of one size.
+
+    Keras fixes the size of the coefficients, which depends on that of the batch, by the first batches.
+    """
+    groups, most = count // settings.group, whole_groups(batch_size, count, settings) // settings.group
+    return settings.group * max((n for n in range(1, most + 1) if groups % n == 0), default=1)
+
+
 def check(config: NetworkConfig) -> tuple[MixingConfig, NetworkConfig]:
     """Settings and parent of a network; raises ConfigError for what this recipe cannot do."""
     settings = configs.given(config.mixing, f"{config.name} is not trained on mixtures")
@@ -290,6 +299,7 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
         )
     network = build(config)
     batch = whole_groups(training.batch_size, len(chips), settings)
+    validated = even_groups(batch, len(validation_chips), settings)
     epochs = sum(stage.epochs for stage in training.stages)
     primary.compile_network(network, training, len(config.classes), epochs * steps(len(chips), batch))
     if not checkpoint.resume(network):
@@ -300,7 +310,7 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
     def batches(stage: Stage, first: int) -> tuple[MixedBatches, PlainMixedBatches]:
         size = stage.input_size
         trained = MixedBatches(chips, wanted, batch, size, training.changes, training.seed, first, settings, epochs)
-        return trained, PlainMixedBatches(validation_chips, size, batch, validation_wanted, settings, training.seed)
+        return trained, PlainMixedBatches(validation_chips, size, validated, validation_wanted, settings, training.seed)
 
     counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
     counts |= {"own": train_set.facts} if train_set.facts else {}

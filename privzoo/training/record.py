@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +78,31 @@ def write(path: Path, *, curves: Path, **facts: Any) -> None:
     )
 
 
-def plot_curves(log: Path, path: Path, title: str) -> None:
-    """Plots loss and accuracy by epoch to a PNG."""
+def plot_curves(log: Path, path: Path, title: str, columns: Sequence[str] = ()) -> None:
+    """Plots columns of a log by epoch to a PNG, of training and validation.
+
+    Args:
+        log: of `read_log`.
+        path: the PNG.
+        title: of the plot.
+        columns: without the prefix of validation; one that the log lacks stays empty. None given: loss and accuracy.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     rows = read_log(log)
-    accuracy = next((key for key in rows[0] if key.endswith("accuracy") and not key.startswith("val_")), None)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for axis, key in zip(axes, ("loss", accuracy), strict=True):
-        if key is None:
-            continue
+    accuracy = next((key for key in rows[0] if key.endswith("accuracy") and not key.startswith("val_")), "accuracy")
+    columns = columns or ("loss", accuracy)
+    figure, axes = plt.subplots(1, len(columns), figsize=(4.5 * len(columns), 3.2), layout="constrained")
+    for axis, key in zip(axes, columns, strict=True):
         for prefix, label in (("", "train"), ("val_", "validation")):
-            axis.plot([r["epoch"] + 1 for r in rows], [r[prefix + key] for r in rows], marker="o", label=label)
-        axis.set(xlabel="epoch", ylabel=key.replace("fc8_", ""))
-        axis.legend()
+            if prefix + key in rows[0]:
+                axis.plot([r["epoch"] + 1 for r in rows], [r[prefix + key] for r in rows], marker="o", label=label)
+        axis.set(xlabel="epoch", ylabel=key.replace("fc8_", "").replace("_", " "))
+        if axis.has_data():
+            axis.legend()
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

@@ -22,7 +22,7 @@ from privzoo.errors import ConfigError, UnknownNameError
 from privzoo.files import write_bytes
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.provenance import write_json
-from privzoo.training import mixing, primary, record, siamese
+from privzoo.training import mixing, obfuscation, primary, record, siamese
 from privzoo.training.checkpoint import Checkpoint
 
 PLANNED = "planned"  # folder in zoo_configs of networks and models that have no weights yet
@@ -52,9 +52,13 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
     Raises:
         ConfigError: the run is missing, of another config, or not finished.
     """
+    network: keras.Model
     if config.siamese:
         _, network = siamese.build(config)
         siamese.compile_network(network, config, 1)
+    elif config.obfuscation:
+        network = obfuscation.build(config)
+        obfuscation.compile_players(network, config, 1)
     else:
         network = mixing.build(config) if config.mixing else primary.build(config, config.training)
         primary.compile_network(network, config.training, len(config.classes), 1)
@@ -65,6 +69,8 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
     if config.siamese:
         parent = configs.given(config.parent, f"{config.name} has no parent")
         return weights.load(configs.network(parent)) | graph.get_weights(network)
+    if config.obfuscation:
+        return obfuscation.trained_weights(config, network)
     folded = graph.fold_batch_norm(graph.get_weights(network))
     return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
 

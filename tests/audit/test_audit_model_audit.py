@@ -122,6 +122,7 @@ def test_where_the_deep_attacker_goes():
 
     heads = [("conv5_3", (None, 6, 6, 512)), ("conv5_1", (None, 6, 6, 512)), ("conv5_3", (None, 4))]
     found = {which: [goes(*head, which) for head in heads] for which in ("last", "spatial", "all", "none")}
+    assert goes("image", (None, 96, 96, 3), "last") and not goes("image", (None, 96, 96, 3), "none")
     assert found == {
         "last": [True, False, False],
         "spatial": [True, True, False],

@@ -21,6 +21,7 @@ from privzoo.config import (
     ModelConfig,
     NetworkConfig,
     NoiseConfig,
+    ObfuscationConfig,
     SiameseConfig,
     Stage,
     TrainingConfig,
@@ -58,6 +59,12 @@ MIXED = dataclasses.replace(
     mixing=MixingConfig(blocks=1, group=4),
     training=dataclasses.replace(PARENT.training, batch_size=18),
 )
+OBFUSCATED = dataclasses.replace(
+    PARENT,
+    name="vgg_s_tiny_obfuscated",
+    parent="vgg_s_tiny",
+    obfuscation=ObfuscationConfig(width=0.25, decoder_width=0.25, decoder_steps=2, catch_up=2),
+)
 NOISE = NoiseConfig(sigma=0.3, clip=2.0)
 
 
@@ -66,6 +73,8 @@ def model(embedding: str, **changed) -> ModelConfig:
     network = CHILD.name if embedding in ("siamese", "reduced_siamese", "advanced") else PARENT.name
     if embedding == "datamix":
         return ModelConfig(MIXED.name, MIXED.name, "block1", embedding, **changed)
+    if embedding == "obfuscated":
+        return ModelConfig(f"{OBFUSCATED.name}_image", OBFUSCATED.name, "image", embedding, **changed)
     if embedding not in ("simple", "siamese"):
         changed = {"dimensions": DIMENSIONS, **changed}
     if embedding in ("noisy_reduced_simple", "advanced"):
@@ -117,6 +126,23 @@ def installed(folder: Path) -> Iterator[Path]:
             yield folder
     finally:
         forget()
+
+
+def install_obfuscated(folder: Path) -> ModelConfig:
+    """Releases an obfuscated model with random weights into a zoo of `installed`."""
+    from privzoo.architectures import bottleneck, graph
+    from privzoo.architectures.obfuscator import DEOBFUSCATOR, OBFUSCATOR
+
+    arrays = {}
+    for part in (OBFUSCATOR, DEOBFUSCATOR):
+        made = graph.chain(bottleneck.layers(part, SIZE, 0.25, seed=1), (SIZE, SIZE, 3), "image", part)
+        arrays |= graph.get_weights(made)
+    entry = weights.save(arrays, folder / "weights" / f"{OBFUSCATED.name}.npz")
+    config.write(dataclasses.replace(OBFUSCATED, weights=entry), folder / "networks" / f"{OBFUSCATED.name}.yaml")
+    made = model("obfuscated")
+    config.write(made, folder / "models" / f"{made.name}.yaml")
+    forget()
+    return made
 
 
 def forget() -> None:

@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {
         *("activations", "architectures", "audio", "card", "card_text", "config", "data", "edge", "embeddings"),
-        *("evaluation", "export", "export.released", "measurement", "faces", "mechanisms", "model", "zoo"),
+        *("evaluation", "export", "export.released", "measurement", "faces", "mechanisms", "model", "weights", "zoo"),
     },
     "demo": {
         *("audio", "card", "config", "edge", "export", "faces", "inputs", "mechanisms", "serving", "weights", "zoo"),

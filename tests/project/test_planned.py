@@ -7,6 +7,7 @@ import json
 import pytest
 
 from privzoo import architectures, cli, config, costs, embeddings
+from privzoo.architectures import obfuscator
 from privzoo.config import ModelConfig, NetworkConfig
 
 pytestmark = pytest.mark.training
@@ -56,6 +57,19 @@ def test_a_planned_network_for_mixtures_can_start(name):
     assert architectures.block_cut(planned.architecture, settings.blocks)
 
 
+@pytest.mark.parametrize("name", [name for name in sorted(NETWORKS) if network(name).obfuscation])
+def test_a_planned_network_behind_an_obfuscator_can_start(name):
+    from privzoo.training import obfuscation
+
+    planned = network(name)
+    settings, (parent, *others) = obfuscation.check(planned)
+    assert name == f"{parent.name}_obfuscated" + ("_ensemble" if others else "")
+    assert [stage.input_size for stage in planned.training.stages] == [parent.input_size] == [planned.input_size]
+    published = architectures.costs("vgg16", planned.input_size, 2)
+    own = obfuscator.costs(planned.input_shape, settings.width)
+    assert sum(x.multiply_adds for x in own) < 0.05 * sum(x.multiply_adds for x in published)
+
+
 def test_the_command_line_lists_planned_networks_and_models(capsys):
     assert cli.main(["list", "--planned", "--json"]) == 0
     listed = {(one["kind"], one["name"]): one for one in json.loads(capsys.readouterr().out)}
@@ -78,6 +92,11 @@ def test_planned_models_have_their_networks():
         if planned.embedding == "datamix":
             assert of.name == name and planned.cut == f"block{of.mixing.blocks}"
             assert 0 < costs.cost(planned, of).head_share < 0.3
+            continue
+        if planned.embedding == "obfuscated":
+            assert name.removesuffix("_ensemble") == f"{of.parent}_obfuscated_image" and planned.step == 1
+            cost = costs.cost(planned, of)
+            assert cost.feature_shape == of.input_shape and 0 < cost.head_share < 0.2
             continue
         assert name.endswith(f"_{planned.embedding}_{planned.cut}")
         siamese = ("siamese", "reduced_siamese", "advanced")  # a code may stand on either kind of network

@@ -85,6 +85,23 @@ def test_batches_hold_whole_groups_and_repeat(zoo):
     assert sorted(plain.order) != list(plain.order) and len(set(plain.order)) == 28
 
 
+@pytest.mark.parametrize(("count", "size"), [(36, 12), (37, 12), (20, 4), (32, 16), (4, 4), (2, 4)])
+def test_validation_batches_are_of_one_size(count, size):
+    from privzoo.training import mixing
+
+    assert mixing.even_groups(18, count, CHILD.mixing) == size
+    assert size == CHILD.mixing.group or count // CHILD.mixing.group * CHILD.mixing.group % size == 0
+
+
+def test_training_validates_on_faces_that_fill_no_last_batch(zoo, faces, tmp_path):
+    """Nine groups, in batches of four: Keras would refuse the last batch, whose coefficients are of another size."""
+    from privzoo.data import splits
+    from privzoo.training import mixing
+
+    network = mixing.train(with_epochs(1), faces, splits.take(faces, 37), tmp_path)
+    assert network.output_names and (tmp_path / "log.csv").read_text().count("\n") == 2
+
+
 def test_training_starts_as_the_parent(zoo):
     """With coefficients that mix nothing, the network gives the parent's logits: batch norm is there, and changes
     nothing."""

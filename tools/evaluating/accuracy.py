@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from privzoo.config import FULL
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
 from privzoo.evaluation import classes, detected, drawn, intervals, mixtures, subgroups
@@ -33,7 +32,7 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
     """What the head does after the cut: activations -> features, before noise; None for a head with an own cut."""
     from privzoo.architectures import graph
 
-    if model.card.head != FULL:
+    if model.card.own_head:
         return None
     layers = graph.layers(model.head)
     end = [layer.name for layer in layers].index(model.config.cut) + 1
@@ -93,7 +92,7 @@ def float_answers(
     kept, rest = activations.trunk(models[0].network, images, cache)
     names = [layer.name for layer in graph.layers(rest)]
     pieces = {}
-    for cut in sorted({model.config.cut for model in models}, key=names.index):
+    for cut in sorted({model.config.cut for model in models if not model.card.own_head}, key=names.index):
         pieces[cut], rest = graph.split(rest, cut)
     embeddings = [_embedding(model) for model in models]
     whole: list[np.ndarray] = []

@@ -266,8 +266,10 @@ def train(
     settings: Settings = QUICK,
     folder: Path | None = None,
     progress: bool = False,
+    build: Callable[[tuple[int, ...], Settings], keras.Model] = network,
+    loss: Callable[[Any, Any], Any] | str = "mean_squared_error",
 ) -> Decode:
-    """Trains an up-convolutional decoder.
+    """Trains a decoder, by default the up-convolutional one.
 
     Args:
         features: before noise, (N, ...).
@@ -278,6 +280,8 @@ def train(
         folder: for its checkpoints, its own for each head, seed and settings; a killed run resumes after its
             last finished epoch. None: no checkpoints.
         progress: show Keras's progress bar.
+        build: makes the network from the shape of a feature and the settings.
+        loss: of an image and what was decoded; an adversarial decoder has its own.
 
     Raises:
         FeatureError: features that are not finite, or not one for each image.
@@ -287,7 +291,7 @@ def train(
     features, wanted = features[: settings.faces], targets(images[: settings.faces], settings.side)
     scale = _Scale(np.float32(arrived(features, noise, np.random.default_rng(seed))))
     keras.utils.set_random_seed(seed)
-    decoder = model = network(features.shape[1:], settings)
+    decoder = model = build(features.shape[1:], settings)
     if settings.adversarial:
         model = Adversarial(decoder, discriminator(settings))
         optimizer = keras.optimizers.Adam(2e-4, beta_1=0.5)  # pix2pix's
@@ -295,7 +299,7 @@ def train(
         batches = -(-len(features) // settings.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * batches, alpha=0.02)
         optimizer = keras.optimizers.Adam(rate)
-    model.compile(optimizer, loss="mean_squared_error")
+    model.compile(optimizer, loss=loss)
     model(np.zeros((1, *features.shape[1:]), np.float32))  # a subclass is built by its first call
     checkpoint = _Checkpoint(Path(folder)) if folder else None
     done = checkpoint.resume(model) if checkpoint else 0

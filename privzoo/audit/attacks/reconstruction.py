@@ -28,7 +28,16 @@ from privzoo.mechanisms.gaussian import Noise
 if TYPE_CHECKING:
     from privzoo.audit.attacks.decoders import Decode, Settings
 
-METHODS = ("linear", "up-convolution", "adversarial")
+# Of `attacks.image_decoders`, for features that are images; named here too, so that nobody needs Keras to list them.
+IMAGE_METHODS = (
+    "image as sent",
+    "own deobfuscator",
+    "fresh deobfuscator",
+    "u-net",
+    "perceptual u-net",
+    "adversarial u-net",
+)
+METHODS = ("linear", "up-convolution", "adversarial", *IMAGE_METHODS)
 MEAN_FACE, ORIGINALS = "mean face", "originals"
 #: Figures of a reconstruction: recognised as its person; as the right photograph among all scored; similarity.
 METRICS = ("recognised", "photograph found", "PSNR", "SSIM")
@@ -126,6 +135,7 @@ def attack(
     shown: tuple[np.ndarray, np.ndarray] | None = None,
     folder: str | Path | None = None,
     progress: bool = False,
+    network: str | None = None,
 ) -> Result:
     """Trains decoders on the attacker's faces, and judges their reconstructions of other people's faces.
 
@@ -141,6 +151,7 @@ def attack(
         shown: features before noise and images of faces to show reconstructed.
         folder: of this head, for checkpoints; a run that was killed goes on where it stopped.
         progress: show progress bars.
+        network: of an obfuscated model, whose own deobfuscator is one of the methods.
 
     Raises:
         ConfigError: no method or seed, or an unknown method.
@@ -170,7 +181,7 @@ def attack(
     for method in methods:
         rows, first = [], None
         for seed in seeds:
-            decode = _learn(method, known, noise, seed, settings, folder, progress)
+            decode = _learn(method, known, noise, seed, settings, folder, progress, network)
             rng = np.random.default_rng((seed, 1))
             rows.append(judge(decode(np.float32(arrived(features, noise, rng))), images, people, gallery))
             if shown and first is None:
@@ -221,6 +232,7 @@ def _learn(
     settings: Settings,
     folder: Any,
     progress: bool,
+    network: str | None,
 ) -> Decode:
     import dataclasses
 
@@ -228,8 +240,12 @@ def _learn(
 
     if method == "linear":
         return decoders.fit_linear(*known, noise, seed, settings.side)
-    settings = dataclasses.replace(settings, adversarial=method == "adversarial")
     run = Path(folder) / f"{method}_{seed}" if folder else None
+    if method in IMAGE_METHODS:
+        from privzoo.audit.attacks import image_decoders
+
+        return image_decoders.learn(method, known, noise, seed, settings, run, progress, network)
+    settings = dataclasses.replace(settings, adversarial=method == "adversarial")
     return decoders.train(*known, noise, seed, settings, run, progress)
 
 

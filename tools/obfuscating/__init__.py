@@ -1,0 +1,3 @@
+"""How well networks read obfuscated images: what `tools/obfuscation.py` measures, and its section."""
+
+from __future__ import annotations
