@@ -14,6 +14,7 @@ from privzoo.config import DATAMIX, FULL, OBFUSCATED, SPEECH, ModelConfig, Netwo
 from privzoo.costs import Cost, cost, heads
 from privzoo.crowd import FACES, SPEAKERS, Crowd
 from privzoo.measurement import PART, Measurement
+from privzoo.outputs import ATTRIBUTES
 
 if TYPE_CHECKING:
     from privzoo.mechanisms.bounds import Bounds
@@ -174,6 +175,7 @@ class Card:
             "name": self.model.name,
             "task": self.network.task,
             "classes": list(self.network.classes),
+            "output": self.network.output,
             "network": self.model.network,
             "architecture": self.network.architecture,
             "cut": self.model.cut,
@@ -222,6 +224,7 @@ class Card:
         cost, model, network = self.cost, self.model, self.network
         start = network.training.start or network.parent
         mixing = network.mixing if model.embedding == DATAMIX else None
+        told = ", each present or not" if network.output == ATTRIBUTES else ""
         reduction = {"pca": ", by PCA", "autoencoder": ", by an auto-encoder"}[model.reduction]
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
@@ -230,7 +233,7 @@ class Card:
             *([self._unproved(), ""] if network.obfuscation else []),
             self.network.description,
             "",
-            f"- task: {network.task} ({', '.join(network.classes)}), {card_text.input_of(network)}",
+            f"- task: {network.task} ({', '.join(network.classes)}){told}, {card_text.input_of(network)}",
             f"- network {self.model.network} ({self.network.architecture}), cut after {self.model.cut}, "
             f"embedding {self.model.embedding}, version {self.model.version}",
             card_text.feature(model, cost) + (reduction if model.dimensions and not model.code else ""),

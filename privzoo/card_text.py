@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from privzoo import markdown
 from privzoo.config import DATAMIX, OBFUSCATED, SPEECH, ModelConfig, NetworkConfig
+from privzoo.outputs import ATTRIBUTES
 
 if TYPE_CHECKING:
     from privzoo.costs import Cost
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 
 
 # Names of data sets, as measurements name them -> as people write them.
-DATA = {"lfw": "LFW", "fer2013": "FER2013", "arabic_speech": "Arabic Speech Commands"}
+DATA = {
+    "lfw": "LFW",
+    "fer2013": "FER2013",
+    "arabic_speech": "Arabic Speech Commands",
+    "celeba": "CelebA",
+    "lfw_attributes": "LFW attributes",
+    "lfwa": "LFWA",
+}
 
 
 def data_name(data: str) -> str:
@@ -283,6 +291,10 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
     hidden = "voice and what was said" if network.input == SPEECH else "face"
     unmeasured = (f"Assume that a feature that was not measured against an attack reveals the {hidden}.",)
     gender = "The labels are two classes of perceived gender in photographs; they say nothing about who a person is."
+    attributes = (
+        "The attributes are what annotators, or classifiers, said of photographs: some are matters of taste, and rare "
+        "ones are often missed (balanced accuracy shows it)."
+    )
     noise = "The noise protects one feature: several of one person add up (privzoo.mechanisms.gaussian says how)."
     code = (
         "The code protects one answer: several about one person add up, unless they are permanent "
@@ -309,7 +321,8 @@ def limits(network: NetworkConfig, model: ModelConfig) -> tuple[str, ...]:
         "The image is made for one network, or a few: expect other networks to read it badly.",
     )
     mixed = {DATAMIX: broken, OBFUSCATED: unproved}.get(model.embedding, ())
-    return mixed + ((gender,) if network.task == "gender" else ()) + common + unlabelled + protected
+    told = ((gender,) if network.task == "gender" else ()) + ((attributes,) if network.output == ATTRIBUTES else ())
+    return mixed + told + common + unlabelled + protected
 
 
 def _unlabelled(task: str) -> tuple[str, ...]:

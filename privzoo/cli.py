@@ -210,7 +210,7 @@ def _predict(options: argparse.Namespace) -> int:
         )
     elif answers:
         speech = isinstance(model.input, inputs.Speech)
-        console.print_answers(answers, speech, [a.image for a in answers])
+        console.print_answers(answers, speech, [a.image for a in answers], output=model.output)
         if noise:
             print(f"\n{console.noise_note(noise)}")
     return console.tell_skipped(answers, answers.skipped)
@@ -279,7 +279,7 @@ def _print_demo(report: Any) -> None:
         "bytes sent": [f"{a.bytes_sent:,}" for a in report.answers],
         f"{kind} file": [f"{a.image_bytes:,}" for a in report.answers],
     }
-    console.print_answers(report.answers, speech, [Path(a.image).name for a in report.answers], costs)
+    console.print_answers(report.answers, speech, [Path(a.image).name for a in report.answers], costs, report.output)
     print(
         f"\nThe device did {report.head_share:.1%} of the multiply-adds. Per {one} it sent {_sent(report)}, as JSON; "
         f"the raw {chip} has {report.chip_bytes:,} bytes."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from privzoo.errors import ConfigError, RenamedWarning, UnknownNameError
+from privzoo.outputs import ATTRIBUTES, CLASS
 
 # Also under this module's name, for those who read a config and its entries.
 from privzoo.plain import from_dict as from_dict
@@ -184,6 +185,7 @@ class NetworkConfig:
     architecture: str  # "vgg16", "vgg_s" or "resnet18"
     task: str  # the primary label: "gender", "emotion", "keyword", or any name for the user's own data
     classes: tuple[str, ...]  # in the order of the output
+    output: Literal["class", "attributes"] = CLASS  # one of the classes; or each of them is present or not
     input: Literal["face", "speech"] = FACE  # a face chip, or the spectrogram of a second of speech
     input_size: int | None = None  # side of the face chip in pixels; None for speech
     training: TrainingConfig
@@ -201,6 +203,10 @@ class NetworkConfig:
         """Raises ConfigError for a network that was to be made in two ways, or a size that does not fit the input."""
         if len(ways := [way for way in ("siamese", "mixing", "obfuscation") if getattr(self, way)]) > 1:
             raise ConfigError(f"{self.name} has both {' and '.join(ways)}; a network is fine-tuned in one of the ways.")
+        if self.siamese and self.output == ATTRIBUTES:
+            raise ConfigError(f"{self.name} has attributes, and siamese needs one class for each face; leave it out.")
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"{self.name} names one of its classes twice; give each name once.")
         if (self.input_size is None) != (self.input == SPEECH) or (self.training.speech is None) != (
             self.input == FACE
         ):

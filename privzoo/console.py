@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from privzoo import texts
+from privzoo import outputs, texts
 from privzoo.crowd import FACES
 from privzoo.errors import AudioError
 
@@ -96,11 +96,26 @@ def face_cells(answer: Any) -> tuple[str, str, str]:
     return f"{answer.number} of {answer.faces}", f"{answer.score:.2f}", f"{answer.rotation:.0f}\N{DEGREE SIGN}"
 
 
-MANY = 10  # classes; of more, a table shows the likeliest ones only
+MANY = 10  # classes; of more, a table shows the likeliest ones only. Also the most attributes that it shows
+
+
+def attributes_cell(probabilities: Mapping[str, float]) -> str:
+    """The attributes that are present, the most likely first, with their probabilities."""
+    found = outputs.ranked(probabilities)
+    present = [f"{name} {value:.0%}" for name, value in found if value > outputs.PRESENT]
+    if not present:
+        name, value = found[0]
+        return f"none; the most likely is {name} {value:.0%}"
+    rest = f" and {len(present) - MANY} more" if len(present) > MANY else ""
+    return ", ".join(present[:MANY]) + rest
 
 
 def print_answers(
-    answers: Sequence[Any], speech: bool, names: Sequence[str], more: Mapping[str, Sequence[str]] | None = None
+    answers: Sequence[Any],
+    speech: bool,
+    names: Sequence[str],
+    more: Mapping[str, Sequence[str]] | None = None,
+    output: outputs.Output = outputs.CLASS,
 ) -> None:
     """Prints the table of answers.
 
@@ -109,18 +124,22 @@ def print_answers(
         speech: whether they are about recordings rather than faces.
         names: of the files, one for each answer.
         more: further columns, header -> cells.
+        output: what the answers tell: of attributes, the table shows those that are present.
     """
     classes = list(answers[0].probabilities)
+    attributes = output == outputs.ATTRIBUTES
     few = len(classes) <= MANY
     places = ("face", "score", "turned by")
-    header = ("recording" if speech else "image", "label", *(classes if few else ("probability", "second", "third")))
+    told = ("attributes",) if attributes else ("label", *(classes if few else ("probability", "second", "third")))
+    header = ("recording" if speech else "image", *told)
     rows = []
     for i, (answer, name) in enumerate(zip(answers, names, strict=True)):
         best = sorted(classes, key=answer.probabilities.__getitem__, reverse=True)
-        cells = [f"{answer.probabilities[one]:.2%}" for one in (classes if few else best[:1])]
+        cells = [answer.label, *(f"{answer.probabilities[one]:.2%}" for one in (classes if few else best[:1]))]
         cells += [] if few else [f"{one} {answer.probabilities[one]:.2%}" for one in best[1:3]]
+        cells = [attributes_cell(answer.probabilities)] if attributes else cells
         where = () if speech else face_cells(answer)
-        rows.append((name, answer.label, *cells, *where, *(column[i] for column in (more or {}).values())))
+        rows.append((name, *cells, *where, *(column[i] for column in (more or {}).values())))
     print_table((*header, *(() if speech else places), *(more or {})), rows, left=2)
 
 

@@ -37,8 +37,8 @@ class DemoAnswer:
     faces: int  # how many faces were found in it; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
     rotation: float | None  # degrees by which the face is rotated clockwise; None for a given chip
-    label: str
-    probabilities: dict[str, float]  # class -> probability
+    label: str  # as of `Answer`
+    probabilities: dict[str, float]  # class or attribute -> probability
     edge_ms: float  # in the head
     cloud_ms: float  # from sending the feature to having the answer
     bytes_sent: int  # body of the request
@@ -57,6 +57,7 @@ class Report:
     feature_bytes: int  # as float32
     chip_bytes: int  # of what is cut from it, uncompressed: a face chip at the network's input size, or a clip
     noise: dict[str, Any] | None  # what each feature got on the device, and its budget
+    output: str  # what the answers tell: "class", or "attributes", each of which is present or not
     budget: str  # its epsilon, and what that means in words; empty without noise
     identity_attack: dict[str, Any] | None  # the strongest on such features, from the card; None: not measured
     answers: tuple[DemoAnswer, ...]
@@ -123,6 +124,7 @@ def run(
         feature_bytes=card.cost.feature_bytes,
         chip_bytes=chips[0].nbytes,
         noise=_drawn(head),
+        output=card.network.output,
         budget=card.budget(),
         identity_attack=to_dict(attack) if attack else None,
         answers=tuple(

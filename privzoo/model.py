@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import faces, forks, inputs
+from privzoo import faces, forks, inputs, outputs
 from privzoo.card import Card
 from privzoo.config import ModelConfig, check_uncoded
 from privzoo.errors import ConfigError, FeatureError
@@ -37,8 +37,8 @@ class Prediction:
     faces: int  # how many faces were found in the image; 1 for a given chip
     score: float | None  # confidence of the detector, 0 to 1; None for a given chip
     rotation: float | None  # degrees by which the face is rotated clockwise in the image; None for a given chip
-    label: str
-    probabilities: dict[str, float]  # class -> probability
+    label: str  # the most likely class; of attributes those above 0.5, joined by ", ", or "" (`outputs.label`)
+    probabilities: dict[str, float]  # class or attribute -> probability; those of attributes are independent
 
 
 class SplitModel:
@@ -148,8 +148,13 @@ class SplitModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Primary classes in the order of the probabilities."""
+        """Primary classes, or attributes, in the order of the probabilities."""
         return self.card.network.classes
+
+    @property
+    def output(self) -> outputs.Output:
+        """What it tells: "class", one of `classes`, or "attributes", each of which is present or not."""
+        return self.card.network.output
 
     @property
     def input(self) -> inputs.Input:
@@ -236,7 +241,8 @@ class SplitModel:
             slot: as for `features`.
 
         Returns:
-            float32 (N, classes), in the order of `classes`; a row for each image. With `all_faces` a row for each face,
+            float32 (N, classes), in the order of `classes`; a row for each image. It adds up to 1, except that of
+            attributes each probability stands alone. With `all_faces` a row for each face,
             grouped by image, the largest first; `explain` says which row belongs to which image.
 
         Raises:
@@ -286,7 +292,7 @@ class SplitModel:
                 faces=one.found,
                 score=one.score,
                 rotation=one.rotation,
-                label=self.classes[int(row.argmax())],
+                label=outputs.label(row, self.classes, self.output),
                 probabilities={name: float(p) for name, p in zip(self.classes, row, strict=True)},
             )
             for one, row in zip(found, self._answers(chips, slot), strict=True)

@@ -183,6 +183,7 @@ def load(
     delta = check_delta(epsilon, delta, name, bool(model.code) if model.code or model.noise else None)
     if model.code:
         check_budget(model.code.epsilon if epsilon is None else epsilon)
+    embeddings.check(model, described.network)
     answers.permanent(permanent, None, name if model.code else None, name)
     noise = Gaussian(model.noise.sigma, model.noise.clip) if model.noise else None
     if noise and epsilon is not None:

@@ -30,7 +30,7 @@ networks = st.builds(
     name=text,
     architecture=st.sampled_from(["vgg16", "vgg_s"]),
     task=text,
-    classes=st.lists(text, min_size=2, max_size=7).map(tuple),
+    classes=st.lists(text, min_size=2, max_size=7, unique=True).map(tuple),
     input_size=st.integers(48, 256),
     training=trainings,
     description=text,

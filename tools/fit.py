@@ -25,7 +25,7 @@ flags.DEFINE_bool("release", False, "write arrays, record and YAML into zoo_conf
 
 def main(_: list[str]) -> None:
     """Fits every matching model, network by network, and prints its validation accuracy."""
-    from privzoo import config, weights
+    from privzoo import config, embeddings, weights
     from privzoo.architectures import graph
     from privzoo.data import splits
     from privzoo.errors import ConfigError, UnknownNameError
@@ -42,6 +42,8 @@ def main(_: list[str]) -> None:
             continue
         fitted += len(own)
         network = config.network(name)
+        for model in own:
+            embeddings.check(model, network)
         # Codes use only some of the training faces, as their configs say.
         limits = {model.name: model.code.faces if model.code else None for model in own if model.dimensions}
         fitters = {}

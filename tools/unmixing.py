@@ -99,6 +99,11 @@ def main(_: list[str]) -> None:
     if FLAGS.people < (largest := max(row.faces for row in rows)):
         raise ConfigError(f"--people {FLAGS.people} are fewer than a request has faces; give {largest} or more.")
     network, cache = config.network(FLAGS.network), Path(FLAGS.cache_dir)
+    if FLAGS.identity and network.task != "gender":
+        raise ConfigError(
+            f"{network.name} tells {network.task}, of which LFW-100 has no labels; name a network for gender, or give "
+            "--noidentity."
+        )
     pool = mixtures.pool(FLAGS.data_dir, FLAGS.people, FLAGS.seed)
 
     def features(count: int) -> tuple[Features, Features]:

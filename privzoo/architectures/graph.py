@@ -13,6 +13,7 @@ from privzoo.architectures import bottleneck, obfuscator
 from privzoo.architectures.layers import Conv, Pool, ceil_padding
 from privzoo.architectures.residual import BATCH_NORM_EPSILON, ResidualBlock, convolution
 from privzoo.errors import ConfigError, UnknownNameError
+from privzoo.outputs import ATTRIBUTES, CLASS, Output
 
 if TYPE_CHECKING:
     from keras import KerasTensor
@@ -89,6 +90,7 @@ def build(
     dropout: float = 0.0,
     auxiliary: dict[str, int] | None = None,
     probabilities: bool = True,
+    output: Output = CLASS,
     channels: Mapping[str, int] | None = None,
 ) -> keras.Model:
     """Builds a network with fresh weights.
@@ -105,6 +107,7 @@ def build(
         auxiliary: for training: further outputs (name -> units, maybe none) that share the last hidden layer; the
             model then gives a dict of logits.
         probabilities: softmax at the end; without it the network gives logits.
+        output: of attributes, a sigmoid for each in place of softmax.
         channels: for slim heads: convolution -> its output channels, where they are others than the published ones.
 
     Returns:
@@ -148,7 +151,13 @@ def build(
         outputs = {name: keras.layers.Dense(units, name=name, dtype="float32")(x) for name, units in auxiliary.items()}
         return keras.Model(image, {"fc8": logits, **outputs}, name=architecture)
     if probabilities:
-        logits = keras.layers.Softmax(name="probabilities", dtype="float32")(logits)
+        name = "probabilities"
+        last = (
+            keras.layers.Activation("sigmoid", name=name, dtype="float32")
+            if output == ATTRIBUTES
+            else keras.layers.Softmax(name=name, dtype="float32")
+        )
+        logits = last(logits)
     return keras.Model(image, logits, name=architecture)
 
 
@@ -386,6 +395,7 @@ def inference_network(config: NetworkConfig, weights: dict[str, np.ndarray]) -> 
         input_size=config.input_shape,
         classifier=config.classifier,
         lrn=config.lrn,
+        output=config.output,
     )
     if config.obfuscation:
         front = bottleneck.layers(obfuscator.OBFUSCATOR, config.chip_side, config.obfuscation.width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from privzoo.evaluation import drawn, intervals
 from privzoo.evaluation.drawn import Coded
 from privzoo.mechanisms.gaussian import Noise
 from privzoo.model import SplitModel
+from privzoo.outputs import ATTRIBUTES, Output, decided
 
 TINY = 1e-12  # smallest probability whose logarithm is taken
 
@@ -98,7 +100,8 @@ class Target:
             )
             return replace(self, feature=name, train=train, test=test, noise=None, epsilon=None, background=None)
 
-        return target("label", _label), target("logit", _logit)
+        label, logit = (functools.partial(made, output=model.output) for made in (_label, _logit))
+        return target("label", label), target("logit", logit)
 
 
 def _answers(model: SplitModel, features: Features, noise: Noise | Coded | None) -> np.ndarray:
@@ -107,12 +110,16 @@ def _answers(model: SplitModel, features: Features, noise: Noise | Coded | None)
     return model.classify(drawn.arrived(values, noise, np.random.default_rng(0)))
 
 
-def _label(probabilities: np.ndarray) -> np.ndarray:
+def _label(probabilities: np.ndarray, output: Output) -> np.ndarray:
+    if output == ATTRIBUTES:
+        return decided(probabilities, output).astype(np.float32)
     return np.eye(probabilities.shape[1], dtype=np.float32)[probabilities.argmax(1)]
 
 
-def _logit(probabilities: np.ndarray) -> np.ndarray:
+def _logit(probabilities: np.ndarray, output: Output) -> np.ndarray:
     logs = np.log(np.maximum(probabilities, TINY))
+    if output == ATTRIBUTES:
+        return logs - np.log(np.maximum(1 - probabilities, TINY))
     return logs[:, 1:] - logs[:, :1] if logs.shape[1] == 2 else logs
 
 

@@ -10,7 +10,7 @@ Example:
 
 from __future__ import annotations
 
-from privzoo.data import arabic_speech, celeba, fer2013, folder, imdb_wiki, lfw, utkface
+from privzoo.data import arabic_speech, celeba, fer2013, folder, imdb_wiki, lfw, lfw_attributes, lfwa, utkface
 from privzoo.data.samples import CLASSES, Dataset, Sample, arrays
 
 __all__ = [
@@ -24,5 +24,7 @@ __all__ = [
     "folder",
     "imdb_wiki",
     "lfw",
+    "lfw_attributes",
+    "lfwa",
     "utkface",
 ]

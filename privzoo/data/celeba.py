@@ -1,4 +1,7 @@
-"""CelebA (Liu et al., ICCV 2015): aligned images of celebrities with 40 attributes and identities."""
+"""CelebA (Liu et al., ICCV 2015): aligned images of celebrities with 40 attributes and identities.
+
+Square images are taken as they are: the official ones are all 178x218, so that these were cut out by others already.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from privzoo import faces
+from privzoo.data.attributes import LABEL, check_attributes
 from privzoo.data.files import Files, Folder, Zip, is_image, open_files, read_list
-from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, check_split, warn_skipped
-from privzoo.errors import ConfigError, DataError, ImageError
+from privzoo.data.samples import CLASSES, Dataset, ReadImage, Sample, check_split, in_validation, warn_skipped
+from privzoo.errors import DataError, ImageError
 
 FOLDERS = ("CelebA", "celeba-dataset")
 IMAGES = "img_align_celeba"
@@ -23,16 +27,25 @@ CHIP = faces.Box(x=40, y=84, size=97)
 
 
 def cut_chip(image: np.ndarray) -> np.ndarray:
-    """Cut the chip, uint8 (97, 97, 3), out of an aligned image (218, 178, 3); others raise ImageError."""
-    if image.shape[:2] != ALIGNED:
+    """Cut the chip, uint8 (97, 97, 3), out of an aligned image (218, 178, 3).
+
+    A square image is a chip already; any other raises ImageError.
+    """
+    height, width = image.shape[:2]
+    if height == width:
+        return image
+    if (height, width) != ALIGNED:
         raise ImageError(
-            f"A CelebA image has {image.shape[1]}x{image.shape[0]} pixels: use the aligned images, 178x218."
+            f"A CelebA image has {width}x{height} pixels: use the aligned images, 178x218, or square face chips."
         )
     return faces.crop(image, CHIP, CHIP.size)
 
 
 def load(root: str | Path, split: str = "train", chip: bool = True, attributes: Sequence[str] = ()) -> Dataset:
-    """Load CelebA with the labels gender, identity (if `identity_CelebA.txt` exists) and attributes.
+    """Load CelebA with the labels attributes (all), gender, and identity (if `identity_CelebA.txt` exists).
+
+    A part of the data set whose `list_eval_partition.txt` has no validation images gets some: of the training images
+    those of every tenth person, by the md5 of their number, or without identities every tenth image.
 
     Args:
         root: the folder CelebA, its zip, or a folder that holds either. `list_attr_celeba.txt`,
@@ -40,7 +53,7 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
             images in `img_align_celeba/` or, in a folder, still packed in `img_align_celeba.zip`.
         split: "train", "validation", "test" (of list_eval_partition.txt) or "all".
         chip: return the face chip, not the whole aligned image.
-        attributes: more columns of list_attr_celeba.txt to return as labels: 0 no, 1 yes.
+        attributes: columns of list_attr_celeba.txt to return as labels of their own too: 0 no, 1 yes.
 
     Returns:
         The samples in the list's order; missing images and damaged lines are skipped and counted.
@@ -51,18 +64,16 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
 
     Example:
         >>> sorted(load("data", split="test", attributes=["Smiling"]).classes)
-        ['Smiling', 'gender', 'identity']
+        ['Smiling', 'attributes', 'gender', 'identity']
     """
     check_split(split, (*SPLITS, "all"))
     files = open_files(root, FOLDERS)
     found = files.names()
     columns, rows, skipped = _attributes(files, _find(found, ATTRIBUTES))
-    unknown = [attribute for attribute in attributes if attribute not in columns]
-    if unknown:
-        raise ConfigError(f"CelebA has no attribute {unknown[0]}: use one of {', '.join(columns)}.")
+    check_attributes("CelebA", attributes, columns)
     place, paths = _images(files, found)
     people = _pairs(files, _find(found, IDENTITIES))
-    partition = _pairs(files, _find(found, PARTITION))
+    partition = _with_validation(_pairs(files, _find(found, PARTITION)), people)
     if split != "all" and not partition:
         raise DataError(f'{files} has no {PARTITION}: put it next to {ATTRIBUTES}, or load with split="all".')
     names = tuple(str(person) for person in sorted(set(people.values())))
@@ -74,7 +85,8 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
         if image not in paths:
             skipped["image missing"] += 1
             continue
-        labels = {"gender": 0 if values[columns["Male"]] else 1}
+        labels: dict[str, int | tuple[int, ...]] = {LABEL: tuple(map(int, values))}
+        labels["gender"] = 0 if values[columns["Male"]] else 1
         labels |= {attribute: int(values[columns[attribute]]) for attribute in attributes}
         if image in people:
             labels["identity"] = index[people[image]]
@@ -83,7 +95,7 @@ def load(root: str | Path, split: str = "train", chip: bool = True, attributes: 
     if not samples:
         raise DataError(f"{files} holds no image of the split {split}; download {IMAGES} and {PARTITION} again.")
     warn_skipped("CelebA", skipped)
-    classes = {"gender": CLASSES["gender"]} | {attribute: ("no", "yes") for attribute in attributes}
+    classes = {LABEL: tuple(columns), "gender": CLASSES["gender"]} | dict.fromkeys(attributes, ("no", "yes"))
     return Dataset("celeba", samples, classes | ({"identity": names} if people else {}), skipped)
 
 
@@ -101,6 +113,18 @@ def _images(files: Files, found: list[str]) -> tuple[Files, dict[str, str]]:
     if not paths:
         raise DataError(f"{files} holds no images {IMAGES}/<number>.jpg: unpack {IMAGES}.zip there.")
     return files, paths
+
+
+def _with_validation(partition: dict[str, int], people: dict[str, int]) -> dict[str, int]:
+    """The partition, with a tenth of the training part as validation if it has none, so that nobody is in both."""
+    train, validation, _ = range(len(SPLITS))
+    if validation in partition.values():
+        return partition
+
+    def moved(image: str) -> bool:
+        return in_validation(str(people.get(image, image)))
+
+    return {image: validation if part == train and moved(image) else part for image, part in partition.items()}
 
 
 def _lines(files: Files, path: str) -> list[list[str]]:

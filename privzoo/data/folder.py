@@ -60,7 +60,7 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
         {'gender': ('male', 'female')}
     """
     check_split(split, SPLITS)
-    files, name, only = _open(checks.local_path(root).expanduser())
+    files, name, only = opened(checks.local_path(root).expanduser())
     skipped: Counter[str] = Counter()
     wanted = classes or CLASSES.get(label)
     found = _images(files, only, skipped, [_plain(one) for one in wanted] if wanted else None)
@@ -85,10 +85,10 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
     before = len(samples)
     if split == TEST:
         skipped = Counter()
-        samples = _unseen(files, samples, [one.path for one, part in divided if part != TEST], skipped)
+        samples = unseen(files, samples, [one.path for one, part in divided if part != TEST], skipped)
     elif split == "validation":
         skipped = Counter()  # reported with the training part
-    _check_part(files, samples, split, len(found), before - len(samples))
+    check_part(files, samples, split, len(found), before - len(samples))
     warn_skipped(str(files), skipped)
     counts = Counter(part for _, part in divided)
     facts = {
@@ -97,7 +97,7 @@ def load(root: str | Path, label: str = "label", classes: Sequence[str] | None =
         "parts": {part: counts[part] for part in SPLITS[:3]},
         "held_out": how,
         "people": len(persons),
-        "seen": _digest(one.name for one, part in divided if part != TEST),
+        "seen": digest(one.name for one, part in divided if part != TEST),
     }
     kinds = {label: names} | ({"identity": persons} if persons else {})
     return Dataset(name if split == "all" else f"{name}-{split}", samples, kinds, skipped, facts)
@@ -108,12 +108,13 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _digest(names: Iterable[str]) -> str:
+def digest(names: Iterable[str]) -> str:
+    """Hash of some names, in any order: 16 hex digits."""
     text = "\n".join(sorted(names)).encode("utf-8", "surrogateescape")
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def _open(root: Path) -> tuple[Files, str, tuple[str, ...] | None]:
+def opened(root: Path) -> tuple[Files, str, tuple[str, ...] | None]:
     """The files, the set's name, and the folders in it that count, where only some do."""
     if not root.exists():
         raise DataError(f"{root} does not exist: give a folder of class folders, or a zip of it.")
@@ -188,7 +189,8 @@ def _check_classes(files: Files, found: list[_Found], numbers: dict[str, int], n
         )
 
 
-def _check_part(files: Files, samples: list[Sample], split: str, count: int, copies: int) -> None:
+def check_part(files: Files, samples: list[Sample], split: str, count: int, copies: int) -> None:
+    """Raises DataError for a part without a sample; `count` images are in all parts, `copies` of them left out."""
     if samples or split in ("all", "train"):
         return
     if copies:
@@ -204,17 +206,17 @@ def _check_part(files: Files, samples: list[Sample], split: str, count: int, cop
     )
 
 
-def _unseen(files: Files, test: list[Sample], others: list[str], skipped: Counter[str]) -> list[Sample]:
+def unseen(files: Files, test: list[Sample], others: list[str], skipped: Counter[str]) -> list[Sample]:
     """Test images that are not among the others under another name."""
 
-    def digest(path: str) -> bytes | None:
+    def content(path: str) -> bytes | None:
         try:
             return hashlib.sha256(files.read(path)).digest()
         except ImageError:
             return None
 
-    seen = {digest(path) for path in others} - {None} if test else set()
-    kept = [sample for sample in test if digest(sample.name) not in seen]
+    seen = {content(path) for path in others} - {None} if test else set()
+    kept = [sample for sample in test if content(sample.name) not in seen]
     if len(kept) < len(test):
         skipped["test image that is a training image too"] = len(test) - len(kept)
     return kept

@@ -38,12 +38,13 @@ class Sample:
 
     name: str  # path inside the set, such as "UTKFace/1_0_0_20161219140623097.jpg.chip.jpg"
     image: Callable[[], np.ndarray]  # reads the chip, uint8 RGB (H, W, 3), or clip, int16 (16000,); InputError
-    labels: Mapping[str, int | float | str]  # of classes: index into them; age: years; round: number
+    # Of classes: index into them; age: years; round: number; attributes: 0 or 1 for each of the data set's.
+    labels: Mapping[str, int | float | str | tuple[int, ...]]
 
     @property
     def person(self) -> int:
         """The label identity, of data sets that say who it is."""
-        return int(self.labels["identity"])
+        return int(self.labels["identity"])  # type: ignore[arg-type]  # of attributes alone there are several
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Dataset:
 
     name: str
     samples: list[Sample]
-    classes: dict[str, tuple[str, ...]]  # label -> class names in the order of the label's numbers
+    # Label -> class names in the order of the label's numbers; attributes: their names in their order.
+    classes: dict[str, tuple[str, ...]]
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> how many files were left out
     facts: dict[str, Any] = field(default_factory=dict)  # of the user's own data, for the card; see `folder.load`
 
@@ -179,8 +181,8 @@ def arrays(
 
     Returns:
         uint8 RGB (N, size, size, 3), or of speech clips int16 (N, 16000), and the labels of these N images: int64
-        (N,) for one task, or a dictionary of such arrays. Ages that are not whole years make a float64 array, names an
-        array of str.
+        (N,) for one task, or a dictionary of such arrays. Attributes make an array (N, attributes), ages that are not
+        whole years a float64 array, names an array of str.
 
     Raises:
         DataError: no image is left, or the sizes differ while `size` is None.

@@ -7,9 +7,10 @@ import importlib
 from pathlib import Path
 
 from privzoo.config import NetworkConfig
-from privzoo.data import arabic_speech, fer2013, folder, lfw
+from privzoo.data import arabic_speech, attributes, fer2013, folder, folder_attributes, lfw
 from privzoo.data.samples import Dataset
 from privzoo.errors import ConfigError, UnknownNameError
+from privzoo.outputs import ATTRIBUTES
 
 TRAINABLE = (
     "utkface",
@@ -18,6 +19,8 @@ TRAINABLE = (
     "imdb_wiki",
     "arabic_speech",
     "folder",
+    "lfw_attributes",
+    "lfwa",
 )  # modules of privzoo.data with both splits
 
 
@@ -49,7 +52,8 @@ def of_network(network: NetworkConfig, root: str | Path) -> tuple[Dataset, Datas
         UnknownNameError, DataError: as `load_splits`.
     """
     if not network.own_data:
-        return load_splits(network.training.dataset, root)
+        train, validation = load_splits(network.training.dataset, root)
+        return _of(network, train), _of(network, validation)
     return _own(network, root, "train"), _own(network, root, "validation")
 
 
@@ -63,7 +67,8 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
 
     Args:
         network: for one trained on the user's own data, its test part; else by the task, LFW for gender and FER2013's
-            test part for emotion, Arabic Speech Commands' for keywords (protocols 1, 2 and 10).
+            test part for emotion, Arabic Speech Commands' for keywords, the test part of their own data set for
+            attributes (protocols 1, 2, 9 and 10).
         root: folder of the data sets, or of the user's own data.
 
     Raises:
@@ -72,6 +77,9 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
     """
     if network.own_data:
         return _own(network, root, "test")
+    if network.output == ATTRIBUTES:
+        loader = importlib.import_module(f"privzoo.data.{network.training.dataset}")
+        return _of(network, loader.load(root, split="test"))
     if network.task == "gender":
         return lfw.load(root)
     if network.task == "emotion":
@@ -84,13 +92,19 @@ def test_set(network: NetworkConfig, root: str | Path) -> Dataset:
     )
 
 
+def _of(network: NetworkConfig, data: Dataset) -> Dataset:
+    """Data with the attributes that a network learns, in its order."""
+    return attributes.chosen(data, network.classes) if network.output == ATTRIBUTES else data
+
+
 def own_people(network: NetworkConfig, root: str | Path, unseen: bool) -> Dataset:
     """Loads the user's own images for the identity attack: those of the test part, or all."""
     return _own(network, root, "test" if unseen else "all")
 
 
 def _own(network: NetworkConfig, root: str | Path, split: str) -> Dataset:
-    return folder.load(root, network.task, network.classes, split)
+    load = folder_attributes.load if network.output == ATTRIBUTES else folder.load
+    return load(root, network.task, network.classes, split)
 
 
 def take(data: Dataset, count: int) -> Dataset:

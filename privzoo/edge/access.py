@@ -14,6 +14,7 @@ import numpy as np
 
 from privzoo import checks, texts
 from privzoo.errors import ConfigError, FeatureError, MismatchError, ServerError
+from privzoo.outputs import ATTRIBUTES, CLASS, Output
 
 _STEP, _MOST_STEPS = 1 / 256, 64  # of an int8 tail's probabilities; a sum may be off by at most this many steps
 _ROUNDING = 1e-3  # tolerance for tails in float16 and float32
@@ -38,6 +39,7 @@ class Target:
     budget: str | None = None  # name of the input for epsilon, of a coded model, whose features are (symbol, epsilon)
     output: str = OUTPUT  # name of what it gives; any but this is numbers that are no probabilities
     encoding: str | None = None  # in which features are packed, of a tail for mixtures; None: float32
+    kind: Output = CLASS  # what the probabilities are of: classes, which add up to 1, or attributes
 
     def __post_init__(self) -> None:
         """Checks names and version."""
@@ -109,6 +111,8 @@ class Target:
         worst = outputs.flat[np.abs(outputs - 0.5).argmax()]
         if abs(worst - 0.5) > 0.5 + _STEP + _ROUNDING:
             return f"a value of {worst:.6g}, which is not a probability"
+        if self.kind == ATTRIBUTES:
+            return None
         sums = outputs.sum(1, dtype=np.float64)
         worst = sums[np.abs(sums - 1).argmax()]
         if abs(worst - 1) > _STEP * min(self.classes, _MOST_STEPS) + _ROUNDING:

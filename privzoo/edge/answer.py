@@ -15,8 +15,8 @@ class Answer:
     face: Box | None  # the face chip's square in it, with the detector's score and the face's rotation; None for speech
     number: int  # which of the photograph's faces it is, from 1: the largest first, doubtful ones last
     faces: int  # how many faces were found in the photograph; 1 for a given chip
-    label: str  # the most likely class
-    probabilities: dict[str, float]  # class -> 0..1
+    label: str  # the most likely class; of attributes those above 0.5, joined by ", ", or "" (`outputs.label`)
+    probabilities: dict[str, float]  # class or attribute -> 0..1
     edge_ms: float  # milliseconds in the head, without finding the face
     cloud_ms: float  # milliseconds of the request, wire included, shared among the faces in it
     bytes_sent: int  # this face's share of the request's body; the shares add up to the bodies sent

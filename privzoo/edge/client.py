@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from privzoo import inputs
+from privzoo import inputs, outputs
 from privzoo.edge.access import Access, Target
 from privzoo.edge.answer import Answer
 from privzoo.edge.grpc_wire import SCHEMES, Grpc
@@ -67,7 +67,8 @@ class Asking:
         """What is asked for on the server."""
         signature, feature = manifest["tail"]["signature"], manifest["feature"]
         name = feature.get("name", _FEATURE)
-        return Target(model, version, signature, name, len(manifest["classes"]), feature.get("budget"))
+        kind = manifest.get(outputs.KEY, outputs.CLASS)
+        return Target(model, version, signature, name, len(manifest["classes"]), feature.get("budget"), kind=kind)
 
     def _features(self, chips: np.ndarray, slot: str | None) -> tuple[np.ndarray, float]:
         begin = time.perf_counter()
@@ -98,7 +99,7 @@ class Asking:
                 face=face.box,
                 number=face.number,
                 faces=face.found,
-                label=self.head.classes[int(row.argmax())],
+                label=outputs.label(row, self.head.classes, self._target.kind),
                 probabilities={name: float(row[k]) for k, name in enumerate(self.head.classes)},
                 edge_ms=edge_ms,
                 cloud_ms=reply.milliseconds / len(found),

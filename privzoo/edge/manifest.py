@@ -12,7 +12,7 @@ import os
 import zipfile
 from typing import Any
 
-from privzoo import checks, inputs
+from privzoo import checks, inputs, outputs
 from privzoo.errors import ConfigError, PrivzooError, WeightsError
 
 FORMAT = 1
@@ -66,6 +66,7 @@ def parse_manifest(data: bytes, source: str) -> dict[str, Any]:
                 f"The manifest in {source} has {'.'.join(path)} = {value!r}, which is not of type {kind.__name__}; "
                 "export the model again."
             )
+    outputs.of_manifest(manifest, source)
     shape = manifest["feature"]["shape"]
     if not shape or not all(type(side) is int and side > 0 for side in shape) or entry.get("size", 1) < 1:
         raise ConfigError(f"The manifest in {source} has impossible sizes; export the model again.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from privzoo import faces, inputs
+from privzoo import faces, inputs, outputs
 from privzoo.edge.access import Target
 from privzoo.edge.answer import Answer
 from privzoo.edge.client import ATTEMPTS, TIMEOUT, Asking
@@ -204,6 +204,7 @@ class MixingClient(Asking):
             self.head.mixing.hidden,
             output=feature["output"],
             encoding=self._encoding if packed else None,
+            kind=manifest.get(outputs.KEY, outputs.CLASS),
         )
 
     def __enter__(self) -> MixingClient:

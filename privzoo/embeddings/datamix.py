@@ -62,4 +62,4 @@ def mixing_of(network: keras.Model, config: NetworkConfig, model: ModelConfig) -
             "network that was, with tools/train.py."
         )
     kernel, bias = network.get_layer(LAST).get_weights()
-    return Mixing(settings.group, settings.coefficients, kernel, bias)
+    return Mixing(settings.group, settings.coefficients, kernel, bias, config.output)

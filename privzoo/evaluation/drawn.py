@@ -12,6 +12,7 @@ import numpy as np
 from privzoo.mechanisms.codebook import Codebook
 from privzoo.mechanisms.gaussian import Noise, clip
 from privzoo.mechanisms.randomized_response import RandomizedResponse
+from privzoo.outputs import CLASS, Output, decided
 
 DRAWS = tuple(range(1, 21))  # seeds of a noisy model's published accuracy
 MOST_OUTCOMES = 2000  # of a code's answers, up to which all are looked at in place of draws
@@ -101,19 +102,20 @@ def undrawn(
     features: np.ndarray,
     noise: Noise | RandomizedResponse | None,
     book: Codebook | None = None,
+    output: Output = CLASS,
 ) -> np.ndarray:
     """Predicted classes of what would be sent without chance: features that are clipped at most, or true symbols.
 
     Args:
-        classify, features, noise, book: as for `labels`.
+        classify, features, noise, book, output: as for `labels`.
 
     Returns:
-        int (1, N).
+        int (1, N), of attributes (1, N, A).
     """
     if isinstance(noise, RandomizedResponse):
         assert book is not None, "a randomized response sends the symbols of a book"
         return _of_symbols(classify, noise)[book.encode(features)][None]
-    return classify(np.float32(features if noise is None else clip(features, noise.clip))).argmax(axis=1)[None]
+    return decided(classify(np.float32(features if noise is None else clip(features, noise.clip))), output)[None]
 
 
 def _of_symbols(classify: Callable[[np.ndarray], np.ndarray], response: RandomizedResponse) -> np.ndarray:
@@ -128,6 +130,7 @@ def labels(
     noise: Noise | RandomizedResponse | None,
     seeds: Sequence[int],
     book: Codebook | None = None,
+    output: Output = CLASS,
 ) -> np.ndarray:
     """Predicted classes of noisy features, one row for each seed; without noise one row.
 
@@ -137,13 +140,14 @@ def labels(
         noise: as in `arrived`, or the randomized response of a coded model.
         seeds: of the draws.
         book: of a coded model.
+        output: what the probabilities are of.
 
     Returns:
-        int (draws, N).
+        int (draws, N), of attributes (draws, N, A).
     """
     if isinstance(noise, RandomizedResponse):
         assert book is not None, "a randomized response sends the symbols of a book"
         symbols, predicted = book.encode(features), _of_symbols(classify, noise)
         return np.stack([predicted[noise.send(symbols, np.random.default_rng(seed).bytes)] for seed in seeds])
     draws = [np.random.default_rng(seed) for seed in (seeds if noise else seeds[:1])]
-    return np.stack([classify(np.float32(arrived(features, noise, rng))).argmax(axis=1) for rng in draws])
+    return np.stack([decided(classify(np.float32(arrived(features, noise, rng))), output) for rng in draws])

@@ -9,6 +9,7 @@ import numpy as np
 
 from privzoo.mechanisms import mixing
 from privzoo.mechanisms.mixing import Mixing
+from privzoo.outputs import ATTRIBUTES, decided
 
 GROUPS = 8  # that are computed at once
 
@@ -32,9 +33,10 @@ def labels(
         encoding: in which mixtures are sent, one of `mixing.ENCODINGS`; None: float32.
 
     Returns:
-        int (seeds, N).
+        int (seeds, N), of attributes (seeds, N, A).
     """
-    found = np.empty((len(seeds), len(chips)), int)
+    every = how.kernel.shape[1:] if how.output == ATTRIBUTES else ()
+    found = np.empty((len(seeds), len(chips), *every), int)
     for row, seed in zip(found, seeds, strict=True):
         rng = random.Random(seed)
         order = rng.sample(range(len(chips)), len(chips))
@@ -45,7 +47,7 @@ def labels(
                 mixtures = key.mix(pre(chips[chosen]))
                 if encoding is not None:
                     mixtures = mixing.unpack(mixing.pack(mixtures, encoding), encoding, mixtures.shape[1:])
-                answers = how.answers(key.unmix(main(mixtures))).argmax(1)
+                answers = decided(how.answers(key.unmix(main(mixtures))), how.output)
             own = chosen[: len(chips) - start]  # a face that fills the last group has its answer already
             row[own] = answers[: len(own)]
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from privzoo import inputs
+from privzoo import inputs, outputs
 from privzoo.edge.manifest import FORMAT, MEMBER
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.codebook import Codebook
@@ -65,7 +65,11 @@ def _check_code(code: Code, shape: list[int], tail: keras.Model, noise: Noise | 
         )
 
 
-def _check_mixing(mixing: Mixing, tail: keras.Model, classes: Sequence[str], others: bool) -> None:
+def _check_mixing(
+    mixing: Mixing, tail: keras.Model, classes: Sequence[str], output: outputs.Output, others: bool
+) -> None:
+    if mixing.output != output:
+        raise ConfigError(f"A last layer for {mixing.output} does not fit a network for {output}; export one network.")
     if others or tail.output_shape[1:] != (mixing.hidden,) or mixing.kernel.shape[1] != len(classes):
         raise ConfigError(
             f"A last layer from {mixing.hidden} numbers to {mixing.kernel.shape[1]} classes does not fit a tail that "
@@ -122,6 +126,7 @@ def build_manifest(
     kind: str = "full",
     code: Code | None = None,
     mixing: Mixing | None = None,
+    output: outputs.Output = outputs.CLASS,
 ) -> dict[str, Any]:
     """Builds the manifest of a head and the tail that belongs to it.
 
@@ -144,6 +149,7 @@ def build_manifest(
         code: of a coded model, whose tail takes `symbol` and `epsilon`; excludes noise.
         mixing: of a model whose features are mixed, and whose tail gives what the device's last layer takes; excludes
             noise.
+        output: what the probabilities are of, classes or attributes.
 
     Returns:
         A JSON-compatible mapping; the exporters add the quantization and hash of what they write.
@@ -159,7 +165,7 @@ def build_manifest(
             f"The head gives {shape} and the tail takes {tail.input_shape[1:]}; export a pair cut at the same layer."
         )
     if mixing is not None:
-        _check_mixing(mixing, tail, classes, noise is not None or code is not None)
+        _check_mixing(mixing, tail, classes, output, noise is not None or code is not None)
     elif tail.output_shape[1:] != (len(classes),):
         raise ConfigError(f"The tail gives {tail.output_shape[1:]}, but there are {len(classes)} classes; name each.")
     tail_hash = model_sha256(tail)
@@ -169,6 +175,9 @@ def build_manifest(
         "version": version,
         "task": task,
         "classes": list(classes),
+        # Left out for classes, as earlier versions wrote it. Those refuse a reply about attributes: its probabilities
+        # do not add up to 1.
+        **({outputs.KEY: output} if output != outputs.CLASS else {}),
         "network": network,
         "cut": cut,
         "embedding": embedding,
@@ -222,6 +231,7 @@ def build(
         kind=card.head,
         code=code,
         mixing=mixing,
+        output=card.network.output,
     )
 
 

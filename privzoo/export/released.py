@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from privzoo import card as cards
-from privzoo import faces, inputs
+from privzoo import faces, inputs, outputs
 from privzoo.config import FULL, SLIM, to_dict
 from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
@@ -86,7 +86,8 @@ def _golden(model: SplitModel, path: Path, manifest: dict[str, Any], folder: Pat
         "chip_rgb_sha256": hashlib.sha256(chip.tobytes()).hexdigest(),
         "features": [float(value) for value in features.ravel()],  # float32 -> JSON and back is exact
         "tolerance": float(f"{TOLERANCE[manifest['quantization']] * spread.std(axis=0).max():.3g}"),
-        "label": model.classes[int(probabilities.argmax())],  # of the features without noise, or the true symbol
+        # Of the features without noise, or the true symbol.
+        "label": outputs.label(probabilities, model.classes, model.output),
         "probabilities": {name: float(p) for name, p in zip(model.classes, probabilities, strict=True)},
     }
 

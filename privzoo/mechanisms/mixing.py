@@ -27,7 +27,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from privzoo import checks
+from privzoo import checks, outputs
 from privzoo.errors import ConfigError, FeatureError
 
 KIND = "mixing"
@@ -264,6 +264,7 @@ class Mixing:
     coefficients: Coefficients  # as of `draw`
     kernel: np.ndarray = field(repr=False)  # float (hidden, classes): weights of the last layer
     bias: np.ndarray = field(repr=False)  # float (classes,)
+    output: outputs.Output = outputs.CLASS  # what follows the last layer: softmax, or for attributes a sigmoid
 
     def __post_init__(self) -> None:
         """Checks all of it."""
@@ -296,10 +297,8 @@ class Mixing:
         return Key.drawn(faces // self.group, self.group, self.coefficients, rng)
 
     def answers(self, hidden: np.ndarray) -> np.ndarray:
-        """The last layer and softmax: probabilities, float32 (N, classes), of the unmixed answers (N, hidden)."""
-        logits = np.asarray(hidden, np.float64) @ self.kernel + self.bias
-        powers = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
-        return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+        """The last layer and what follows it: probabilities, float32 (N, classes), of unmixed answers (N, hidden)."""
+        return outputs.probabilities(np.asarray(hidden, np.float64) @ self.kernel + self.bias, self.output)
 
     def drawn(self) -> dict[str, Any]:
         """What an answer says of the key that it comes from."""
@@ -360,7 +359,9 @@ def from_manifest(manifest: Any, source: str) -> Mixing:
     try:
         entry, post = manifest["noise"], manifest["post"]
         if entry["kind"] == KIND:
-            return Mixing(entry["group"], entry["coefficients"], np.array(post["kernel"]), np.array(post["bias"]))
+            kind = outputs.of_manifest(manifest, source)
+            kernel, bias = np.array(post["kernel"]), np.array(post["bias"])
+            return Mixing(entry["group"], entry["coefficients"], kernel, bias, kind)
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
     raise ConfigError(f"The head {source} does not say how its features are mixed; give one of a DataMix model.")

@@ -111,7 +111,11 @@ class Fitter:
 
         Returns:
             Its arrays, and facts for the record, with the accuracy on validation data of its parts one by one.
+
+        Raises:
+            ConfigError: the embedding does not go with the network's output.
         """
+        embeddings.check(model, self.config)
         if model.code:
             return self._fit_code(model)
         features, labels = self.train[0][model.cut], self.train[1]

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import keras
 
-from privzoo.config import SiameseConfig, TrainingConfig
+from privzoo.config import NetworkConfig, SiameseConfig, TrainingConfig
+from privzoo.outputs import ATTRIBUTES
 
 Loss = Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
 TINY = 1e-12  # keeps the root's gradient finite where two features are the same
@@ -28,6 +29,27 @@ def classification(training: TrainingConfig, classes: int) -> Loss:
         return smoothed(keras.ops.one_hot(true, classes), logits)
 
     return loss
+
+
+def attributes(training: TrainingConfig) -> Loss:
+    """Cross-entropy of each attribute's logit, mean over attributes: logits (N, A), labels 0 or 1 (N, A).
+
+    Rare attributes are not weighted up: probabilities stay those of the training data, and mean accuracy is what the
+    papers report. What that costs where few faces have an attribute, balanced accuracy shows.
+    """
+    return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=training.label_smoothing)
+
+
+def primary(config: NetworkConfig) -> tuple[Loss, str | keras.metrics.Metric]:
+    """Loss of a network's primary logits, and the metric that is called accuracy: of attributes, the mean over them."""
+    if config.output != ATTRIBUTES:
+        return classification(config.training, len(config.classes)), "accuracy"
+
+    def right(true: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+        hits = keras.ops.equal(keras.ops.cast(true, "bool"), keras.ops.greater(logits, 0))
+        return keras.ops.mean(keras.ops.cast(hits, "float32"), axis=-1)
+
+    return attributes(config.training), keras.metrics.MeanMetricWrapper(right, name="accuracy")
 
 
 def contrastive(margin: float) -> Loss:

@@ -22,7 +22,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from privzoo import activations, weights
 from privzoo import config as configs
 from privzoo.architectures import graph
 from privzoo.config import Augmentation, MixingConfig, NetworkConfig, SpeechAugmentation, Stage
@@ -34,7 +33,6 @@ from privzoo.training.batches import PlainBatches, TrainingBatches, steps
 from privzoo.training.checkpoint import Checkpoint, fit
 
 IMAGE, COEFFICIENTS, INVERSE = "image", "coefficients", "inverse"  # inputs of the network in training
-SAMPLE = 128  # faces on which batch norm's statistics are measured at the start
 
 
 @keras.saving.register_keras_serializable(package="privzoo")
@@ -186,7 +184,7 @@ def check(config: NetworkConfig) -> tuple[MixingConfig, NetworkConfig]:
     parent = configs.network(config.parent)
     # With average pooling the same weights take any size.
     sized = ("input_size",) if config.classifier else ()
-    for name in ("architecture", "task", "classes", "classifier", "lrn", *sized):
+    for name in ("architecture", "task", "classes", "output", "classifier", "lrn", *sized):
         if getattr(parent, name) != getattr(config, name):
             raise ConfigError(f"{config.name} and its parent {parent.name} differ in {name}; make them the same.")
     if config.training.start:
@@ -229,11 +227,8 @@ def start(network: keras.Model, config: NetworkConfig, chips: np.ndarray) -> Non
     Raises:
         WeightsError: the parent's weights are missing or damaged.
     """
-    _, parent = check(config)
-    released = graph.inference_network(parent, weights.load(parent))
-    sample = chips[:: max(1, len(chips) // SAMPLE)][:SAMPLE]
-    images = activations.prepared(sample, parent.input_size)
-    graph.set_weights(network, graph.unfold_batch_norm(released, images), missing_ok=True)
+    check(config)
+    primary.start_from_parent(network, config, chips)
 
 
 def answers(
@@ -301,7 +296,7 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
     batch = whole_groups(training.batch_size, len(chips), settings)
     validated = even_groups(batch, len(validation_chips), settings)
     epochs = sum(stage.epochs for stage in training.stages)
-    primary.compile_network(network, training, len(config.classes), epochs * steps(len(chips), batch))
+    primary.compile_network(network, config, epochs * steps(len(chips), batch))
     if not checkpoint.resume(network):
         start(network, config, chips)
     wanted = primary.targets(labels, config.task, training.auxiliary)

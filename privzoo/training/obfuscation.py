@@ -64,7 +64,7 @@ def check(config: NetworkConfig) -> tuple[ObfuscationConfig, list[NetworkConfig]
 def _check_reader(one: NetworkConfig, config: NetworkConfig) -> None:
     if one.input != FACE:
         raise ConfigError(f"{one.name} takes a {one.input} input, not images; {config.name} needs a network for faces.")
-    if (one.task, one.classes) != (config.task, config.classes):
+    if (one.task, one.classes, one.output) != (config.task, config.classes, config.output):
         raise ConfigError(
             f"{one.name} tells {one.task} ({', '.join(one.classes)}), {config.name} {config.task} "
             f"({', '.join(config.classes)}); name networks of one task with the same classes."
@@ -167,7 +167,7 @@ def compile_players(players: Players, config: NetworkConfig, steps: int) -> None
     players.compile_turns(
         keras.optimizers.Adam(cycle, beta_1=training.momentum, global_clipnorm=training.clip_norm),
         keras.optimizers.Adam(settings.decoder_rate, global_clipnorm=training.clip_norm),
-        losses.classification(training, len(config.classes)),
+        lambda: losses.primary(config),
         settings.weight,
     )
 

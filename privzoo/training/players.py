@@ -117,7 +117,7 @@ class Players(keras.Model):
         self,
         optimizer: keras.optimizers.Optimizer,
         decoder_optimizer: keras.optimizers.Optimizer,
-        classification: Loss,
+        of_task: Callable[[], tuple[Loss, Any]],
         weight: float,
     ) -> None:
         """Gives each turn its losses: L_c, the mean over the classifiers, and L_r.
@@ -125,17 +125,17 @@ class Players(keras.Model):
         Args:
             optimizer: the obfuscator's.
             decoder_optimizer: the deobfuscator's.
-            classification: of logits and labels.
+            of_task: makes L_c of one classifier, of logits and labels, and its metric, as `losses.primary`.
             weight: of what L_r has of the obfuscator's loss.
         """
         hide, rebuild = self.turns.values
         jit = keras.backend.backend() == "jax"  # as in primary.compile_network
-        names = self.read_by
+        names = {name: of_task() for name in self.read_by}
         hide.compile(
             optimizer,
-            loss={RECONSTRUCTION: losses.exposed, **dict.fromkeys(names, classification)},
+            loss={RECONSTRUCTION: losses.exposed, **{name: loss for name, (loss, _) in names.items()}},
             loss_weights={RECONSTRUCTION: weight, **dict.fromkeys(names, 1 / len(names))},
-            metrics={RECONSTRUCTION: [_share], **{name: ["accuracy"] for name in names}},
+            metrics={RECONSTRUCTION: [_share], **{name: [metric] for name, (_, metric) in names.items()}},
             jit_compile=jit,
         )
         rebuild.compile(decoder_optimizer, loss={RECONSTRUCTION: losses.rebuilding}, jit_compile=jit)

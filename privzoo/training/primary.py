@@ -1,5 +1,7 @@
 """The recipe for a primary network: cross-entropy on the task, with auxiliary labels and one learning-rate cycle.
 
+The task is one class, or attributes that are each present or not (`losses.primary`).
+
 Runs on any Keras backend (TensorFlow or JAX); it only uses numpy pipelines and `keras.ops`.
 """
 
@@ -11,10 +13,13 @@ import keras
 import numpy as np
 from absl import logging
 
-from privzoo.architectures import Shape, graph
+from privzoo import activations, weights
+from privzoo import config as configs
+from privzoo.architectures import LAST, Shape, graph
 from privzoo.config import SPEECH, NetworkConfig, Stage, TrainingConfig
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError, DataError, WeightsError
+from privzoo.outputs import ATTRIBUTES
 from privzoo.training import losses, record
 from privzoo.training.batches import PlainBatches, TrainingBatches, steps
 from privzoo.training.checkpoint import Checkpoint, fit
@@ -22,6 +27,7 @@ from privzoo.training.schedule import optimizer
 from privzoo.training.statistics import LONG_RUN, TrainingStatistics
 
 AGE_SCALE = 116.0  # years; the oldest face of UTKFace, so that the age output is about 0..1
+SAMPLE = 128  # faces on which batch norm's statistics are measured where a network starts from its parent
 AUXILIARY = {"age": 1, "race": 5}  # label -> units of its output
 
 
@@ -75,13 +81,13 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            weights = {key: file[key] for key in file.files}
+            stored = {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"The start weights {path} cannot be read ({error}); give their folder as --init_dir."
         ) from None
     renamed = {}
-    for key, value in weights.items():
+    for key, value in stored.items():
         layer, _, part = key.rpartition("/")
         layer = "fc8" if layer == task else layer
         renamed[f"{layer}/{part}"] = value
@@ -101,7 +107,7 @@ def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndar
     for label in (config.task, *config.training.auxiliary):
         if label not in labels:
             raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
-    if len(config.classes) < 2:
+    if len(config.classes) < 2 and config.output != ATTRIBUTES:
         raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network needs two or more.")
     known = data.classes.get(config.task)
     if known != config.classes:
@@ -116,9 +122,9 @@ def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float
     return chosen
 
 
-def compile_network(network: keras.Model, training: TrainingConfig, classes: int, steps: int) -> None:
+def compile_network(network: keras.Model, config: NetworkConfig, steps: int) -> None:
     """Compiles with Nesterov SGD, one learning-rate cycle over `steps`, and the weighted losses."""
-    primary = losses.classification(training, classes)
+    training, (primary, accuracy) = config.training, losses.primary(config)
     kinds = {
         "age": "mean_absolute_error",
         "race": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -127,10 +133,65 @@ def compile_network(network: keras.Model, training: TrainingConfig, classes: int
         optimizer(training, steps),
         loss={"fc8": primary, **{label: kinds[label] for label in training.auxiliary}},
         loss_weights={"fc8": 1.0, **training.auxiliary},
-        metrics={"fc8": ["accuracy"]},
+        metrics={"fc8": [accuracy]},
         # XLA's convolutions are many times slower than oneDNN's on a CPU; JAX has nothing else.
         jit_compile=keras.backend.backend() == "jax",
     )
+
+
+def start_from_parent(network: keras.Model, config: NetworkConfig, chips: np.ndarray) -> None:
+    """Fills a training network with its parent's weights, with batch norm put back; what the parent lacks stays fresh.
+
+    Args:
+        network: of `build`, or one with its layers. Of a parent for other classes the last layer is not taken.
+        config: with a released `parent`.
+        chips: uint8 (N, side, side, 3), or clips, on some of which batch norm's statistics are measured.
+
+    Raises:
+        ConfigError: an unknown parent, or one of another shape.
+        WeightsError: the parent's weights are missing or damaged.
+    """
+    parent = configs.network(configs.given(config.parent, f"{config.name} has no parent"))
+    # With average pooling the same weights take any size.
+    sized = ("input_size",) if config.classifier else ()
+    for name in ("architecture", "input", "classifier", "lrn", *sized):
+        if getattr(parent, name) != getattr(config, name):
+            raise ConfigError(f"{config.name} and its parent {parent.name} differ in {name}; make them the same.")
+    released = graph.inference_network(parent, weights.load(parent))
+    sample = chips[:: max(1, len(chips) // SAMPLE)][:SAMPLE]
+    found = graph.unfold_batch_norm(released, activations.prepared(sample, parent.input_size))
+    if (parent.task, parent.classes) != (config.task, config.classes):
+        found = {key: value for key, value in found.items() if key.rpartition("/")[0] != LAST}
+    fresh = {LAST, *config.training.auxiliary}
+    missing = [key for key in graph.set_weights(network, found, missing_ok=True) if key.rpartition("/")[0] not in fresh]
+    if missing:
+        raise ConfigError(f"{config.name} cannot start from {parent.name}, which lacks {missing[0]}; leave parent out.")
+
+
+def unchanged(network: keras.Model, config: NetworkConfig) -> dict[str, np.ndarray]:
+    """The parent's weights of frozen layers: folding batch norm in and out of them again would change their last bits.
+
+    Args:
+        network: of `build`.
+        config: of the network; empty without a parent.
+    """
+    if not config.parent or not config.training.frozen:
+        return {}
+    frozen = {layer.name for layer in network.layers if not layer.trainable}
+    parent = weights.load(configs.network(config.parent))
+    return {key: value for key, value in parent.items() if key.rpartition("/")[0] in frozen}
+
+
+def _start(network: keras.Model, config: NetworkConfig, chips: np.ndarray, init_dir: Path | None) -> None:
+    start = config.training.start
+    if start and config.parent:
+        raise ConfigError(f"{config.name} has a parent to start from: start cannot be given too.")
+    if config.parent:
+        start_from_parent(network, config, chips)
+    elif start:
+        if init_dir is None:
+            raise ConfigError(f"{config.name} starts from {start}; give its folder as --init_dir.")
+        load_start_weights(network, init_dir / start, config.task)
 
 
 def train(
@@ -141,6 +202,9 @@ def train(
     init_dir: Path | None = None,
 ) -> keras.Model:
     """Trains a primary network, from its last finished epoch if the run was interrupted.
+
+    It starts from its parent if it has one, whose task may be another (transfer), from the start weights, or from fresh
+    ones.
 
     Args:
         config: the network.
@@ -166,12 +230,9 @@ def train(
         raise DataError(f"{train_set.name} has one usable sample to train on; give 2 or more of each class.")
     network = build(config, training)
     total = sum(stage.epochs for stage in training.stages) * steps(len(chips), training.batch_size)
-    compile_network(network, training, len(config.classes), total)
-    done = checkpoint.resume(network)
-    if not done and training.start:
-        if init_dir is None:
-            raise ConfigError(f"{config.name} starts from {training.start}; give its folder as --init_dir.")
-        load_start_weights(network, init_dir / training.start, config.task)
+    compile_network(network, config, total)
+    if not checkpoint.resume(network):
+        _start(network, config, chips, init_dir)
     wanted = targets(labels, config.task, training.auxiliary)
     validation_wanted = targets(validation_labels, config.task, training.auxiliary)
 

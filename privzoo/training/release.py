@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from privzoo import activations, weights
+from privzoo import activations, outputs, weights
 from privzoo import config as configs
 from privzoo.architectures import graph
 from privzoo.config import ModelConfig, NetworkConfig, to_dict
@@ -61,7 +61,7 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
         obfuscation.compile_players(network, config, 1)
     else:
         network = mixing.build(config) if config.mixing else primary.build(config, config.training)
-        primary.compile_network(network, config.training, len(config.classes), 1)
+        primary.compile_network(network, config, 1)
     done = Checkpoint(run, record.fingerprint(config)).resume(network)
     epochs = sum(stage.epochs for stage in config.training.stages)
     if done < epochs:
@@ -71,7 +71,7 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
         return weights.load(configs.network(parent)) | graph.get_weights(network)
     if config.obfuscation:
         return obfuscation.trained_weights(config, network)
-    folded = graph.fold_batch_norm(graph.get_weights(network))
+    folded = graph.fold_batch_norm(graph.get_weights(network)) | primary.unchanged(network, config)
     return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
 
 
@@ -127,7 +127,8 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
             wanted = labels[config.task][order]
         else:
             answers[name] = whole_answers(network, chips, config.input_size, cache)
-    accuracy = {name: float(np.mean(answer.argmax(1) == wanted)) for name, answer in answers.items()}
+    labels_of = {name: outputs.decided(answer, config.output) for name, answer in answers.items()}
+    accuracy = {name: float(np.mean(found == wanted)) for name, found in labels_of.items()}
     run_record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     run_record["golden_output"] = golden_output(released_network)
     run_record["release"] = {
@@ -136,7 +137,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
         "validation_faces": len(wanted),
         "validation_accuracy": accuracy,
         "largest_probability_change_by_coding": float(np.abs(answers["float32"] - answers["released"]).max()),
-        "labels_changed_by_coding": int((answers["float32"].argmax(1) != answers["released"].argmax(1)).sum()),
+        "labels_changed_by_coding": int((labels_of["float32"] != labels_of["released"]).sum()),
     }
     write_json(path.with_suffix(".json"), run_record)
     write_bytes(path.with_suffix(".png"), (run / "curves.png").read_bytes())

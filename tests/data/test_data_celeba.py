@@ -60,7 +60,7 @@ def test_load(tmp_path, lists, images, official, form, layout):
         assert sample.labels["Smiling"] == int(SMILING[name])
         assert data.classes["identity"][sample.labels["identity"]] == str(PERSON[name])
     chips, labels = arrays(data, None)
-    assert chips.shape == (COUNT, 97, 97, 3) and set(labels) == {"gender", "Smiling", "identity"}
+    assert chips.shape == (COUNT, 97, 97, 3) and set(labels) == {"attributes", "gender", "Smiling", "identity"}
     assert not data.skipped
 
 
@@ -95,9 +95,9 @@ def test_chip_frames_the_face_as_utkface_does():
 
 
 def test_image_that_is_not_aligned_is_refused_by_name_and_skipped_in_bulk(tmp_path, official):
-    files = official | {f"Img/img_align_celeba/{NAMES[0]}": jpeg(200)}
+    files = official | {f"Img/img_align_celeba/{NAMES[0]}": jpeg(200, 150)}
     data = celeba.load(place(files, tmp_path, "folder", "CelebA"), split="all")
-    with pytest.raises(ImageError, match=r"000001\.jpg: A CelebA image has 200x200 pixels: use the aligned"):
+    with pytest.raises(ImageError, match=r"000001\.jpg: A CelebA image has 200x150 pixels: use the aligned"):
         data.samples[0].image()
     assert len(arrays(data, 16)[0]) == COUNT - 1
 
@@ -122,7 +122,7 @@ def test_missing_image_and_damaged_line_are_skipped_and_counted(tmp_path, offici
 def test_identities_are_optional(tmp_path, official):
     files = {name: content for name, content in official.items() if "identity" not in name}
     data = celeba.load(place(files, tmp_path, "folder", "CelebA"))
-    assert set(data.classes) == set(data.samples[0].labels) == {"gender"}
+    assert set(data.classes) == set(data.samples[0].labels) == {"attributes", "gender"}
 
 
 @pytest.mark.parametrize(
@@ -171,3 +171,33 @@ def test_unknown_attribute_and_split_are_refused(tmp_path, official):
         celeba.load(root, attributes=["Smiling", "Happy"])
     with pytest.raises(ConfigError, match="'val' is unknown"):
         celeba.load(root, split="val")
+
+
+def test_all_attributes_are_one_label(tmp_path, official):
+    data = celeba.load(place(official, tmp_path, "folder", "CelebA"), split="all")
+    assert data.classes["attributes"] == ("Male", "Young", "Smiling")
+    _, labels = arrays(data, 32)
+    np.testing.assert_array_equal(labels["attributes"], [[MALE[name], True, SMILING[name]] for name in NAMES])
+
+
+def test_a_part_without_validation_images_gets_some_people(tmp_path, lists):
+    people = 60
+    names = [f"{number:06}.jpg" for number in range(people)]
+    files = {
+        "list_attr_celeba.txt": f"{people}\nMale\n{''.join(f'{name} 1{chr(10)}' for name in names)}".encode(),
+        "identity_CelebA.txt": "".join(f"{name} {number // 2}\n" for number, name in enumerate(names)).encode(),
+        "list_eval_partition.txt": "".join(f"{n} {2 * (k >= 50)}\n" for k, n in enumerate(names)).encode(),
+    } | {f"img_align_celeba/{name}": b"" for name in names}
+    root = place(files, tmp_path, "folder", "CelebA")
+    found = {split: celeba.load(root, split) for split in ("train", "validation", "test")}
+    who = {split: {data.classes["identity"][s.person] for s in data.samples} for split, data in found.items()}
+    assert not who["train"] & who["validation"] and len(who["train"] | who["validation"]) == 25
+    assert 0 < len(who["validation"]) < 8 and len(found["test"]) == 10
+    (root / "identity_CelebA.txt").unlink()
+    assert 0 < len(celeba.load(root, "validation")) < 15  # single images then
+
+
+def test_square_images_are_chips_already(tmp_path, lists, images):
+    files = lists | {name: jpeg(128, 128, 1) for name in images}
+    data = celeba.load(place(files, tmp_path, "folder", "CelebA"), split="all")
+    assert data.samples[0].image().shape == (128, 128, 3)

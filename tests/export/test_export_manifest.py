@@ -65,7 +65,7 @@ def test_manifest_of_a_registered_model():
         model=SimpleNamespace(
             name="m", version=2, network="n", cut="conv2_1", embedding="simple", noise=None, step=None
         ),
-        network=SimpleNamespace(task="gender", classes=("male", "female"), input_size=24, licence="l"),
+        network=SimpleNamespace(task="gender", classes=("male", "female"), input_size=24, licence="l", output="class"),
         cost=SimpleNamespace(head_multiply_adds=5, tail_multiply_adds=1),
         head="full",
     )
@@ -73,3 +73,9 @@ def test_manifest_of_a_registered_model():
     assert built == manifest_of(
         head, tail, model="m", version=2, network="n", multiply_adds=(5, 1), licence="l", input_size=24
     )
+
+
+def test_the_output_is_named_where_it_is_attributes():
+    head, tail, _ = pair()
+    assert "output" not in manifest_of(head, tail)  # as earlier versions wrote it
+    assert manifest_of(head, tail, output="attributes")["output"] == "attributes"

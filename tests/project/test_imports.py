@@ -19,8 +19,8 @@ SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
 BOTTOM = {
-    *("answers", "checks", "crowd", "databases", "errors", "files", "forks", "markdown", "plain", "protobuf"),
-    *("provenance", "sources", "texts", "version"),
+    *("answers", "checks", "crowd", "databases", "errors", "files", "forks", "markdown", "outputs", "plain"),
+    *("protobuf", "provenance", "sources", "texts", "version"),
 }
 MAY_IMPORT = {
     "checks": set(),
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "files": set(),
     "forks": set(),
     "markdown": set(),
+    "outputs": set(),
     "protobuf": set(),
     "provenance": set(),
     "plain": set(),

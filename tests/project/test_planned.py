@@ -44,12 +44,21 @@ def test_a_planned_network_can_start(name):
         assert name.removesuffix("_long") == f"{parent.name}_siamese_{planned.siamese.cut}"
         layers = [layer.name for layer in architectures.layers(planned.architecture)]
         assert layers.index(planned.siamese.trained_from) <= layers.index(planned.siamese.cut)
+    elif planned.parent and not planned.mixing:  # transfer: another task on the parent's layers
+        parent = network(planned.parent)
+        for field in ("architecture", "input", "classifier", "lrn"):
+            assert getattr(parent, field) == getattr(planned, field)
+        assert not planned.training.start and not planned.training.auxiliary
+    if planned.output == "attributes":
+        assert planned.task == "attributes" and len(planned.classes) == 40
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(NETWORKS) if network(name).mixing])
-def test_a_planned_network_for_mixtures_can_start(name):
+def test_a_planned_network_for_mixtures_can_start(name, monkeypatch):
     from privzoo.training import mixing
 
+    known = config.networks() | NETWORKS  # its parent may be planned too
+    monkeypatch.setattr(config, "networks", lambda: known)
     planned = network(name)
     settings, parent = mixing.check(planned)
     group = "" if settings.group == 8 else f"_group{settings.group}"

@@ -287,3 +287,14 @@ def test_refusals_are_one_sentence(status, body, sentence):
 def test_an_answer():
     [found] = node(replies=[{"status": 200, "body": '{"predictions": [[0.25, 0.75]]}'}])["replies"]
     assert found == {"label": "female", "probabilities": {"male": 0.25, "female": 0.75}}
+
+
+@pytest.mark.parametrize(
+    ("row", "label"),
+    [([0.75, 0.625], "male, female"), ([0.25, 0.75], "female"), ([0.5, 0.25], "no attribute")],
+)
+def test_an_answer_about_attributes(row, label):
+    """Each is present or not, as the manifest says."""
+    body = json.dumps({"predictions": [row]})
+    [found] = node(replies=[{"status": 200, "body": body, "output": "attributes"}])["replies"]
+    assert found == {"label": label, "probabilities": dict(zip(("male", "female"), row, strict=True))}

@@ -132,7 +132,7 @@ def test_the_network_in_training_is_the_three_parts_around_mixtures(zoo, finishe
 
     settings = with_epochs(3)
     trained = mixing.build(settings)
-    primary.compile_network(trained, settings.training, 2, 1)
+    primary.compile_network(trained, settings, 1)
     Checkpoint(finished, fingerprint(settings)).resume(trained)
     chips, network = tiny_zoo.chips()[0], graph.inference_network(settings, release.trained_weights(settings, finished))
     batches = mixing.PlainMixedBatches(chips, tiny_zoo.SIZE, 64, None, settings.mixing, 5)

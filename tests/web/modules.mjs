@@ -123,8 +123,8 @@ if (given.shortest) found.shortest = given.shortest.map((bits) => {
 if (given.encode) found.encode = encode(Float32Array.from(given.encode.feature), given.encode.manifest);
 if (given.replies) {
   found.replies = [];
-  const manifest = { classes: ["male", "female"], tail: { signature: "tail_0123456789ab" } };
-  for (const { status, body } of given.replies) {
+  for (const { status, body, output } of given.replies) {
+    const manifest = { classes: ["male", "female"], tail: { signature: "tail_0123456789ab" }, output };
     globalThis.fetch = async () => {
       if (status === 0) throw new TypeError("fetch failed");
       return new Response(body, { status });

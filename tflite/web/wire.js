@@ -69,12 +69,15 @@ export async function predict(body, manifest, model) {
   const row = await response.json().then((reply) => reply.predictions?.[0], () => null);
   const milliseconds = performance.now() - start;
   const { classes } = manifest;
+  const attributes = manifest.output === "attributes"; // each present or not; without the entry, one of the classes
   if (!Array.isArray(row) || row.length !== classes.length || !row.every(Number.isFinite)) {
     throw new Error(`The server answered with something other than ${classes.length} probabilities.`);
   }
   return {
     probabilities: Object.fromEntries(classes.map((name, i) => [name, row[i]])),
-    label: classes[row.indexOf(Math.max(...row))],
+    label: attributes
+      ? classes.filter((_, i) => row[i] > 0.5).join(", ") || "no attribute"
+      : classes[row.indexOf(Math.max(...row))],
     milliseconds,
   };
 }

@@ -96,8 +96,13 @@ def make(
         unmixing: what tools/unmixing.py keeps; None: nothing.
     """
     rows = [_row(card, unmixing) for card in cards]
-    # Fine-tuned networks take the same input as their parents.
-    networks = {card.network.name: card for card in cards if card.network.parent is None}
+    # Networks that were fine-tuned for the same task take the same input as their parents.
+    tasks = {card.network.name: card.network.task for card in cards}
+    networks = {
+        card.network.name: card
+        for card in cards
+        if card.network.parent is None or tasks.get(card.network.parent, card.network.task) != card.network.task
+    }
     return [*(_raw(card, (raw or {}).get(card.network.input), rows) for card in networks.values()), *rows]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from privzoo.data import Dataset, arrays
 from privzoo.errors import ConfigError
-from privzoo.evaluation import classes, detected, drawn, intervals, mixtures, subgroups
+from privzoo.evaluation import attributes, classes, detected, drawn, intervals, mixtures, subgroups
 from privzoo.evaluation.intervals import Estimate
 from privzoo.evaluation.variants import AGREEMENT, AGREEMENT_UNDRAWN, FLOAT, NETWORK, budget_name, deployed
 from privzoo.measurement import PART, Measurement
@@ -23,6 +23,7 @@ from privzoo.mechanisms.gaussian import DELTA, EPSILONS, Noise, budget_sigma
 from privzoo.mechanisms.mixing import ENCODINGS
 from privzoo.mixed import MixedModel
 from privzoo.model import BATCH, SplitModel
+from privzoo.outputs import ATTRIBUTES, decided
 from privzoo.provenance import git_revision
 
 ROUNDED_APART = 0.01  # share of rounded values that may be so
@@ -44,7 +45,7 @@ def _embedding(model: SplitModel) -> Callable[[np.ndarray], np.ndarray] | None:
 
 def _answers(model: SplitModel, features: np.ndarray, every: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
     """Predicted classes by variant: with the model's noise, and for some faces with that of the usual budgets."""
-    found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book)}
+    found = {FLOAT: drawn.labels(model.classify, features, model.noise, seeds, model.book, model.output)}
     if isinstance(model.noise, Noise):  # budgets of codes are measured by tools/codes.py
         for epsilon in EPSILONS:
             noise = Noise(budget_sigma(epsilon, DELTA, model.noise.clip), model.noise.clip)
@@ -77,8 +78,9 @@ def float_answers(
 
     Returns:
         The whole network's classes, int (1, N); and each model with variant -> int (draws, N), of other budgets
-        (draws, N / every). A DataMix model's draws are of groups and keys, its other variants encodings of mixtures,
-        and its network's classes those of single faces, which it is not meant for.
+        (draws, N / every). Of attributes all have a third axis, (..., A). A DataMix model's draws are of groups and
+        keys, its other variants encodings of mixtures, and its network's classes those of single faces, which it is
+        not meant for.
 
     Raises:
         ConfigError: a head does not compute its network's activation.
@@ -100,7 +102,7 @@ def float_answers(
     for start in _steps(len(chips), progress, "network, float heads and tails"):
         x = kept.values[start : start + BATCH]
         found = {cut: (x := piece(x, training=False)) for cut, piece in pieces.items()}
-        whole.append(np.asarray(rest(x, training=False)).argmax(1))
+        whole.append(decided(rest(x, training=False), models[0].output))
         for model, embedding, part in zip(models, embeddings, parts, strict=True):
             if embedding is None:
                 features = np.asarray(model.head(images.batch(start // BATCH), training=False))
@@ -110,7 +112,7 @@ def float_answers(
                 off = ~np.isclose(model.head(images.batch(0)), features, rtol=1e-4, atol=1e-4) if start == 0 else False
                 if np.mean(off) > (ROUNDED_APART if model.config.step else 0):
                     raise ConfigError(f"The head of {model.name} does not compute its network's {model.config.cut}.")
-            part.append(features if model.noise else model.classify(features).argmax(1))
+            part.append(features if model.noise else decided(model.classify(features), model.output))
 
     def answers() -> Iterator[tuple[SplitModel, dict[str, np.ndarray]]]:
         for model, part in zip(models, parts, strict=True):
@@ -131,12 +133,13 @@ def _mixed_answers(
     def main(some: np.ndarray) -> np.ndarray:
         return np.asarray(model.tail(some, training=False))
 
-    alone = [model.mixing.answers(main(pre(chips[i : i + BATCH]))).argmax(1) for i in range(0, len(chips), BATCH)]
+    answers = [model.mixing.answers(main(pre(chips[i : i + BATCH]))) for i in range(0, len(chips), BATCH)]
+    alone = decided(np.concatenate(answers), model.output)
     found = {FLOAT: mixtures.labels(pre, main, model.mixing, chips, seeds)}
     for encoding in ENCODINGS:
         name = f"{FLOAT}, mixtures as {encoding}"
         found[name] = mixtures.labels(pre, main, model.mixing, chips[::every], seeds, encoding)
-    return np.concatenate(alone)[None], iter([(model, found)])
+    return alone[None], iter([(model, found)])
 
 
 def deployed_answers(
@@ -170,8 +173,9 @@ def deployed_answers(
                 answers = mixtures.labels(head.features, main, model.mixing, chips, seeds, ENCODINGS[0])
                 return answers, answers, sha256
             features = outputs(head, chips, progress)
-    answers = drawn.labels(model.classify, features, model.noise, seeds, model.book)
-    return answers, drawn.undrawn(model.classify, features, model.noise, model.book), sha256
+    how = model.book, model.output
+    answers = drawn.labels(model.classify, features, model.noise, seeds, *how)
+    return answers, drawn.undrawn(model.classify, features, model.noise, *how), sha256
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ class _Faces:
 
     name: str
     chips: np.ndarray  # uint8 (N, S, S, 3), or clips, int16 (N, 16000)
-    truth: np.ndarray  # int (N,)
+    truth: np.ndarray  # int (N,), of attributes (N, A)
     people: np.ndarray | None  # person of each, if known
     found: np.ndarray | None  # bool (N,): where the detector found a face; None: chips were given
 
@@ -271,12 +275,17 @@ class _Sheet:
         reference: np.ndarray,
     ):
         self.names, self.faces, self.seeds, self.reference = model.classes, faces, seeds, reference
+        self.attributes = model.output == ATTRIBUTES
         self.date, self.git, self.command = datetime.date.today().isoformat(), git, command
         self.results: list[Measurement] = []
 
     def baselines(self) -> None:
         """The accuracy of one answer for all faces; and how many faces the detector found, where it was asked."""
-        best, got = classes.most_frequent(self.faces.truth, self.names, self.faces.people)
+        truth, people = self.faces.truth, self.faces.people
+        if self.attributes:
+            best, got = attributes.MAJORITY, attributes.majority(truth, people)
+        else:
+            best, got = classes.most_frequent(truth, self.names, people)
         self._write(classes.ACCURACY, classes.always(best), got, "", self.faces.name)
         if self.faces.found is not None:
             found = intervals.share(self.faces.found, self.faces.people)
@@ -286,14 +295,19 @@ class _Sheet:
         """Adds all figures of some predicted classes, int (draws, N / every), and their agreement under a name."""
         faces, some = self.faces, slice(None, None, every)
         predicted = detected.with_misses(predicted, None if faces.found is None else faces.found[some])
-        for metric, estimate in classes.figures(predicted, faces.truth[some], self.names, self._people(every)).items():
+        figures = attributes.figures if self.attributes else classes.figures
+        for metric, estimate in figures(predicted, faces.truth[some], self.names, self._people(every)).items():
             self._write(metric, self._of(variant), estimate, sha256, self._where(every), len(predicted))
         if agreement:
             self.agreement(variant, predicted, sha256, every, agreement)
 
     def agreement(self, variant: str, predicted: np.ndarray, sha256: str, every: int, metric: str) -> None:
-        """Adds the share of faces on which predicted classes, int (draws, N / every), are the whole network's."""
-        alike = intervals.share(predicted == self.reference[:, ::every], self._people(every))
+        """Adds the share of faces on which predicted classes, int (draws, N / every), are the whole network's.
+
+        Of attributes, the share of all attributes of all faces.
+        """
+        alike = predicted == self.reference[:, ::every]
+        alike = intervals.share(alike.mean(2) if self.attributes else alike, self._people(every))
         self._write(metric, self._of(variant), alike, sha256, self._where(every), len(predicted))
 
     def _people(self, every: int) -> np.ndarray | None:

@@ -12,12 +12,14 @@ from privzoo.audit.report.families import NAMES
 from privzoo.card import Card
 from privzoo.config import SPEECH
 from privzoo.evaluation import bars, intervals, subgroups
+from privzoo.evaluation.attributes import balanced_of
 from privzoo.evaluation.classes import BALANCED, recall_of
 from privzoo.evaluation.detected import DETECTED
 from privzoo.evaluation.variants import FLOAT, INT8, budget_name
 from privzoo.markdown import percent
 from privzoo.measurement import PART, Measurement
 from privzoo.mechanisms.gaussian import DELTA, EPSILONS
+from privzoo.outputs import ATTRIBUTES
 from privzoo.provenance import write_csv
 
 ACCURACY = markdown.Section("accuracy", "tools/evaluate.py")
@@ -112,7 +114,9 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
     if one := next((one for card in cards if (one := card.one_answer())), None):
         words.append(f"Always answering {one.variant.removeprefix('always ')} gets {one.value:.1%}.")
     recalls = {name: [m.value for _, m in _found(cards, recall_of(name))] for name in cards[0].network.classes}
-    if all(recalls.values()):
+    if cards[0].network.output == ATTRIBUTES:
+        words += _of_attributes(cards)
+    elif all(recalls.values()):
         low, high = (end(recalls, key=lambda name: sum(recalls[name])) for end in (min, max))
         words.append(
             f"Of the classes, {low} is recognised least often ({_range(recalls[low])} of its {nouns}) and {high} most "
@@ -123,6 +127,19 @@ def _of_task(task: str, cards: Sequence[Card]) -> str:
         apart = max(abs(a.value - b.value) for a, b in both)
         words.append(f"An int8 head changes accuracy by at most {100 * apart:.1f} points.")
     return " ".join([*words, *_beside_paper(task, cards)])
+
+
+def _of_attributes(cards: Sequence[Card]) -> list[str]:
+    """Of which attributes the models tell least and most, by balanced accuracy: most faces lack the rare ones."""
+    found = {name: [m.value for _, m in _found(cards, balanced_of(name))] for name in cards[0].network.classes}
+    measured = {name: values for name, values in found.items() if values}
+    if not measured:
+        return []
+    low, high = (end(measured, key=lambda name: sum(measured[name])) for end in (min, max))
+    return [
+        f"Both accuracies are means over {len(found)} attributes. By balanced accuracy {low} is told worst "
+        f"({_range(measured[low])}) and {high} best ({_range(measured[high])})."
+    ]
 
 
 def _paper(card: Card) -> float | None:

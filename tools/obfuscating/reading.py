@@ -14,6 +14,7 @@ from privzoo.errors import UnknownNameError
 from privzoo.evaluation import intervals
 from privzoo.evaluation.intervals import Estimate
 from privzoo.model import BATCH
+from privzoo.outputs import decided
 
 if TYPE_CHECKING:
     import keras
@@ -78,7 +79,7 @@ def measure(cards: Sequence[Card], data: Callable[[NetworkConfig], Dataset]) -> 
         for reader in readers(network):
             read = zoo.load_network(reader)
             hits = {
-                name: (answers(read, faces).argmax(1) == labels[network.task]).astype(float)
+                name: _hits(decided(answers(read, faces), network.output) == labels[network.task])
                 for name, faces in (("plain", chips), ("obfuscated", images))
             }
             found = {name: intervals.share(values, people) for name, values in hits.items()}
@@ -116,3 +117,8 @@ def estimate(row: dict[str, Any], name: str) -> Estimate | None:
     if f"{name}_low" not in row:
         return None
     return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], row["faces"], row["people"])
+
+
+def _hits(right: np.ndarray) -> np.ndarray:
+    """Of each face, whether it was answered rightly; of attributes, the share of them."""
+    return right.reshape(len(right), -1).mean(1)

@@ -13,9 +13,12 @@ NAMES = {name: f"{data}'s test part" if name != "lfw" else data for name, data i
 
 def family(network: NetworkConfig) -> str:
     """The family of a network's figures: "" for the zoo's, otherwise a network trained on the user's own data."""
-    while network.parent:
+    oldest = ""
+    while True:
+        oldest = network.name if network.own_data else oldest  # which may itself have started from one of the zoo's
+        if not network.parent:
+            return oldest
         network = config.network(network.parent)
-    return network.name if network.own_data else ""
 
 
 def family_of(model: str) -> str:
