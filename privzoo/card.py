@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from privzoo import card_files, card_text, config, measurement
-from privzoo.config import DATAMIX, FULL, OBFUSCATED, ModelConfig, NetworkConfig, to_dict
+from privzoo.config import DATAMIX, FULL, OBFUSCATED, SPEECH, ModelConfig, NetworkConfig, to_dict
 from privzoo.costs import Cost, cost, heads
+from privzoo.crowd import FACES, SPEAKERS, Crowd
 from privzoo.measurement import PART, Measurement
 from privzoo.outputs import ATTRIBUTES
 
@@ -88,12 +89,25 @@ class Card:
         """What leaves the device, in a few characters."""
         return "1 symbol" if self.model.code else "x".join(map(str, self.cost.feature_shape))
 
+    def among(self) -> Crowd:
+        """Among whom attackers look for a person: those whom attacks were measured on, else those of the protocol."""
+        usual = SPEAKERS if self.network.input == SPEECH else FACES
+        # Guessing is measured beside attacks; of older figures, and those of other commands, it is missing.
+        guessed = [m.value for m in self.measurements if m.metric == IDENTITY_ATTACK and m.variant.endswith(", chance")]
+        return dataclasses.replace(usual, people=round(1 / guessed[-1])) if guessed else usual
+
+    def bound(self) -> float:
+        """Highest share of `among` that any attacker identifies from one feature or answer; 1: there is no bound."""
+        found = self.bounds()
+        return found[0].top1(self.among().people) if found else 1.0
+
     def identified(self) -> str:
         """How many people the strongest attack identifies, or for a code the most that any attack can."""
         from privzoo.mechanisms.budget import rounded_up
 
-        if self.model.code and (bound := self.bounds()):  # no attack can exceed it, so none needs to be tried
-            return f"at most {rounded_up(100 * bound[0].top1())}%"
+        # No attack can exceed a code's bound, so none needs to be tried.
+        if self.model.code and (bound := self.bound()) < 1:
+            return f"at most {rounded_up(100 * bound)}%"
         attack = self.identity_attack()
         return f"{attack.value:.1%}" if attack else "not measured"
 
@@ -102,9 +116,9 @@ class Card:
         from privzoo.evaluation import epsilon
 
         if code := self.model.code:
-            return epsilon.words_of_code(code.symbols, code.epsilon)
+            return epsilon.words_of_code(code.symbols, code.epsilon, self.among())
         noise = self.model.noise
-        return epsilon.words(noise.sigma, noise.clip) if noise else ""
+        return epsilon.words(noise.sigma, noise.clip, nouns=card_text.nouns(self.network)) if noise else ""
 
     def identity_attack(self) -> Measurement | None:
         """The strongest identity attack measured on the feature; None if there was none.
@@ -199,6 +213,12 @@ class Card:
             "limits": list(card_text.limits(self.network, self.model)),
         }
 
+    def _broken(self) -> str:
+        return card_text.broken(self.unmixed(), self.identity_attack(), self.among(), card_text.nouns(self.network))
+
+    def _unproved(self) -> str:
+        return card_text.unproved(self.rebuilt(), self.identity_attack(), self.among())
+
     def __str__(self) -> str:
         """The card as Markdown."""
         cost, model, network = self.cost, self.model, self.network
@@ -209,8 +229,8 @@ class Card:
         lines = [
             f"# {self.model.name}" + ("" if self.head == FULL else f", {self.head} head"),
             "",
-            *([card_text.broken(self.unmixed(), self.identity_attack()), ""] if mixing else []),
-            *([card_text.unproved(self.rebuilt(), self.identity_attack()), ""] if network.obfuscation else []),
+            *([self._broken(), ""] if mixing else []),
+            *([self._unproved(), ""] if network.obfuscation else []),
             self.network.description,
             "",
             f"- task: {network.task} ({', '.join(network.classes)}){told}, {card_text.input_of(network)}",
@@ -254,7 +274,7 @@ class Card:
             *card_text.figures(self.measurements, network),
             *card_text.by_budget(self.at_budgets, network),
             *card_text.by_subgroup(self.subgroups),
-            *card_text.bounds(self.bounds(), self.attack_of),
+            *card_text.bounds(self.bounds(), network, self.among(), self.attack_of),
             "",
             "Limitations:",
             "",

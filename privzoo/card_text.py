@@ -11,6 +11,7 @@ from privzoo.outputs import ATTRIBUTES
 
 if TYPE_CHECKING:
     from privzoo.costs import Cost
+    from privzoo.crowd import Crowd
     from privzoo.measurement import Measurement
     from privzoo.mechanisms.bounds import Bounds
 
@@ -54,36 +55,39 @@ def nouns(network: NetworkConfig) -> str:
     return "clips" if network.input == SPEECH else "faces"
 
 
-def broken(recovered: Measurement | None, identity: Measurement | None) -> str:
+def broken(recovered: Measurement | None, identity: Measurement | None, among: Crowd, noun: str) -> str:
     """What a DataMix card says first: that it was broken, by what, and how far, as Markdown.
 
     Args:
         recovered: the share of faces that come back from a request; None: not measured on this model.
         identity: the strongest identity attack on what comes back; None: not measured.
+        among: those whom it looked for.
+        noun: of what is mixed; see `nouns`.
     """
     by = "Independent component analysis (`tools/unmixing.py`)"
     if recovered is None:
         return f"**Broken: never rely on it.** {by} unmixes requests without their key; not measured on this model yet."
 
-    then = f", and {_interval(identity)} of 100 people are identified in them" if identity else ""
+    then = f", and {_interval(identity)} of {among} are identified in them" if identity else ""
     return (
-        f"**Broken: never rely on it.** {by} recovers {_interval(recovered)} of the faces from the mixtures of one "
+        f"**Broken: never rely on it.** {by} recovers {_interval(recovered)} of the {noun} from the mixtures of one "
         f"request, without its key{then}."
     )
 
 
-def unproved(rebuilt: Measurement | None, identity: Measurement | None) -> str:
+def unproved(rebuilt: Measurement | None, identity: Measurement | None, among: Crowd) -> str:
     """What an obfuscated model's card says first: what attackers trained afresh get from its image, as Markdown.
 
     Args:
         rebuilt: how many faces a recogniser names in what the strongest decoder rebuilds; None: not measured.
         identity: the strongest identity attack on the image; None: not measured.
+        among: those whom it looked for.
     """
     found = [
         f"from what the strongest decoder rebuilds, a face recogniser names {_interval(rebuilt)} of the faces"
         if rebuilt
         else "no decoder has been trained afresh on its images yet",
-        f"attackers who learn from the image itself identify {_interval(identity)} of 100 people"
+        f"attackers who learn from the image itself identify {_interval(identity)} of {among}"
         if identity
         else "nobody has been identified in the image itself, because nobody has tried",
     ]
@@ -239,25 +243,29 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     ]
 
 
-def bounds(found: Sequence[Bounds], attack_of: Callable[[int], Measurement | None]) -> list[str]:
+def bounds(
+    found: Sequence[Bounds], network: NetworkConfig, among: Crowd, attack_of: Callable[[int], Measurement | None]
+) -> list[str]:
     """What no attacker can exceed, next to what the strongest one measured reached, as Markdown.
 
     Args:
         found: for several numbers of queries.
+        network: whose features they are about.
+        among: the people whom attacks were measured on, who are those of the bound beside them.
         attack_of: the strongest attack measured that averages so many queries.
     """
     if not found:
         return []
-    names = [name for name, _ in found[0].rows()]
-    rows = []
+    names = [name for name, _ in found[0].rows(among)]
+    rows, source = [], "recording" if network.input == SPEECH else "photograph"
     for one in found:
         # What one query tells is all that permanent answers do.
         measured = attack_of(1 if one.permanent else one.queries)
         shown = f"{measured.value:.2%} ({measured.low:.2%} to {measured.high:.2%})" if measured else "not measured"
-        queries = f"{one.queries} of one photograph, permanent" if one.permanent else str(one.queries)
-        rows.append((queries, *(value for _, value in one.rows()), shown))
+        queries = f"{one.queries} of one {source}, permanent" if one.permanent else str(one.queries)
+        rows.append((queries, *(value for _, value in one.rows(among)), shown))
     title = "What no attacker can exceed, whatever they know (privzoo.mechanisms.bounds):"
-    return ["", title, "", markdown.table(("queries of one person", *names, "measured top-1 of 100 people"), rows)]
+    return ["", title, "", markdown.table(("queries of one person", *names, f"measured top-1 of {among}"), rows)]
 
 
 SPOKEN = (

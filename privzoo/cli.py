@@ -145,9 +145,9 @@ def _list(options: argparse.Namespace) -> None:
             )
         )
     console.print_table(header, rows, left=4)
-    print("\nidentified: identification rate of the strongest attack measured, among 100 people; chance is 1%.")
-    if any(card.model.code for card in cards):
-        print("For codes: the bound that no attack on one answer can exceed.")
+    print()
+    for line in console.identified_notes(cards):
+        print(line)
     if any(card.network.own_data for card in cards):
         print("For networks trained on your own data: among its people; the card has chance (privzoo show).")
     # An accuracy means little without that of an answer that ignores the face.
@@ -285,8 +285,9 @@ def _print_demo(report: Any) -> None:
         f"the raw {chip} has {report.chip_bytes:,} bytes."
     )
     if (attack := report.identity_attack) is not None:
-        own = privzoo.show(report.model).network.own_data
-        people, chance = ("known people", "the card has chance") if own else ("100 people", "chance is 1%")
+        card = privzoo.show(report.model)
+        among, own = card.among(), card.network.own_data
+        people, chance = ("known people", "the card has chance") if own else (among, f"chance is {among.chance}")
         many = re.search(r"(\d+) queries", attack["variant"])
         seen = f"{many[1]} features of each {one}" if many else "such a feature"
         print(

@@ -6,10 +6,12 @@ import io
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from privzoo import outputs, texts
+from privzoo.crowd import FACES
 from privzoo.errors import AudioError
 
 # Advice in errors for Python users -> the same for the command line; in order, longer phrases first.
@@ -141,6 +143,26 @@ def print_answers(
     print_table((*header, *(() if speech else places), *(more or {})), rows, left=2)
 
 
+def identified_notes(cards: Sequence[Any]) -> Iterator[str]:
+    """What a column of identification rates shows: among whom, and where it is a bound.
+
+    Args:
+        cards: of the models, `Card`s.
+    """
+    crowds = Counter(card.among() for card in cards if not card.network.own_data) or Counter([FACES])
+    (most, _), *others = crowds.most_common()
+    yield f"identified: identification rate of the strongest attack measured, among {most}; chance is {most.chance}."
+    for crowd, _ in others:
+        tasks = dict.fromkeys(card.network.task for card in cards if card.among() == crowd)
+        yield f"For {' and '.join(tasks)}: among {crowd}; chance is {crowd.chance}."
+    codes = [card for card in cards if card.model.code]
+    if any(card.bound() < 1 for card in codes):
+        yield "For codes: the bound that no attack on one answer can exceed."
+    for card in codes:
+        if card.bound() >= 1:
+            yield f"For {card.model.name}: an attack, as no bound holds among {card.among()} at its epsilon."
+
+
 def noise_note(noise: dict[str, Any]) -> str:
     """What was drawn for the answers above; `noise` comes from a mechanism's `drawn`."""
     from privzoo.mechanisms.budget import rounded_up
@@ -165,8 +187,8 @@ def noise_note(noise: dict[str, Any]) -> str:
         )
     return (
         "Each answer comes from a feature with freshly drawn noise: standard deviation "
-        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} for each face. Another call gives "
-        "another answer, and spends as much again."
+        f"{noise['sigma']:.3g}, epsilon {epsilon} at delta {noise['delta']:g} for each face or recording. Another "
+        "call gives another answer, and spends as much again."
     )
 
 

@@ -95,6 +95,14 @@ def test_faces_are_not_asked_of_a_model_of_speech():
     assert model.card.to_dict()["input"] == "speech"
 
 
+def test_released_heads_are_compared_on_a_photograph_so_none_takes_speech(tmp_path):
+    from privzoo.export import released
+
+    with pytest.raises(ConfigError, match="takes speech, .* with privzoo export"):
+        released.release([privzoo.load(SIMPLE)], tmp_path, ["float32"])
+    assert not list(tmp_path.iterdir())  # nothing is half-written
+
+
 def test_a_code_sends_one_symbol():
     model = privzoo.load(CODED)
     sent = model.features(words(4))

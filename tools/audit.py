@@ -53,7 +53,11 @@ flags.DEFINE_multi_enum(
 )
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for features and results, shared by all tools")
 flags.DEFINE_bool("write", True, "write the figures into the cards; without it, only into the cache and the terminal")
-flags.DEFINE_bool("yardstick", True, "attack raw pixels first; without it, reuse the last audit's figures of them")
+flags.DEFINE_bool(
+    "yardstick",
+    True,
+    "attack raw pixels, or raw spectrograms, first; without it, reuse the last audit's figures of them",
+)
 flags.DEFINE_bool(
     "looks", True, "also reconstruct faces from features, and measure the trade-off of accuracy and privacy under noise"
 )
@@ -126,8 +130,8 @@ def _earlier(path: Path) -> dict | None:
         raise DataError(f"The result {path} is damaged; delete it and run the audit again.") from None
 
 
-def _yardstick(data: Data, plan: Plan, path: Path, progress: bool, keep: Callable[..., Any]) -> bool:
-    """Attacks raw pixels; returns whether even the best attacker is too weak there for its other figures to count."""
+def _yardstick(data: Data, plan: Plan, folder: Path, progress: bool, keep: Callable[..., Any]) -> bool:
+    """Attacks raw inputs; returns whether even the best attacker is too weak there for its other figures to count."""
     from privzoo.audit import model_audit, pair_cells, runner
     from privzoo.errors import DataError
 
@@ -138,19 +142,19 @@ def _yardstick(data: Data, plan: Plan, path: Path, progress: bool, keep: Callabl
         asked = pair_cells.yardstick(data, plan, FLAGS.quick)
         pairs = pair_cells.measure(asked, plan, FLAGS.engine, progress)
         pairs += [] if FLAGS.quick else pair_cells.recognised(data, plan)
-    weak = False
+    weak, path = False, folder / f"{data.yardstick}.json"
     if "people" in FLAGS.attacks:
         earlier = [f for f in (_earlier(path) or {}).get("figures", ()) if runner.group(f["attack"]) == "people"]
         if not (people or earlier):
-            raise DataError(f"{path} has no attack on raw pixels yet, which the others are judged by; add --yardstick.")
+            raise DataError(f"{path} has no attack on raw inputs yet, which the others are judged by; add --yardstick.")
         weak = model_audit.too_weak(people or earlier)
     if people or pairs:
-        keep(None, [*people, *pairs], weak, path.parent)
+        keep(None, [*people, *pairs], weak, folder, data.yardstick)
     return weak
 
 
 def main(_: list[str]) -> None:
-    """Attacks raw pixels first, then every matching model, network by network."""
+    """Attacks raw inputs first, then every matching model, network by network."""
     import privzoo
     from privzoo import config, costs, measurement
     from privzoo.audit import limits, model_audit, own, pair_cells
@@ -171,24 +175,34 @@ def main(_: list[str]) -> None:
     quantizations = ["float"] if FLAGS.quick else FLAGS.quantizations
 
     def keep(
-        model: SplitModel | None, figures: list[dict], weak: bool, folder: Path, heads: dict[str, str] | None = None
+        model: SplitModel | None,
+        figures: list[dict],
+        weak: bool,
+        folder: Path,
+        yardstick: str,
+        heads: dict[str, str] | None = None,
     ) -> dict:
-        name = model.name if model else FLAGS.model
-        document = model_audit.document(model, model_audit.marked(figures, weak), _command(name), FLAGS.quick, revision)
+        command = _command(model.name if model else FLAGS.model)
+        marked = model_audit.marked(figures, weak)
+        document = model_audit.document(model, marked, command, FLAGS.quick, revision, yardstick)
         whole = model_audit.merged(document, _earlier(folder / f"{document['model']}.json"), ran, heads)
         write_json(folder / f"{document['model']}.json", whole)
         print(tables.terminal(document), flush=True)
         return document
 
+    def kind_of(name: str) -> tuple[str, str]:
+        return families.family_of(name), config.network(config.model(name).network).input
+
     # Figures of a user's own data are kept apart from the zoo's, with their own yardstick: people and chance differ.
-    for family in sorted({families.family_of(name) for name in names}):
+    # Speech has a yardstick of its own too.
+    for family, given in sorted({kind_of(name) for name in names}):
         # The page is on full heads.
         head = "" if FLAGS.head == config.FULL else f"_{FLAGS.head}"
         kind = ("_quick" if FLAGS.quick else "") + head + (f"_{family}" if family else "")
         folder = plan.cache / f"audit{kind}"
-        members = [name for name in names if families.family_of(name) == family]
+        members = [name for name in names if kind_of(name) == (family, given)]
         data = own.data_of(config.network(config.model(members[0]).network), FLAGS.data_dir, FLAGS.quick)
-        weak = _yardstick(data, plan, folder / f"{model_audit.YARDSTICK}.json", progress, keep)
+        weak = _yardstick(data, plan, folder, progress, keep)
         for name in sorted(members, key=lambda name: (config.model(name).network, name)):
             model = privzoo.load(name, head=FLAGS.head)
             views = model_audit.views(
@@ -206,14 +220,17 @@ def main(_: list[str]) -> None:
 
                 looks = reconstruction_cells.QUICK if FLAGS.quick else reconstruction_cells.Looks(tuple(FLAGS.decoders))
                 figures += reconstruction_cells.measure(model, data, plan, folder, looks, FLAGS.engine, progress)
-            document = keep(model, figures, weak, folder, {view.name: view.sha256 for view in views})
+            heads = {view.name: view.sha256 for view in views}
+            document = keep(model, figures, weak, folder, data.yardstick, heads)
             found = limits.defects(figures)
             defects += [f"{name}: {words}" for words in found]
             if FLAGS.write and not found:
                 measurement.write(name, model_audit.measurements(document), FLAGS.head)
         if family and "pairs" in FLAGS.attacks:
             print(f"{family}: no pairs were verified; ten folds of people with two photographs are LFW's.")
-        if FLAGS.looks and family:
+        if given == config.SPEECH:
+            print(f"{', '.join(members)}: there are no pairs and no pictures of speech; only people were looked for.")
+        elif FLAGS.looks and family:
             print(f"{family}: no faces were reconstructed; decoders learn from the research data sets' faces.")
         if FLAGS.report:
             from privzoo.audit.report import audit_page

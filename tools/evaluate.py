@@ -22,8 +22,8 @@ flags.DEFINE_list("quantizations", ["int8"], "exported heads to measure in addit
 flags.DEFINE_string(
     "heads_dir", None, "folder with exported heads to measure, NAME_QUANTIZATION.tflite; missing ones are exported now"
 )
-flags.DEFINE_integer("limit", None, "measure on about this many faces only, for a trial run", lower_bound=8)
-flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every Nth face only", lower_bound=1)
+flags.DEFINE_integer("limit", None, "measure on about this many faces or clips only, for a trial run", lower_bound=8)
+flags.DEFINE_integer("every", 1, "measure exported heads and budgets on every Nth face or clip only", lower_bound=1)
 flags.DEFINE_string("cache_dir", "runs/cache", "folder for the first layers' activations, shared by all tools")
 flags.DEFINE_integer(
     "draws",

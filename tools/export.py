@@ -47,8 +47,10 @@ flags.DEFINE_bool("overwrite", False, "replace a tail's version if it exists")
 flags.DEFINE_string(
     "calibration_dir", None, "folder of face chips, or clips, to calibrate int8; default: those that come with packages"
 )
-flags.DEFINE_string("data_dir", None, "folder with the data sets, to calibrate int8 with the network's training faces")
-flags.DEFINE_integer("calibration_count", 64, "number of calibration faces, evenly spaced", lower_bound=2)
+flags.DEFINE_string(
+    "data_dir", None, "folder with the data sets, to calibrate int8 with the network's training faces or clips"
+)
+flags.DEFINE_integer("calibration_count", 64, "number of calibration faces or clips, evenly spaced", lower_bound=2)
 
 
 def _calibration(model: SplitModel) -> np.ndarray | None:
@@ -56,7 +58,7 @@ def _calibration(model: SplitModel) -> np.ndarray | None:
     from privzoo.errors import ConfigError
 
     if FLAGS.calibration_dir and FLAGS.data_dir:
-        raise ConfigError("--calibration_dir and --data_dir both give faces to calibrate with; choose one.")
+        raise ConfigError("--calibration_dir and --data_dir both say what to calibrate with; choose one.")
     if FLAGS.calibration_dir:
         return _chips(checks.local_path(FLAGS.calibration_dir), FLAGS.calibration_count, model)
     if FLAGS.data_dir:

@@ -14,11 +14,11 @@ flags.DEFINE_string(
     "model", None, "name or shell pattern of registered and planned models, or a YAML file", required=True
 )
 flags.DEFINE_string("data_dir", None, "folder with the data sets, as zips or in their official layouts", required=True)
-flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, 40 KB per face and cut")
-flags.DEFINE_integer("limit", None, "fit on this many faces only, for a trial run", lower_bound=8)
-flags.DEFINE_bool("augment", True, "augment training chips, as in the network's training")
+flags.DEFINE_string("cache_dir", "runs/cache", "folder for features, some 10 to 40 KB per face or clip and cut")
+flags.DEFINE_integer("limit", None, "fit on this many faces or clips only, for a trial run", lower_bound=8)
+flags.DEFINE_bool("augment", True, "augment training chips or clips, as in the network's training")
 flags.DEFINE_integer(
-    "seed", 1, "seed of the order of faces, their augmentation, and the noise that the tail is fitted to"
+    "seed", 1, "seed of the order of faces or clips, their augmentation, and the noise that the tail is fitted to"
 )
 flags.DEFINE_bool("release", False, "write arrays, record and YAML into zoo_configs")
 
@@ -33,7 +33,7 @@ def main(_: list[str]) -> None:
     from privzoo.training.fitting import Fitter
 
     if FLAGS.release and FLAGS.limit:
-        raise ConfigError("--release does not go with --limit: releases are fitted on all faces.")
+        raise ConfigError("--release does not go with --limit: releases are fitted on all of the training part.")
     models, fitted = release.find_models(FLAGS.model), 0
     for name in sorted({model.network for model in models}):
         own = [model for model in models if model.network == name]

@@ -15,7 +15,9 @@ flags.DEFINE_string("data_dir", None, "folder with the data set, as a zip or in 
 flags.DEFINE_string("init_dir", None, "folder of the start weights, if the config names any")
 flags.DEFINE_string("run_dir", None, "folder for checkpoints, log and record; default runs/NAME")
 flags.DEFINE_string("cache_dir", None, "folder for the first layers' activations; default next to the run")
-flags.DEFINE_integer("limit", None, "train and validate on this many faces only, for a trial run", lower_bound=8)
+flags.DEFINE_integer(
+    "limit", None, "train and validate on this many faces or clips only, for a trial run", lower_bound=8
+)
 flags.DEFINE_bool("release", False, "after training, write the weights and the record into zoo_configs")
 flags.DEFINE_bool("restart", False, "discard the run in the folder instead of resuming it")
 

@@ -23,7 +23,7 @@ from privzoo.model import BATCH, SplitModel
 if TYPE_CHECKING:
     import keras
 
-FLOAT, PIXELS = "float head", "pixels"
+FLOAT, PIXELS, SPECTROGRAMS = "float head", "pixels", "spectrograms"
 BACKGROUND = 3000  # faces of other LFW people, whole people, for learning what differs between people
 PHOTOGRAPHS = 4  # of a person at most in pairs, so that they are not about the few who are photographed most
 ATTRIBUTE_TRAINING = 6000  # faces from which the gender attack and decoders learn, evenly spaced
@@ -34,12 +34,12 @@ SHARE = 12  # of the faces that attribute attacks learn from and are scored on, 
 
 @dataclass(frozen=True)
 class Faces:
-    """Face chips of one data set at one size, with their labels."""
+    """Face chips of one data set at one size, or its clips of speech, with their labels."""
 
     name: str
-    chips: np.ndarray  # uint8 RGB (N, S, S, 3)
+    chips: np.ndarray  # uint8 RGB (N, S, S, 3); clips, int16 (N, 16000)
     labels: dict[str, np.ndarray]  # label -> (N,)
-    ids: tuple[str, ...]  # hash of each chip's pixels; a mirror image has its original's
+    ids: tuple[str, ...]  # hash of each chip's pixels or clip's samples; a mirror image has its original's
 
     @property
     def key(self) -> str:
@@ -76,13 +76,16 @@ class Features:
 class View:
     """One head whose features are attacked."""
 
-    name: str  # "float head", "int8 TFLite head"
+    name: str  # "float head", "int8 TFLite head"; "pixels" or "spectrograms" of the yardsticks
     sha256: str  # of the head: float weights, or the .tflite's flatbuffer
     extract: Callable[[Faces], Features]
 
 
-def read(data: Dataset | list[Sample], name: str, size: int, task: str | None = None) -> Faces:
-    """Reads chips of a data set at a network's input size, with all labels, or with one and the identity if known."""
+def read(data: Dataset | list[Sample], name: str, size: int | None, task: str | None = None) -> Faces:
+    """Reads chips of a data set at a network's input size, with all labels, or with one and the identity if known.
+
+    Clips of speech have one size, None.
+    """
     samples = data.samples if isinstance(data, Dataset) else data
     if task is not None and not all(task in sample.labels for sample in samples):
         samples = [sample for sample in samples if task in sample.labels]
@@ -213,7 +216,7 @@ def float_view(model: SplitModel, cache: Path) -> View:
 
     def at_cut(faces: Faces) -> Features:
         def compute(output: np.ndarray) -> None:
-            images = activations.whole_chips(faces.chips, model.input_size)
+            images = activations.whole_chips(faces.chips, model.card.network.input_size)
             kept, _ = activations.trunk(model.network, images, cache)
             _run(between, kept.values, output)
             if not np.allclose(to_cut(images.batch(0), training=False), output[:BATCH], rtol=1e-3, atol=1e-3):
@@ -246,7 +249,7 @@ def _own_view(model: SplitModel, cache: Path) -> View:
 
     def extract(faces: Faces) -> Features:
         def compute(output: np.ndarray) -> None:
-            images = activations.whole_chips(faces.chips, model.input_size)
+            images = activations.whole_chips(faces.chips, model.card.network.input_size)
             for index in range(-(-len(output) // activations.BATCH)):
                 activations.part(output, index)[:] = model.head(images.batch(index), training=False)
 

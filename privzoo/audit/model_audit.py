@@ -17,6 +17,7 @@ from privzoo.audit.attacks.attributes import REGRESSORS
 from privzoo.audit.attacks.verification import FRESH
 from privzoo.audit.cells import Known, Plan, Target
 from privzoo.audit.features import FLOAT, Faces, View
+from privzoo.audit.report import summary
 from privzoo.audit.runner import Cell
 from privzoo.errors import ConfigError
 from privzoo.evaluation.drawn import Coded
@@ -28,13 +29,14 @@ from privzoo.model import SplitModel
 from privzoo.provenance import git_revision
 
 ATTRIBUTES = {"gender": ("race", "age"), "emotion": ("gender",)}  # task -> what else its features may reveal
-YARDSTICK = "raw_pixels"
 CODE_EPSILONS = (1.0, 2.0, 4.0)  # at which codes are attacked beside their own budget, where nothing else is asked
-STRONG = 0.8  # top-1 that attackers must reach on raw pixels, else they are too weak to prove anything
+STRONG = 0.8  # top-1 that attackers must reach on raw inputs, else they are too weak to prove anything
 
 
 class Data:
-    """Faces of every protocol, read once for each size; `privzoo.audit.own` has those of the user's own data.
+    """Faces of every protocol, read once for each size.
+
+    `privzoo.audit.own` has those of the user's own data, `privzoo.audit.speech` the clips of speakers.
 
     Args:
         root: folder of the data sets.
@@ -42,21 +44,29 @@ class Data:
     """
 
     attributes: Mapping[str, tuple[str, ...]] = ATTRIBUTES
+    mirrors = True  # whether attackers learn from mirror images too
+    yardstick = "raw_pixels"  # name of the result of attacks on the raw inputs, whose kinds, size and view these are:
+    kinds: tuple[str, ...] = raw_pixels.KINDS
+    raw_size: int | None = raw_pixels.SIDE
+    raw_view: Callable[[str, Path], View] = staticmethod(raw_pixels.view)
 
     def __init__(self, root: str | Path, quick: bool = False) -> None:
         self.root, self.quick = root, quick
+        # Known and scored inputs of those who are looked for, by the networks' input size; None of speech.
+        self.people: Callable[[int | None], tuple[Faces, Faces]]
+        self.people = functools.cache(lambda size: features.lfw100(root, size, quick))
         # Protocol 7: settings are chosen on different people than those who are measured.
-        self.lfw100 = functools.cache(lambda size: features.lfw100(root, size, quick))
+        self.choosing: Callable[[int | None], tuple[Faces, Faces]]
         self.choosing = functools.cache(lambda size: features.lfw100(root, size, quick, after=100))
-        self.background: Callable[[int], Faces | None]
+        self.background: Callable[[int | None], Faces | None]
         self.background = functools.cache(lambda size: features.lfw_background(root, size))
         self.utkface = functools.cache(lambda size: features.utkface_faces(root, size, quick))
         self.utkface_many = functools.cache(lambda size: features.utkface_many(root, size, quick))
-        self.pairs: Callable[[int], Faces | None]
+        self.pairs: Callable[[int | None], Faces | None]
         self.pairs = functools.cache(lambda size: features.lfw_pairs(root, size, quick))
         self.lfw_gender = functools.cache(lambda size: features.lfw_gender(root, size, quick))
 
-    def attribute(self, label: str, size: int) -> tuple[Faces, Faces]:
+    def attribute(self, label: str, size: int | None) -> tuple[Faces, Faces]:
         """Training and scored faces of an attribute."""
         return self.lfw_gender(size) if label == "gender" else self.utkface(size)
 
@@ -89,9 +99,11 @@ def views(model: SplitModel, quantizations: Sequence[str], cache: Path, heads: P
     return made
 
 
-def _identity_target(view: View, feature: str, data: Data, size: int) -> Target:
-    train, test = data.lfw100(size)
-    known = [view.extract(train)] if data.quick else [view.extract(train), view.extract(train.mirrored())]
+def _identity_target(view: View, feature: str, data: Data, size: int | None) -> Target:
+    train, test = data.people(size)
+    known = [view.extract(train)]
+    if data.mirrors and not data.quick:
+        known.append(view.extract(train.mirrored()))
     values = known[0].read()
     background = None
     if not data.quick and values[0].size > attackers.SMALL:
@@ -135,7 +147,7 @@ def attacks(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Attac
     """
     if model.book is not None:
         return _on_code(model, view, data, plan)
-    size, found = model.input_size, []
+    size, found = model.card.network.input_size, []
     clean = _identity_target(view, "features", data, size)
     for noise, epsilon, queries in noises(model, plan):
         target = replace(clean, noise=noise, epsilon=epsilon)
@@ -171,10 +183,10 @@ def _on_code(model: SplitModel, view: View, data: Data, plan: Plan) -> list[Atta
     say how many people share it; leakage bounds what the likelihoods reveal. Floors are left out too: the answer is
     computed from the symbol.
     """
-    found = []
-    sides = {"identity": _identity_target(view, "features", data, model.input_size)}
+    found, size = [], model.card.network.input_size
+    sides = {"identity": _identity_target(view, "features", data, size)}
     for label in data.attributes.get(model.card.network.task, ()) if view.name == FLOAT else ():
-        train, test = (Known((view.extract(faces),), faces) for faces in data.attribute(label, model.input_size))
+        train, test = (Known((view.extract(faces),), faces) for faces in data.attribute(label, size))
         sides[label] = Target("features", view, train, test)
     for code, epsilon, queries in noises(model, plan):
         for label, clean in sides.items():
@@ -202,15 +214,15 @@ def _floor(target: Target, label: str, plan: Plan) -> Attack:
 
 
 def yardstick(data: Data, plan: Plan) -> list[Attack]:
-    """The identity attack on raw pixels, with a small convolutional network in addition to the usual attackers."""
+    """The identity attack on raw inputs, with a small convolutional network in addition to the usual attackers."""
     found = []
-    for kind in raw_pixels.KINDS[-1:] if data.quick else raw_pixels.KINDS:
-        target = _identity_target(raw_pixels.view(kind, plan.cache), kind, data, raw_pixels.SIDE)
+    for kind in data.kinds[-1:] if data.quick else data.kinds:
+        target = _identity_target(data.raw_view(kind, plan.cache), kind, data, data.raw_size)
         own = cells.make(target, "identity", plan)
-        if kind == "pixels" and plan.deep != "none":
+        if kind == data.kinds[0] and plan.deep != "none":
             # It mirrors its training images itself.
             alone = replace(target, train=Known(target.train.features[:1], target.train.faces))
-            own += cells.make(alone, "identity", plan, 1, ["cnn"], deep.small_network())
+            own += cells.make(alone, "identity", plan, 1, ["cnn"], deep.small_network(data.mirrors))
         found.append(Attack(target, "identity", 1, tuple(own)))
     return found
 
@@ -234,26 +246,38 @@ def measure(attacks: Sequence[Attack], plan: Plan, engine: str, progress: bool) 
 
 
 def too_weak(figures: Sequence[dict[str, Any]]) -> bool:
-    """Whether even the yardstick's best attacker fails too often on raw pixels."""
+    """Whether even the yardstick's best attacker fails too often on raw inputs."""
     return max(f["value"] for f in figures if f["metric"] == "top-1") < STRONG
 
 
 def marked(figures: Sequence[dict[str, Any]], weak: bool) -> list[dict[str, Any]]:
-    """The figures, with those on identity marked if the attackers fail on raw pixels."""
+    """The figures, with those on identity marked if the attackers fail on raw inputs."""
     return [{**figure, "weak": weak and figure["attack"] == "identity"} for figure in figures]
 
 
 def document(
-    model: SplitModel | None, figures: list[dict[str, Any]], command: str, quick: bool, git: str | None = None
+    model: SplitModel | None,
+    figures: list[dict[str, Any]],
+    command: str,
+    quick: bool,
+    git: str | None = None,
+    yardstick: str = Data.yardstick,
 ) -> dict[str, Any]:
     """What goes into `audit/<model>.json`; see `privzoo.audit.runner`.
 
-    `git` is the revision of the code that attacked; None: as it is now.
+    Args:
+        model: that was attacked; None: raw inputs.
+        figures: of `measure`.
+        command: that repeats them.
+        quick: they are of a trial run.
+        git: revision of the code that attacked; None: as it is now.
+        yardstick: of the model's kind of input, `Data.yardstick`.
     """
     config = model.config if model else None
     return {
         "format": runner.FORMAT,
-        "model": model.name if model else YARDSTICK,
+        "model": model.name if model else yardstick,
+        "yardstick": yardstick,
         "network": config and config.network,
         "task": model.card.network.task if model else None,
         "cut": config and config.cut,
@@ -302,7 +326,7 @@ def attacked(view: str, feature: str, epsilon: float | None = None, queries: int
     """What was attacked, as cards name it: "float head, feature, epsilon 42.836, 1 query".
 
     Args:
-        view: of the head, "float head" or "int8 TFLite head"; or of pixels.
+        view: of the head, "float head" or "int8 TFLite head"; or of raw inputs.
         feature: "features", or "label" or "logit" of the answer alone.
         epsilon: of the noise; None without.
         queries: that are averaged.
@@ -329,9 +353,9 @@ def measurements(written: dict[str, Any]) -> list[Measurement]:
         if figure.get("service", FRESH) != FRESH:
             parts.append(figure["service"])
         if figure["attack"] == "rank":
-            parts.append(figure["attacker"])
+            parts.append(summary.told(figure, written))
         if figure["weak"]:
-            parts.append("attackers too weak on raw pixels")
+            parts.append(f"attackers too weak on {written.get('yardstick', Data.yardstick).replace('_', ' ')}")
         made.append(
             Measurement(
                 metric=figure["metric"]

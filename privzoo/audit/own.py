@@ -14,7 +14,8 @@ import numpy as np
 
 from privzoo.audit.features import FEW, Faces, read
 from privzoo.audit.model_audit import Data
-from privzoo.config import NetworkConfig
+from privzoo.audit.speech import SpeechData
+from privzoo.config import SPEECH, NetworkConfig
 from privzoo.data import Dataset, Sample, splits
 from privzoo.errors import DataError
 
@@ -38,14 +39,16 @@ class OwnData(Data):
 
     def __init__(self, network: NetworkConfig, root: str | Path, quick: bool = False) -> None:
         super().__init__(root, quick)
-        self.lfw100 = functools.cache(lambda size: people(network, root, size, quick))
+        self.people = functools.cache(lambda size: people(network, root, size, quick))
         self.choosing = functools.cache(lambda size: people(network, root, size, quick, choosing=True))
         self.background = functools.cache(lambda size: None)
         self.pairs = functools.cache(lambda size: None)
 
 
 def data_of(network: NetworkConfig, root: str | Path, quick: bool = False) -> Data:
-    """The faces on which models of a network are attacked: its own data's, or the zoo's."""
+    """The people on whom models of a network are attacked: of its own data, or the zoo's speakers or faces."""
+    if network.input == SPEECH:
+        return SpeechData(root, quick)
     return OwnData(network, root, quick) if network.own_data else Data(root, quick)
 
 

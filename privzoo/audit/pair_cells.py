@@ -107,7 +107,7 @@ def of_model(model: SplitModel, data: Data, plan: Plan, quick: bool = False) -> 
     Each noise with one query and with most; linkability at the model's own budget alone. Without noise two services get
     equal features of one photograph, so that nothing is to be measured.
     """
-    faces = data.pairs(model.input_size)
+    faces = data.pairs(model.card.network.input_size)
     if faces is None:
         return []
     view = features.float_view(model, plan.cache)
@@ -147,12 +147,14 @@ def yardstick(data: Data, plan: Plan, quick: bool = False) -> list[Asked]:
 def recognised(data: Data, plan: Plan) -> list[dict[str, Any]]:
     """How many of the identity attack's photographs dlib's recogniser identifies; empty if it is not installed.
 
+    Empty for speech too.
+
     It judges reconstructions, so it must recognise the photographs themselves.
     """
-    if not descriptor.installed():
+    if not descriptor.installed() or data.raw_size is None:
         return []
     view = raw_pixels.recogniser_view(plan.cache)
-    train, test = (Known((view.extract(side),), side) for side in data.lfw100(descriptor.SIDE))
+    train, test = (Known((view.extract(side),), side) for side in data.people(descriptor.SIDE))
     people = np.unique(train.labels("identity"), return_inverse=True)[1]
     truth = np.searchsorted(np.unique(train.labels("identity")), test.labels("identity"))
     hits = raw_pixels.named((train.rows(), people), (test.rows(), truth))

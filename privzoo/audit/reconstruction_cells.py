@@ -27,7 +27,7 @@ from privzoo.audit.features import Faces, View
 from privzoo.audit.model_audit import Data
 from privzoo.audit.report.audit_page import Pictures, save_faces
 from privzoo.audit.runner import Cell
-from privzoo.config import OBFUSCATED
+from privzoo.config import OBFUSCATED, SPEECH
 from privzoo.data import lfw, splits
 from privzoo.errors import WeightsError
 from privzoo.export.manifests import model_sha256
@@ -102,7 +102,7 @@ def write_gallery(data: Data, cache: Path) -> Path:
     Its file's name determines the cells that it judges, so that figures of the two recognisers never mix.
     """
     foreign = descriptor.installed()
-    train, _ = data.lfw100(descriptor.SIDE if foreign else recogniser.SIDE)
+    train, _ = data.people(descriptor.SIDE if foreign else recogniser.SIDE)
     facts: dict[str, Any]
     if foreign:
         facts = {"recogniser": descriptor.NAME, "gallery": train.key}
@@ -146,7 +146,7 @@ QUICK = Looks(("linear",), decoders.QUICK, 500, utkface=False)
 
 
 def _common(model: SplitModel, view: View, data: Data) -> tuple[Known, Known, dict[str, Any]]:
-    train, test = (Known((view.extract(side),), side) for side in data.lfw100(model.input_size))
+    train, test = (Known((view.extract(side),), side) for side in data.people(model.input_size))
     noise = model.gaussian
     said = {"sigma": noise.sigma, "clip": noise.clip} if noise else None
     return train, test, {"train": train.keys, "test": test.keys, "noise": said}
@@ -306,8 +306,11 @@ def measure(
         progress: show progress bars.
 
     Returns:
-        Figures of `audit/<model>.json`; without reconstructions for a network of the user's own data.
+        Figures of `audit/<model>.json`; without reconstructions for a network of the user's own data; none for speech,
+        of which there is nothing to look at.
     """
+    if model.card.network.input == SPEECH:
+        return []
     figures: list[dict[str, Any]] = []
     if not model.card.network.own_data:  # what decoders learn from, and the recogniser, are of the research data sets
         view = features.float_view(model, plan.cache)

@@ -7,11 +7,12 @@ that determines the cell: head, data, attack, settings, seed:
 
     {"settings": {what was hashed}, "result": {what the attack returned}, "seconds": 12.3}
 
-`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`: the yardstick; for a quick
-audit in `audit_quick`):
+`audit/<model>.json`, one model, from which the report is made (`audit/raw_pixels.json`, of speech
+`audit/raw_spectrograms.json`: the yardstick; for a quick audit in `audit_quick`):
 
     {"format": 1,
-     "model": "vgg16_gender_simple_conv5_3",          "raw_pixels" for the yardstick
+     "model": "vgg16_gender_simple_conv5_3",          the yardstick's name for the yardstick
+     "yardstick": "raw_pixels",                       that the attackers were tried on, or "raw_spectrograms"
      "network": "vgg16_gender", "task": "gender", "cut": "conv5_3", "embedding": "simple",   null for the yardstick
      "date": "2025-11-21", "git": "1a2b3c4d5e6f", "command": "tools/audit.py --model ...", "quick": false,
      "figures": [FIGURE, ...]}
@@ -23,10 +24,11 @@ audit in `audit_quick`):
      "metric": "top-1",            identity: "top-1", "top-5"; race, gender: "balanced accuracy"; age: "mean error";
                                    rank: "rank privacy"; verification and linkability: "TAR at FAR 0.01", "TAR at FAR
                                    0.001", "EER", "AUC", "linked of 100" (candidates)
-     "variant": "float head",      "float head", "int8 TFLite head", "pixels"
+     "variant": "float head",      "float head", "int8 TFLite head", "pixels", "spectrograms"
      "feature": "features",        "features"; the floors: "label" (the predicted class), "logit" (log-probabilities),
                                    "chance" (nothing; its attacker is "chance", for "age" one of "features");
-                                   of the yardstick: "pixels", "gradients", "both", and "dlib", its descriptor
+                                   of the yardstick: "pixels", "gradients", "both", and "dlib", its descriptor; of
+                                   speech "spectrograms", "statistics", "both"
      "noise": null,                or {"sigma": 0.4, "clip": 1.0, "epsilon": 30.5}; of a code {"kind":
                                    "randomized_response", "k": 2, "epsilon": 3.0, "permanent": false}; null: the feature
                                    as it is
@@ -41,13 +43,13 @@ audit in `audit_quick`):
      "bound": 0.0191,              the most that any attacker can reach; null: not bounded
      "defect": true,               only if the figure exceeds its bound: the program does not keep it
      "value": 0.61, "low": 0.57, "high": 0.65,        95% interval; shares in 0..1, for "age" years
-     "count": 816,                 faces that were scored
+     "count": 816,                 faces or clips that were scored
      "seeds": [1, 2, 3],           of the attacker, and of the noise
      "data": "lfw100-test",        data set that was scored
-     "sha256": "...",              of the head: float weights, or the .tflite's flatbuffer; "" for pixels
+     "sha256": "...",              of the head: float weights, or the .tflite's flatbuffer; "" for raw inputs
      "recogniser": "dlib",         reconstruction only: who judged, or "home-made"
      "date", "git", "command"      only of a figure kept from an earlier run
-     "weak": false}                true: on raw pixels these attackers stay below 80% top-1, so the figure says little
+     "weak": false}                true: on raw inputs these attackers stay below 80% top-1, so the figure says little
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Target:
         sums = outputs.sum(1, dtype=np.float64)
         worst = sums[np.abs(sums - 1).argmax()]
         if abs(worst - 1) > _STEP * min(self.classes, _MOST_STEPS) + _ROUNDING:
-            return f"probabilities of one face that add up to {worst:.6g}"
+            return f"probabilities of one input that add up to {worst:.6g}"
         return None
 
 

@@ -354,7 +354,7 @@ def _row(entry: Entry) -> list[Any]:
         feature = np.asarray(None)
     if feature.dtype.kind not in "fiu" or feature.ndim == 0 or feature.size == 0:
         raise FeatureError(
-            f"{texts.said(repr(entry.feature))} is not a feature; give the numbers of one face, as an array of float32."
+            f"{texts.said(repr(entry.feature))} is not a feature; give one input's numbers, as an array of float32."
         )
     with np.errstate(over="ignore"):  # infinite then, and set aside as such
         blob = np.ascontiguousarray(feature, "<f4").tobytes()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from statistics import NormalDist
 
-from privzoo.mechanisms.bounds import PEOPLE, bounds
+from privzoo.crowd import FACES, Crowd
+from privzoo.mechanisms.bounds import bounds
 from privzoo.mechanisms.budget import DELTA, rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
@@ -29,8 +30,13 @@ def best_guess(sigma: float, clip: float) -> float:
     return NormalDist().cdf(clip / sigma)
 
 
-def words(sigma: float, clip: float, delta: float = DELTA) -> str:
+def words(sigma: float, clip: float, delta: float = DELTA, nouns: str = "faces") -> str:
     """One clause on a budget and its meaning, printed by cards, `privzoo list` and the demo.
+
+    Args:
+        sigma, clip: as for `best_guess`.
+        delta: of the budget.
+        nouns: what features are of.
 
     Example:
         >>> words(0.1, 0.3)[:60]
@@ -41,23 +47,31 @@ def words(sigma: float, clip: float, delta: float = DELTA) -> str:
     guess = best_guess(sigma, clip)
     budget = rounded_up(Gaussian(sigma, clip).epsilon(1, delta))
     often = f"{guess:.1%}" if guess < 0.9995 else "over 99.9%"  # 100.0% would be wrong
-    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two faces is right {often} of the time"
+    said = f"epsilon {budget} at delta {delta:g}: the best distinguisher of two {nouns} is right {often} of the time"
     if guess < LITTLE:
         return said
     return f"{said}, so people are hidden by clipping and reduction here, not by the budget"
 
 
-def words_of_code(symbols: int | None, epsilon: float) -> str:
+def words_of_code(symbols: int | None, epsilon: float, among: Crowd = FACES) -> str:
     """Like `words`, for a code's symbol sent by randomized response; empty before the code is fitted.
+
+    Args:
+        symbols: of the code; None before it is fitted.
+        epsilon: of one answer.
+        among: the people of whom one is identified.
 
     Example:
         >>> words_of_code(2, 3.0)
         'epsilon 3 at delta 0: from one answer no attacker identifies more than 1.91% of 100 equally likely people'
+        >>> words_of_code(40, 8.0, Crowd(30, "speakers"))
+        'epsilon 8 at delta 0, which does not bound how many of 30 equally likely speakers an attacker identifies'
     """
     if symbols is None:
         return ""
-    top1 = bounds(RandomizedResponse(symbols, epsilon)).top1()
-    return (
-        f"epsilon {rounded_up(epsilon)} at delta 0: from one answer no attacker identifies more than {top1:.2%} of "
-        f"{PEOPLE} equally likely people"
-    )
+    top1 = bounds(RandomizedResponse(symbols, epsilon)).top1(among.people)
+    budget = f"epsilon {rounded_up(epsilon)} at delta 0"
+    likely = f"{among.people} equally likely {among.noun}"
+    if top1 >= 1:
+        return f"{budget}, which does not bound how many of {likely} an attacker identifies"
+    return f"{budget}: from one answer no attacker identifies more than {top1:.2%} of {likely}"

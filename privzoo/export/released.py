@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from privzoo import card as cards
-from privzoo import faces, outputs
+from privzoo import faces, inputs, outputs
 from privzoo.config import FULL, SLIM, to_dict
 from privzoo.edge import golden
 from privzoo.edge.manifest import read_manifest
@@ -206,12 +206,18 @@ def release(
         The list of heads as it was written.
 
     Raises:
-        ConfigError: no models or quantizations.
+        ConfigError: no models or quantizations, or a model that takes speech.
         WeightsError: a file cannot be written, or does not compute what it should.
         MissingExtraError: TensorFlow, LiteRT or scikit-image is not installed.
     """
     if not models or not quantizations:
         raise ConfigError("There is nothing to release; give at least one model and one quantization.")
+    for model in models:
+        if isinstance(model.input, inputs.Speech):
+            raise ConfigError(
+                f"{model.name} takes speech, and released heads are compared on a photograph; export it to a folder of "
+                "your own with privzoo export."
+            )
     folder = Path(folder)
     photograph = _photograph()
     _save(photograph, folder / PHOTOGRAPH)

@@ -27,13 +27,14 @@ from statistics import NormalDist
 
 import numpy as np
 
+from privzoo.crowd import FACES, Crowd
 from privzoo.errors import ConfigError
 from privzoo.mechanisms.budget import DELTA, Cost, rounded_up
 from privzoo.mechanisms.gaussian import Gaussian
 from privzoo.mechanisms.randomized_response import RandomizedResponse
 
 QUERIES = (1, 10, 100)
-PEOPLE = 100
+PEOPLE = FACES.people
 FALSE_ACCEPTS = (1e-2, 1e-3)
 NONE = "no bound"
 
@@ -54,8 +55,12 @@ class Bounds:
         """Highest share of right guesses among so many equally likely people."""
         return 1.0 if self.leakage >= math.log2(people) else 2**self.leakage / people
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Names and values as people read them; what is not bounded says so."""
+    def rows(self, among: Crowd = FACES) -> list[tuple[str, str]]:
+        """Names and values as people read them; what is not bounded says so.
+
+        Args:
+            among: the people of whom one is identified.
+        """
         budget = NONE if math.isinf(self.epsilon) else f"{rounded_up(self.epsilon, 4)} at delta {self.delta:g}"
 
         def share(value: float) -> str:
@@ -67,7 +72,7 @@ class Bounds:
         return [
             ("epsilon", budget),
             ("maximal leakage", bits(self.leakage)),
-            (f"top-1 of {PEOPLE} people", share(self.top1())),
+            (f"top-1 of {among}", share(self.top1(among.people))),
             *((f"true accepts at {far:g} false ones", share(tar)) for far, tar in self.true_accepts),
             ("mutual information", bits(self.information)),
         ]

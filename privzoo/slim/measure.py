@@ -140,7 +140,7 @@ def measure(
         seen = {key: _seen(view, test, people, data.quick) for key, view in views.items()}
         return _compared(full, seen, test, people, epsilon, plan)
 
-    deciding, published = compared(validation, data.choosing(size)), compared(test_set, data.lfw100(size))
+    deciding, published = compared(validation, data.choosing(size)), compared(test_set, data.people(size))
     adds = {FULL: full.card.cost.head_multiply_adds, SLIM: slim.card.cost.head_multiply_adds}
     adds["network"] = full.card.cost.network_multiply_adds
     return {
@@ -151,7 +151,7 @@ def measure(
         "attackers": list(names),
         "epsilon": epsilon,
         "data": test_set.name,
-        "people": data.lfw100(size)[1].name,
+        "people": data.people(size)[1].name,
         "decided_on": {"data": splits.validation_name(validation), "people": data.choosing(size)[1].name},
         "tail": manifests[SLIM]["tail"]["weights_sha256"],
         "multiply_adds": adds,

@@ -138,7 +138,7 @@ def fit(features: np.ndarray, labels: np.ndarray, epsilon: float, symbols: int |
     check_budget(epsilon)
     classes = len(np.unique(labels))
     if len(labels) < LEVELS or classes < 2 or labels.max() != classes - 1:
-        raise ConfigError(f"{len(labels)} faces of {classes} classes cannot fit a codebook; give {LEVELS} or more.")
+        raise ConfigError(f"{len(labels)} samples of {classes} classes cannot fit a codebook; give {LEVELS} or more.")
     mean, deviation = features.mean(0), features.std(0)
     deviation = np.where(deviation > 0, deviation, 1)
     regression = LogisticRegression(max_iter=1000).fit((features - mean) / deviation, labels)

@@ -227,7 +227,7 @@ def train(
     validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
     check_labels(config, train_set, labels)
     if len(chips) < 2:
-        raise DataError(f"{train_set.name} has one usable image to train on; give 2 or more of each class.")
+        raise DataError(f"{train_set.name} has one usable sample to train on; give 2 or more of each class.")
     network = build(config, training)
     total = sum(stage.epochs for stage in training.stages) * steps(len(chips), training.batch_size)
     compile_network(network, config, total)

@@ -148,7 +148,7 @@ def test_leaked_images_fail_the_run():
     train, people, test, scored = faces(4, 0.1)
     ids, others = [f"a{i}" for i in range(len(train))], [f"b{i}" for i in range(len(test))]
     identity.attack(train, people, test, scored, seeds=(1,), attackers=("lda",), train_ids=ids, test_ids=others)
-    with pytest.raises(DataError, match="1 of 72 scored images are also training images, such as a3"):
+    with pytest.raises(DataError, match="1 of 72 scored inputs are also training inputs, such as a3"):
         identity.attack(train, people, test, scored, train_ids=ids, test_ids=["a3", *others[1:]])
     with pytest.raises(ConfigError, match="only one side"):
         identity.attack(train, people, test, scored, train_ids=ids)

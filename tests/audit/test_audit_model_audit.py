@@ -139,7 +139,7 @@ def test_features_are_the_heads_and_are_kept(audited, model, cache, monkeypatch)
     before = sorted(path.name for path in cache.glob("features_*"))
     monkeypatch.setattr(type(model.head), "__call__", None)  # nothing may run the head again
     view = features.float_view(model, cache)
-    assert view.extract(data.lfw100(model.input_size)[1]).key == side.features[0].key
+    assert view.extract(data.people(model.input_size)[1]).key == side.features[0].key
     assert sorted(path.name for path in cache.glob("features_*")) == before
 
 
@@ -308,7 +308,7 @@ def test_deployed_heads_are_attacked_before_noise(model, data_folder, cache, aud
     _, _, data = audited
     noisy = SplitModel(model.card, model.network, model.head, model.tail, Noise(0.5, 5.0))
     (view,) = model_audit.views(noisy, ["float32"], cache)
-    test = data.lfw100(model.input_size)[1]
+    test = data.people(model.input_size)[1]
     found = view.extract(dataclasses.replace(test, chips=test.chips[:4])).read()
     np.testing.assert_allclose(found, model.head(test.chips[:4].astype(np.float32)), rtol=1e-3, atol=1e-3)
     assert view.name == "float32 TFLite head" and len(view.sha256) == 64
@@ -372,7 +372,7 @@ def test_race_and_age_are_learnt_from_faces_that_networks_never_saw(data_folder)
 
 def test_wrong_data_are_one_sentence(tmp_path):
     with pytest.raises(DataError) as caught:
-        model_audit.Data(tmp_path).lfw100(48)
+        model_audit.Data(tmp_path).people(48)
     assert "\n" not in str(caught.value)
 
 

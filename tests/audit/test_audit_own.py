@@ -66,12 +66,12 @@ def test_people_of_the_test_part_are_taken_where_they_are_enough(tmp_path):
 def test_settings_are_chosen_on_others_where_there_are_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(own, "MOST", 10)
     data = own.data_of(NETWORK, write(tmp_path / "mine", 22))
-    measured, chosen = data.lfw100(24), data.choosing(24)
+    measured, chosen = data.people(24), data.choosing(24)
     assert [len(persons(side)) for side in (*measured, *chosen)] == [10] * 4
     assert not {*measured[0].ids, *measured[1].ids} & {*chosen[0].ids, *chosen[1].ids}
     assert chosen[1].name == "mine-choosing-people-test, trained on too"
     few = own.data_of(NETWORK, write(tmp_path / "few", 19))
-    assert few.choosing(24)[1].ids == few.lfw100(24)[1].ids
+    assert few.choosing(24)[1].ids == few.people(24)[1].ids
     assert few.choosing(24)[1].name.endswith(", measured on too")
 
 

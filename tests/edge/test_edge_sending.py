@@ -149,7 +149,7 @@ FEATURES = [None, "1", [], 3.0, np.float32(3), [[1], [2, 3]], [None], np.array([
 @pytest.mark.parametrize("feature", FEATURES, ids=repr)
 def test_what_is_no_feature_is_not_taken(tmp_path, feature):
     queue = Queue(tmp_path / "q")
-    with pytest.raises(FeatureError, match="is not a feature; give the numbers of one face"):
+    with pytest.raises(FeatureError, match="is not a feature; give one input's numbers"):
         queue.add(feature, "s", "image", BOX, 1.0)
     assert len(queue) == 0
     queue.close()

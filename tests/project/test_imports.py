@@ -19,11 +19,12 @@ SECONDS_OF_IMPORT = 0.2
 
 # Part of privzoo -> the parts that it may import; those at the bottom anyone may.
 BOTTOM = {
-    *("answers", "checks", "databases", "errors", "files", "forks", "markdown", "outputs", "plain", "protobuf"),
-    *("provenance", "sources", "texts", "version"),
+    *("answers", "checks", "crowd", "databases", "errors", "files", "forks", "markdown", "outputs", "plain"),
+    *("protobuf", "provenance", "sources", "texts", "version"),
 }
 MAY_IMPORT = {
     "checks": set(),
+    "crowd": set(),
     "databases": set(),
     "texts": set(),
     "version": set(),
@@ -78,11 +79,11 @@ MAY_IMPORT = {
         *("export", "mechanisms", "model", "training", "weights"),
     },
     "model": {"card", "config", "export", "faces", "inputs", "mechanisms"},
-    "export.released": {"card", "config", "edge", "export", "faces", "model"},
+    "export.released": {"card", "config", "edge", "export", "faces", "inputs", "model"},
     "mixed": {"architectures", "card", "edge", "embeddings", "export", "mechanisms", "model"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {
-        *("activations", "architectures", "card", "card_text", "config", "data", "edge", "embeddings"),
+        *("activations", "architectures", "audio", "card", "card_text", "config", "data", "edge", "embeddings"),
         *("evaluation", "export", "export.released", "measurement", "faces", "mechanisms", "model", "weights", "zoo"),
     },
     "demo": {

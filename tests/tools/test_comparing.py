@@ -23,6 +23,7 @@ from privzoo import architectures, card, config, costs, markdown
 from privzoo.audit import mixtures
 from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.config import CodeConfig, MixingConfig
+from privzoo.crowd import SPEAKERS
 from privzoo.evaluation import intervals
 from privzoo.evaluation.variants import FLOAT, INT8, NETWORK
 from privzoo.measurement import Measurement
@@ -99,15 +100,15 @@ def test_a_code_is_attacked_at_its_own_budget_and_is_bounded():
 
 
 def test_a_network_without_a_device_sends_its_input():
-    raw, _ = comparing.make([card_of("simple", attack(0.6))], attack(0.88, "pixels, both"))
+    raw, _ = comparing.make([card_of("simple", attack(0.6))], {"face": attack(0.88, "pixels, both")})
     assert raw.raw and (raw.device, raw.sent, raw.received) == (0, 3 * tiny_zoo.SIZE**2, 8)
     assert (raw.accuracy.value, raw.attack.value, raw.bound) == (0.95, 0.88, 1)
     [line] = comparing.flat([raw])
-    assert line["bound_on_top1_of_100_share"] == "no bound" and line["device_share_of_network"] == 0
+    assert line["bound_on_identified_share"] == "no bound" and line["device_share_of_network"] == 0
     # Photographs of other people say nothing about models that were attacked on these.
-    assert comparing.make([card_of("simple", attack(0.6, count=1))], attack(0.8, "pixels"))[0].attack
+    assert comparing.make([card_of("simple", attack(0.6, count=1))], {"face": attack(0.8, "pixels")})[0].attack
     other = dataclasses.replace(attack(0.8), data="other people")
-    assert comparing.make([card_of("simple", attack(0.6))], other)[0].attack is None
+    assert comparing.make([card_of("simple", attack(0.6))], {"face": other})[0].attack is None
     # A fine-tuned network takes its parent's input.
     child = comparing.make([card_of("simple", network=tiny_zoo.CHILD)])
     assert [one.raw for one in child] == [False]
@@ -116,6 +117,24 @@ def test_a_network_without_a_device_sends_its_input():
 def test_sound_has_two_bytes_a_sample():
     [name] = [one for one in privzoo.list_models("*_simple_block4") if "reduced" not in one]
     assert comparing.make([privzoo.show(name)])[0].sent == 32_000
+
+
+def test_speakers_are_thirty_in_the_attack_the_bound_and_the_words():
+    coded = privzoo.show("resnet18_keyword_coded_block4")
+    rounds = {"data": "arabic_speech, rounds 8 to 10"}
+    seen = measured(IDENTITY_ATTACK, "float head, feature, epsilon 8, 1 query", 0.04, **rounds)
+    sound = measured(IDENTITY_ATTACK, "spectrograms, both", 0.95, **rounds)
+    own = dataclasses.replace(coded, measurements=(seen,))
+    raw, found = rows = comparing.make([own], {"speech": sound, "face": attack(0.88)})
+    assert found.among == raw.among == SPEAKERS and found.attack.value == 0.04 and raw.attack.value == 0.95
+    # Of 100 people the code would bound something, of 30 it does not.
+    assert found.bound == 1 and coded.bounds()[0].top1(100) < 1
+    assert "From raw sound, with all work in the cloud, 95.0% (94.0% to 97.0%) of 30 speakers are identified." in (
+        report.text(rows, "", "all")
+    )
+    assert {line["among"] for line in comparing.flat(rows)} == {"30 speakers"}
+    unseen = dataclasses.replace(own, measurements=())
+    assert comparing.make([unseen], {"speech": sound})[0].attack is None
 
 
 @pytest.mark.parametrize(
@@ -298,7 +317,7 @@ def test_every_model_and_head_has_a_row_with_its_cards_figures(written):
         assert (line["identified_share"] == "") == (attacked is None)
         if attacked and not one.network.mixing:
             assert float(line["identified_share"]) == attacked.value and line["identified_date"] == attacked.date
-        bound = one.bounds()[0].top1()
-        assert line["bound_on_top1_of_100_share"] == (str(bound) if bound < 1 else "no bound")
+        bound = one.bound()
+        assert line["bound_on_identified_share"] == (str(bound) if bound < 1 else "no bound")
     # Of the same network, what is slim costs less, and the whole network on the device costs all of it.
     assert all(line["device_share_of_network"] == "1.0" for line in lines.values() if line["embedding"] == "label")

@@ -346,5 +346,5 @@ def test_one_image_is_too_few(tiny_config, faces_folder, tmp_path):
 
     parts = splits.load_splits("utkface", faces_folder)
     one = dataclasses.replace(parts[0], samples=parts[0].samples[:1])
-    with pytest.raises(DataError, match="has one usable image to train on; give 2 or more of each class"):
+    with pytest.raises(DataError, match="has one usable sample to train on; give 2 or more of each class"):
         primary.train(config.read(NetworkConfig, tiny_config), one, parts[1], tmp_path / "run")

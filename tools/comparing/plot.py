@@ -10,8 +10,8 @@ from typing import Any
 from comparing.frontier import LEVELS
 from comparing.rows import Row, by_task
 from privzoo.audit.report.plots import EMBEDDINGS
+from privzoo.crowd import FACES
 from privzoo.errors import MissingExtraError
-from privzoo.mechanisms.bounds import PEOPLE
 
 # Colours that other plots do not use (Okabe and Ito's, Tol's); kinds of heads also differ in marker.
 COLOURS = ("#CC79A7", "#E69F00", "#000000", "#882255", "#777777", "#332288", "#999933", "#44AA99")
@@ -111,7 +111,8 @@ def _panel(axis: Any, task: str, rows: Sequence[Row], looks: dict[str, tuple[str
         at = {"xy": (level * whole, 1), "xycoords": ("data", "axes fraction")}
         axis.annotate(f"{level:.0%}", **at, fontsize=7, va="bottom", ha="center")
     levels = {row.embedding: row.attack.value for row in rows if row.raw and row.attack}
-    for name, level in {**levels, "chance": 1 / PEOPLE}.items():
+    among = next((row.among for row in heads), FACES)
+    for name, level in {**levels, "chance": 1 / among.people}.items():
         axis.axhline(level, color="#555555", linewidth=0.8, linestyle=":", zorder=0)
         axis.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
     _steps(axis, heads, lambda row: row.attack.value if row.attack else None, "-", right)
@@ -119,7 +120,7 @@ def _panel(axis: Any, task: str, rows: Sequence[Row], looks: dict[str, tuple[str
     axis.set(xscale="log", yscale="log", xlim=(left, right), ylim=(0.006, 1.2))
     axis.set_title(f"{task}: {sum(row.attack is not None for row in heads)} heads attacked", fontsize=10, pad=16)
     axis.set_xlabel("multiply-adds on the device; at the top, share of the largest network's")
-    axis.set_ylabel(f"identified among {PEOPLE} people")
+    axis.set_ylabel(f"identified among {among}")
     axis.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ["1%", "2%", "5%", "10%", "20%", "50%", "100%"])
     axis.minorticks_off()
 

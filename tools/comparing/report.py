@@ -14,7 +14,7 @@ from privzoo.evaluation import intervals
 from privzoo.files import write_bytes
 from privzoo.markdown import percent
 from privzoo.measurement import Measurement
-from privzoo.mechanisms.bounds import NONE, PEOPLE
+from privzoo.mechanisms.bounds import NONE
 from privzoo.mechanisms.budget import rounded_up
 from privzoo.provenance import write_csv
 
@@ -119,9 +119,9 @@ def _left_out(rows: Sequence[Row]) -> Iterator[str]:
 
 def _raw(rows: Sequence[Row]) -> Iterator[str]:
     """What sending the input itself gives away."""
-    found = {(row.embedding, row.attack.value): row.attack for row in rows if row.raw and row.attack}
-    for (name, _), attack in found.items():
-        yield f"From {name}, with all work in the cloud, {_share(attack)} of {PEOPLE} people are identified."
+    found = {(row.embedding, row.attack.value): (row.attack, row.among) for row in rows if row.raw and row.attack}
+    for (name, _), (attack, among) in found.items():
+        yield f"From {name}, with all work in the cloud, {_share(attack)} of {among} are identified."
 
 
 def against(rows: Sequence[Row]) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _verdict(one: Row, other: Row) -> str:
 
 
 def _leaks(row: Row) -> str:
-    leak = f"gives away {_share(row.attack)} of {PEOPLE} people" if row.attack else "was not attacked yet"
+    leak = f"gives away {_share(row.attack)} of {row.among}" if row.attack else "was not attacked yet"
     proof = f"at most {rounded_up(100 * row.bound)}% by proof" if row.bound < 1 else NONE
     accuracy = f"is right for {percent(row.accuracy)}%" if row.accuracy else "its accuracy was not measured"
     return f"{leak} ({proof}) and {accuracy}"

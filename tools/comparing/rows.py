@@ -18,10 +18,11 @@ from privzoo.architectures.layers import LayerCost
 from privzoo.card import IDENTITY_ATTACK, Card
 from privzoo.config import DATAMIX, FACE, FULL, SLIM, SPEECH, MixingConfig, NetworkConfig
 from privzoo.costs import BYTES_OF_FLOAT32
+from privzoo.crowd import FACES, Crowd
 from privzoo.evaluation import intervals
 from privzoo.evaluation.variants import NETWORK
 from privzoo.measurement import Measurement
-from privzoo.mechanisms.bounds import NONE, PEOPLE
+from privzoo.mechanisms.bounds import NONE
 
 RAW = {FACE: "raw pixels", SPEECH: "raw sound"}  # what is sent where all of the work is the cloud's
 BYTES_OF_SAMPLE = 2  # of sound
@@ -47,7 +48,8 @@ class Row:
     epsilon: float | None  # of one answer
     accuracy: Measurement | None
     attack: Measurement | None  # the strongest on identity, from one query at the budget that is sent
-    bound: float  # on top-1 of 100 people, of any attacker who sees one answer; 1: no bound
+    bound: float  # on the same, of any attacker who sees one answer; 1: no bound
+    among: Crowd = FACES  # of whom one is identified, in the attack and by the bound
 
     @property
     def share(self) -> float:
@@ -78,15 +80,19 @@ def read(docs: Path) -> list[Row]:
     names = [name for name in privzoo.list_models() if not families.family_of(name)]
     cards = [card.read(name, head) for name in names for head in costs.heads(config.model(name))]
     kept = docs / UNMIXING
-    return make(cards, pixels(docs / "audit"), json.loads(kept.read_text("utf-8")) if kept.exists() else None)
+    return make(cards, raw_inputs(docs / "audit"), json.loads(kept.read_text("utf-8")) if kept.exists() else None)
 
 
-def make(cards: Sequence[Card], raw: Measurement | None = None, unmixing: Mapping[str, Any] | None = None) -> list[Row]:
+def make(
+    cards: Sequence[Card],
+    raw: Mapping[str, Measurement] | None = None,
+    unmixing: Mapping[str, Any] | None = None,
+) -> list[Row]:
     """Rows of models, after those of their networks' raw inputs.
 
     Args:
         cards: of each model with each of its heads.
-        raw: the strongest attack on photographs.
+        raw: kind of input -> the strongest attack on it as it is.
         unmixing: what tools/unmixing.py keeps; None: nothing.
     """
     rows = [_row(card, unmixing) for card in cards]
@@ -97,18 +103,22 @@ def make(cards: Sequence[Card], raw: Measurement | None = None, unmixing: Mappin
         for card in cards
         if card.network.parent is None or tasks.get(card.network.parent, card.network.task) != card.network.task
     }
-    return [*(_raw(card, raw, rows) for card in networks.values()), *rows]
+    return [*(_raw(card, (raw or {}).get(card.network.input), rows) for card in networks.values()), *rows]
 
 
-def pixels(audit: Path) -> Measurement | None:
-    """The strongest attack on the photographs themselves; None without an audit of them."""
+def raw_inputs(audit: Path) -> dict[str, Measurement]:
+    """The strongest attack on photographs and recordings themselves, of those that were audited."""
     from privzoo.audit import model_audit
     from privzoo.audit.report import summary
 
-    if not (audit / f"{summary.RAW}.json").exists():
-        return None
-    found = next(result for result in summary.read(audit) if result["model"] == summary.RAW)
-    return intervals.highest(m for m in model_audit.measurements(found) if m.metric == IDENTITY_ATTACK)
+    kept = [path for path in summary.RAW.values() if (audit / f"{path}.json").exists()]
+    results = {result["model"]: result for result in summary.read(audit)} if kept else {}
+    found = {}
+    for given, name in summary.RAW.items():
+        figures = model_audit.measurements(results[name]) if name in results else ()
+        if best := intervals.highest(m for m in figures if m.metric == IDENTITY_ATTACK):
+            found[given] = best
+    return found
 
 
 def by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -120,7 +130,6 @@ def by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _row(card: Card, unmixing: Mapping[str, Any] | None) -> Row:
     network, model = card.network, card.model
-    bounds = card.bounds()
     mixing = network.mixing if model.embedding == DATAMIX else None
     return Row(
         name=card.artefact,
@@ -139,7 +148,8 @@ def _row(card: Card, unmixing: Mapping[str, Any] | None) -> Row:
         accuracy=card.told()[0],
         # What one mixture gives away is not the most that a request does: there are attacks that unmix.
         attack=intervals.highest([card.attack_of(1), *_unmixed(network, mixing, unmixing)]),
-        bound=bounds[0].top1() if bounds else 1.0,
+        bound=card.bound(),
+        among=card.among(),
     )
 
 
@@ -148,7 +158,7 @@ def _raw(card: Card, attack: Measurement | None, rows: Sequence[Row]) -> Row:
 
     Args:
         card: of one of its models.
-        attack: on photographs. It counts if the task's models were attacked on the same people.
+        attack: on such inputs. It counts if the task's models were attacked on the same people.
         rows: of all models.
     """
     network = card.network
@@ -168,8 +178,9 @@ def _raw(card: Card, attack: Measurement | None, rows: Sequence[Row]) -> Row:
         received=BYTES_OF_FLOAT32 * len(network.classes),
         epsilon=None,
         accuracy=card.figure("accuracy", NETWORK),
-        attack=attack if attack and attack.data in people and network.input == FACE else None,
+        attack=attack if attack and attack.data in people else None,
         bound=1.0,
+        among=card.among(),
     )
 
 
@@ -245,7 +256,8 @@ def flat(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
             "epsilon_of_one_answer": row.epsilon,
             **_figure("accuracy", row.accuracy),
             **_figure("identified", row.attack),
-            f"bound_on_top1_of_{PEOPLE}_share": row.bound if row.bound < 1 else NONE,
+            "among": str(row.among),
+            "bound_on_identified_share": row.bound if row.bound < 1 else NONE,
         }
 
 

@@ -28,6 +28,8 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
         cards: name -> card, with those of `CHOICES` among them.
     """
     rows, notes = [], {}
+    crowds = dict.fromkeys(cards[name].among() for name, _ in CHOICES)
+    people, chance = " or ".join(map(str, crowds)), " or ".join(crowd.chance for crowd in crowds)
     for name, purpose in CHOICES:
         card = cards[name]
         shown = [f"{m.value:.1%}" if m else "not measured" for m in card.told()] + [card.identified()]
@@ -42,8 +44,8 @@ def write(path: Path, cards: Mapping[str, Card]) -> None:
     below = (
         f"Always giving the most frequent answer would get: {for_all}. *Balanced* is the mean over the classes; "
         f"it and accuracy are those {card_text.TOLD}. "
-        "*Identified* is the identification rate of the strongest attack measured, among 100 people, or for a code the "
-        "bound that no attack on one answer can exceed; chance is 1%. Epsilon is for one answer, at delta 0 for codes "
-        "and 1e-5 otherwise; a large epsilon protects nobody by itself."
+        f"*Identified* is the identification rate of the strongest attack measured, among {people}, or for a code the "
+        f"bound that no attack on one answer can exceed; chance is {chance}. Epsilon is for one answer, at delta 0 for "
+        "codes and 1e-5 otherwise; a large epsilon protects nobody by itself."
     )
     SECTION.write(path, f"{markdown.table(header, rows)}\n\n{below}")

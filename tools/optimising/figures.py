@@ -276,7 +276,7 @@ def measure(
     results = []
     for faces, called, people in (
         (validation, splits.validation_name(validation), data.choosing(model.input_size)),
-        (test, test.name, data.lfw100(model.input_size)),
+        (test, test.name, data.people(model.input_size)),
     ):
         bench, rows = Bench(model, faces, people, plan), {}
         for name in first:

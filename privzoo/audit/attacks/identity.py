@@ -72,7 +72,7 @@ def check_apart(train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
     leaked = set(train_ids) & set(test_ids)
     if leaked:
         raise DataError(
-            f"{len(leaked)} of {len(set(test_ids))} scored images are also training images, such as {min(leaked)}: an "
+            f"{len(leaked)} of {len(set(test_ids))} scored inputs are also training inputs, such as {min(leaked)}: an "
             "attack must not train on what it is scored on."
         )
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from privzoo.audit.attacks import tradeoff
 from privzoo.audit.report import html, plots, summary, tables
-from privzoo.audit.report.summary import RAW, Comparison, Row
+from privzoo.audit.report.summary import YARDSTICKS, Comparison, Row
 from privzoo.card import Card
+from privzoo.crowd import FACES
 from privzoo.errors import DataError, UnknownNameError
 from privzoo.files import write_arrays, write_bytes, write_text
 from privzoo.provenance import write_json
@@ -79,14 +80,15 @@ def _card(name: str) -> Card | None:
 
 def _read(
     folder: Path, cards: Callable[[str], Card | None]
-) -> tuple[list[dict[str, Any]], list[Row], Row | None, list[Comparison]]:
-    """Results of a folder: a row per model, that of raw pixels, and comparisons of the rows."""
+) -> tuple[list[dict[str, Any]], list[Row], list[Row], list[Comparison]]:
+    """Results of a folder: a row per model, those of raw inputs, and comparisons of the rows."""
     found = summary.read(folder)
     rows = sorted(
         (summary.row(result, cards(result["model"])) for result in found),
         key=lambda r: (r.task, -(r.leak.value if r.leak else 0)),
     )
-    raw, rows = next((r for r in rows if r.model == RAW), None), [r for r in rows if r.model != RAW]
+    raw = [r for name in YARDSTICKS for r in rows if r.model == name]
+    rows = [r for r in rows if r.model not in YARDSTICKS]
     return found, rows, raw, summary.compare(rows)
 
 
@@ -142,7 +144,7 @@ def write(
         _ablations(comparisons),
         _curves(points),
         _faces(rows, faces),
-        _method(found, raw),
+        _method(found),
     ]
     for result in found:
         write_json(out / f"{result['model']}.json", result)
@@ -154,7 +156,7 @@ def write(
     return out / "index.html"
 
 
-def _glance(rows: Sequence[Row], raw: Row | None) -> str:
+def _glance(rows: Sequence[Row], raw: Sequence[Row]) -> str:
     """One sentence for each task, and what to compare the figures with."""
     lines = []
     for task in sorted({r.task for r in rows}):
@@ -167,25 +169,32 @@ def _glance(rows: Sequence[Row], raw: Row | None) -> str:
         floor += f"{' and' if floor else ''} guessing {html.number(chance.value)}" if chance else ""
         reported = _told(most) + (f"; from {_told(least)}" if least is not most else "")
         lines.append(
-            f"<li><strong>{html.text(task.capitalize())}.</strong> Share of known people that the cloud identifies: "
+            f"<li><strong>{html.text(task.capitalize())}.</strong> Share of {_known(most)} that the cloud identifies: "
             f"from {reported}.{floor}{'.' if floor else ''}</li>\n"
         )
-    if raw and raw.identity:
-        weak = " That is too little: the attack is too weak to prove anything." if raw.identity.weak else ""
-        lines.append(
-            f"<li><strong>Yardstick.</strong> From the photographs themselves the same attackers identify "
-            f"{html.number(raw.identity.value)}.{weak}</li>\n"
-        )
+    for one in raw:
+        if one.identity:
+            weak = " That is too little: the attack is too weak to prove anything." if one.identity.weak else ""
+            of = "" if one.among == FACES else f" of {_known(one)}"
+            lines.append(
+                f"<li><strong>Yardstick.</strong> From {tables.themselves(one)} the same attackers identify "
+                f"{html.number(one.identity.value)}{of}.{weak}</li>\n"
+            )
     if any(r.result["quick"] for r in rows):
         lines.append("<li><strong>These are figures of a quick audit, a trial run only.</strong></li>\n")
     return f'<section aria-label="at a glance"><ul class="answers">\n{"".join(lines)}</ul></section>\n'
+
+
+def _known(r: Row) -> str:
+    """Those whom attackers looked for one of, in words."""
+    return "known people" if r.among == FACES else f"{r.among.people} known {r.among.noun}"
 
 
 def _told(r: Row) -> str:
     """What one model reveals, and at what accuracy and cost."""
     leak = r.leak
     assert leak is not None, "only models that were attacked are reported"
-    average = f" by averaging {r.queries} features of one photograph" if leak is r.averaged else ""
+    average = f" by averaging {r.queries} features of one {r.source}" if leak is r.averaged else ""
     accuracy = f", at an accuracy of {html.number(r.accuracy.value)}" if r.accuracy else ""
     cost = f" and {html.number(r.feature_bytes, ',')} bytes" if r.feature_bytes else ""
     return f"<b>{html.name(r.model)}</b>, {html.number(leak.value)}{average}{accuracy}{cost}"
@@ -215,7 +224,7 @@ def _models(rows: Sequence[Row]) -> str:
             + (f"<br>among five {html.figure(r.top5)}" if r.top5 else ""),
             html.figure(r.averaged) + f"<br><small>{r.queries} queries</small>" if r.averaged else "",
             html.figure(r.recognised) + _likeness(r),
-            html.figure(r.rank) + (f"<br>other photographs {html.figure(r.rank_other)}" if r.rank_other else ""),
+            html.figure(r.rank) + (f"<br>other {r.source}s {html.figure(r.rank_other)}" if r.rank_other else ""),
             _attributes(r),
             f"{html.number(r.head_share)} of the work,<br>{html.number(r.feature_bytes, ',')} bytes sent"
             if r.head_share is not None and r.feature_bytes is not None
@@ -311,7 +320,7 @@ def _faces(rows: Sequence[Row], faces: Mapping[str, Pictures]) -> str:
     return "".join(parts)
 
 
-def _method(found: Sequence[Mapping[str, Any]], raw: Row | None) -> str:
+def _method(found: Sequence[Mapping[str, Any]]) -> str:
     originals = [
         f for result in found for f in summary.find(result["figures"], attacker="originals", metric="recognised")
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from privzoo import markdown
 from privzoo.audit import runner
+from privzoo.crowd import FACES, Crowd
 
 PAIRS_TITLE = (
     "Do two features show the same person? The strongest attacker on LFW's people, in ten folds of disjoint people, at "
@@ -16,7 +17,7 @@ PAIRS_TITLE = (
     "many answers tell what one tells."
 )
 CODES_TITLE = (
-    "Who of 100 people is identified from a code, and what else is learnt, at its own budget, by the strongest "
+    "Who of {} is identified from a code, and what else is learnt, at its own budget, by the strongest "
     "attacker on any of its heads. In brackets: the most that any attacker can reach."
 )
 FRESH, ONE_SECRET, RECOGNISER = "fresh draws", "one secret", "recogniser"
@@ -42,8 +43,8 @@ def kept(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, An
                 yield result, figure
 
 
-def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """All of these figures, for csv."""
+def rows(results: Sequence[Mapping[str, Any]], among: Mapping[str, Crowd] | None = None) -> Iterator[dict[str, Any]]:
+    """All of these figures, for csv; arguments as of `text`."""
     for result, f in kept(results):
         noise = f["noise"] or {}
         yield {
@@ -64,12 +65,18 @@ def rows(results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             "seeds": f["seeds"],
             "date": f.get("date", result["date"]),
             "revision": f.get("git", result["git"]),
+            "among": str((among or {}).get(result["model"], FACES)) if f["attack"] == "identity" else None,
         }
 
 
-def text(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Markdown of both tables, at each model's own budget; none if nothing was measured."""
-    return [part for part in (_pairs(results), _codes(results)) if part]
+def text(results: Sequence[Mapping[str, Any]], among: Mapping[str, Crowd] | None = None) -> list[str]:
+    """Markdown of both tables, at each model's own budget; none if nothing was measured.
+
+    Args:
+        results: of `summary.read`.
+        among: model -> those whom attackers looked for one of, where they are others than `FACES`.
+    """
+    return [part for part in (_pairs(results), _codes(results, among or {})) if part]
 
 
 def _cell(figure: Figure | None) -> str:
@@ -121,7 +128,7 @@ def _tells(figure: Figure) -> bool:
     return figure["service"] == ONE_SECRET or not (figure["noise"] or {}).get("permanent")
 
 
-def _codes(results: Sequence[Mapping[str, Any]]) -> str:
+def _codes(results: Sequence[Mapping[str, Any]], among: Mapping[str, Crowd]) -> str:
     found: dict[tuple[str, str], dict[tuple[int, bool], Figure]] = {}
     for result, figure in _own(results):
         if figure["attack"] == "age" or figure["metric"] == "top-5" or runner.group(figure["attack"]) != "people":
@@ -140,4 +147,6 @@ def _codes(results: Sequence[Mapping[str, Any]]) -> str:
         for queries, permanent in ways
     ]
     table = [[*place, *(_cell(own.get(way)) for way in ways)] for place, own in found.items()]
-    return f"{CODES_TITLE}\n\n" + markdown.table(("model", "learnt", *header), table)
+    crowds = dict.fromkeys(among.get(model, FACES) for model, _ in found)
+    title = CODES_TITLE.format(" or ".join(map(str, crowds)))
+    return f"{title}\n\n" + markdown.table(("model", "learnt", *header), table)

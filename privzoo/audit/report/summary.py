@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from privzoo.card import Card
+from privzoo.config import FACE, SPEECH
+from privzoo.crowd import FACES, SPEAKERS, Crowd
 from privzoo.errors import DataError
 from privzoo.evaluation import intervals
 from privzoo.evaluation.classes import BALANCED
@@ -24,9 +26,10 @@ from privzoo.evaluation.variants import FLOAT as FLOAT_ACCURACY
 from privzoo.measurement import Measurement
 
 FORMAT = 1
-RAW = "raw_pixels"
-FLOAT, INT8, PIXELS = "float head", "int8 TFLite head", "pixels"
-PIXEL_FEATURES = ("pixels", "gradients", "both")
+RAW = {FACE: "raw_pixels", SPEECH: "raw_spectrograms"}  # kind of input -> name of its yardstick
+FLOAT, INT8 = "float head", "int8 TFLite head"
+YARDSTICKS = {RAW[FACE]: "pixels", RAW[SPEECH]: "spectrograms"}  # name -> what its figures are on, in all forms
+RAW_FEATURES = ("pixels", "gradients", "spectrograms", "statistics", "both")
 FLOORS = ("label", "logit", "chance")
 RANKS = ("equation 4", "other photographs", "per sample")
 EQUAL = 0.02  # loss of accuracy, with its interval, up to which two models count as equally accurate
@@ -38,7 +41,7 @@ class Value(Estimate):
     """A figure of the audit: an estimate, and which attacker got it."""
 
     source: str = ""  # such as "lda"
-    weak: bool = False  # of an attacker too weak on raw pixels
+    weak: bool = False  # of an attacker too weak on raw inputs
     optimism: float | None = None  # selection bias of the best attacker, if all were equally good
     by_person: np.ndarray | None = field(default=None, compare=False, repr=False)  # shares of hits (seeds, people)
     origin: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the figure says of itself
@@ -81,6 +84,12 @@ class Row:
     head_share: float | None  # of the multiply-adds, 0..1
     feature_bytes: int | None
     result: Mapping[str, Any]  # the file
+    among: Crowd = FACES  # those whom attackers looked for one of
+
+    @property
+    def source(self) -> str:
+        """What features are of."""
+        return "recording" if self.among.noun == SPEAKERS.noun else "photograph"
 
     @property
     def identified(self) -> Value | None:
@@ -113,6 +122,17 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
     if not results:
         raise DataError(f"{folder} holds no results; run tools/audit.py --model first.")
     return results
+
+
+def told(figure: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Name of a figure's attacker as people read it: of speech there are recordings, not photographs.
+
+    Args:
+        figure: of the result.
+        result: `audit/<model>.json`.
+    """
+    speech = result.get("yardstick") == RAW[SPEECH]
+    return figure["attacker"].replace("photographs", "recordings") if speech else figure["attacker"]
 
 
 def find(figures: Sequence[Mapping[str, Any]], **wanted: Any) -> list[Mapping[str, Any]]:
@@ -154,7 +174,7 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
 
     Args:
         result: of `read`.
-        card: the model's; None for raw pixels.
+        card: the model's; None for raw inputs.
     """
     own, code = (card.model.noise, card.model.code) if card else (None, None)
 
@@ -166,9 +186,9 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         return math.isclose(noise["sigma"], own.sigma, rel_tol=1e-3) if own and noise else not (own or noise)
 
     figures = [figure for figure in result["figures"] if as_sent(figure)]
-    variant = PIXELS if result["model"] == RAW else FLOAT
-    # The yardstick's features are pixels in several forms.
-    features = [f for f in find(figures, best=True) if f["feature"] in ("features", *PIXEL_FEATURES)]
+    variant = YARDSTICKS.get(result["model"], FLOAT)
+    # The yardsticks' features are raw inputs in several forms.
+    features = [f for f in find(figures, best=True) if f["feature"] in ("features", *RAW_FEATURES)]
     top = {"attack": "identity", "metric": "top-1"}
     repeated = [figure for figure in find(features, variant=variant, **top) if figure["queries"] > 1]
     queried = {f["queries"]: _of(f) for f in sorted(repeated, key=lambda f: f["queries"])}
@@ -209,7 +229,14 @@ def row(result: Mapping[str, Any], card: Card | None) -> Row:
         head_share=card.cost.head_share if card else None,
         feature_bytes=card.cost.feature_bytes if card else None,
         result=result,
+        among=_among(result, floors.get("chance")),
     )
+
+
+def _among(result: Mapping[str, Any], chance: Value | None) -> Crowd:
+    """Among whom attackers looked for a person; guessing says how many."""
+    usual = SPEAKERS if result.get("yardstick") == RAW[SPEECH] else FACES
+    return dataclasses.replace(usual, people=round(1 / chance.value)) if chance else usual
 
 
 @dataclass(frozen=True)

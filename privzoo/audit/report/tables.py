@@ -9,14 +9,17 @@ from typing import Any
 
 from privzoo import markdown
 from privzoo.audit.attacks.tradeoff import Point
-from privzoo.audit.report import pairs, plots
-from privzoo.audit.report.summary import Comparison, Row, Value, find
+from privzoo.audit.report import pairs, plots, summary
+from privzoo.audit.report.summary import RAW, Comparison, Row, Value, find
+from privzoo.config import FACE
+from privzoo.crowd import FACES
 from privzoo.evaluation.intervals import PAIRED
 from privzoo.files import write_bytes
 from privzoo.markdown import percent
 from privzoo.provenance import write_csv
 
 SECTION = markdown.Section("audit", "tools/audit.py")
+IDENTIFIED = ("identified", "right person")  # beginnings of the names of identification rates
 ANSWERS = ("yes", "at a cost", "not shown", "no")  # of `summary.Comparison`
 # Attribute -> its column; age is reported in years.
 ATTRIBUTES = {"race": "race, balanced, %", "age": "age error, years", "gender": "gender, balanced, %"}
@@ -25,7 +28,7 @@ ATTRIBUTES = {"race": "race, balanced, %", "age": "age error, years", "gender": 
 def write(
     page: Path,
     rows: Sequence[Row],
-    raw: Row | None,
+    raw: Sequence[Row],
     comparisons: Sequence[Comparison],
     points: Sequence[Point] = (),
     report: Path | None = None,
@@ -35,17 +38,17 @@ def write(
     Args:
         page: the Markdown file.
         rows: of the models.
-        raw: of the photographs themselves.
+        raw: of the photographs and recordings themselves.
         comparisons: of the rows.
         points: of the trade-off between accuracy and privacy.
         report: the HTML page; it is not linked to if it is None or outside the Markdown file's folder.
     """
     folder = markdown.tables_folder(page)
-    everyone = [*([raw] if raw else []), *rows]
+    everyone = [*raw, *rows]
     write_csv(folder / "identity.csv", _figures(everyone))
     write_csv(folder / "what_helps.csv", _compared(comparisons))
     links = [markdown.link(page, folder / "identity.csv"), markdown.link(page, folder / "what_helps.csv")]
-    if paired := list(pairs.rows([row.result for row in everyone])):
+    if paired := list(pairs.rows([row.result for row in everyone], {row.model: row.among for row in everyone})):
         write_csv(folder / "pairs_and_codes.csv", paired)
         links.append(markdown.link(page, folder / "pairs_and_codes.csv"))
     inside = report and report.exists() and report.resolve().is_relative_to(page.resolve().parent)
@@ -61,7 +64,7 @@ def write(
 
 def text(
     rows: Sequence[Row],
-    raw: Row | None,
+    raw: Sequence[Row],
     comparisons: Sequence[Comparison],
     drawn: Sequence[str] = (),
     links: Sequence[str] = (),
@@ -70,7 +73,7 @@ def text(
 
     Args:
         rows: of the models.
-        raw: of the photographs themselves.
+        raw: of the photographs and recordings themselves.
         comparisons: of the rows.
         drawn: plots, as Markdown.
         links: to all figures, as Markdown.
@@ -80,8 +83,7 @@ def text(
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
     parts.append(_attributes_of_old(rows))
-    everything = [row.result for row in ([raw] if raw else []) + list(rows)]
-    parts += pairs.text(everything)
+    parts += pairs.text([row.result for row in (*raw, *rows)], {r.model: r.among for r in rows})
     if comparisons:
         parts.append(_what_helps(comparisons))
     parts += [*drawn, f"All figures: {', '.join(links)}." if links else ""]
@@ -106,7 +108,8 @@ def terminal(document: Mapping[str, Any]) -> str:
             weak += ": DEFECT" if f.get("defect") else ""
             service = f.get("service", "fresh draws")
             figure = f"{f['attack']} {f['metric']}" + (f", {service}" if service != "fresh draws" else "")
-            rows.append((figure, f["feature"], f["variant"], noise, f["attacker"], value, f"{low} to {high}{weak}"))
+            attacker = summary.told(f, document)
+            rows.append((figure, f["feature"], f["variant"], noise, attacker, value, f"{low} to {high}{weak}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(["", document["model"], *lines])
@@ -124,14 +127,18 @@ def picked(value: Value | None) -> str:
     return value.source + (f", selection bias up to {100 * value.optimism:.2f} points" if value.optimism else "")
 
 
-def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
+def _yardstick(rows: Sequence[Row], raw: Sequence[Row]) -> str:
+    sources = " or ".join(dict.fromkeys(f"{r.source}s" for r in (*raw, *rows))) or "photographs"
     words = [
-        "Attackers know the head and learn from other photographs of the same people; the best one counts, "
+        f"Attackers know the head and learn from other {sources} of the same people; the best one counts, "
         "on the float or the int8 head."
     ]
-    if raw and raw.identity:
-        weak = ", too little to prove anything" if raw.identity.weak else ""
-        words.append(f"From the photographs themselves they identify {raw.identity.value:.1%} of the people{weak}.")
+    for one in raw:
+        if one.identity:
+            weak = ", too little to prove anything" if one.identity.weak else ""
+            words.append(
+                f"From {themselves(one)} they identify {one.identity.value:.1%} of the {one.among.noun}{weak}."
+            )
     luck = max((r.identified.optimism or 0 for r in rows if r.identified), default=0)
     if luck:
         words.append(
@@ -144,6 +151,11 @@ def _yardstick(rows: Sequence[Row], raw: Row | None) -> str:
             "picking_flatters_by is empty in identity.csv."
         )
     return " ".join(words)
+
+
+def themselves(raw: Row) -> str:
+    """What a yardstick is measured on, in words."""
+    return "the photographs themselves" if raw.model == RAW[FACE] else "raw spectrograms"
 
 
 def _days(rows: Sequence[Row]) -> str:
@@ -178,9 +190,10 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
         for name, what in (("label", f"the predicted {task} alone gives"), ("chance", "guessing"))
         if (value := most.floors.get(name))
     ]
-    average = f", by averaging {least.queries} features of each photograph" if little is least.averaged else ""
+    average = f", by averaging {least.queries} features of each {least.source}" if little is least.averaged else ""
+    crowd = f"the {most.among.noun}" if most.among == FACES else f"{most.among}"
     words = [
-        f"**{task.capitalize()}**: from {most.model} the cloud identifies {much.value:.1%} of the people, from "
+        f"**{task.capitalize()}**: from {most.model} the cloud identifies {much.value:.1%} of {crowd}, from "
         f"{least.model} {little.value:.1%} ({little.low:.1%} to {little.high:.1%}){average}."
     ]
     if floors:
@@ -190,6 +203,8 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
 
 def _models(rows: Sequence[Row]) -> str:
     names = [name for name in ATTRIBUTES if any(name in r.attributes for r in rows)]
+    if not names and not any(r.recognised for r in rows):  # the sentence above and the csv say it all
+        return ""
     queries = max((r.queries for r in rows), default=1)
     header = ["model", "identified, %"]
     header += [f"{queries} averaged, %"] if queries > 1 else []
@@ -245,6 +260,7 @@ def _figures(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 "date": value.origin.get("date", reported["date"]),
                 "revision": value.origin.get("git", reported["code"]),
                 "heads": value.origin.get("head") or "; ".join(reported["heads"]),
+                "among": str(r.among) if name.startswith(IDENTIFIED) else None,
             }
 
 
