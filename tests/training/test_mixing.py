@@ -276,7 +276,7 @@ def test_a_released_model_loads_and_answers(released, tmp_path):
     from privzoo.errors import FeatureError
 
     model = privzoo.load(CHILD.name)
-    assert repr(model.mixing) == "Mixing(group=4, coefficients='orthogonal')"
+    assert repr(model.mixing) == "Mixing(group=4, coefficients='orthogonal', output='class')"
     chips = tiny_zoo.chips()[0][:5]
     answers = model.predict(chips, face="given")
     assert answers.shape == (5, 2) and np.allclose(answers.sum(1), 1, atol=1e-5)

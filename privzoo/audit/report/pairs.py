@@ -7,6 +7,7 @@ from typing import Any
 
 from privzoo import markdown
 from privzoo.audit import runner
+from privzoo.config import LABEL
 from privzoo.crowd import FACES, Crowd
 
 PAIRS_TITLE = (
@@ -111,6 +112,8 @@ def _pairs(results: Sequence[Mapping[str, Any]]) -> str:
             )
         elif runner.group(figure["attack"]) == "pairs" and _tells(figure):
             thing = "photograph" if figure["pairs"] == "one photograph" else "person"
+            if result["embedding"] == LABEL:  # much as codes of the same network; the csv has it
+                continue
             service = "" if figure["service"] == FRESH else figure["service"]
             feature = "" if figure["feature"] == "features" else figure["feature"]
             place = (result["model"], ", ".join(part for part in (thing, feature, service) if part), sent(figure))

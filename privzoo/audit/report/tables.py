@@ -83,7 +83,7 @@ def text(
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
     parts.append(_attributes_of_old(rows))
-    parts += pairs.text([row.result for row in (*raw, *rows)], {r.model: r.among for r in rows})
+    parts += pairs.text([row.result for row in (*raw, *_listed(rows))], {r.model: r.among for r in rows})
     if comparisons:
         parts.append(_what_helps(comparisons))
     parts += [*drawn, f"All figures: {', '.join(links)}." if links else ""]
@@ -201,6 +201,18 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
     return " ".join(words)
 
 
+def _listed(rows: Sequence[Row]) -> list[Row]:
+    """Rows without those of an earlier cut where the same embedding has one at a later cut: the csv has them."""
+
+    def kind(r: Row) -> tuple[str, str]:
+        return str(r.result["task"]), str(r.result["embedding"])
+
+    latest: dict[tuple[str, str], str] = {}
+    for r in rows:  # a network's cuts are in the order of their names
+        latest[kind(r)] = max(latest.get(kind(r), ""), str(r.result["cut"]))
+    return [r for r in rows if r.result["cut"] == latest[kind(r)]]
+
+
 def _models(rows: Sequence[Row]) -> str:
     names = [name for name in ATTRIBUTES if any(name in r.attributes for r in rows)]
     if not names and not any(r.recognised for r in rows):  # the sentence above and the csv say it all
@@ -209,7 +221,7 @@ def _models(rows: Sequence[Row]) -> str:
     header = ["model", "identified, %"]
     header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
-    for r in rows:
+    for r in _listed(rows):
         cells = [r.model, percent(r.identified, interval=True)]
         cells += [percent(r.averaged, interval=True)] if queries > 1 else []
         for name in names:
