@@ -136,8 +136,8 @@ def _codes(results: Sequence[Mapping[str, Any]], among: Mapping[str, Crowd]) -> 
     for result, figure in _own(results):
         if figure["attack"] == "age" or figure["metric"] == "top-5" or runner.group(figure["attack"]) != "people":
             continue
-        if figure["noise"] is None or "kind" not in figure["noise"]:
-            continue  # chance
+        if figure["noise"] is None or "kind" not in figure["noise"] or result["embedding"] == LABEL:
+            continue  # chance; and label baselines, as above
         what = "identified" if figure["attack"] == "identity" else f"{figure['attack']}, balanced"
         own = found.setdefault((result["model"], f"{what}, epsilon {figure['noise']['epsilon']:g}"), {})
         way = (figure["queries"], bool(figure["noise"].get("permanent")))
