@@ -66,7 +66,9 @@ def speakers(root: str | Path, quick: bool = False) -> tuple[Faces, Faces]:
     data = arabic_speech.load(root, split="all")
     sides: tuple[dict[int, list[Sample]], dict[int, list[Sample]]] = ({}, {})
     for sample in data.samples:
-        sides[int(sample.labels["round"]) > KNOWN].setdefault(sample.person, []).append(sample)
+        number = sample.labels["round"]
+        assert isinstance(number, int), "the loader numbers rounds"
+        sides[number > KNOWN].setdefault(sample.person, []).append(sample)
     complete = set(sides[0]) & set(sides[1])
     if len(complete) < SPEAKERS.people:
         raise DataError(

@@ -49,5 +49,5 @@ def test_bad_values_are_refused():
         attributes.regress(features, np.where(values > 5, np.nan, 1.0), *ages(5))
     with pytest.raises(ConfigError, match="'lda' for numbers; there are chance, ridge"):
         attributes.regress(features, values, *ages(5), attackers=["lda"])
-    with pytest.raises(DataError, match="also training images"):
+    with pytest.raises(DataError, match="also training inputs"):
         attributes.regress(features, values, features, values, train_ids=range(20), test_ids=range(20))
