@@ -25,12 +25,13 @@ import numpy as np
 from privzoo import config as configs
 from privzoo.architectures import graph
 from privzoo.config import Augmentation, MixingConfig, NetworkConfig, SpeechAugmentation, Stage
-from privzoo.data import Dataset, arrays
+from privzoo.data import Dataset
 from privzoo.errors import ConfigError, DataError
 from privzoo.mechanisms import mixing
-from privzoo.training import primary, record
+from privzoo.training import primary
 from privzoo.training.batches import PlainBatches, TrainingBatches, steps
-from privzoo.training.checkpoint import Checkpoint, fit
+from privzoo.training.checkpoint import fit
+from privzoo.training.opening import opened
 
 IMAGE, COEFFICIENTS, INVERSE = "image", "coefficients", "inverse"  # inputs of the network in training
 
@@ -280,13 +281,8 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
         ConfigError, WeightsError, DataError: each says what to correct.
     """
     training, (settings, _) = config.training, check(config)
-    run.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(training.seed)
-    checkpoint = Checkpoint(run, record.fingerprint(config))
-    skipped = train_set.skipped + validation_set.skipped
-    chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
-    validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
-    primary.check_labels(config, train_set, labels)
+    begun = opened(config, train_set, validation_set, run)
+    checkpoint, chips, validation_chips = begun.checkpoint, begun.chips, begun.validation_chips
     if min(len(chips), len(validation_chips)) < settings.group:
         raise DataError(
             f"{train_set.name} has {len(chips)} images to train on and {len(validation_chips)} to validate on; a group "
@@ -299,15 +295,13 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
     primary.compile_network(network, config, epochs * steps(len(chips), batch))
     if not checkpoint.resume(network):
         start(network, config, chips)
-    wanted = primary.targets(labels, config.task, training.auxiliary)
-    validation_wanted = primary.targets(validation_labels, config.task, training.auxiliary)
+    wanted = primary.targets(begun.labels, config.task, training.auxiliary)
+    validation_wanted = primary.targets(begun.validation_labels, config.task, training.auxiliary)
 
     def batches(stage: Stage, first: int) -> tuple[MixedBatches, PlainMixedBatches]:
         size = stage.input_size
         trained = MixedBatches(chips, wanted, batch, size, training.changes, training.seed, first, settings, epochs)
         return trained, PlainMixedBatches(validation_chips, size, validated, validation_wanted, settings, training.seed)
 
-    counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
-    counts |= {"own": train_set.facts} if train_set.facts else {}
-    fit(network, config, batches, checkpoint, counts)
+    fit(network, config, batches, checkpoint, begun.counts)
     return network

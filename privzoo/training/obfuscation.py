@@ -28,11 +28,12 @@ from privzoo import weights
 from privzoo.architectures import bottleneck, graph
 from privzoo.architectures.obfuscator import DEOBFUSCATOR, OBFUSCATOR
 from privzoo.config import FACE, NetworkConfig, ObfuscationConfig
-from privzoo.data import Dataset, arrays
+from privzoo.data import Dataset
 from privzoo.errors import ConfigError, DataError
-from privzoo.training import losses, primary, record
+from privzoo.training import losses, record
 from privzoo.training.batches import PlainBatches, TrainingBatches, prefetched, remaining_stages, steps
-from privzoo.training.checkpoint import Checkpoint, finish
+from privzoo.training.checkpoint import finish
+from privzoo.training.opening import opened
 from privzoo.training.players import RECONSTRUCTION, Players
 from privzoo.training.schedule import OneCycle
 
@@ -210,13 +211,8 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
     """
     training = config.training
     check(config)
-    run.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(training.seed)
-    checkpoint = Checkpoint(run, record.fingerprint(config))
-    skipped = train_set.skipped + validation_set.skipped
-    chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
-    validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
-    primary.check_labels(config, train_set, labels)
+    begun = opened(config, train_set, validation_set, run)
+    checkpoint, chips, validation_chips = begun.checkpoint, begun.chips, begun.validation_chips
     if min(len(chips), len(validation_chips), training.batch_size) < 2:
         raise DataError(
             f"{train_set.name} has {len(chips)} images to train on and {len(validation_chips)} to validate on, in "
@@ -228,9 +224,9 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
     done = checkpoint.resume(players)
     record.trim_log(run / "log.csv", done)
     for stage, first, end in remaining_stages(training.stages, done):
-        size, wanted = stage.input_size, {FIRST_OUTPUT: labels[config.task]}
+        size, wanted = stage.input_size, {FIRST_OUTPUT: begun.labels[config.task]}
         batches = TrainingBatches(chips, wanted, training.batch_size, size, training.changes, training.seed, first)
-        judged = _validation(validation_chips, validation_labels[config.task], size, training.seed)
+        judged = _validation(validation_chips, begun.validation_labels[config.task], size, training.seed)
         callbacks = keras.callbacks.CallbackList(
             [keras.callbacks.CSVLogger(str(run / "log.csv"), append=first > 0), checkpoint],
             add_progbar=True,
@@ -246,9 +242,7 @@ def train(config: NetworkConfig, train_set: Dataset, validation_set: Dataset, ru
             logs |= {f"val_{name}": value for name, value in players.judge(judged).items()}
             callbacks.on_epoch_end(epoch, logs)
         callbacks.on_train_end()
-    counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
-    counts |= {"own": train_set.facts} if train_set.facts else {}
-    finish(config, checkpoint, counts, (f"{FIRST_OUTPUT}_loss", RECONSTRUCTION, f"{FIRST_OUTPUT}_accuracy"))
+    finish(config, checkpoint, begun.counts, (f"{FIRST_OUTPUT}_loss", RECONSTRUCTION, f"{FIRST_OUTPUT}_accuracy"))
     return players
 
 

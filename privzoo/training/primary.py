@@ -17,12 +17,12 @@ from privzoo import activations, weights
 from privzoo import config as configs
 from privzoo.architectures import LAST, Shape, graph
 from privzoo.config import SPEECH, NetworkConfig, Stage, TrainingConfig
-from privzoo.data import Dataset, arrays
+from privzoo.data import Dataset
 from privzoo.errors import ConfigError, DataError, WeightsError
-from privzoo.outputs import ATTRIBUTES
-from privzoo.training import losses, record
+from privzoo.training import losses
 from privzoo.training.batches import PlainBatches, TrainingBatches, steps
-from privzoo.training.checkpoint import Checkpoint, fit
+from privzoo.training.checkpoint import fit
+from privzoo.training.opening import opened
 from privzoo.training.schedule import optimizer
 from privzoo.training.statistics import LONG_RUN, TrainingStatistics
 
@@ -96,22 +96,6 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
         raise ConfigError(f"The start weights {path} lack {missing[0]}; they belong to another architecture.")
     if missing:
         logging.info("Not in the start weights: %s", ", ".join(missing))
-
-
-def check_labels(config: NetworkConfig, data: Dataset, labels: dict[str, np.ndarray]) -> None:
-    """Refuses a data set that lacks a label of the config, or has its classes in another order.
-
-    Raises:
-        ConfigError: it names the label or both lists of classes.
-    """
-    for label in (config.task, *config.training.auxiliary):
-        if label not in labels:
-            raise ConfigError(f"{config.name} learns {label!r}; {data.name} has {', '.join(labels)}.")
-    if len(config.classes) < 2 and config.output != ATTRIBUTES:
-        raise ConfigError(f"{config.name} has one class, {config.classes[0]}; a network needs two or more.")
-    known = data.classes.get(config.task)
-    if known != config.classes:
-        raise ConfigError(f"{config.name} has the classes {config.classes}; {data.name} has {known}, in this order.")
 
 
 def targets(labels: dict[str, np.ndarray], task: str, auxiliary: dict[str, float]) -> dict[str, np.ndarray]:
@@ -219,13 +203,8 @@ def train(
         ConfigError, WeightsError, DataError: each says what to correct.
     """
     training = config.training
-    run.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(training.seed)
-    checkpoint = Checkpoint(run, record.fingerprint(config))
-    skipped = train_set.skipped + validation_set.skipped
-    chips, labels = arrays(train_set, training.chip_size, skipped=skipped)
-    validation_chips, validation_labels = arrays(validation_set, training.chip_size, skipped=skipped)
-    check_labels(config, train_set, labels)
+    begun = opened(config, train_set, validation_set, run)
+    checkpoint, chips, validation_chips = begun.checkpoint, begun.chips, begun.validation_chips
     if len(chips) < 2:
         raise DataError(f"{train_set.name} has one usable sample to train on; give 2 or more of each class.")
     network = build(config, training)
@@ -233,8 +212,8 @@ def train(
     compile_network(network, config, total)
     if not checkpoint.resume(network):
         _start(network, config, chips, init_dir)
-    wanted = targets(labels, config.task, training.auxiliary)
-    validation_wanted = targets(validation_labels, config.task, training.auxiliary)
+    wanted = targets(begun.labels, config.task, training.auxiliary)
+    validation_wanted = targets(begun.validation_labels, config.task, training.auxiliary)
 
     def batches(stage: Stage, first: int) -> tuple[TrainingBatches, PlainBatches]:
         size = stage.input_size
@@ -244,7 +223,5 @@ def train(
     def callbacks(size: int | None) -> list[TrainingStatistics]:
         return [TrainingStatistics(chips, size, training.batch_size, training.seed)] if total < LONG_RUN else []
 
-    counts = {"train": len(chips), "validation": len(validation_chips), "skipped": skipped}
-    counts |= {"own": train_set.facts} if train_set.facts else {}
-    fit(network, config, batches, checkpoint, counts, callbacks)
+    fit(network, config, batches, checkpoint, begun.counts, callbacks)
     return network

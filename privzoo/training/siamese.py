@@ -22,8 +22,8 @@ from privzoo.training import losses, record
 from privzoo.training.augment import augmented_chips
 from privzoo.training.batches import steps
 from privzoo.training.checkpoint import Checkpoint, fit
+from privzoo.training.opening import check_labels
 from privzoo.training.pairs import Pairs
-from privzoo.training.primary import check_labels
 from privzoo.training.schedule import optimizer
 
 

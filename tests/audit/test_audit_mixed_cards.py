@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from test_audit_mixtures import drawings
+from image_helpers import drawings
 from tiny_zoo import MIXED, PARENT, model
 
 from privzoo import config, costs

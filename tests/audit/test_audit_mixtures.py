@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_helpers import drawings
 from PIL import Image
 
 from privzoo import config
@@ -20,18 +21,6 @@ from privzoo.audit.report import unmixing as report
 from privzoo.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def drawings(count: int, seed: int = 0, side: int = 32) -> np.ndarray:
-    """Grey images with edges of their own, float32 (count, side, side, 1)."""
-    rng = np.random.default_rng(seed)
-    images = np.full((count, side, side, 1), 100.0)
-    for image in images:
-        for _ in range(8):
-            top, left = rng.integers(0, side - 4, 2)
-            height, width = rng.integers(3, side // 2, 2)
-            image[top : top + height, left : left + width] += rng.normal(0, 40)
-    return (images + rng.normal(0, 0.5, images.shape)).astype(np.float32)
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ def test_stages_follow_each_other():
 def test_a_data_set_that_does_not_fit_the_config_is_refused(tiny_config, faces_folder):
     from privzoo.data import utkface
     from privzoo.errors import ConfigError
-    from privzoo.training.primary import check_labels
+    from privzoo.training.opening import check_labels
 
     network = config.read(NetworkConfig, tiny_config)
     data = utkface.load(faces_folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privzoo import architectures, markdown
-from privzoo.audit.report.families import NAMES
+from privzoo.audit.report.families import NAMES, at_last_cuts
 from privzoo.card import Card
 from privzoo.config import SPEECH
 from privzoo.evaluation import bars, intervals, subgroups
@@ -161,7 +161,7 @@ def _beside_paper(task: str, cards: Sequence[Card]) -> list[str]:
 
 def _models(cards: Sequence[Card]) -> str:
     rows = []
-    for card in _listed(cards):
+    for card in at_last_cuts(cards, lambda card: (card.model, card.network)):
         variants = (("accuracy", FLOAT), (BALANCED, FLOAT), ("accuracy", INT8), ("accuracy", FLOAT + DETECTED))
         found = [card.figure(*variant) for variant in variants]
         # A figure on some of the faces would look like a loss next to one on all of them.
@@ -170,16 +170,6 @@ def _models(cards: Sequence[Card]) -> str:
         rows.append((card.model.name, f"{card.cost.feature_bytes:,}", *cells))
     header = ("model", "bytes sent", "accuracy, %", "balanced, %", "int8 head, %", "face detected, %")
     return markdown.table(*_filled(header, rows))
-
-
-def _listed(cards: Sequence[Card]) -> list[Card]:
-    """Cards without those of an earlier cut where the same embedding has one at the last cut: the csv has them."""
-    last = {(card.network.task, card.model.embedding) for card in cards if _at_last_cut(card)}
-
-    def earlier(card: Card) -> bool:
-        return card.model.cut in architectures.cuts(card.network.architecture)[:-1]
-
-    return [card for card in cards if not (earlier(card) and (card.network.task, card.model.embedding) in last)]
 
 
 def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
-from privzoo import card_text, config
-from privzoo.config import NetworkConfig
+from privzoo import architectures, card_text, config
+from privzoo.config import ModelConfig, NetworkConfig
+
+T = TypeVar("T")
 
 # Of data, as cards name them.
 NAMES = {name: f"{data}'s test part" if name != "lfw" else data for name, data in card_text.DATA.items()}
@@ -25,6 +29,26 @@ def family_of(model: str) -> str:
     """`family` of a model's network; the zoo's if no model has this name (any more)."""
     known = config.models()
     return family(config.network(config.model(model).network)) if model in known else ""
+
+
+def at_last_cuts(entries: Iterable[T], of: Callable[[T], tuple[ModelConfig, NetworkConfig]]) -> list[T]:
+    """Entries without those of an earlier cut where the same task and embedding have a model at the last cut.
+
+    Pages show these; the csv files have all.
+
+    Args:
+        entries: such as rows or cards.
+        of: gives the model of one, and its network.
+    """
+    last: set[tuple[str, str]] = set()  # kinds of models that are there at the last cut
+    placed = []
+    for entry in entries:
+        model, network = of(entry)
+        kind, cuts = (network.task, model.embedding), architectures.cuts(network.architecture)
+        if model.cut == cuts[-1]:
+            last.add(kind)
+        placed.append((entry, kind, model.cut in cuts[:-1]))
+    return [entry for entry, kind, early in placed if not (early and kind in last)]
 
 
 def file(of: str, asked: str | None) -> Path | None:

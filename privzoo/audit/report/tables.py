@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from privzoo import markdown
+from privzoo import config, markdown
 from privzoo.audit.attacks.tradeoff import Point
 from privzoo.audit.report import pairs, plots, summary
+from privzoo.audit.report.families import at_last_cuts
 from privzoo.audit.report.summary import RAW, Comparison, Row, Value, find
 from privzoo.config import FACE
 from privzoo.crowd import FACES
@@ -83,7 +84,7 @@ def text(
         own = [r for r in rows if r.task == task]
         parts += [_sentence(task, own), _models(own)]
     parts.append(_attributes_of_old(rows))
-    parts += pairs.text([row.result for row in (*raw, *_listed(rows))], {r.model: r.among for r in rows})
+    parts += pairs.text([row.result for row in (*raw, *_shown(rows))], {r.model: r.among for r in rows})
     if comparisons:
         parts.append(_what_helps(comparisons))
     parts += [*drawn, f"All figures: {', '.join(links)}." if links else ""]
@@ -201,16 +202,9 @@ def _sentence(task: str, rows: Sequence[Row]) -> str:
     return " ".join(words)
 
 
-def _listed(rows: Sequence[Row]) -> list[Row]:
-    """Rows without those of an earlier cut where the same embedding has one at a later cut: the csv has them."""
-
-    def kind(r: Row) -> tuple[str, str]:
-        return str(r.result["task"]), str(r.result["embedding"])
-
-    latest: dict[tuple[str, str], str] = {}
-    for r in rows:  # a network's cuts are in the order of their names
-        latest[kind(r)] = max(latest.get(kind(r), ""), str(r.result["cut"]))
-    return [r for r in rows if r.result["cut"] == latest[kind(r)]]
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    models = {row.model: config.model(row.model) for row in rows}
+    return at_last_cuts(rows, lambda row: (models[row.model], config.network(models[row.model].network)))
 
 
 def _models(rows: Sequence[Row]) -> str:
@@ -221,7 +215,7 @@ def _models(rows: Sequence[Row]) -> str:
     header = ["model", "identified, %"]
     header += [f"{queries} averaged, %"] if queries > 1 else []
     lines = []
-    for r in _listed(rows):
+    for r in _shown(rows):
         cells = [r.model, percent(r.identified, interval=True)]
         cells += [percent(r.averaged, interval=True)] if queries > 1 else []
         for name in names:
