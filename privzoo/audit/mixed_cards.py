@@ -66,7 +66,8 @@ def measure(
             if not judge.startswith("identity, "):
                 continue
             for side, variant in (("unmixed", FEATURE), ("raw", PIXELS)):
-                estimate = Estimate(found[side], found[f"{side}_low"], found[f"{side}_high"], found["photographs"])
+                ends = (found[side], found[f"{side}_low"], found[f"{side}_high"])
+                estimate = Estimate(*ends, found["photographs"], found["people"])
                 named = f"{variant}, by {judge.partition(', ')[2]}"
                 made.append(_measurement(IDENTITY_ATTACK, named, "lfw100-test", estimate, network, seed, facts))
     return made

@@ -71,7 +71,13 @@ def measure(
         keys["shown"] = activations.key(chips=shown.chips)
         cells = [Cell(judge, {**keys, "judge": name}, inputs) for name, judge in judges.items()]
         for name, result in zip(judges, runner.run(cells, cache, progress=False), strict=True):
-            row = {"blocks": count, "judge": name, "photographs": len(people), "seed": seed}
+            row = {
+                "blocks": count,
+                "judge": name,
+                "photographs": len(people),
+                "people": int(people.max()) + 1,
+                "seed": seed,
+            }
             row |= {"recovered": float((alike > mixtures.RECOVERED).mean()), "median": float(np.median(alike))}
             raw, unmixed = (intervals.by_person(np.array(result[side]), people) for side in ("raw", "unmixed"))
             for part, one in (

@@ -40,7 +40,7 @@ def test_what_comes_back_is_measured_in_the_models_own_groups(pooled, tmp_path):
 
 
 def test_people_are_named_in_groups_of_the_papers_size(pooled, monkeypatch, tmp_path):
-    row = {"blocks": 1, "photographs": 9}
+    row = {"blocks": 1, "photographs": 9, "people": 4}
     for name, value in (("raw", 0.9), ("unmixed", 0.8)):
         row |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
     rows = [{**row, "judge": "identity, lda on pixels"}, {**row, "judge": "gender, vgg16"}]
@@ -48,6 +48,7 @@ def test_people_are_named_in_groups_of_the_papers_size(pooled, monkeypatch, tmp_
     papers = dataclasses.replace(RELEASED, mixing=MixingConfig(blocks=1, group=8))
     _, feature, pixels = found = measured(papers, tmp_path, requests=2)
     assert feature.metric == pixels.metric == IDENTITY_ATTACK and (feature.value, pixels.value) == (0.8, 0.9)
+    assert (feature.count, feature.clusters) == (9, 4)
     card = Card(model("datamix"), papers, costs.cost(model("datamix"), papers), tuple(found), None)
     assert card.identity_attack() == feature  # raw pixels are not what is sent
     title, _, first, *_ = str(card).split("\n")
