@@ -33,7 +33,7 @@ class FewPeople:
 
     quick = False
 
-    def lfw100(self, size: int):
+    def people(self, size: int):
         return self._people("lfw100", 3)
 
     def choosing(self, size: int):
