@@ -53,6 +53,7 @@ def test_answers_are_the_networks_where_main_is_linear(server, protocol, encodin
         (["x" * 4612] * 1025, "has 1025 features, but this server accepts 1024 at once"),
     ],
 )
+@pytest.mark.server
 def test_a_server_refuses_texts_that_no_head_packs(server, instances, words):
     import httpx
 

@@ -141,9 +141,9 @@ def test_subgroups_go_into_the_card_and_the_tables(zoo, measured, tmp_path):
         assert len(list(csv.DictReader(file))) == len(found["subgroups"])
 
 
-def test_a_figure_on_some_faces_does_not_stand_beside_one_on_all(zoo, tmp_path):
+def test_a_figure_on_some_faces_does_not_stand_beside_one_on_all(zoo, measured, tmp_path):
     shown, page = privzoo.show(fakes.NAME), tmp_path / "RESULTS.md"
-    accuracies = [m for m in shown.measurements if m.metric == "accuracy" and m.variant == variants.FLOAT]
+    accuracies = [m for m in measured if m.metric == "accuracy" and m.variant == variants.FLOAT]
     part = dataclasses.replace(accuracies[0], variant=results.INT8, value=0.123)
     for data, is_there in ((part.data, True), (f"{part.data}{measurement.PART}8", False)):
         both = (*accuracies, dataclasses.replace(part, data=data))
