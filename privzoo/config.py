@@ -74,6 +74,34 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class CampaignConfig:
+    """What a campaign on an accelerator does beyond the other recipes (`privzoo.training.campaign`)."""
+
+    also: tuple[str, ...] = ()  # further data sets with the task's label; other labels that they lack are left out
+    balanced: tuple[str, ...] = ()  # labels; a group of them is drawn with the root of its share of the images
+    rotation: float = 0.0  # degrees drawn from -+ this
+    erasing: float = 0.0  # probability that a rectangle of 2 to 25 % of the image is blank
+    mixup: float = 0.0  # both parameters of the beta distribution of an image's share in a mixture; 0: no mixtures
+    teachers: tuple[int, ...] = ()  # seeds of networks of the same recipe that are trained first and teach this one
+    taught_by: str | None = None  # network of the same campaign whose teachers teach this one too; None: its own do
+    distillation: float = 0.0  # weight of the teachers' mean answer in the loss; the labels have the rest
+    temperature: float = 2.0  # of both answers
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for settings that make no sense."""
+        for name in ("rotation", "erasing", "mixup", "distillation"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ConfigError(f"{name}={value} of a campaign is invalid; give 0 or more.")
+        if self.erasing > 1 or self.distillation > 1 or not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"A campaign with erasing {self.erasing}, distillation {self.distillation} and temperature "
+                f"{self.temperature} is invalid; give at most 1, at most 1, and above 0."
+            )
+        if self.distillation and not self.teachers and self.taught_by is None:
+            raise ConfigError("A campaign with distillation needs teachers; give their seeds, or leave it out.")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that, with the data, the code and the seed, determines a training run."""
 
@@ -94,6 +122,7 @@ class TrainingConfig:
     precision: str = "mixed_bfloat16"  # a Keras dtype policy
     augmentation: Augmentation = Augmentation()
     speech: SpeechAugmentation | None = None  # of a network that takes speech, in place of `augmentation`
+    campaign: CampaignConfig | None = None  # None: trained by tools/train.py
     seed: int = 1
 
     @property

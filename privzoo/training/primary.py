@@ -79,13 +79,9 @@ def load_start_weights(network: keras.Model, path: Path, task: str) -> None:
         WeightsError: the file is missing or damaged.
         ConfigError: its arrays do not fit the network.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"The start weights {path} cannot be read ({error}); give their folder as --init_dir."
-        ) from None
+    if not path.exists():
+        raise WeightsError(f"The start weights {path} cannot be read (no such file); give their folder as --init_dir.")
+    stored = weights.read(path)  # as they are, or coded as released ones
     renamed = {}
     for key, value in stored.items():
         layer, _, part = key.rpartition("/")

@@ -85,13 +85,16 @@ class PairBatches(keras.utils.PyDataset):
             self.start(self.epoch + 1)
 
 
-def check(config: NetworkConfig) -> tuple[SiameseConfig, NetworkConfig]:
+Parent = tuple[NetworkConfig, dict[str, np.ndarray]]  # with its weights
+
+
+def check(config: NetworkConfig, given: Parent | None = None) -> tuple[SiameseConfig, NetworkConfig]:
     """Settings and parent of a network; raises ConfigError for what this recipe cannot do."""
     training, siamese = config.training, _settings(config)
     check_cut(config.architecture, siamese.cut)
     if not config.parent:
         raise ConfigError(f"{config.name} is fine-tuned on pairs, but has no parent; give the network to start from.")
-    parent = configs.network(config.parent)
+    parent = given[0] if given else configs.network(config.parent)
     for name in ("architecture", "task", "classes", "input", "input_size", "classifier", "lrn"):
         if getattr(parent, name) != getattr(config, name):
             raise ConfigError(f"{config.name} and its parent {parent.name} differ in {name}; make them the same.")
@@ -108,8 +111,12 @@ def _settings(config: NetworkConfig) -> SiameseConfig:
     return configs.given(config.siamese, f"{config.name} is not fine-tuned on pairs")
 
 
-def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
+def build(config: NetworkConfig, given: Parent | None = None) -> tuple[keras.Model, keras.Model]:
     """The frozen layers, and the layers that are trained with the features at the cut as further outputs.
+
+    Args:
+        config: the network.
+        given: its parent, if that is not released.
 
     Returns:
         frozen: `image` -> activation before `trained_from`; trained: that -> logits under `fc8`, and the scaled
@@ -119,9 +126,9 @@ def build(config: NetworkConfig) -> tuple[keras.Model, keras.Model]:
         ConfigError: layers that do not exist, or that are in the wrong order.
         WeightsError: the parent's weights are missing or damaged.
     """
-    siamese, parent = check(config)
+    siamese, parent = check(config, given)
     training = config.training
-    values = weights.load(parent)
+    values = given[1] if given else weights.load(parent)
     # In float32, whatever the training's precision: other networks and measurements use its output.
     released = graph.inference_network(parent, values)
     names = [layer.name for layer in graph.layers(released)]
