@@ -226,6 +226,7 @@ class NetworkConfig:
     siamese: SiameseConfig | None = None  # how it was made from its parent; None: not on pairs
     mixing: MixingConfig | None = None  # of mixing-aware training from its parent; None: it never saw mixtures
     obfuscation: ObfuscationConfig | None = None  # of the obfuscator in front of its parent; None: there is none
+    coding: Literal["int8", "int5"] = "int8"  # of its kernels in the weights file; int5 is a third smaller
     weights: WeightsFile | None = None  # None until released
 
     def __post_init__(self) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Largest code: the most negative one stays unused, so that a kernel and its negative are encoded alike.
-CODE_MAXIMUM = {"int8": 127, "int16": 32767}
+CODE_MAXIMUM = {"int5": 15, "int8": 127, "int16": 32767}
+STORED = {"int5": "int8"}  # type in the file, where it is not that of the codes: compression does the rest
 SECONDS_TO_ANSWER = 30  # of a mirror, for each part of a file
 
 
@@ -110,7 +111,7 @@ def encode(weights: Mapping[str, np.ndarray], dtype: str = "int8") -> dict[str, 
     Args:
         weights: `<layer>/<variable>` -> float array; a kernel's last axis is its output channels. A convolution with
             one output channel, such as a depthwise one, has a scale for each input channel instead.
-        dtype: of the codes, "int8" or "int16".
+        dtype: of the codes, "int5", "int8" or "int16".
 
     Returns:
         The same keys, with `<layer>/kernel` as codes, next to `<layer>/kernel_scale` float32, (channels,) or
@@ -130,7 +131,7 @@ def encode(weights: Mapping[str, np.ndarray], dtype: str = "int8") -> dict[str, 
             single = value.ndim == 4 and value.shape[-1] == 1
             scale = np.abs(value).max(axis=(0, 1) if single else tuple(range(value.ndim - 1))) / CODE_MAXIMUM[dtype]
             scale = np.where(scale > 0, scale, 1).astype(np.float32)
-            coded[key], coded[f"{key}_scale"] = np.rint(value / scale).astype(dtype), scale
+            coded[key], coded[f"{key}_scale"] = np.rint(value / scale).astype(STORED.get(dtype, dtype)), scale
         else:
             coded[key] = value
     return coded

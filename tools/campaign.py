@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
     return None
 
 
-def _results(out) -> None:  # noqa: ANN001
+def _results(out) -> None:
     from privzoo.training import campaign
 
     for name, found in campaign.results(out).items():

@@ -36,7 +36,13 @@ def main(_: list[str]) -> None:
     if FLAGS.limit:
         train_set, validation_set = (splits.take(part, FLAGS.limit) for part in (train_set, validation_set))
     cache = checks.local_path(FLAGS.cache_dir) if FLAGS.cache_dir else run.parent / "cache"
-    if network.siamese:
+    if (run / f"{network.name}.npz").exists():  # of a campaign
+        logging.info("%s has a campaign's results; nothing is trained.", run)
+    elif network.training.campaign:
+        raise config.ConfigError(
+            f"{network.name} is trained by tools/campaign.py; give its folder of results as --run_dir."
+        )
+    elif network.siamese:
         siamese.train(network, train_set, validation_set, run, cache)
     elif network.mixing:
         mixing.train(network, train_set, validation_set, run)

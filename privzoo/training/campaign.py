@@ -1,10 +1,10 @@
 """Campaigns: many networks in one go, within a time budget, on one accelerator.
 
 The networks of a plan are trained in its order, each with its own share of the time. A network's recipe is that of its
-config: primary networks and Siamese ones (Osia et al. 2017, III.A); `CampaignConfig` says what a campaign adds, teachers
-among it: networks of the same recipe with other seeds, whose mean answer on the same changed image the network learns
-beside the labels (Hinton et al. 2015; Beyer et al. 2022). If time runs short, the learning rate's cycle is run through
-in fewer steps, so that every network that was begun also ends.
+config: primary networks and Siamese ones (Osia et al. 2017, III.A). `CampaignConfig` says what a campaign adds.
+Teachers are networks of the same recipe with other seeds; the network learns their mean answer on the same changed
+image, beside the labels (Hinton et al. 2015; Beyer et al. 2022). If time runs short, the learning rate's cycle is run
+through in fewer steps, so that every network that was begun also ends.
 
 Each network is written as soon as it is done; a campaign that was killed goes on with the next, and within a network
 with the next of its teachers.
@@ -32,6 +32,7 @@ from privzoo.architectures import graph
 from privzoo.config import CampaignConfig, NetworkConfig, Stage, to_dict
 from privzoo.errors import ConfigError, DataError
 from privzoo.files import replacing, write_arrays
+from privzoo.outputs import CLASS
 from privzoo.provenance import write_csv
 from privzoo.training import accelerated, losses, packs, primary, record, siamese
 from privzoo.training.accelerated import Learner, State
@@ -165,6 +166,8 @@ class _Run:
         self.init, self.git, self.fast = init, git, fast
         self.training, self.campaign = config.training, config.training.campaign or CampaignConfig()
         self.began = time.monotonic()
+        if config.mixing or config.obfuscation or config.input != configs.FACE or config.output != CLASS:
+            raise ConfigError(f"{config.name} cannot be trained by a campaign yet; use tools/train.py.")
         self.rows: list[dict[str, float]] = []
         self.read()
 
@@ -283,7 +286,6 @@ class _Run:
         total = sum(stage.epochs for stage in training.stages) * steps(len(self.chips), training.batch_size)
         clock, rng = Clock(total, seconds), np.random.default_rng(seed)
         random = jax.random.key(seed)
-        begun = 0
         for stage, _, end in remaining_stages(training.stages, 0):
             size = configs.given(stage.input_size, f"{self.config.name} takes no images")
             stop = end / sum(one.epochs for one in training.stages)
@@ -291,7 +293,7 @@ class _Run:
             if key not in compiled:
                 compiled[key] = learner.dispatch(self.loss(network, size, teaching))
             validation, predict = accelerated.whole(self.validation, size), accelerated.answers(network)
-            drawn = self.orders(rng, begun)
+            drawn = self.orders(rng)
             while clock.share() < stop - 1e-9:
                 random, used = jax.random.split(random)
                 given = next(drawn)
@@ -303,7 +305,6 @@ class _Run:
                 clock.began = clock.began or time.monotonic()
                 if not np.isfinite(value):
                     raise DataError(f"{self.config.name} diverged (loss {value}); lower its learning rate.")
-            begun += 1
             right = float(np.mean(predict(state, validation).argmax(axis=1) == self.truth))
             self.log(seed, size, clock, value, right, teaching is not None)
         return state
@@ -330,7 +331,7 @@ class _Run:
             self.config.name, seed, size, loss, accuracy, clock.done, clock.total, speed, spent,
         )  # fmt: skip
 
-    def orders(self, rng: np.random.Generator, _: int) -> Iterator[Any]:
+    def orders(self, rng: np.random.Generator) -> Iterator[Any]:
         """Numbers of images for one dispatch after the other, (steps, batch)."""
         count, size = len(self.chips), min(self.training.batch_size, len(self.chips))
         while True:

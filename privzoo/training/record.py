@@ -23,7 +23,7 @@ def fingerprint(config: NetworkConfig) -> str:
     Entries at their default are left out, so that a run can be resumed after a new option was added with a default
     that changes nothing.
     """
-    relevant = dataclasses.replace(config, weights=None, description="", licence="")
+    relevant = dataclasses.replace(config, weights=None, coding="int8", description="", licence="")
     return hashlib.sha256(json.dumps(_changed(relevant), sort_keys=True).encode()).hexdigest()[:16]
 
 

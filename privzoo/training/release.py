@@ -49,10 +49,18 @@ def find_models(pattern: str) -> list[ModelConfig]:
 def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
     """Float32 weights of a finished run, batch norm folded: `<layer>/kernel` and `<layer>/bias`.
 
+    Args:
+        config: the network.
+        run: folder of `tools/train.py`'s run, or of the network in a campaign's results, which are coded already.
+
     Raises:
         ConfigError: the run is missing, of another config, or not finished.
     """
     network: keras.Model
+    if (coded_file := run / f"{config.name}.npz").exists():
+        _check_campaign(config, run)
+        inherited = weights.load(configs.network(config.parent)) if config.parent else {}
+        return inherited | weights.read(coded_file)
     if config.siamese:
         _, network = siamese.build(config)
         siamese.compile_network(network, config, 1)
@@ -73,6 +81,13 @@ def trained_weights(config: NetworkConfig, run: Path) -> dict[str, np.ndarray]:
         return obfuscation.trained_weights(config, network)
     folded = graph.fold_batch_norm(graph.get_weights(network)) | primary.unchanged(network, config)
     return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in config.training.auxiliary}
+
+
+def _check_campaign(config: NetworkConfig, run: Path) -> None:
+    """Refuses a campaign's results of another config; another seed of the same would be one too."""
+    trained = configs.from_dict(NetworkConfig, json.loads((run / "record.json").read_text())["config"], str(run))
+    if record.fingerprint(trained) != record.fingerprint(config):
+        raise ConfigError(f"{run} holds {config.name} of another config; give the config that it was trained with.")
 
 
 def golden_output(network: keras.Model) -> list[float]:
@@ -114,7 +129,7 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
     parent = weights.load(configs.network(config.parent)) if config.parent else {}
     stored = weights.differing(values, parent)
     path = folder / "weights" / f"{config.name}.npz"
-    entry = weights.save(stored, path)
+    entry = weights.save(stored, path, config.coding)
     if entry.bytes > LARGEST_FILE:
         raise ConfigError(f"{path} has {entry.bytes:,} bytes, over {LARGEST_FILE:,}; use a compact classifier.")
     chips, labels = arrays(validation_set, config.training.chip_size)
@@ -140,6 +155,8 @@ def release(config: NetworkConfig, run: Path, validation_set: Dataset, cache: Pa
         "labels_changed_by_coding": int((labels_of["float32"] != labels_of["released"]).sum()),
     }
     write_json(path.with_suffix(".json"), run_record)
+    if not (run / "curves.png").exists():  # a campaign plots nothing
+        record.plot_curves(run / "log.csv", run / "curves.png", config.name)
     write_bytes(path.with_suffix(".png"), (run / "curves.png").read_bytes())
     released = dataclasses.replace(config, weights=entry)
     _register(released, "networks")
