@@ -71,9 +71,20 @@ class Clock:
     """How far a run is: the larger of its shares of steps and of time."""
 
     total: int  # steps
-    seconds: float  # from the first dispatch on, which compiles
-    began: float | None = None
+    seconds: float  # compiling included, which may take three quarters of it at most
+    began: float | None = None  # end of the first dispatch, which compiles
     done: int = 0
+
+    def __post_init__(self) -> None:
+        """Starts it."""
+        self.made = time.monotonic()
+
+    def count(self, steps: int) -> None:
+        """Adds the steps of a dispatch."""
+        self.done += steps
+        if self.began is None:
+            self.began = time.monotonic()
+            self.seconds = max(self.seconds / 4, self.seconds - (self.began - self.made))
 
     def share(self) -> float:
         """0 to 1."""
@@ -269,7 +280,8 @@ class _Run:
                 continue
             graph.set_weights(network, weights.read(path))
             variables = network.trainable_variables, network.non_trainable_variables
-            states.append(tuple([jnp.array(v.value) for v in part] for part in variables))
+            first, other = ([jnp.array(v.value) for v in part] for part in variables)
+            states.append((first, other))
         return (network, config.chip_side, states) if states else None
 
     def fit(
@@ -301,8 +313,7 @@ class _Run:
                 data = (self.images, self.targets, teaching[2] if teaching else [])
                 state, value = compiled[key](state, data, given, used)
                 value = float(value.mean())  # waits for the device
-                clock.done += len(given)
-                clock.began = clock.began or time.monotonic()
+                clock.count(len(given))
                 if not np.isfinite(value):
                     raise DataError(f"{self.config.name} diverged (loss {value}); lower its learning rate.")
             right = float(np.mean(predict(state, validation).argmax(axis=1) == self.truth))
@@ -441,15 +452,14 @@ class _Run:
                 given = (faces[place : place + each], same[place : place + each])
                 state, value = compiled(state, data, given, used)
                 shown = float(value.mean())
-                clock.done += each
-                clock.began = clock.began or time.monotonic()
+                clock.count(each)
                 if not np.isfinite(shown):
                     raise DataError(f"{self.config.name} diverged (loss {shown}); lower its learning rate.")
         learner.take(state)
         found = values | graph.get_weights(network)
         predict = accelerated.answers(released := graph.inference_network(self.config, found), "probabilities")
         variables = released.trainable_variables, released.non_trainable_variables
-        right = predict(tuple([v.value for v in part] for part in variables), accelerated.whole(self.validation, size))
+        right = predict([[v.value for v in part] for part in variables], accelerated.whole(self.validation, size))
         self.log(self.training.seed, size, clock, shown, float(np.mean(right.argmax(axis=1) == self.truth)), False)
         return found, network
 

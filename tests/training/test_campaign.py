@@ -108,6 +108,25 @@ def test_what_is_done_is_not_done_again(plan, data, results):
     assert before == {path: path.stat().st_mtime_ns for path in results.rglob("*")}
 
 
+def test_a_campaign_that_was_killed_goes_on_with_the_teachers_it_has(plan, data, results, tmp_path):
+    out = shutil.copytree(results, tmp_path / "out")
+    (out / "tiny" / "tiny.npz").unlink()
+    done = campaign(f"--plan={plan}", f"--data_dir={data}", f"--out_dir={out}", "--whole", "--seconds=120")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "tiny" / "record.json").read_text())["epochs"]
+    assert [(row["seed"], row["taught"]) for row in rows] == [(1, 1)]
+
+
+def test_a_clock_ends_with_the_time_or_the_steps():
+    code = (
+        "import time; from privzoo.training.campaign import Clock; clock = Clock(10, 0.2); assert clock.share() == 0; "
+        "time.sleep(0.19); clock.count(2); assert clock.share() >= 0.2; time.sleep(0.06); assert clock.share() == 1; "
+        "other = Clock(10, 1e6); other.count(5); assert other.share() == 0.5; other.count(6); assert other.share() == 1"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=ON_JAX, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_with_too_little_time_no_network_is_begun(plan, data, tmp_path):
     done = campaign(f"--plan={plan}", f"--data_dir={data}", f"--out_dir={tmp_path}", "--seconds=5")
     assert done.returncode == 0 and "left for the next time" in done.stderr
