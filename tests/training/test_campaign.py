@@ -16,7 +16,7 @@ from PIL import Image
 from privzoo import config, weights
 from privzoo.config import CampaignConfig, NetworkConfig, SiameseConfig, Stage, TrainingConfig
 from privzoo.errors import ConfigError
-from privzoo.training import packs, release
+from privzoo.training import release
 
 pytestmark = pytest.mark.training
 
@@ -200,21 +200,17 @@ def test_changed_images_stay_images(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_plan_of_the_zoo_fits_together():
-    from privzoo import plain
-
-    folder = config.config_folder() / "campaigns"
-    entries = plain.read(_Plan(), folder / "better_networks.yaml").networks
-    configs = {entry.network: config.read(NetworkConfig, folder / f"{entry.network}.yaml") for entry in entries}
-    for name, one in configs.items():
-        assert one.name == name and one.training.campaign
-        assert one.parent is None or one.parent in configs
-        assert one.training.campaign.taught_by is None or configs[one.training.campaign.taught_by]
-    assert packs.PARTS == ("train", "validation")
-
-
-def _Plan():  # the class, without JAX at import
+@pytest.mark.parametrize("plan", ["better_networks", "better_emotion"])
+def test_the_plans_of_the_zoo_fit_together(plan):
     pytest.importorskip("jax")
     from privzoo.training.campaign import Plan
 
-    return Plan
+    folder = config.config_folder() / "campaigns"
+    entries = config.read(Plan, folder / f"{plan}.yaml").networks
+    known = {entry.network: config.read(NetworkConfig, folder / f"{entry.network}.yaml") for entry in entries}
+    for name, one in known.items():
+        campaign = one.training.campaign
+        assert one.name == name and campaign
+        assert one.parent is None or one.parent in known
+        assert campaign.taught_by is None or campaign.taught_by in known
+    assert sum(entry.seconds for entry in entries) <= 2 * 600
