@@ -22,7 +22,12 @@ flags.DEFINE_string("prototxt", None, "the layers, best the deploy.prototxt", re
 flags.DEFINE_enum("architecture", None, ["vgg16", "vgg_s"], "the layout that it has", required=True)
 flags.DEFINE_string("name", None, "of the network in the zoo, such as dex_gender", required=True)
 flags.DEFINE_string("task", None, "the label that it tells, such as gender", required=True)
-flags.DEFINE_list("classes", None, "in the order of its outputs, such as female,male", required=True)
+flags.DEFINE_list(
+    "classes",
+    None,
+    "in the order of its outputs, such as female,male; those of a --dataset are reordered",
+    required=True,
+)
 flags.DEFINE_string("licence", None, "under which its weights may be used", required=True)
 flags.DEFINE_string("description", None, "one sentence; default: says that it was imported from Caffe")
 flags.DEFINE_string("dataset", "folder", "data set that embeddings are fitted on: folder, utkface, fer2013, ...")
@@ -61,6 +66,7 @@ def main(_: list[str]) -> None:
     """Imports the network, and prints what is not exact."""
     from privzoo.config import NetworkConfig, TrainingConfig
     from privzoo.data import splits
+    from privzoo.data.samples import CLASSES
     from privzoo.errors import ConfigError
     from privzoo.training import caffe
     from privzoo.weights import sha256
@@ -69,18 +75,22 @@ def main(_: list[str]) -> None:
         raise ConfigError(f"--name {FLAGS.name!r} is no name of a network; use letters, digits and underscores.")
     if FLAGS.dataset not in splits.TRAINABLE:
         raise ConfigError(f"--dataset {FLAGS.dataset} is unknown; give one of {', '.join(splits.TRAINABLE)}.")
+    if FLAGS.dataset != "folder" and FLAGS.task not in CLASSES:
+        raise ConfigError(f"--dataset {FLAGS.dataset} goes with --task {', '.join(CLASSES)}; give one, or folder.")
     model, prototxt = checks.local_path(FLAGS.model), checks.local_path(FLAGS.prototxt)
     network = caffe.read(model, prototxt)
     pixels = _pixels(network)
 
     from privzoo.training import caffe_import  # loads Keras, which takes seconds, once the files are known to be right
 
-    imported = caffe_import.fit(network, FLAGS.architecture, pixels)
+    imported, classes = caffe_import.fit(network, FLAGS.architecture, pixels), tuple(FLAGS.classes)
+    if FLAGS.dataset != "folder":
+        imported, classes = caffe_import.ordered(imported, classes, CLASSES[FLAGS.task]), CLASSES[FLAGS.task]
     config = NetworkConfig(
         name=FLAGS.name,
         architecture=FLAGS.architecture,
         task=FLAGS.task,
-        classes=tuple(FLAGS.classes),
+        classes=classes,
         input_size=imported.input_size,
         training=TrainingConfig(dataset=FLAGS.dataset, stages=()),
         description=FLAGS.description or f"{FLAGS.architecture} for {FLAGS.task}, imported from Caffe.",

@@ -290,7 +290,7 @@ class _Reader:
             raise self.refusal(layer, f"a num_output of 1 or more, and groups that divide it and {channels} channels")
         weights, bias = self.take(layer, (outputs, channels // groups, kernel, kernel), _biased(settings))
         height, width = ((side + 2 * pad - kernel) // stride + 1 for side in sides)
-        numbers = {"kernel": kernel, "stride": stride, "pad": pad}
+        numbers: dict[str, float] = {"kernel": kernel, "stride": stride, "pad": pad}
         self.add("convolution", layer, (outputs, height, width), numbers, ungrouped(weights, groups), bias)
 
     def dense(self, layer: Any) -> None:

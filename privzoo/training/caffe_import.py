@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def fit(network: CaffeNetwork, architecture: str, pixels: Pixels) -> Imported:
     values: dict[str, np.ndarray] = {}
     costs = architectures.costs(architecture, height, 2)
     shapes = {cost.name: (cost.shape[-1], *cost.shape[:-1]) for cost in costs[: len(table)]}
-    lrn, shape = False, network.shape
+    lrn = False
+    shape: tuple[int, ...] = network.shape
     for place in table:
         shape = shapes[place.name]
         if isinstance(place, Conv):
@@ -73,7 +75,7 @@ def fit(network: CaffeNetwork, architecture: str, pixels: Pixels) -> Imported:
                 lrn = True
         elif isinstance(place, Pool):
             waiting.take("pool", place.name, shape, kernel=place.size, stride=place.stride)
-    widths, from_caffe = [], shape
+    widths: list[int] = []
     while True:
         name = f"fc{6 + len(widths)}"
         kernel, bias = _given(waiting.take("dense", name, None))
@@ -89,7 +91,7 @@ def fit(network: CaffeNetwork, architecture: str, pixels: Pixels) -> Imported:
         name = f"fc{6 + i}"
         kernel = values.pop(name)
         if i == 0:  # channels came first in the feature that it reads, and now come last
-            kernel = kernel.reshape(-1, *from_caffe).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
+            kernel = kernel.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
         target = architectures.LAST if name == last else name
         values |= {f"{target}/kernel": kernel.T, f"{target}/bias": values.pop(f"{name}/bias")}
     first = table[0].name
@@ -97,6 +99,34 @@ def fit(network: CaffeNetwork, architecture: str, pixels: Pixels) -> Imported:
     values |= dict(zip((f"{first}/kernel", f"{first}/bias"), folded, strict=True))
     values = {key: np.ascontiguousarray(value, np.float32) for key, value in values.items()}
     return Imported(values, tuple(widths[:-1]), lrn, height, widths[-1])
+
+
+def ordered(imported: Imported, classes: Sequence[str], wanted: Sequence[str]) -> Imported:
+    """Puts the outputs of a network in another order.
+
+    Args:
+        imported: of `fit`.
+        classes: in the order of its outputs.
+        wanted: in the order that they shall have, such as that of a data set's labels.
+
+    Raises:
+        ConfigError: these are not the same classes, or not as many as the network's outputs.
+    """
+    if sorted(classes) != sorted(wanted):
+        raise ConfigError(f"The classes are {', '.join(classes)}; the data set has {', '.join(wanted)}.")
+    check_count(imported, classes)
+    places = [list(classes).index(name) for name in wanted]
+    keys = [f"{architectures.LAST}/{part}" for part in ("kernel", "bias")]
+    moved = {key: np.ascontiguousarray(imported.weights[key][..., places]) for key in keys}
+    return dataclasses.replace(imported, weights=imported.weights | moved)
+
+
+def check_count(imported: Imported, classes: Sequence[str]) -> None:
+    """Raises ConfigError unless there are two classes or more, as many as the network has outputs."""
+    if len(classes) < 2:
+        raise ConfigError("One class was given; a network needs two or more.")
+    if len(classes) != imported.outputs:
+        raise ConfigError(f"The network has {imported.outputs} outputs, but {len(classes)} classes were given.")
 
 
 class _Waiting:
@@ -217,10 +247,7 @@ def write(config: NetworkConfig, imported: Imported, pixels: Pixels, folder: Pat
             be written to.
         WeightsError: a weight is not finite.
     """
-    if len(config.classes) < 2:
-        raise ConfigError("One class was given; a network needs two or more.")
-    if len(config.classes) != imported.outputs:
-        raise ConfigError(f"The network has {imported.outputs} outputs, but {len(config.classes)} classes were given.")
+    check_count(imported, config.classes)
     path = checks.local_path(folder) / "weights" / f"{config.name}.npz"
     yaml, record = path.parent.parent / "networks" / f"{config.name}.yaml", path.with_suffix(".caffe.json")
     if taken := next((file for file in (path, yaml, record) if file.exists()), None):

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from privzoo import config, weights
 from privzoo.architectures import graph
-from privzoo.config import NetworkConfig, TrainingConfig
+from privzoo.config import ModelConfig, NetworkConfig, TrainingConfig
+from privzoo.data import Dataset, Sample
 from privzoo.errors import ConfigError, PrivzooError, WeightsError
 from privzoo.training import caffe, caffe_import
 from privzoo.training.caffe import Pixels
+from privzoo.training.fitting import Fitter
 
 ROOT = Path(__file__).resolve().parents[2]
 VGG16, VGG_S = 64, 112  # pixels: the least with features of 2 x 2 and, by rounding up, 3 x 3
@@ -234,6 +236,7 @@ def test_vgg16_is_exact_where_padding_is_the_mean_pixel(made):
     assert caffe_import.border(built, GREY) is None
 
 
+@pytest.mark.slow
 def test_vgg16_differs_by_its_border_alone(made):
     layers, _, _, network = made["vgg16"]
     built, found = answers("vgg16", VGG16, caffe_import.fit(network, "vgg16", PIXEL))
@@ -247,6 +250,28 @@ def test_vgg16_differs_by_its_border_alone(made):
     exact = np.array([forward(layers, face, PIXEL) for face in faces[:1]])
     here = np.abs(exact - np.asarray(built(faces[:1]))).max()
     assert 0 < here <= changed["largest_probability_change"] + 1e-4
+
+
+def test_outputs_are_put_in_the_order_of_the_data_set(made):
+    imported = caffe_import.fit(made["vgg_s"][3], "vgg_s", PIXEL)
+    turned = caffe_import.ordered(imported, ("female", "male"), ("male", "female"))
+    assert (turned.weights["fc8/kernel"] == imported.weights["fc8/kernel"][:, ::-1]).all()
+    assert (turned.weights["fc8/bias"] == imported.weights["fc8/bias"][::-1]).all()
+    with pytest.raises(ConfigError, match="the data set has male, female"):
+        caffe_import.ordered(imported, ("girl", "boy"), ("male", "female"))
+
+
+@pytest.mark.training
+def test_an_embedding_is_fitted(made, tmp_path):
+    """As of any network of the zoo."""
+    network, faces = described("vgg_s", VGG_S), 12
+    samples = [Sample(f"{i}", lambda i=i: chip(VGG_S, i), {"gender": i % 2}) for i in range(faces)]
+    data = Dataset("faces", samples, {"gender": CLASSES})
+    built, _ = answers("vgg_s", VGG_S, caffe_import.fit(made["vgg_s"][3], "vgg_s", PIXEL))
+    fitter = Fitter(network, built, ["conv5"], data, data, tmp_path / "cache")
+    model = ModelConfig("imported_reduced_simple_conv5", "imported", "conv5", "reduced_simple", dimensions=3)
+    arrays, facts = fitter.fit(model)
+    assert arrays["reduce/kernel"].shape[-1] == 3 and facts["training_faces"] == faces
 
 
 def test_a_group_is_the_same_as_zeros():
@@ -267,7 +292,7 @@ def flags(made, folder: Path, name: str) -> list[str]:
     _, model, text, _ = made[name]
     return [
         *(f"--model={model}", f"--prototxt={text}", f"--architecture={name}", "--name=mine", "--task=gender"),
-        *("--classes=female,male", "--licence=mine", f"--out_dir={folder}"),
+        *("--classes=female,male", "--dataset=utkface", "--licence=mine", f"--out_dir={folder}"),
     ]
 
 
@@ -278,13 +303,20 @@ def test_the_tool_writes_what_the_zoo_reads(made, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert "padding of the first layer changes nothing" in done.stdout
     entered = config.read(NetworkConfig, tmp_path / "networks" / "mine.yaml")
-    assert (entered.classifier, entered.lrn, entered.input_size, entered.classes) == (WIDTHS, True, VGG_S, CLASSES)
+    assert (entered.classifier, entered.lrn, entered.input_size, entered.classes) == (
+        WIDTHS,
+        True,
+        VGG_S,
+        ("male", "female"),
+    )
     record = json.loads((tmp_path / "weights" / "mine.caffe.json").read_text())
     assert record["border"] is None and record["coding"]["labels_changed"] == 0 and len(record["files"]) == 2
     monkeypatch.setattr(config, "config_folder", lambda: tmp_path)
     network = graph.inference_network(entered, weights.load(entered))
     found = np.asarray(network(chip(VGG_S)[None].astype(np.float32)))[0]
-    assert found == pytest.approx(forward(layers, chip(VGG_S), PIXEL), abs=0.03)  # coded in eight bits
+    assert found == pytest.approx(
+        forward(layers, chip(VGG_S), PIXEL)[::-1], abs=0.03
+    )  # in UTKFace's order, coded in eight bits
     head, tail = graph.split(network, "conv5")
     assert np.asarray(tail(head(chip(VGG_S)[None].astype(np.float32))))[0] == pytest.approx(found, abs=1e-6)
 
