@@ -214,14 +214,14 @@ class _Run:
         """Trains teachers, if any, then the network, and writes it."""
         logging.info("%s: %.0f s.", self.config.name, seconds)
         if self.config.siamese:
-            values, network = self.on_pairs(seconds)
+            values = self.on_pairs(seconds)
         else:
-            values, network = self.primary(seconds)
-        self.write(values, network)
+            values = self.primary(seconds)
+        self.write(values)
 
     # ---- primary networks
 
-    def primary(self, seconds: float) -> tuple[dict[str, np.ndarray], keras.Model]:
+    def primary(self, seconds: float) -> dict[str, np.ndarray]:
         """Teachers and the network itself, batch norm folded."""
         network = primary.build(self.config, self.training)
         total = sum(stage.epochs for stage in self.training.stages) * steps(len(self.chips), self.training.batch_size)
@@ -242,7 +242,7 @@ class _Run:
         learner.take(state)
         folded = graph.fold_batch_norm(graph.get_weights(network))
         auxiliary = self.training.auxiliary
-        return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in auxiliary}, network
+        return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in auxiliary}
 
     def start(self, network: keras.Model, seed: int) -> keras.Model:
         """The network with the weights from which a run with this seed starts."""
@@ -403,7 +403,7 @@ class _Run:
         released = configs.network(name)
         return released, weights.load(released)
 
-    def on_pairs(self, seconds: float) -> tuple[dict[str, np.ndarray], keras.Model]:
+    def on_pairs(self, seconds: float) -> dict[str, np.ndarray]:
         """The parent, fine-tuned on pairs with losses at the cut; each face is changed anew each time."""
         settings = configs.given(self.config.siamese, f"{self.config.name} is not fine-tuned on pairs")
         parent, values = self.parent()
@@ -461,11 +461,11 @@ class _Run:
         variables = released.trainable_variables, released.non_trainable_variables
         right = predict([[v.value for v in part] for part in variables], accelerated.whole(self.validation, size))
         self.log(self.training.seed, size, clock, shown, float(np.mean(right.argmax(axis=1) == self.truth)), False)
-        return found, network
+        return found
 
     # ---- results
 
-    def write(self, values: dict[str, np.ndarray], network: keras.Model) -> None:
+    def write(self, values: dict[str, np.ndarray]) -> None:
         """Writes weights as they are released, and the run's record."""
         folder = self.out / self.config.name
         folder.mkdir(parents=True, exist_ok=True)

@@ -214,3 +214,12 @@ def test_the_plans_of_the_zoo_fit_together(plan):
         assert one.parent is None or one.parent in known
         assert campaign.taught_by is None or campaign.taught_by in known
     assert sum(entry.seconds for entry in entries) <= 2 * 600
+
+
+def test_a_card_says_how_a_campaign_trained_its_network():
+    from privzoo import card
+
+    text = str(card.read("vgg_s_gender_simple_conv5"))
+    assert "trained on utkface and celeba" in text and "weights stored as int5" in text
+    assert "taught by the teachers of vgg16_gender, for" in text and "planned steps of 128" in text
+    assert "taught by 3 of its kind" in str(card.read("vgg16_emotion_simple_conv5_3"))
