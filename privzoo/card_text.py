@@ -240,7 +240,8 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
         f"- trained {_course(record, network)} on {data['train']:,} {nouns(network)}, seed "
         f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
         f"- weights stored as {network.coding}, {release['bytes']:,} bytes: accuracy on "
-        f"{release['validation_faces']:,} validation {nouns(network)} {before:.2%} before, {after:.2%} after, {changed} labels changed",
+        f"{release['validation_faces']:,} validation {nouns(network)} {before:.2%} before, "
+        f"{after:.2%} after, {changed} labels changed",
     ]
 
 
@@ -254,8 +255,8 @@ def _course(record: dict[str, Any], network: NetworkConfig) -> str:
     )
     taught = f", taught by {teachers}," if campaign.distillation else ""
     return (
-        f"on one {record['campaign']['device']}{taught} for {last['steps']:,.0f} of {last['planned_steps']:,.0f} planned "
-        f"steps of {network.training.batch_size}"
+        f"on one {record['campaign']['device']}{taught} for {last['steps']:,.0f} of {last['planned_steps']:,.0f} "
+        f"planned steps of {network.training.batch_size}"
     )
 
 
