@@ -15,8 +15,11 @@ help:
 demo: $(VENV)/cloud.stamp
 	@$(BIN)/privzoo demo
 
+# Two workers fill two cores: more threads in each would only wait for one another.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+
 test: $(VENV)/test.stamp tflite/web/node_modules
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -n 2 -m "not training and not server and not all_models and not slow"

@@ -128,7 +128,8 @@ def _own_facts(record: dict[str, Any] | None) -> dict[str, Any]:
 def training_data(network: NetworkConfig, record: dict[str, Any] | None) -> str:
     """What a network was trained on, in words: a public data set's name, or the user's own folder."""
     if not network.own_data:
-        return network.training.dataset
+        campaign = network.training.campaign
+        return " and ".join((network.training.dataset, *(campaign.also if campaign else ())))
     folder = _own_facts(record).get("folder")
     return f"own images in the folder {folder}" if folder else "own images"
 
@@ -236,11 +237,27 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
     before, after = (release["validation_accuracy"][key] for key in ("float32", "released"))
     changed = release["labels_changed_by_coding"]
     return [
-        f"- trained for {len(record['epochs'])} epochs on {data['train']:,} {nouns(network)}, seed "
+        f"- trained {_course(record, network)} on {data['train']:,} {nouns(network)}, seed "
         f"{record['config']['training']['seed']}, {record['date']}, code {record['git']}",
-        f"- weights stored as int8, {release['bytes']:,} bytes: accuracy on {release['validation_faces']:,} validation "
-        f"{nouns(network)} {before:.2%} before, {after:.2%} after, {changed} labels changed",
+        f"- weights stored as {network.coding}, {release['bytes']:,} bytes: accuracy on "
+        f"{release['validation_faces']:,} validation {nouns(network)} {before:.2%} before, "
+        f"{after:.2%} after, {changed} labels changed",
     ]
+
+
+def _course(record: dict[str, Any], network: NetworkConfig) -> str:
+    """How long a network was trained, in words; in a campaign, how much of the plan there was time for, and by whom."""
+    campaign, last = network.training.campaign, record["epochs"][-1]
+    if campaign is None:
+        return f"for {len(record['epochs'])} epochs"
+    teachers = (
+        f"the teachers of {campaign.taught_by}" if campaign.taught_by else f"{len(campaign.teachers)} of its kind"
+    )
+    taught = f", taught by {teachers}," if campaign.distillation else ""
+    return (
+        f"on one {record['campaign']['device']}{taught} for {last['steps']:,.0f} of {last['planned_steps']:,.0f} "
+        f"planned steps of {network.training.batch_size}"
+    )
 
 
 def bounds(

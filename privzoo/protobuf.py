@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 WRAPPERS = {"int64": "Int64Value", "bool": "BoolValue", "string": "StringValue"}
 
 
-def classes(package: str, messages: Mapping[str, Mapping[str, tuple[int, str]]]) -> dict[str, Any]:
+def classes(
+    package: str,
+    messages: Mapping[str, Mapping[str, tuple[int, str]]],
+    enums: Mapping[str, Mapping[str, int]] | None = None,
+    syntax: Literal["proto2", "proto3"] = "proto3",
+) -> dict[str, Any]:
     """Builds the classes of messages.
 
     Args:
         package: of the messages, such as "privzoo.edge".
         messages: message -> field -> (number, type). A type is a scalar's ("int64", "int32", "bytes", "string",
-            "float", "bool") or another message's; before it, "*" makes the field repeated; behind it, "?" takes
-            protobuf's wrapper of a scalar, which tells an absent value from 0.
+            "float", "double", "bool"), an enum's behind "=", or another message's; before it, "*" makes the field
+            repeated; behind it, "?" takes protobuf's wrapper of a scalar, which tells an absent value from 0.
+        enums: enum -> value's name -> number. Names of values are unique in the package.
+        syntax: of the messages; proto2's know of every field whether it is there (`HasField`).
 
     Returns:
         Message -> class.
@@ -28,15 +35,18 @@ def classes(package: str, messages: Mapping[str, Mapping[str, tuple[int, str]]])
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 
     field = descriptor_pb2.FieldDescriptorProto
-    scalars = {
-        kind: getattr(field, f"TYPE_{kind.upper()}") for kind in ("int64", "int32", "bytes", "string", "float", "bool")
-    }
+    kinds = ("int64", "int32", "bytes", "string", "float", "double", "bool")
+    scalars = {kind: getattr(field, f"TYPE_{kind.upper()}") for kind in kinds}
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package.replace('.', '/')}.proto",
         package=package,
-        syntax="proto3",
+        syntax=syntax,
         dependency=[wrappers_pb2.DESCRIPTOR.name],
     )
+    for name, values in (enums or {}).items():
+        enum = file.enum_type.add(name=name)
+        for label, number in values.items():
+            enum.value.add(name=label, number=number)
     for name, fields in messages.items():
         message = file.message_type.add(name=name)
         for label, (number, kind) in fields.items():
@@ -45,6 +55,8 @@ def classes(package: str, messages: Mapping[str, Mapping[str, tuple[int, str]]])
                 entry.label, kind = field.LABEL_REPEATED, kind[1:]
             if kind in scalars:
                 entry.type = scalars[kind]
+            elif kind.startswith("="):
+                entry.type, entry.type_name = field.TYPE_ENUM, f".{package}.{kind[1:]}"
             else:
                 wrapped = kind.endswith("?")
                 entry.type = field.TYPE_MESSAGE

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 
@@ -55,7 +56,7 @@ def main(_: list[str]) -> None:
     return None
 
 
-def _results(out) -> None:
+def _results(out: Path) -> None:
     from privzoo.training import campaign
 
     for name, found in campaign.results(out).items():

@@ -170,8 +170,11 @@ def _one_by_one(step: Callable[..., tuple[State, Any]]) -> Callable[..., tuple[S
     return run
 
 
-def answers(network: keras.Model, output: str = "fc8") -> Callable[[State, Any], np.ndarray]:
-    """Compiles a function that gives a network's outputs for whole chips: state, uint8 (N, S, S, 3) -> (N, units)."""
+def answers(network: keras.Model, output: str = "fc8") -> Callable[[Sequence[list[Any]], Any], np.ndarray]:
+    """Compiles a function that gives a network's outputs for whole chips.
+
+    Its arguments are a state, or its trainable and other variables alone, and uint8 (N, S, S, 3); it gives (N, units).
+    """
 
     def forward(trainable: list[Any], other: list[Any], images: Any) -> Any:
         outputs, _ = network.stateless_call(trainable, other, images.astype(jnp.float32), training=False)
@@ -179,7 +182,7 @@ def answers(network: keras.Model, output: str = "fc8") -> Callable[[State, Any],
 
     compiled = jax.jit(forward)
 
-    def run(state: State, images: Any) -> np.ndarray:
+    def run(state: Sequence[list[Any]], images: Any) -> np.ndarray:
         count, found = len(images), []
         for start in range(0, count, VALIDATION_BATCH):
             # The last batch is taken from the end: one shape, one compilation.

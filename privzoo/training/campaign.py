@@ -71,9 +71,20 @@ class Clock:
     """How far a run is: the larger of its shares of steps and of time."""
 
     total: int  # steps
-    seconds: float  # from the first dispatch on, which compiles
-    began: float | None = None
+    seconds: float  # compiling included, which may take three quarters of it at most
+    began: float | None = None  # end of the first dispatch, which compiles
     done: int = 0
+
+    def __post_init__(self) -> None:
+        """Starts it."""
+        self.made = time.monotonic()
+
+    def count(self, steps: int) -> None:
+        """Adds the steps of a dispatch."""
+        self.done += steps
+        if self.began is None:
+            self.began = time.monotonic()
+            self.seconds = max(self.seconds / 4, self.seconds - (self.began - self.made))
 
     def share(self) -> float:
         """0 to 1."""
@@ -203,14 +214,14 @@ class _Run:
         """Trains teachers, if any, then the network, and writes it."""
         logging.info("%s: %.0f s.", self.config.name, seconds)
         if self.config.siamese:
-            values, network = self.on_pairs(seconds)
+            values = self.on_pairs(seconds)
         else:
-            values, network = self.primary(seconds)
-        self.write(values, network)
+            values = self.primary(seconds)
+        self.write(values)
 
     # ---- primary networks
 
-    def primary(self, seconds: float) -> tuple[dict[str, np.ndarray], keras.Model]:
+    def primary(self, seconds: float) -> dict[str, np.ndarray]:
         """Teachers and the network itself, batch norm folded."""
         network = primary.build(self.config, self.training)
         total = sum(stage.epochs for stage in self.training.stages) * steps(len(self.chips), self.training.batch_size)
@@ -231,7 +242,7 @@ class _Run:
         learner.take(state)
         folded = graph.fold_batch_norm(graph.get_weights(network))
         auxiliary = self.training.auxiliary
-        return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in auxiliary}, network
+        return {key: value for key, value in folded.items() if key.rpartition("/")[0] not in auxiliary}
 
     def start(self, network: keras.Model, seed: int) -> keras.Model:
         """The network with the weights from which a run with this seed starts."""
@@ -269,7 +280,8 @@ class _Run:
                 continue
             graph.set_weights(network, weights.read(path))
             variables = network.trainable_variables, network.non_trainable_variables
-            states.append(tuple([jnp.array(v.value) for v in part] for part in variables))
+            first, other = ([jnp.array(v.value) for v in part] for part in variables)
+            states.append((first, other))
         return (network, config.chip_side, states) if states else None
 
     def fit(
@@ -301,8 +313,7 @@ class _Run:
                 data = (self.images, self.targets, teaching[2] if teaching else [])
                 state, value = compiled[key](state, data, given, used)
                 value = float(value.mean())  # waits for the device
-                clock.done += len(given)
-                clock.began = clock.began or time.monotonic()
+                clock.count(len(given))
                 if not np.isfinite(value):
                     raise DataError(f"{self.config.name} diverged (loss {value}); lower its learning rate.")
             right = float(np.mean(predict(state, validation).argmax(axis=1) == self.truth))
@@ -392,7 +403,7 @@ class _Run:
         released = configs.network(name)
         return released, weights.load(released)
 
-    def on_pairs(self, seconds: float) -> tuple[dict[str, np.ndarray], keras.Model]:
+    def on_pairs(self, seconds: float) -> dict[str, np.ndarray]:
         """The parent, fine-tuned on pairs with losses at the cut; each face is changed anew each time."""
         settings = configs.given(self.config.siamese, f"{self.config.name} is not fine-tuned on pairs")
         parent, values = self.parent()
@@ -441,21 +452,20 @@ class _Run:
                 given = (faces[place : place + each], same[place : place + each])
                 state, value = compiled(state, data, given, used)
                 shown = float(value.mean())
-                clock.done += each
-                clock.began = clock.began or time.monotonic()
+                clock.count(each)
                 if not np.isfinite(shown):
                     raise DataError(f"{self.config.name} diverged (loss {shown}); lower its learning rate.")
         learner.take(state)
         found = values | graph.get_weights(network)
         predict = accelerated.answers(released := graph.inference_network(self.config, found), "probabilities")
         variables = released.trainable_variables, released.non_trainable_variables
-        right = predict(tuple([v.value for v in part] for part in variables), accelerated.whole(self.validation, size))
+        right = predict([[v.value for v in part] for part in variables], accelerated.whole(self.validation, size))
         self.log(self.training.seed, size, clock, shown, float(np.mean(right.argmax(axis=1) == self.truth)), False)
-        return found, network
+        return found
 
     # ---- results
 
-    def write(self, values: dict[str, np.ndarray], network: keras.Model) -> None:
+    def write(self, values: dict[str, np.ndarray]) -> None:
         """Writes weights as they are released, and the run's record."""
         folder = self.out / self.config.name
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 # Figures, and configs without weights.
-NOT_FOR_USE = tuple(f"zoo_configs/{name}/" for name in ("optimised", "planned", "sweeps"))
+NOT_FOR_USE = tuple(f"zoo_configs/{name}/" for name in ("campaigns", "optimised", "planned", "sweeps"))
 
 
 def entries(text: str) -> list[str]:

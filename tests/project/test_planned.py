@@ -87,8 +87,13 @@ def test_the_command_line_lists_planned_networks_and_models(capsys):
     assert all(
         one["cut"] is None and "training" in one["missing"] for (kind, _), one in listed.items() if kind[0] == "n"
     )
-    assert cli.main(["list", "vgg16_emotion", "--planned"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["network", "vgg16_emotion", "vgg16_emotion", "-"]
+    assert cli.main(["list", "vgg16_attributes", "--planned"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == [
+        "network",
+        "vgg16_attributes",
+        "vgg16_attributes",
+        "-",
+    ]
 
 
 def test_planned_models_have_their_networks():

@@ -16,7 +16,7 @@ from PIL import Image
 from privzoo import config, weights
 from privzoo.config import CampaignConfig, NetworkConfig, SiameseConfig, Stage, TrainingConfig
 from privzoo.errors import ConfigError
-from privzoo.training import packs, release
+from privzoo.training import release
 
 pytestmark = pytest.mark.training
 
@@ -108,6 +108,25 @@ def test_what_is_done_is_not_done_again(plan, data, results):
     assert before == {path: path.stat().st_mtime_ns for path in results.rglob("*")}
 
 
+def test_a_campaign_that_was_killed_goes_on_with_the_teachers_it_has(plan, data, results, tmp_path):
+    out = shutil.copytree(results, tmp_path / "out")
+    (out / "tiny" / "tiny.npz").unlink()
+    done = campaign(f"--plan={plan}", f"--data_dir={data}", f"--out_dir={out}", "--whole", "--seconds=120")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "tiny" / "record.json").read_text())["epochs"]
+    assert [(row["seed"], row["taught"]) for row in rows] == [(1, 1)]
+
+
+def test_a_clock_ends_with_the_time_or_the_steps():
+    code = (
+        "import time; from privzoo.training.campaign import Clock; clock = Clock(10, 0.2); assert clock.share() == 0; "
+        "time.sleep(0.19); clock.count(2); assert clock.share() >= 0.2; time.sleep(0.06); assert clock.share() == 1; "
+        "other = Clock(10, 1e6); other.count(5); assert other.share() == 0.5; other.count(6); assert other.share() == 1"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=ON_JAX, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_with_too_little_time_no_network_is_begun(plan, data, tmp_path):
     done = campaign(f"--plan={plan}", f"--data_dir={data}", f"--out_dir={tmp_path}", "--seconds=5")
     assert done.returncode == 0 and "left for the next time" in done.stderr
@@ -181,21 +200,26 @@ def test_changed_images_stay_images(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_plan_of_the_zoo_fits_together():
-    from privzoo import plain
-
-    folder = config.config_folder() / "campaigns"
-    entries = plain.read(_Plan(), folder / "better_networks.yaml").networks
-    configs = {entry.network: config.read(NetworkConfig, folder / f"{entry.network}.yaml") for entry in entries}
-    for name, one in configs.items():
-        assert one.name == name and one.training.campaign
-        assert one.parent is None or one.parent in configs
-        assert one.training.campaign.taught_by is None or configs[one.training.campaign.taught_by]
-    assert packs.PARTS == ("train", "validation")
-
-
-def _Plan():  # the class, without JAX at import
+@pytest.mark.parametrize("plan", ["better_networks", "better_emotion"])
+def test_the_plans_of_the_zoo_fit_together(plan):
     pytest.importorskip("jax")
     from privzoo.training.campaign import Plan
 
-    return Plan
+    folder = config.config_folder() / "campaigns"
+    entries = config.read(Plan, folder / f"{plan}.yaml").networks
+    known = {entry.network: config.read(NetworkConfig, folder / f"{entry.network}.yaml") for entry in entries}
+    for name, one in known.items():
+        campaign = one.training.campaign
+        assert one.name == name and campaign
+        assert one.parent is None or one.parent in known
+        assert campaign.taught_by is None or campaign.taught_by in known
+    assert sum(entry.seconds for entry in entries) <= 2 * 600
+
+
+def test_a_card_says_how_a_campaign_trained_its_network():
+    from privzoo import card
+
+    text = str(card.read("vgg_s_gender_simple_conv5"))
+    assert "trained on utkface and celeba" in text and "weights stored as int5" in text
+    assert "taught by the teachers of vgg16_gender, for" in text and "planned steps of 128" in text
+    assert "taught by 3 of its kind" in str(card.read("vgg16_emotion_simple_conv5_3"))
