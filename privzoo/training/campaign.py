@@ -139,9 +139,12 @@ def run(
     plan, began = configs.read(Plan, plan_file), time.monotonic()
     fast = whole or jax.default_backend() != "cpu"
     kept: dict[str, dict[str, packs.Part]] = {}
-    for entry in plan.networks:
+    wanted = [entry for entry in plan.networks if entry.network.startswith(tuple(only.split(",")))]
+    if not wanted:
+        raise ConfigError(f"{plan_file} has no network that begins with {only}; it has {_names(plan)}.")
+    for entry in wanted:
         left = seconds - (time.monotonic() - began)
-        if weights_path(out, entry.network).exists() or not entry.network.startswith(tuple(only.split(","))):
+        if weights_path(out, entry.network).exists():
             continue
         if left < plan.least:
             logging.info("%s is left for the next time: %.0f s are left.", entry.network, left)
@@ -150,6 +153,10 @@ def run(
         if not fast:
             config = without_accelerator(config, entry)
         _Run(config, plan_file, data, out, kept, init, git, fast).train(min(entry.seconds, left - plan.least / 3))
+
+
+def _names(plan: Plan) -> str:
+    return ", ".join(entry.network for entry in plan.networks)
 
 
 def without_accelerator(config: NetworkConfig, entry: Entry) -> NetworkConfig:
@@ -496,6 +503,12 @@ class _Run:
 
 
 def results(out: Path) -> dict[str, dict[str, Any]]:
-    """Record of each network that is done: name -> content of its `record.json`."""
+    """Record of each network that is done: name -> content of its `record.json`.
+
+    Raises:
+        DataError: there is none.
+    """
     found = sorted(path for path in out.glob("*/record.json") if weights_path(out, path.parent.name).exists())
+    if not found:
+        raise DataError(f"{out} holds no network that a campaign has trained; give the --out_dir of one.")
     return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in found}

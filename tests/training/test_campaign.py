@@ -164,6 +164,9 @@ def test_results_are_released_as_they_are(plan, results, data, tmp_path, monkeyp
     [
         (["--plan={plan}"], "Give --data_dir, and one of --plan, --pack and --results."),
         (["--plan={plan}", "--data_dir={empty}"], "cannot be read"),
+        (["--plan={plan}", "--data_dir={data}", "--only=vgg"], "no network that begins with vgg; it has tiny, tiny_s"),
+        (["--results"], "holds no network that a campaign has trained"),
+        (["--pack=nothing", "--data_dir={data}"], "There is no data set 'nothing'"),
         (["--plan={empty}/none.yaml", "--data_dir={data}"], "none.yaml"),
     ],
 )
