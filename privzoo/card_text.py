@@ -247,9 +247,9 @@ def history(record: dict[str, Any] | None, network: NetworkConfig) -> list[str]:
 
 def _course(record: dict[str, Any], network: NetworkConfig) -> str:
     """How long a network was trained, in words; in a campaign, how much of the plan there was time for, and by whom."""
-    campaign, last = network.training.campaign, record["epochs"][-1]
-    if campaign is None:
+    if (campaign := network.training.campaign) is None:
         return f"for {len(record['epochs'])} epochs"
+    last = record["epochs"][-1]
     teachers = (
         f"the teachers of {campaign.taught_by}" if campaign.taught_by else f"{len(campaign.teachers)} of its kind"
     )
