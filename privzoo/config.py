@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from privzoo.errors import ConfigError, RenamedWarning, UnknownNameError
+from privzoo.files import data_folder
 from privzoo.outputs import ATTRIBUTES, CLASS
 
 # Also under this module's name, for those who read a config and its entries.
@@ -34,12 +35,19 @@ SPEECH: Literal["speech"] = "speech"
 
 
 @dataclass(frozen=True)
-class WeightsFile:
-    """A released weights file."""
+class ReleasedFile:
+    """A file that was released under a hash."""
 
-    file: str  # name in zoo_configs/weights, in the cache and at the mirror
+    file: str  # name in its folder of the checkout or wheel, in the cache and at the mirror
     sha256: str  # of the file, 64 hex digits
     bytes: int  # of the file
+
+
+@dataclass(frozen=True)
+class WeightsFile(ReleasedFile):
+    """A released weights file, of `zoo_configs/weights`."""
+
+    kernels_in: ReleasedFile | None = None  # head of `tflite/` in which some of its kernels lie, stored only there
 
 
 @dataclass(frozen=True)
@@ -365,11 +373,12 @@ class Renamed:
 
 def config_folder() -> Path:
     """Folder `zoo_configs`: inside the package in a wheel, next to it in a checkout or an editable install."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "zoo_configs", package.parent / "zoo_configs"):
-        if (folder / "networks").is_dir():
-            return folder
-    raise ConfigError(f"zoo_configs is missing from {package} and from the folder next to it; install privzoo again.")
+    return data_folder("zoo_configs", "networks")
+
+
+def heads_folder() -> Path:
+    """Folder `tflite` with the released heads, likewise."""
+    return data_folder("tflite", "manifest.json")
 
 
 @functools.cache

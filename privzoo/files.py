@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from privzoo import checks
+from privzoo.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,3 +96,20 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def data_folder(name: str, holds: str) -> Path:
+    """A folder of data: inside the package in a wheel, next to it in a checkout or an editable install.
+
+    Args:
+        name: of the folder.
+        holds: what it holds if it is the right one.
+
+    Raises:
+        ConfigError: it is in neither place.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / name, package.parent / name):
+        if (folder / holds).exists():
+            return folder
+    raise ConfigError(f"{name} is missing from {package} and from the folder next to it; install privzoo again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privzoo import checks, config
-from privzoo.config import ModelConfig, NetworkConfig, WeightsFile
+from privzoo.config import ModelConfig, NetworkConfig, ReleasedFile, WeightsFile
 from privzoo.errors import ConfigError, WeightsError
 from privzoo.files import replacing, write_arrays
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Largest code: the most negative one stays unused, so that a kernel and its negative are encoded alike.
 CODE_MAXIMUM = {"int5": 15, "int8": 127, "int16": 32767}
 STORED = {"int5": "int8"}  # type in the file, where it is not that of the codes: compression does the rest
+_PLACE = "_place"  # ends the key of a kernel that lies in a head
+SMALLEST_SHARED = 1024  # values; fewer might lie in a file by chance, and save nothing
 SECONDS_TO_ANSWER = 30  # of a mirror, for each part of a file
 
 
@@ -34,17 +37,28 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def available(weights: WeightsFile) -> bool:
-    """Whether `find` should find a weights file: it exists, unchecked, or a mirror is set."""
-    places = (config.config_folder() / "weights", cache_folder())
-    return any((folder / weights.file).exists() for folder in places) or bool(os.environ.get("PRIVZOO_WEIGHTS_URL"))
+def _places(file: ReleasedFile) -> tuple[Path, Path]:
+    """Where a released file may lie: bundled, or in the cache folder."""
+    bundled = config.config_folder() / "weights" if file.file.endswith(".npz") else config.heads_folder()
+    return bundled / file.file, cache_folder() / file.file
 
 
-def find(weights: WeightsFile) -> Path:
-    """Finds a weights file: bundled, in the cache folder, or fetched from `PRIVZOO_WEIGHTS_URL` into the cache.
+def available(file: ReleasedFile) -> bool:
+    """Whether `find` should find a file: it exists, unchecked, or a mirror is set."""
+    return any(path.exists() for path in _places(file)) or bool(os.environ.get("PRIVZOO_WEIGHTS_URL"))
+
+
+def missing(weights: WeightsFile) -> str | None:
+    """Name of the file without which weights cannot be read on this machine; None if all are available."""
+    files = (weights, weights.kernels_in)
+    return next((file.file for file in files if file and not available(file)), None)
+
+
+def find(weights: ReleasedFile) -> Path:
+    """Finds a released file: bundled, in the cache folder, or fetched from `PRIVZOO_WEIGHTS_URL` into the cache.
 
     Args:
-        weights: name, hash and size of the file.
+        weights: name, hash and size of a weights file, or of the head that holds some of its kernels.
 
     Returns:
         Path of a file whose SHA-256 is right.
@@ -52,8 +66,9 @@ def find(weights: WeightsFile) -> Path:
     Raises:
         WeightsError: it is missing, damaged, or cannot be fetched.
     """
-    cached = cache_folder() / weights.file
-    for path in (config.config_folder() / "weights" / weights.file, cached):
+    places = _places(weights)
+    cached = places[-1]
+    for path in places:
         if path.exists():
             if sha256(path) != weights.sha256:
                 raise WeightsError(
@@ -64,13 +79,13 @@ def find(weights: WeightsFile) -> Path:
     mirror = os.environ.get("PRIVZOO_WEIGHTS_URL")
     if not mirror:
         raise WeightsError(
-            f"The weights file {weights.file} is neither bundled nor in {cached.parent}; put it there, or set "
-            "PRIVZOO_WEIGHTS_URL to a mirror that has it."
+            f"The file {weights.file} is neither bundled nor in {cached.parent}; copy it there from a checkout "
+            f"({places[0].parent.name}/), or set PRIVZOO_WEIGHTS_URL to a mirror that has it."
         )
     return _fetch(f"{mirror.rstrip('/')}/{weights.file}", cached, weights)
 
 
-def _fetch(url: str, path: Path, weights: WeightsFile) -> Path:
+def _fetch(url: str, path: Path, weights: ReleasedFile) -> Path:
     import httpx
 
     digest, shown = hashlib.sha256(), re.sub(r"(?<=//)[^/?#]*@", "", url)  # a mirror's password stays out of errors
@@ -148,26 +163,92 @@ def decode(coded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def save(weights: Mapping[str, np.ndarray], path: Path, dtype: str = "int8") -> WeightsFile:
     """Encodes weights into an npz file, written atomically; the same weights give the same bytes."""
+    return _write(encode(weights, dtype), path, None)
+
+
+def _write(coded: Mapping[str, np.ndarray], path: Path, kernels_in: ReleasedFile | None) -> WeightsFile:
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            write_arrays(file, encode(weights, dtype), compressed=True)
+            write_arrays(file, coded, compressed=True)
         # The hash of what was written here: another process may replace it at once.
-        return WeightsFile(path.name, sha256(temporary), temporary.stat().st_size)
+        return WeightsFile(path.name, sha256(temporary), temporary.stat().st_size, kernels_in)
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads and decodes an npz file of `save`.
+def read(path: Path, head: Path | None = None) -> dict[str, np.ndarray]:
+    """Reads and decodes an npz file of `save` or `share`.
+
+    Args:
+        path: of the file.
+        head: the head that holds some of its kernels, if one does.
 
     Raises:
-        WeightsError: the file is missing, damaged, or holds anything but arrays.
+        WeightsError: a file is missing, damaged, or holds anything but arrays.
     """
+    return decode(read_codes(path, head))
+
+
+def read_codes(path: Path, head: Path | None = None) -> dict[str, np.ndarray]:
+    """As `read`, without decoding: what `encode` returned."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as file:
-            return decode({key: file[key] for key in file.files})
+            coded = {key: file[key] for key in file.files}
+        return {
+            key.removesuffix(_PLACE): _kernel_at(value, head) if key.endswith(_PLACE) else value
+            for key, value in coded.items()
+        }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"The weights file {path} cannot be read ({error}); delete it and fetch it again.") from None
+
+
+def stored(weights: WeightsFile) -> dict[str, np.ndarray]:
+    """Finds, reads and decodes a released weights file.
+
+    Raises:
+        WeightsError: it or the head with its kernels is missing or damaged.
+    """
+    return read(find(weights), find(weights.kernels_in) if weights.kernels_in else None)
+
+
+def share(coded: Mapping[str, np.ndarray], path: Path, head: Path | None) -> WeightsFile:
+    """Writes codes without the kernels that lie in a released int8 head to the bit: it need not store them again.
+
+    LiteRT stores a convolution's kernel as we do, int8 with a scale for each output channel, but with the output
+    channels first. Where it took over the very codes, their place in the head's file is stored instead of them.
+
+    Args:
+        coded: of `encode`, or of `read_codes`.
+        path: of the npz to write, atomically.
+        head: a released head; None to write all of them.
+
+    Returns:
+        The file's entry; without `kernels_in` if the head holds none of the kernels.
+    """
+    import numpy as np
+
+    content = head.read_bytes() if head else b""
+    kept: dict[str, np.ndarray] = {}
+    for key, value in coded.items():
+        place = -1
+        if key.endswith("/kernel") and value.dtype == np.int8 and value.size >= SMALLEST_SHARED:
+            place = content.find(np.moveaxis(value, -1, 0).tobytes())
+        kept |= {key: value} if place < 0 else {key + _PLACE: np.array([place, *value.shape])}
+    shared = head is not None and kept.keys() != coded.keys()
+    return _write(
+        kept, path, ReleasedFile(head.name, hashlib.sha256(content).hexdigest(), len(content)) if shared else None
+    )
+
+
+def _kernel_at(place: np.ndarray, head: Path | None) -> np.ndarray:
+    """Codes that lie in a head: offset in bytes, then the kernel's shape."""
+    import numpy as np
+
+    if head is None:
+        raise ValueError("some of its kernels lie in a released head, which was not given")
+    offset, *shape = place.tolist()
+    codes = np.fromfile(head, np.int8, count=math.prod(shape), offset=offset)
+    return np.moveaxis(codes.reshape(shape[-1], *shape[:-1]), 0, -1)
 
 
 def load(network: NetworkConfig) -> dict[str, np.ndarray]:
@@ -179,7 +260,7 @@ def load(network: NetworkConfig) -> dict[str, np.ndarray]:
     if network.weights is None:
         raise WeightsError(f"The network {network.name} has no released weights yet; train it with tools/train.py.")
     inherited = load(config.network(network.parent)) if network.parent else {}
-    return inherited | read(find(network.weights))
+    return inherited | stored(network.weights)
 
 
 def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
@@ -199,7 +280,7 @@ def of_base(model: ModelConfig) -> dict[str, np.ndarray]:
             f"{model.name} cannot be based on {base.name}; it needs a released model of {model.network} with a reduced "
             f"feature of {model.dimensions} numbers at {model.cut}, not rounded."
         )
-    return read(find(base.weights))
+    return stored(base.weights)
 
 
 def differing(weights: Mapping[str, np.ndarray], parent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -88,7 +88,8 @@ def _missing_network(name: str) -> str | None:
 def _missing_file(entry: WeightsFile | None, of: str, needed: bool) -> str | None:
     if entry is None:
         return f"weights of {of}" if needed else None
-    return None if weights.available(entry) else f"the file {entry.file}"
+    missing = weights.missing(entry)
+    return f"the file {missing}" if missing else None
 
 
 def show(name: str, head: str = config.FULL) -> Card:
@@ -196,7 +197,7 @@ def load(
         from privzoo import mixed
 
         return mixed.load(described, network, covers)
-    arrays = weights.read(weights.find(model.weights)) if model.weights else {}
+    arrays = weights.stored(model.weights) if model.weights else {}
     if model.code:
         arrays = weights.of_base(model) | arrays
     front, tail = embeddings.get(model.embedding).attach(*graph.split(network, model.cut), arrays, model)
@@ -204,7 +205,7 @@ def load(
         from privzoo.embeddings import slim
 
         own = config.given(model.slim, f"{model.name} has no slim head")
-        front = slim.filled(described.network, model, own.channels, weights.read(weights.find(own.weights)))
+        front = slim.filled(described.network, model, own.channels, weights.stored(own.weights))
     if model.code:
         from privzoo.embeddings import coded
 

@@ -130,3 +130,55 @@ def test_pickles_are_never_loaded(tmp_path):
     np.savez(tmp_path / "evil.npz", **{"a/kernel": np.array([{"an": "object"}], dtype=object)})
     with pytest.raises(WeightsError, match="evil.npz"):
         weights.read(tmp_path / "evil.npz")
+
+
+def head_of(kernels: list[np.ndarray], path, rng: np.random.Generator):
+    """A file that holds kernels as LiteRT does, between bytes of other kinds."""
+    parts = [rng.bytes(101)]
+    for kernel in kernels:
+        parts += [np.moveaxis(kernel, -1, 0).tobytes(), rng.bytes(13)]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.booleans(), min_size=1, max_size=4))
+def test_kernels_that_a_head_holds_are_read_from_it_to_the_bit(tmp_path_factory, seed, held):
+    folder, rng = tmp_path_factory.mktemp("shared"), np.random.default_rng(seed)
+    values = {f"l{i}/kernel": rng.normal(size=(3, 3, 16, 8 + i)) for i in range(len(held))}
+    coded = weights.encode(values | {"l0/bias": np.ones(8)})
+    head = head_of([coded[f"l{i}/kernel"] for i, here in enumerate(held) if here], folder / "h_int8.tflite", rng)
+    entry = weights.share(coded, folder / "w.npz", head)
+    found = weights.read_codes(folder / "w.npz", head)
+    assert found.keys() == coded.keys() and all(np.array_equal(found[key], coded[key]) for key in coded)
+    assert (entry.kernels_in is not None) == any(held)
+    assert entry.bytes < weights.share(coded, folder / "whole.npz", None).bytes or not any(held)
+
+
+@pytest.fixture
+def sharing(released, tmp_path):
+    """Entry of weights whose kernel lies in a head, both in the mirror's folder."""
+    folder, rng = released[0], np.random.default_rng(0)
+    coded = weights.encode({"a/kernel": rng.normal(size=(3, 3, 16, 16))})
+    head = head_of([coded["a/kernel"]], folder / "h_int8.tflite", rng)
+    return coded, weights.share(coded, folder / "s.npz", head)
+
+
+def test_a_mirror_gives_the_head_with_the_kernels_too(released, sharing, mirror, tmp_path, monkeypatch):
+    coded, entry = sharing
+    assert weights.missing(entry) == "s.npz"
+    (tmp_path / "cache").mkdir()
+    (released[0] / "s.npz").rename(tmp_path / "cache" / "s.npz")
+    assert weights.missing(entry) == "h_int8.tflite"
+    with pytest.raises(WeightsError, match=r"h_int8.tflite.*checkout \(tflite/\)"):
+        weights.stored(entry)
+    monkeypatch.setenv("PRIVZOO_WEIGHTS_URL", mirror)
+    assert weights.missing(entry) is None
+    assert np.array_equal(weights.stored(entry)["a/kernel"], weights.decode(coded)["a/kernel"])
+    (tmp_path / "cache" / "h_int8.tflite").write_bytes(b"short")
+    with pytest.raises(WeightsError, match="h_int8.tflite is damaged"):
+        weights.stored(entry)
+
+
+def test_a_file_without_its_kernels_is_not_taken_for_a_whole_one(released, sharing):
+    with pytest.raises(WeightsError, match="lie in a released head"):
+        weights.read(released[0] / "s.npz")

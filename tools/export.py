@@ -137,11 +137,19 @@ def _quantizations() -> list[str]:
 
 
 def _release(heads: Iterable[tuple[str, str]], quantizations: list[str], out: Path) -> None:
-    from privzoo.export import released
+    from privzoo import config
+    from privzoo.export import released, sharing
 
     models = list(_models(heads))
     chips = {model.card.artefact: _calibration(model) for model in models}
-    for entry in released.release(models, out, quantizations, chips, FLAGS.keep)["heads"]:
+    ours = out.resolve() == config.heads_folder().resolve()
+    if ours:  # no weights file may refer to a head that is replaced
+        sharing.unshare()
+    listed = released.release(models, out, quantizations, chips, FLAGS.keep)["heads"]
+    if ours:
+        for name, saved in sharing.share(sorted(out.glob("*_int8.tflite"))).items():
+            print(f"{name}: {saved:,} bytes of its weights are stored in a head only")
+    for entry in listed:
         print(f"{out / entry['file']}  {entry['bytes']:,} bytes, golden label {entry['golden']['label']}")
         if not entry["measured"]:
             print(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from privzoo.edge.answer import Answer
 from privzoo.edge.client import AsyncClient, Client
 from privzoo.edge.covers import pool
+from privzoo.edge.golden import released_head
 from privzoo.edge.head import Head
 from privzoo.edge.manifest import read_manifest
 from privzoo.edge.mixing import MixingClient, MixingHead
@@ -26,4 +27,5 @@ __all__ = [
     "Queue",
     "pool",
     "read_manifest",
+    "released_head",
 ]

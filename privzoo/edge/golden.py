@@ -18,7 +18,8 @@ from PIL import Image
 
 from privzoo.edge import runtime
 from privzoo.edge.manifest import read_manifest
-from privzoo.errors import ConfigError, WeightsError
+from privzoo.errors import ConfigError, UnknownNameError, WeightsError
+from privzoo.files import data_folder
 
 FORMAT = 1
 LIST = "manifest.json"
@@ -115,3 +116,31 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
             )
         shares[entry["file"]] = share
     return shares
+
+
+def released_head(name: str, quantization: str = "int8") -> Path:
+    """A released head, in the checkout or as installed.
+
+    Args:
+        name: of the model, with `_slim` for its slim head.
+        quantization: of the head.
+
+    Returns:
+        Path of its `.tflite` file.
+
+    Raises:
+        UnknownNameError: no such head is released; the message lists those that are.
+        ConfigError: the folder of heads is missing.
+
+    Example:
+        >>> released_head("vgg16_gender_coded_conv5_3").name
+        'vgg16_gender_coded_conv5_3_int8.tflite'
+    """
+    folder = data_folder("tflite", LIST)
+    path = folder / f"{name}_{quantization}.tflite"
+    files = [entry["file"] for entry in read_list(folder)["heads"]]
+    if path.name not in files:
+        raise UnknownNameError(
+            f"No head {path.name} is released; there are {', '.join(files)}. Export others with privzoo export."
+        )
+    return path

@@ -80,6 +80,7 @@ MAY_IMPORT = {
     },
     "model": {"card", "config", "export", "faces", "inputs", "mechanisms"},
     "export.released": {"card", "config", "edge", "export", "faces", "inputs", "model"},
+    "export.sharing": {"config", "weights"},
     "mixed": {"architectures", "card", "edge", "embeddings", "export", "mechanisms", "model"},
     "zoo": {"architectures", "card", "config", "embeddings", "mechanisms", "mixed", "model", "weights"},
     "audit": {

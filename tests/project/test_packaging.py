@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import privzoo
+from privzoo import config
 
 pytestmark = pytest.mark.all_models
 
@@ -27,6 +28,9 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 # Figures, and configs without weights.
 NOT_FOR_USE = tuple(f"zoo_configs/{name}/" for name in ("campaigns", "optimised", "planned", "sweeps"))
+# Whose weights an install brings: the networks and cuts of the released heads.
+INSTALLED = re.compile(r"vgg16_gender(_.*(conv5_3(_slim)?|fc8))?|vgg_s_emotion(_.*(conv5|fc8))?")
+LARGEST_WHEEL = 60e6  # bytes
 
 
 def entries(text: str) -> list[str]:
@@ -44,8 +48,8 @@ def files_under(folder: Path) -> set[str]:
 def wheel(tmp_path_factory) -> Path:
     """A wheel, built from a copy so that nothing is left in the checkout."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("privzoo", "zoo_configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("privzoo", "tflite", "zoo_configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     out = tmp_path_factory.mktemp("wheel")
@@ -61,9 +65,20 @@ def test_wheel_holds_the_package_the_configs_and_nothing_else(wheel):
     configs = {
         f"privzoo/{name}"
         for name in files_under(ROOT / "zoo_configs")
-        if not name.endswith(".png") and not name.startswith(NOT_FOR_USE)
+        if not name.endswith((".png", ".npz")) and not name.startswith(NOT_FOR_USE)
     }
-    assert names == files_under(ROOT / "privzoo") | configs
+    weights = {
+        f"privzoo/zoo_configs/weights/{path.name}"
+        for path in (ROOT / "zoo_configs" / "weights").glob("*.npz")
+        if INSTALLED.fullmatch(path.stem)
+    }
+    heads = {
+        f"privzoo/{path.relative_to(ROOT)}"
+        for pattern in ("*.tflite", "manifest.json", "golden/*.png")
+        for path in (ROOT / "tflite").glob(pattern)
+    }
+    assert names == files_under(ROOT / "privzoo") | configs | weights | heads
+    assert wheel.stat().st_size < LARGEST_WHEEL
     assert "privzoo/py.typed" in names  # its types are for those who import it too
     assert wheel.name == f"privzoo-{privzoo.__version__}-py3-none-any.whl"
 
@@ -78,30 +93,43 @@ def test_wheel_carries_licence_and_entry_point(wheel):
     assert "Requires-Python: >=3.10" in information
 
 
-def test_wheel_finds_its_configs_and_weights_away_from_the_checkout(wheel, tmp_path):
+def test_wheel_has_the_recommended_models_away_from_the_checkout_and_says_where_the_others_are(wheel, tmp_path):
     target, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
     command = [*PIP, "install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target", target, wheel]
     subprocess.run(command, check=True, timeout=300)
     code = (
-        "import privzoo; from privzoo import config, weights\n"
+        "import privzoo; from privzoo import config, edge, errors, weights\n"
+        "from privzoo.edge.golden import verify\n"
         "print(*privzoo.list_models(), sep='\\n')\n"
-        "assert config.config_folder().is_relative_to(config.__file__[:-len('/config.py')])\n"
-        "for name in config.networks():\n"
-        "    entry = config.network(name).weights\n"
-        "    if entry: assert weights.find(entry).is_relative_to(config.config_folder())"
+        "package = config.__file__[:-len('/config.py')]\n"
+        "assert config.config_folder().is_relative_to(package) and config.heads_folder().is_relative_to(package)\n"
+        "for name in privzoo.list_models():\n"
+        "    weights.load(config.network(config.model(name).network))\n"
+        "verify(config.heads_folder())\n"
+        "edge.Head(edge.released_head('vgg16_gender_coded_conv5_3'))\n"
+        "try: weights.load(config.network('vgg_s_gender'))\n"
+        "except errors.WeightsError as error: print(error)"
     )
     environment = os.environ | {"PYTHONPATH": str(target), "PRIVZOO_HOME": str(elsewhere)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == privzoo.list_models()
+    assert done.returncode == 0, done.stderr
+    *names, message = done.stdout.splitlines()
+    models = map(config.model, privzoo.list_models())
+    assert names == [
+        model.name
+        for model in models
+        if INSTALLED.fullmatch(model.network) and (model.weights is None or INSTALLED.fullmatch(model.name))
+    ]
+    assert {"vgg16_gender_coded_conv5_3", "vgg_s_emotion_advanced_conv5", "vgg16_gender_siamese_conv5_3"} < set(names)
+    assert "vgg_s_gender.npz" in message and "checkout" in message
 
 
 def test_setup_names_every_package():
     packages = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("privzoo/**/*.py")}
-    assert set(entries(SETUP["options"]["packages"])) == packages | {"privzoo.zoo_configs"}
+    assert set(entries(SETUP["options"]["packages"])) == packages | {"privzoo.tflite", "privzoo.zoo_configs"}
 
 
 def requirements(extra: str | None = None) -> list[Requirement]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -23,19 +24,37 @@ def plain_megabytes() -> float | None:
         return None
     files = [Path(str(package.locate_file(path))) for package in packages for path in package.files or ()]
     files += (ROOT / "privzoo").rglob("*.py")
-    files += (path for path in (ROOT / "zoo_configs").rglob("*.*") if "planned" not in path.parts)
+    files += data_files()
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
 
 
-def _plain_packages() -> list[metadata.Distribution]:
-    import configparser
+def data_files() -> list[Path]:
+    """The files of the checkout that an install brings besides Python's, as setup.cfg names them."""
+    config = _setup()
+    folders = dict(line.replace(" ", "").split("=") for line in _lines(config["options"]["package_dir"]))
+    return [
+        path
+        for package, patterns in config["options.package_data"].items()
+        for pattern in _lines(patterns)
+        for path in sorted((ROOT / folders.get(package, package.replace(".", "/"))).glob(pattern))
+    ]
 
-    from packaging.requirements import Requirement
 
+def _setup() -> configparser.ConfigParser:
     config = configparser.ConfigParser()
     if not config.read(ROOT / "setup.cfg"):
         raise metadata.PackageNotFoundError("privzoo")
-    waiting = [Requirement(line) for line in config["options"]["install_requires"].splitlines() if line.strip()]
+    return config
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _plain_packages() -> list[metadata.Distribution]:
+    from packaging.requirements import Requirement
+
+    waiting = [Requirement(line) for line in _lines(_setup()["options"]["install_requires"])]
     found: dict[str, metadata.Distribution] = {}
     while waiting:
         requirement = waiting.pop()
