@@ -234,10 +234,10 @@ def share(coded: Mapping[str, np.ndarray], path: Path, head: Path | None) -> Wei
         if key.endswith("/kernel") and value.dtype == np.int8 and value.size >= SMALLEST_SHARED:
             place = content.find(np.moveaxis(value, -1, 0).tobytes())
         kept |= {key: value} if place < 0 else {key + _PLACE: np.array([place, *value.shape])}
-    shared = head is not None and kept.keys() != coded.keys()
-    return _write(
-        kept, path, ReleasedFile(head.name, hashlib.sha256(content).hexdigest(), len(content)) if shared else None
-    )
+    kernels_in = None
+    if head and kept.keys() != coded.keys():
+        kernels_in = ReleasedFile(head.name, hashlib.sha256(content).hexdigest(), len(content))
+    return _write(kept, path, kernels_in)
 
 
 def _kernel_at(place: np.ndarray, head: Path | None) -> np.ndarray:
