@@ -57,14 +57,15 @@ def main(_: list[str]) -> None:
 
 
 def _results(out: Path) -> None:
-    from privzoo.training import campaign
+    from privzoo.training import campaign_plan
 
-    for name, found in campaign.results(out).items():
+    for name, found in campaign_plan.results(out).items():
         for row in found["epochs"]:
             print(
                 f"{name}: seed {row['seed']:.0f} at {row['size']:.0f} px, {row['steps']:.0f} of "
                 f"{row['planned_steps']:.0f} steps{', taught' if row['taught'] else ''}: validation "
                 f"{100 * row['val_accuracy']:.2f} %, loss {row['loss']:.4f}, {row['seconds']:.0f} s"
+                + (f", {row['images_per_second']:,.0f} images/s" if "images_per_second" in row else "")
             )
 
 

@@ -13,10 +13,8 @@ with the next of its teachers.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from absl import logging
 from privzoo import config as configs
 from privzoo import weights
 from privzoo.architectures import graph
-from privzoo.config import CampaignConfig, NetworkConfig, Stage, to_dict
+from privzoo.config import CampaignConfig, NetworkConfig, to_dict
 from privzoo.errors import ConfigError, DataError
 from privzoo.files import replacing, write_arrays
 from privzoo.outputs import CLASS
@@ -37,77 +35,12 @@ from privzoo.provenance import write_csv
 from privzoo.training import accelerated, losses, packs, primary, record, siamese
 from privzoo.training.accelerated import Learner, State
 from privzoo.training.batches import remaining_stages, steps
+from privzoo.training.campaign_plan import Clock, Plan, find, weights_path, without_accelerator
 from privzoo.training.pairs import Pairs
 from privzoo.training.schedule import optimizer
 
 STEPS = 50  # of a dispatch
 UNKNOWN = -1  # label of an image whose data set lacks it
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One network of a plan."""
-
-    network: str  # name of a config in the plan's folder, or planned or released in the zoo
-    seconds: float  # share of the time, teachers included
-    cpu: tuple[Stage, ...] = ()  # stages without an accelerator, where teachers are left out; none: those of the config
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a campaign trains, the most wanted first."""
-
-    networks: tuple[Entry, ...]
-    least: float = 15.0  # seconds; with fewer left, no network is begun
-
-    def __post_init__(self) -> None:
-        """Raises ConfigError for an empty plan, or a share that is no time."""
-        if not self.networks or any(not entry.seconds > 0 for entry in self.networks):
-            raise ConfigError("The plan needs one network or more, each with its seconds above 0.")
-
-
-@dataclass
-class Clock:
-    """How far a run is: the larger of its shares of steps and of time."""
-
-    total: int  # steps
-    seconds: float  # compiling included, which may take three quarters of it at most
-    began: float | None = None  # end of the first dispatch, which compiles
-    done: int = 0
-
-    def __post_init__(self) -> None:
-        """Starts it."""
-        self.made = time.monotonic()
-
-    def count(self, steps: int) -> None:
-        """Adds the steps of a dispatch."""
-        self.done += steps
-        if self.began is None:
-            self.began = time.monotonic()
-            self.seconds = max(self.seconds / 4, self.seconds - (self.began - self.made))
-
-    def share(self) -> float:
-        """0 to 1."""
-        spent = 0.0 if self.began is None else (time.monotonic() - self.began) / self.seconds
-        return min(1.0, max(self.done / self.total, spent))
-
-
-def find(plan: Path, name: str) -> NetworkConfig:
-    """A network's config: beside the plan, planned, or released.
-
-    Raises:
-        UnknownNameError, ConfigError: there is none, or it is damaged.
-    """
-    folder = configs.config_folder()
-    for place in (plan.parent / f"{name}.yaml", folder / "planned" / "networks" / f"{name}.yaml"):
-        if place.exists():
-            return configs.read(NetworkConfig, place)
-    return configs.network(name)
-
-
-def weights_path(out: Path, name: str) -> Path:
-    """Where a campaign writes a network's weights, coded as released ones."""
-    return out / name / f"{name}.npz"
 
 
 def run(
@@ -141,7 +74,8 @@ def run(
     kept: dict[str, dict[str, packs.Part]] = {}
     wanted = [entry for entry in plan.networks if entry.network.startswith(tuple(only.split(",")))]
     if not wanted:
-        raise ConfigError(f"{plan_file} has no network that begins with {only}; it has {_names(plan)}.")
+        names = ", ".join(entry.network for entry in plan.networks)
+        raise ConfigError(f"{plan_file} has no network that begins with {only}; it has {names}.")
     for entry in wanted:
         left = seconds - (time.monotonic() - began)
         if weights_path(out, entry.network).exists():
@@ -153,17 +87,6 @@ def run(
         if not fast:
             config = without_accelerator(config, entry)
         _Run(config, plan_file, data, out, kept, init, git, fast).train(min(entry.seconds, left - plan.least / 3))
-
-
-def _names(plan: Plan) -> str:
-    return ", ".join(entry.network for entry in plan.networks)
-
-
-def without_accelerator(config: NetworkConfig, entry: Entry) -> NetworkConfig:
-    """A network's config for processors: the plan's own stages, and no teachers."""
-    training, stages = config.training, entry.cpu or config.training.stages
-    campaign = dataclasses.replace(training.campaign or CampaignConfig(), teachers=(), taught_by=None, distillation=0.0)
-    return dataclasses.replace(config, training=dataclasses.replace(training, stages=stages, campaign=campaign))
 
 
 class _Run:
@@ -330,7 +253,9 @@ class _Run:
     def log(self, seed: int, size: int, clock: Clock, loss: float, accuracy: float, taught: bool) -> None:
         """Notes what a stage came to."""
         spent = time.monotonic() - self.began
-        speed = clock.done * self.training.batch_size / max(1e-3, time.monotonic() - (clock.began or 0))
+        # The first dispatch compiles: neither its steps nor its time count.
+        counted = max(0, clock.done - clock.first)
+        speed = counted * self.training.batch_size / max(1e-3, time.monotonic() - (clock.began or 0))
         self.rows.append(
             {
                 "epoch": len(self.rows),
@@ -341,6 +266,7 @@ class _Run:
                 "steps": clock.done,
                 "planned_steps": clock.total,
                 "taught": int(taught),
+                "images_per_second": round(speed),
                 "seconds": round(spent, 1),
             }
         )
@@ -464,13 +390,18 @@ class _Run:
                     raise DataError(f"{self.config.name} diverged (loss {shown}); lower its learning rate.")
         learner.take(state)
         found = values | graph.get_weights(network)
-        predict = accelerated.answers(released := graph.inference_network(self.config, found), "probabilities")
-        variables = released.trainable_variables, released.non_trainable_variables
-        right = predict([[v.value for v in part] for part in variables], accelerated.whole(self.validation, size))
-        self.log(self.training.seed, size, clock, shown, float(np.mean(right.argmax(axis=1) == self.truth)), False)
+        self.log(self.training.seed, size, clock, shown, self.accuracy(found), False)
         return found
 
     # ---- results
+
+    def accuracy(self, values: dict[str, np.ndarray]) -> float:
+        """Share of the validation faces that the network for inference answers rightly, 0 to 1."""
+        network = graph.inference_network(self.config, values)
+        predict = accelerated.answers(network, "probabilities")
+        state = [[v.value for v in part] for part in (network.trainable_variables, network.non_trainable_variables)]
+        answers = predict(state, accelerated.whole(self.validation, self.config.chip_side))
+        return float(np.mean(answers.argmax(axis=1) == self.truth))
 
     def write(self, values: dict[str, np.ndarray]) -> None:
         """Writes weights as they are released, and the run's record."""
@@ -481,7 +412,12 @@ class _Run:
         write_csv(log, self.rows)
         counts = {"train": len(self.chips), "validation": len(self.validation), "skipped": {}}
         facts = {
-            "campaign": {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "packs": self.used()},
+            "campaign": {
+                "device": jax.devices()[0].device_kind,
+                "jax": jax.__version__,
+                "packs": self.used(),
+                "float_validation_accuracy": self.accuracy(values),  # before the weights are coded, for the card
+            },
         }
         record.write(
             folder / "record.json",
@@ -500,15 +436,3 @@ class _Run:
         """The packs' hashes."""
         names = (self.training.dataset, *self.campaign.also)
         return {name: weights.sha256(packs.path_of(self.data, name))[:16] for name in names}
-
-
-def results(out: Path) -> dict[str, dict[str, Any]]:
-    """Record of each network that is done: name -> content of its `record.json`.
-
-    Raises:
-        DataError: there is none.
-    """
-    found = sorted(path for path in out.glob("*/record.json") if weights_path(out, path.parent.name).exists())
-    if not found:
-        raise DataError(f"{out} holds no network that a campaign has trained; give the --out_dir of one.")
-    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in found}

@@ -82,6 +82,8 @@ def test_every_network_is_written_with_its_record(results):
         record = json.loads((results / name / "record.json").read_text())
         assert record["config"]["name"] == name and record["git"] == "abc" and record["backend"] == "jax"
         assert record["campaign"]["packs"].keys() == {"utkface"}
+        assert abs(record["campaign"]["float_validation_accuracy"] - record["epochs"][-1]["val_accuracy"]) < 0.2
+        assert all(row["images_per_second"] >= 0 for row in record["epochs"])
         assert all(np.isfinite(row["loss"]) for row in record["epochs"])
         assert all(np.isfinite(value).all() for value in weights.read(results / name / f"{name}.npz").values())
     taught = json.loads((results / "tiny" / "record.json").read_text())["epochs"]
