@@ -194,8 +194,13 @@ def read_codes(path: Path, head: Path | None = None) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             coded = {key: file[key] for key in file.files}
+        if head is None and any(key.endswith(_PLACE) for key in coded):
+            raise WeightsError(
+                f"Some kernels of the weights file {path} lie in a released head; load it as the weights of its "
+                "network, by the network's name."
+            )
         return {
-            key.removesuffix(_PLACE): _kernel_at(value, head) if key.endswith(_PLACE) else value
+            key.removesuffix(_PLACE): _kernel_at(value, head) if head and key.endswith(_PLACE) else value
             for key, value in coded.items()
         }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -227,25 +232,32 @@ def share(coded: Mapping[str, np.ndarray], path: Path, head: Path | None) -> Wei
     """
     import numpy as np
 
-    content = head.read_bytes() if head else b""
-    kept: dict[str, np.ndarray] = {}
-    for key, value in coded.items():
-        place = -1
-        if key.endswith("/kernel") and value.dtype == np.int8 and value.size >= SMALLEST_SHARED:
-            place = content.find(np.moveaxis(value, -1, 0).tobytes())
-        kept |= {key: value} if place < 0 else {key + _PLACE: np.array([place, *value.shape])}
-    kernels_in = None
-    if head and kept.keys() != coded.keys():
-        kernels_in = ReleasedFile(head.name, hashlib.sha256(content).hexdigest(), len(content))
+    found = places(coded, head) if head else {}
+    kept = {
+        key + _PLACE if key in found else key: np.array([found[key], *value.shape]) if key in found else value
+        for key, value in coded.items()
+    }
+    kernels_in = ReleasedFile(head.name, sha256(head), head.stat().st_size) if head and found else None
     return _write(kept, path, kernels_in)
 
 
-def _kernel_at(place: np.ndarray, head: Path | None) -> np.ndarray:
+def places(coded: Mapping[str, np.ndarray], head: Path) -> dict[str, int]:
+    """Offsets in bytes, in a head's file, of the kernels that it holds to the bit: key -> offset."""
+    import numpy as np
+
+    content = head.read_bytes()
+    kernels = {
+        key: np.moveaxis(value, -1, 0).tobytes()
+        for key, value in coded.items()
+        if key.endswith("/kernel") and value.dtype == np.int8 and value.size >= SMALLEST_SHARED
+    }
+    return {key: place for key, kernel in kernels.items() if (place := content.find(kernel)) >= 0}
+
+
+def _kernel_at(place: np.ndarray, head: Path) -> np.ndarray:
     """Codes that lie in a head: offset in bytes, then the kernel's shape."""
     import numpy as np
 
-    if head is None:
-        raise ValueError("some of its kernels lie in a released head, which was not given")
     offset, *shape = place.tolist()
     codes = np.fromfile(head, np.int8, count=math.prod(shape), offset=offset)
     return np.moveaxis(codes.reshape(shape[-1], *shape[:-1]), 0, -1)

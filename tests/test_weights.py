@@ -180,5 +180,5 @@ def test_a_mirror_gives_the_head_with_the_kernels_too(released, sharing, mirror,
 
 
 def test_a_file_without_its_kernels_is_not_taken_for_a_whole_one(released, sharing):
-    with pytest.raises(WeightsError, match="lie in a released head"):
+    with pytest.raises(WeightsError, match="lie in a released head; load it as the weights of its network"):
         weights.read(released[0] / "s.npz")

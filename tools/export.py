@@ -4,7 +4,8 @@
 golden input and output and the list of all, `manifest.json`. The project's own are calibrated with training faces
 (`--data_dir DIR`) and measured as they are (`--heads_dir tflite` of tools/evaluate.py, audit.py and slim.py);
 `--released --figures` then updates the list's descriptions and figures from the cards. `--released --keep` adds missing
-heads, and leaves the others unchanged.
+heads, and leaves the others unchanged. Kernels that a head of `tflite/` holds are then stored only there, no longer in
+the weights file of their network too.
 """
 
 from __future__ import annotations

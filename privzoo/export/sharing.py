@@ -33,13 +33,9 @@ def share(heads: Iterable[Path]) -> dict[str, int]:
     saved = {}
     for network, entry in _released():
         path, coded = _codes(entry)
-        trial = path.with_name(f"{path.stem}.trial.npz")
-        try:
-            sizes = {head: weights.share(coded, trial, head).bytes for head in heads}
-        finally:
-            trial.unlink(missing_ok=True)
-        best = min(sizes, key=sizes.__getitem__, default=None)
-        if best is not None and (written := weights.share(coded, path, best)) != entry:
+        held = {head: sum(coded[key].nbytes for key in weights.places(coded, head)) for head in heads}
+        best = max(held, key=held.__getitem__, default=None)
+        if best and held[best] and (written := weights.share(coded, path, best)) != entry:
             _enter(network, written)
             saved[network.name] = entry.bytes - written.bytes
     return saved
