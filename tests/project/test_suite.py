@@ -31,7 +31,7 @@ def outcome(folder: Path, **environment: str) -> str:
     shutil.copy(CONFTEST, folder)
     (folder / "test_skips.py").write_text(SKIPS)
     (folder / "test_module.py").write_text(MODULE)
-    clean = {name: value for name, value in os.environ.items() if name != "PRIVZOO_NO_SKIPS"}
+    clean = {name: value for name, value in os.environ.items() if name not in ("PRIVZOO_NO_SKIPS", "PYTEST_ADDOPTS")}
     command = [sys.executable, "-m", "pytest", "-q", "--continue-on-collection-errors", "-p", "no:cacheprovider"]
     done = subprocess.run([*command, folder], cwd=folder, env=clean | environment, capture_output=True, text=True)
     return done.stdout.splitlines()[-1]
